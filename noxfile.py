@@ -1,0 +1,153 @@
+"""The checks of this project, one session each: nox -l lists them, nox -s NAME runs one."""
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["lint", "types", "docs", "package"]
+nox.options.error_on_missing_interpreters = False
+
+TREE = Path(__file__).parent
+PROJECT = nox.project.load_toml(TREE / "pyproject.toml")["project"]
+PYTHONS = ["3.11", "3.12", "3.13"]
+C_FOLDERS = ["shmring/include", "tests", "examples", "benchmarks"]
+C_SOURCES = [str(path) for folder in C_FOLDERS for path in sorted((TREE / folder).rglob("*.[ch]"))]
+
+
+def install(session: nox.Session, *names: str, extra: str = "dev") -> None:
+    """Install requirements of an extra, without the package itself: all of them or the named ones."""
+    wanted = PROJECT["optional-dependencies"][extra]
+    session.install(*[line for line in wanted if not names or line.startswith(names)])
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes of Python, Cython and C."""
+    install(session, "ruff", "cython-lint", "clang-format")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("cython-lint", "src")
+    session.run("clang-format", "--dry-run", "--Werror", *C_SOURCES)
+
+
+@nox.session(default=False)
+def format(session: nox.Session) -> None:
+    """Put the sources into the form that lint asks for."""
+    install(session, "ruff", "clang-format")
+    session.run("ruff", "check", "--fix")
+    session.run("ruff", "format")
+    session.run("clang-format", "-i", *C_SOURCES)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Type checkers on the package and its examples; the stubs against the built module."""
+    session.install("-e", ".[cli,test]")
+    install(session, "mypy", "pyright")
+    session.run("mypy")
+    session.run("stubtest", "shmring._core")
+    session.run("pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+@nox.session(python=PYTHONS)
+def package(session: nox.Session) -> None:
+    """Build the sdist, the wheel from it, and test the installed wheel from outside the tree."""
+    outside = Path(session.create_tmp()).resolve()
+    dist = outside / f"dist-{session.python}"
+    install(session, "build")
+    session.run("python", "-m", "build", "--outdir", str(dist), ".")
+    (sdist,) = dist.glob("*.tar.gz")
+    (wheel,) = dist.glob("*.whl")
+    check_sdist(session, sdist)
+    check_wheel(session, wheel)
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(f"{wheel}[cli,test]")
+    test_installed(session)
+
+
+def test_installed(session: nox.Session, **environment: str) -> None:
+    """Run the tests of the tree against the package that the session installed."""
+    session.chdir(session.create_tmp())
+    where = session.run(
+        "python", "-c", "import shmring; print(shmring.__file__)", env=environment, silent=True
+    )
+    if not where or Path(where.strip()).is_relative_to(TREE / "shmring"):
+        session.error(f"the tests would import {where}, not the installed package")
+    arguments = ["-c", str(TREE / "pyproject.toml"), "-p", "no:cacheprovider"]
+    session.run("pytest", *arguments, *(session.posargs or [str(TREE / "tests")]), env=environment)
+
+
+def check_sdist(session: nox.Session, path: Path) -> None:
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {f"src/{source.name}" for source in (TREE / "src").glob("*.p[xy][dix]")} | package_files()
+    wanted |= {"LICENSE", "README.md", "noxfile.py", ".ci/run", "docs/protocol.md", "tests/c/Makefile"}
+    expect(session, path, missing=wanted - names, surplus={n for n in names if built(n)})
+
+
+def check_wheel(session: nox.Session, path: Path) -> None:
+    names = set(zipfile.ZipFile(path).namelist())
+    info = f"{PROJECT['name']}-{PROJECT['version']}.dist-info/"
+    core = {n for n in names if n.startswith("shmring/_core.") and n.endswith(".so")}
+    if len(core) != 1:
+        session.error(f"{path.name} has these extension modules: {sorted(core)}")
+    wanted = package_files() | {info + "licenses/LICENSE", info + "METADATA", info + "entry_points.txt"}
+    surplus = {n for n in names - wanted - core if not n.startswith(info)}
+    expect(session, path, missing=wanted - names, surplus=surplus)
+
+
+def package_files() -> set[str]:
+    """Every file of the package's folder that users need."""
+    patterns = ("*.py", "*.pyi", "py.typed", "include/shmring/*.h")
+    files = {path for pattern in patterns for path in (TREE / "shmring").glob(pattern)}
+    return {path.relative_to(TREE).as_posix() for path in files}
+
+
+def built(name: str) -> bool:
+    return name.endswith((".so", ".o", ".pyc")) or (name.startswith("src/") and name.endswith(".c"))
+
+
+def expect(session: nox.Session, path: Path, *, missing: set[str], surplus: set[str]) -> None:
+    if missing or surplus:
+        session.error(f"{path.name} lacks {sorted(missing)} and should not have {sorted(surplus)}")
+
+
+@nox.session(python="3.10")
+def floor(session: nox.Session) -> None:
+    """A Python that is too old is refused with a clear message."""
+    said = session.run("python", "-m", "pip", "install", "--no-deps", ".", success_codes=[1], silent=True)
+    if not said or "requires a different Python: 3.10" not in said:
+        session.error(f"pip under 3.10 said: {said}")
+    session.log("pip refused: " + next(line for line in said.splitlines() if "different Python" in line))
+
+
+@nox.session(venv_backend="none")
+def sanitize(session: nox.Session) -> None:
+    """The C programs under the address, undefined-behaviour and thread sanitizers."""
+    session.run("make", "-C", "tests/c", "sanitize", external=True)
+
+
+@nox.session(default=False)
+def sanitize_core(session: nox.Session) -> None:
+    """The tests against an extension module built with the address and undefined-behaviour sanitizers."""
+    session.install(".[cli,test]", env={"SANITIZE": "address,undefined"})
+    libraries = [
+        session.run("gcc", f"-print-file-name=lib{name}.so", external=True, silent=True)
+        for name in ("asan", "ubsan")
+    ]
+    settings = {
+        "LD_PRELOAD": " ".join(str(path).strip() for path in libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:handle_segv=0",  # Python leaks at exit; a test provokes SIGSEGV
+        "PYTHONMALLOC": "malloc",  # so that every object is watched
+    }
+    test_installed(session, **settings)

@@ -1,0 +1,71 @@
+"""Builds the extension module; everything else about the package stands in pyproject.toml.
+
+Environment variables for developers:
+
+SHMRING_WERROR=1               warnings of Cython and of the C compiler are errors
+SANITIZE=address,undefined     build with these sanitizers of the compiler
+COVERAGE=1                     trace Cython lines (Python 3.11 only); the generated C lies in src/
+DEBUG=1                        no optimisation, assertions on
+"""
+
+import os
+from glob import glob
+
+import numpy as np
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+
+
+def enabled(name):
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+debug, coverage = enabled("DEBUG"), enabled("COVERAGE")
+sanitizers = os.environ.get("SANITIZE", "")
+# What was built one way must not be taken for up to date when built another way.
+variant = [f"{name}={os.environ[name]}" for name in ("SANITIZE", "COVERAGE", "DEBUG") if enabled(name)]
+build_base = "/".join(["build", *variant])
+
+# No -march=native and no -ffast-math: a wheel runs on every machine and computes what it says.
+compile_args = ["-std=c11", "-O0" if debug else "-O3", "-fvisibility=hidden", "-Wall"]
+macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
+if debug:
+    compile_args += ["-g", "-UNDEBUG"]
+if enabled("SHMRING_WERROR"):
+    Options.warning_errors = True
+    compile_args += ["-Werror"]
+if sanitizers:
+    compile_args += ["-g", "-fsanitize=" + sanitizers, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+if coverage:
+    macros += [("CYTHON_TRACE_NOGIL", "1")]
+
+core = Extension(
+    "shmring._core",
+    sources=["src/_core.pyx"],
+    include_dirs=["shmring/include", np.get_include()],
+    depends=glob("shmring/include/shmring/*.h"),
+    define_macros=macros,
+    extra_compile_args=compile_args,
+    extra_link_args=["-fsanitize=" + sanitizers] if sanitizers else [],
+)
+
+directives = {
+    "language_level": 3,
+    # Handles are guarded by the GIL: a free-threaded Python turns it on again when it imports the core.
+    "freethreading_compatible": False,
+    "binding": True,
+    "embedsignature": True,
+    "embedsignature.format": "python",
+    "auto_pickle": False,
+    "autotestdict": False,
+    "cdivision": True,
+    "linetrace": coverage,
+}
+
+setup(
+    ext_modules=cythonize(
+        core, build_dir=None if coverage else build_base + "/cython", compiler_directives=directives
+    ),
+    options={"build": {"build_base": build_base}},
+)
