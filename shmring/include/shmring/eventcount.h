@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Eventcounts: kernel waits on a word of the block without lost wake-ups.
+ * Bit 0 says that somebody sleeps, bits 1 to 31 are the epoch; the word is the futex word.
+ * A count of sleepers instead of a bit would leak one at every kill.
+ */
+#ifndef SHMRING_EVENTCOUNT_H
+#define SHMRING_EVENTCOUNT_H
+
+#include "atomic.h"
+#include "os.h"
+
+/* Says "I may sleep". The caller re-checks its condition afterwards, then sleeps on the returned
+ * value. Wait-free. */
+static inline uint32_t
+shmring_event_prepare(uint32_t *event)
+{
+    const uint32_t value =
+        shmring_fetch_or_relaxed(event, 1u) | 1u; /* [relaxed: ordered by the fence below] */
+    shmring_fence_seq_cst(); /* [F1 <-> F2, F3, F4, F5] my bit before my look at the condition */
+    return value;
+}
+
+/* Wakes every sleeper. The caller has stored its news and passed a seq_cst fence since. The bit
+ * falls only together with a new epoch: clearing it alone is the classic lost wake-up. */
+static inline void
+shmring_event_notify(uint32_t *event)
+{
+    uint32_t value = shmring_load_relaxed(event); /* [relaxed: ordered by the caller's fence] */
+    while (value & 1u) {
+        if (shmring_cas_relaxed(event, &value, value + 1u)) { /* [relaxed: the futex orders the rest] */
+            shmring_futex_wake_all(event);
+            return;
+        }
+    }
+}
+
+/* For whoever has stored news of another kind (a handle was closed, a waiter registered). */
+static inline void
+shmring_event_announce(uint32_t *event)
+{
+    shmring_fence_seq_cst(); /* [F5 <-> F1] the news before a look for sleepers */
+    shmring_event_notify(event);
+}
+
+/* Passes time before a sleep. With a core for everybody: pauses, and every 16 pauses a look at the
+ * clock. With more participants than cores the core is given away instead, every time. */
+typedef struct shmring_spin {
+    int64_t until_ns;
+    uint32_t rounds;
+    int crowded;
+} shmring_spin;
+
+static inline shmring_spin
+shmring_spin_start(const shmring_block *block, int64_t spin_ns, long cores)
+{
+    shmring_spin spin;
+    const uint64_t active =
+        shmring_load_relaxed(&block->hot->active); /* [relaxed: a hint about how busy the machine is] */
+    spin.crowded = __builtin_popcountll(active) + 1 > cores;
+    spin.rounds = 0;
+    spin.until_ns = spin_ns <= 0 ? 0 : spin_ns == SHMRING_FOR_EVER ? spin_ns : shmring_now_ns() + spin_ns;
+    return spin;
+}
+
+/* 0 when the time is used up. */
+static inline int
+shmring_spin_once(shmring_spin *spin)
+{
+    if (spin->until_ns == 0)
+        return 0;
+    shmring_cpu_relax();
+    if (!spin->crowded && ++spin->rounds % 16 != 0)
+        return 1;
+    if (shmring_now_ns() >= spin->until_ns)
+        return 0;
+    sched_yield();
+    return 1;
+}
+
+#endif /* SHMRING_EVENTCOUNT_H */

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bytes of a ring's block: identity, hot words, consumer table, schema, entries,
+ * slots. docs/layout.md lists every offset; tests hold a golden block against it.
+ */
+#ifndef SHMRING_LAYOUT_H
+#define SHMRING_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "a shmring block is little-endian; this machine is not"
+#endif
+
+#ifdef __cplusplus
+#define SHMRING_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define SHMRING_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+#define SHMRING_MAGIC UINT64_C(0x00474e49524d4853) /* "SHMRING\0" */
+#define SHMRING_ABI 1u
+#define SHMRING_MAX_CONSUMERS 64u
+#define SHMRING_MAX_SLOTS UINT64_C(0xffffffff)
+#define SHMRING_MAX_BLOCK (UINT64_C(1) << 40)
+#define SHMRING_MAX_BATCH 1024u
+#define SHMRING_MAX_SCHEMA (UINT64_C(1) << 20)
+#define SHMRING_ALIGN UINT64_C(64)      /* of slots and entries: one cache line */
+#define SHMRING_HOT_ALIGN UINT64_C(128) /* hot words: cores prefetch lines in pairs */
+#define SHMRING_LABEL_BYTES 64u
+
+/* Bytes of the block's file that carry locks, far beyond any data. */
+#define SHMRING_LOCK_PRODUCER (INT64_C(1) << 40)
+#define SHMRING_LOCK_PLACE(place) (SHMRING_LOCK_PRODUCER + 1 + (int64_t)(place))
+#define SHMRING_LOCK_PRESENCE (SHMRING_LOCK_PRODUCER + 1024)
+
+/* What a handle copies at attach and reduces every index by. */
+typedef struct shmring_geometry {
+    uint64_t block_bytes;
+    uint64_t slots;
+    uint64_t frame_bytes;
+    uint64_t slot_stride;
+    uint64_t entry_stride;
+    uint64_t meta_bytes;
+    uint64_t row_bytes; /* bytes of one step of the first axis if frames may be shorter, else 0 */
+    uint64_t consumers;
+    uint64_t page_bytes;
+    uint64_t hot_offset;
+    uint64_t table_offset;
+    uint64_t schema_offset;
+    uint64_t schema_bytes;
+    uint64_t entries_offset;
+    uint64_t slots_offset;
+} shmring_geometry;
+
+typedef struct shmring_identity {
+    uint64_t magic;
+    uint32_t abi;
+    uint32_t ready; /* stored last */
+    uint8_t generation[16];
+    uint64_t created_ns; /* CLOCK_REALTIME */
+    uint32_t creator_pid;
+    uint32_t reserved;
+    shmring_geometry geometry;
+    uint8_t unused[88];
+} shmring_identity;
+
+enum { SHMRING_PRODUCER_NONE = 0, SHMRING_PRODUCER_LIVE = 1, SHMRING_PRODUCER_CLOSED = 2 };
+
+typedef struct shmring_hot {
+    uint64_t head;     /* positions below it are published */
+    uint64_t next_seq; /* seq of the next frame offered; shares the line that each publish writes */
+    uint8_t head_pad[112];
+    uint64_t claimed; /* positions below it may be being written */
+    uint8_t claimed_pad[120];
+    uint32_t data_event;
+    uint8_t data_pad[124];
+    uint32_t space_event;
+    uint8_t space_pad[124];
+    uint64_t active;     /* bit i: place i is joined */
+    uint64_t join_epoch; /* counts joins and changes of what a consumer wants */
+    uint8_t active_pad[112];
+    uint32_t producer_state;
+    uint32_t producer_pid;
+    uint64_t epoch;      /* counts producers */
+    uint64_t start_time; /* of the producer's process, in clock ticks since boot */
+    uint64_t dropped;
+    uint64_t swaps;
+    uint8_t producer_pad[88];
+} shmring_hot;
+
+/* The low byte of a place's state; the bits above count its owners. */
+enum {
+    SHMRING_PLACE_FREE = 0,
+    SHMRING_PLACE_JOINING = 1,
+    SHMRING_PLACE_LOSSLESS = 2,
+    SHMRING_PLACE_LOSSY = 3,
+    SHMRING_PLACE_LEFT = 4 /* gates nothing; still holds frames */
+};
+
+/* Bits of shmring_place.flags. */
+#define SHMRING_WANTS_RUNS 1u /* reads batches or windows: entries are best kept at home */
+
+typedef struct shmring_place {
+    uint64_t cursor;
+    uint64_t delivered;
+    uint64_t lost;
+    uint64_t skipped;
+    uint64_t held;
+    uint64_t next; /* to be read; the cursor lags behind it while frames are held */
+    uint8_t owner_pad[80];
+    uint64_t state;
+    uint64_t joined_ns; /* CLOCK_REALTIME */
+    uint64_t start_time;
+    uint32_t pid;
+    uint32_t flags;
+    char label[SHMRING_LABEL_BYTES];
+    uint8_t place_pad[32];
+} shmring_place;
+
+typedef struct shmring_entry {
+    uint64_t stamp; /* 0 invalid, 2p+1 writing position p, 2p+2 published p */
+    uint64_t pins;  /* consumers' bits on the slot of the same index as this entry */
+    uint64_t seq;
+    int64_t timestamp_ns;
+    uint64_t rows;
+    uint64_t epoch;
+    uint32_t slot;
+    uint32_t flags;
+    uint64_t unused;
+    /* meta_bytes of meta follow */
+} shmring_entry;
+
+#define SHMRING_CHECK_OFFSET(type, member, offset) \
+    SHMRING_STATIC_ASSERT(offsetof(type, member) == (offset), #type "." #member)
+
+SHMRING_CHECK_OFFSET(shmring_geometry, block_bytes, 0);
+SHMRING_CHECK_OFFSET(shmring_geometry, slots, 8);
+SHMRING_CHECK_OFFSET(shmring_geometry, frame_bytes, 16);
+SHMRING_CHECK_OFFSET(shmring_geometry, slot_stride, 24);
+SHMRING_CHECK_OFFSET(shmring_geometry, entry_stride, 32);
+SHMRING_CHECK_OFFSET(shmring_geometry, meta_bytes, 40);
+SHMRING_CHECK_OFFSET(shmring_geometry, row_bytes, 48);
+SHMRING_CHECK_OFFSET(shmring_geometry, consumers, 56);
+SHMRING_CHECK_OFFSET(shmring_geometry, page_bytes, 64);
+SHMRING_CHECK_OFFSET(shmring_geometry, hot_offset, 72);
+SHMRING_CHECK_OFFSET(shmring_geometry, table_offset, 80);
+SHMRING_CHECK_OFFSET(shmring_geometry, schema_offset, 88);
+SHMRING_CHECK_OFFSET(shmring_geometry, schema_bytes, 96);
+SHMRING_CHECK_OFFSET(shmring_geometry, entries_offset, 104);
+SHMRING_CHECK_OFFSET(shmring_geometry, slots_offset, 112);
+SHMRING_STATIC_ASSERT(sizeof(shmring_geometry) == 120, "shmring_geometry");
+
+SHMRING_CHECK_OFFSET(shmring_identity, magic, 0);
+SHMRING_CHECK_OFFSET(shmring_identity, abi, 8);
+SHMRING_CHECK_OFFSET(shmring_identity, ready, 12);
+SHMRING_CHECK_OFFSET(shmring_identity, generation, 16);
+SHMRING_CHECK_OFFSET(shmring_identity, created_ns, 32);
+SHMRING_CHECK_OFFSET(shmring_identity, creator_pid, 40);
+SHMRING_CHECK_OFFSET(shmring_identity, geometry, 48);
+SHMRING_STATIC_ASSERT(sizeof(shmring_identity) == 256, "shmring_identity");
+
+SHMRING_CHECK_OFFSET(shmring_hot, head, 0);
+SHMRING_CHECK_OFFSET(shmring_hot, next_seq, 8);
+SHMRING_CHECK_OFFSET(shmring_hot, claimed, 128);
+SHMRING_CHECK_OFFSET(shmring_hot, data_event, 256);
+SHMRING_CHECK_OFFSET(shmring_hot, space_event, 384);
+SHMRING_CHECK_OFFSET(shmring_hot, active, 512);
+SHMRING_CHECK_OFFSET(shmring_hot, join_epoch, 520);
+SHMRING_CHECK_OFFSET(shmring_hot, producer_state, 640);
+SHMRING_CHECK_OFFSET(shmring_hot, producer_pid, 644);
+SHMRING_CHECK_OFFSET(shmring_hot, epoch, 648);
+SHMRING_CHECK_OFFSET(shmring_hot, start_time, 656);
+SHMRING_CHECK_OFFSET(shmring_hot, dropped, 664);
+SHMRING_CHECK_OFFSET(shmring_hot, swaps, 672);
+SHMRING_STATIC_ASSERT(sizeof(shmring_hot) == 768, "shmring_hot");
+
+SHMRING_CHECK_OFFSET(shmring_place, cursor, 0);
+SHMRING_CHECK_OFFSET(shmring_place, delivered, 8);
+SHMRING_CHECK_OFFSET(shmring_place, lost, 16);
+SHMRING_CHECK_OFFSET(shmring_place, skipped, 24);
+SHMRING_CHECK_OFFSET(shmring_place, held, 32);
+SHMRING_CHECK_OFFSET(shmring_place, next, 40);
+SHMRING_CHECK_OFFSET(shmring_place, state, 128);
+SHMRING_CHECK_OFFSET(shmring_place, joined_ns, 136);
+SHMRING_CHECK_OFFSET(shmring_place, start_time, 144);
+SHMRING_CHECK_OFFSET(shmring_place, pid, 152);
+SHMRING_CHECK_OFFSET(shmring_place, flags, 156);
+SHMRING_CHECK_OFFSET(shmring_place, label, 160);
+SHMRING_STATIC_ASSERT(sizeof(shmring_place) == 256, "shmring_place");
+
+SHMRING_CHECK_OFFSET(shmring_entry, stamp, 0);
+SHMRING_CHECK_OFFSET(shmring_entry, pins, 8);
+SHMRING_CHECK_OFFSET(shmring_entry, seq, 16);
+SHMRING_CHECK_OFFSET(shmring_entry, timestamp_ns, 24);
+SHMRING_CHECK_OFFSET(shmring_entry, rows, 32);
+SHMRING_CHECK_OFFSET(shmring_entry, epoch, 40);
+SHMRING_CHECK_OFFSET(shmring_entry, slot, 48);
+SHMRING_CHECK_OFFSET(shmring_entry, flags, 52);
+SHMRING_STATIC_ASSERT(sizeof(shmring_entry) == 64, "shmring_entry");
+
+/* Outcomes of the functions of these headers; 0 is success. */
+enum {
+    SHMRING_OK = 0,
+    SHMRING_FULL = 1,
+    SHMRING_EMPTY = 2,
+    SHMRING_TIMEOUT = 3,
+    SHMRING_PRODUCER_EXISTS = 4,
+    SHMRING_NO_PLACE = 5,
+    SHMRING_NOT_READY = 6,
+    SHMRING_FOREIGN = 7,
+    SHMRING_OTHER_ABI = 8,
+    SHMRING_TRUNCATED = 9,
+    SHMRING_CORRUPT = 10,
+    SHMRING_TOO_LARGE = 11,
+    SHMRING_SYSTEM = 12 /* errno says what */
+};
+
+static inline uint64_t
+shmring_published_stamp(uint64_t position)
+{
+    return 2 * position + 2;
+}
+
+static inline uint64_t
+shmring_writing_stamp(uint64_t position)
+{
+    return 2 * position + 1;
+}
+
+static inline uint64_t
+shmring_round_up(uint64_t value, uint64_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+/* Fills in every offset from slots, slot_stride, frame_bytes, meta_bytes, row_bytes, consumers,
+ * page_bytes and schema_bytes. SHMRING_TOO_LARGE if they make no valid block. */
+static inline int
+shmring_geometry_place(shmring_geometry *g)
+{
+    if (g->slots < 2 || g->slots > SHMRING_MAX_SLOTS || g->consumers < 1 ||
+        g->consumers > SHMRING_MAX_CONSUMERS || g->frame_bytes < 1 || g->frame_bytes > SHMRING_MAX_BLOCK ||
+        g->slot_stride < g->frame_bytes || g->slot_stride > SHMRING_MAX_BLOCK ||
+        g->slot_stride % SHMRING_ALIGN != 0 || g->meta_bytes > SHMRING_MAX_SCHEMA ||
+        g->schema_bytes > SHMRING_MAX_SCHEMA || g->row_bytes > g->frame_bytes || g->page_bytes < 4096 ||
+        g->page_bytes > SHMRING_MAX_SCHEMA || g->slots > SHMRING_MAX_BLOCK / g->slot_stride ||
+        g->slots * g->slot_stride % g->page_bytes != 0)
+        return SHMRING_TOO_LARGE;
+    g->entry_stride = sizeof(shmring_entry) + shmring_round_up(g->meta_bytes, SHMRING_ALIGN);
+    if (g->slots > SHMRING_MAX_BLOCK / g->entry_stride)
+        return SHMRING_TOO_LARGE;
+    g->hot_offset = sizeof(shmring_identity);
+    g->table_offset = g->hot_offset + sizeof(shmring_hot);
+    g->schema_offset = g->table_offset + g->consumers * sizeof(shmring_place);
+    g->entries_offset = shmring_round_up(g->schema_offset + g->schema_bytes, SHMRING_HOT_ALIGN);
+    g->slots_offset = shmring_round_up(g->entries_offset + g->slots * g->entry_stride, g->page_bytes);
+    g->block_bytes = g->slots_offset + g->slots * g->slot_stride;
+    return g->block_bytes > SHMRING_MAX_BLOCK ? SHMRING_TOO_LARGE : SHMRING_OK;
+}
+
+/* Chooses slot_stride and rounds slots up so that the data region is whole pages: gapless slots
+ * if that costs little, else the padding that makes the smallest block. */
+static inline int
+shmring_geometry_choose(shmring_geometry *g)
+{
+    const uint64_t asked = g->slots;
+    const uint64_t little = UINT64_C(1) << 20;
+    uint64_t best = 0;
+    if (asked < 2 || asked > SHMRING_MAX_SLOTS || g->frame_bytes < 1 || g->frame_bytes > SHMRING_MAX_BLOCK ||
+        g->page_bytes < 4096 || g->page_bytes > SHMRING_MAX_SCHEMA)
+        return SHMRING_TOO_LARGE;
+    for (uint64_t unit = SHMRING_ALIGN; unit <= g->page_bytes; unit *= 2) {
+        const uint64_t stride = shmring_round_up(g->frame_bytes, unit);
+        const uint64_t power = stride & (~stride + 1); /* largest power of two in the stride */
+        const uint64_t step = power < g->page_bytes ? g->page_bytes / power : 1;
+        const uint64_t slots = shmring_round_up(asked, step);
+        if (slots > SHMRING_MAX_BLOCK / stride)
+            continue;
+        const uint64_t bytes = slots * (stride + sizeof(shmring_entry));
+        if (best != 0 && bytes >= best)
+            continue;
+        best = bytes;
+        g->slots = slots;
+        g->slot_stride = stride;
+        if (stride == g->frame_bytes && bytes <= little)
+            break;
+    }
+    return best == 0 ? SHMRING_TOO_LARGE : shmring_geometry_place(g);
+}
+
+#endif /* SHMRING_LAYOUT_H */
