@@ -1,0 +1,120 @@
+"""asyncio: one helper thread for an event loop, asleep in the kernel on the rings' data events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+import weakref
+from typing import Any
+
+from shmring import _core, errors
+
+__all__ = ["following", "get"]
+
+SLICE = 0.1  # seconds between two looks at whether the producers live
+IDLE = 5.0  # seconds without a waiter after which the thread ends
+
+_helpers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Helper] = weakref.WeakKeyDictionary()
+
+
+class Helper:
+    """Sleeps for all waiters of one event loop and calls them back."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._bell = _core.Doorbell()
+        self._lock = threading.Lock()
+        self._waiters: dict[asyncio.Future[None], tuple[_core.Block, int, int]] = {}
+        self._running = False
+
+    def add(self, waiter: asyncio.Future[None], awaited: tuple[_core.Block, int, int]) -> None:
+        """Complete `waiter` when `awaited` comes true, or after a slice."""
+        with self._lock:
+            self._waiters[waiter] = awaited
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="shmring-asyncio", daemon=True).start()
+        self._bell.ring()
+
+    def remove(self, waiter: asyncio.Future[None]) -> None:
+        """Forget a waiter."""
+        with self._lock:
+            self._waiters.pop(waiter, None)
+
+    def _run(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            token = self._bell.prepare()
+            with self._lock:
+                waiters = dict(self._waiters)
+                if waiters:
+                    idle_since = time.monotonic()
+                if not self._loop_is_open() or time.monotonic() - idle_since > IDLE:
+                    self._running = False
+                    return
+            started = time.monotonic()
+            _core.wait_any(self._bell, token, list(waiters.values()), SLICE)
+            late = time.monotonic() - started >= SLICE
+            ready = [waiter for waiter, awaited in waiters.items() if late or _core.came_true(*awaited)]
+            if ready:
+                self._complete(ready)
+            del waiters, ready  # they would keep the loop alive
+
+    def _loop_is_open(self) -> bool:
+        loop = self._loop()
+        return loop is not None and not loop.is_closed()
+
+    def _complete(self, ready: list[asyncio.Future[None]]) -> None:
+        with self._lock:
+            for waiter in ready:
+                self._waiters.pop(waiter, None)
+        loop = self._loop()
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(complete, ready)
+
+
+def complete(waiters: list[asyncio.Future[None]]) -> None:
+    """Let coroutines look again."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
+    """Take the next frame; the body of ``Consumer.get_async``."""
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+    frame = consumer.try_get()
+    if frame is not None:
+        return frame
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout is None else loop.time() + timeout
+    helper = _helpers.get(loop)
+    if helper is None:
+        helper = _helpers[loop] = Helper(loop)
+    while True:
+        if deadline is not None and loop.time() >= deadline:
+            consumer._empty(timeout)
+        waiter: asyncio.Future[None] = loop.create_future()
+        helper.add(waiter, consumer._awaited())
+        timer: Any = None if deadline is None else loop.call_at(deadline, complete, [waiter])
+        try:
+            await waiter
+        finally:
+            helper.remove(waiter)
+            if timer is not None:
+                timer.cancel()
+        frame = consumer.try_get()  # nothing is awaited from here on: a cancelled call took no frame
+        if frame is not None:
+            return frame
+
+
+async def following(consumer: _core.Consumer) -> _core.Frame:
+    """Take the next frame of an ``async for``."""
+    try:
+        return await get(consumer, None)
+    except errors.RingClosed:
+        raise StopAsyncIteration from None

@@ -1,0 +1,171 @@
+"""The observer: private copies of frames, without a place in the ring and without a trace."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shmring import _core, _diagnose
+from shmring._stats import read_producer
+
+__all__ = ["FrameCopy", "Observer"]
+
+POLL = 0.001  # seconds; an observer may not write, so it cannot ask to be woken
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCopy:
+    """A frame of an Observer, copied.
+
+    Attributes
+    ----------
+    array : ndarray
+        Private and writable, of the ring's shape and dtype (first axis: `rows`).
+    seq : int
+        Counts the frames that the producer offered, from 0.
+    timestamp_ns : int
+        CLOCK_MONOTONIC at publish unless the producer gave its own.
+    lost : int
+        Frames that this observer did not see just before it.
+    meta : numpy scalar or None
+    rows : int or None
+        Valid length of the first axis, in a ring with variable_rows.
+    epoch : int
+        Which producer of the ring published it, from 1.
+    """
+
+    array: np.ndarray[Any, Any]
+    seq: int
+    timestamp_ns: int
+    lost: int
+    meta: Any
+    rows: int | None
+    epoch: int
+
+
+class Observer:
+    """Reads private copies of frames: from ``Ring.observer()``.
+
+    Needs read permission only, takes no place, holds nobody up and is never noticed. It looks for new
+    frames every millisecond while it waits. It may miss frames; `FrameCopy.lost` says how many.
+    """
+
+    def __init__(self, block: _core.Block, schema: _core.Schema, lock_fd: int) -> None:
+        self._block = block
+        self._schema = schema
+        self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
+        self._finalizer = weakref.finalize(self, os.close, lock_fd)
+        report = block.report()
+        self._next = max(0, report["head"] - 1)
+        self._expected_seq: int | None = None
+        self._closed = False
+
+    def __enter__(self) -> Observer:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name the ring."""
+        return f"<shmring.Observer of {self._block.name!r}, {'closed' if self._closed else 'open'}>"
+
+    def close(self) -> None:
+        """End the use of this observer. May be called twice."""
+        self._closed = True
+        self._finalizer()
+
+    def get(self, timeout: float | None = None) -> FrameCopy:
+        """Copy the frame after the last one seen (the first time: the newest one).
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        FrameCopy
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time.
+        RingClosed, ProducerDied
+            No frame is left and none will come.
+        """
+        return self._wait(timeout, newest=False)
+
+    def latest(self, timeout: float | None = None) -> FrameCopy:
+        """Copy the newest frame not seen yet.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        FrameCopy
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied
+            As `get`.
+        """
+        return self._wait(timeout, newest=True)
+
+    def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+        if self._closed:
+            raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            found = self._look(newest=newest)
+            if found is not None:
+                return found
+            producer, report = read_producer(self._block, self._lock_fd)
+            if report["head"] <= self._next:
+                if producer.state == "closed":
+                    raise _diagnose.stream_ended(self._block)
+                if producer.state == "died":
+                    raise _diagnose.producer_died(self._block)
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
+                time.sleep(POLL)
+
+    def _look(self, *, newest: bool) -> FrameCopy | None:
+        """Copy a frame if one is there; a few tries, as it may be overwritten meanwhile."""
+        array = np.empty(self._schema.shape, self._schema.dtype)
+        meta = None if self._schema.meta_dtype is None else np.zeros((), self._schema.meta_dtype)
+        head = self._block.report()["head"]
+        if head <= self._next:
+            return None
+        first = max(self._next, head - self._block.slots)
+        for position in range(head - 1, head) if newest else range(first, head):
+            found = self._block.copy_frame(position, array, meta)
+            if found is None:
+                continue
+            seq, timestamp_ns, rows, epoch = found
+            lost = 0 if self._expected_seq is None else max(0, seq - self._expected_seq)
+            self._next, self._expected_seq = position + 1, seq + 1
+            if self._schema.variable_rows:
+                array = array[:rows]
+            return FrameCopy(
+                array=array,
+                seq=seq,
+                timestamp_ns=timestamp_ns,
+                lost=lost,
+                meta=None if meta is None else meta[()],
+                rows=rows if self._schema.variable_rows else None,
+                epoch=epoch,
+            )
+        return None

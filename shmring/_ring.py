@@ -1,0 +1,545 @@
+"""The Ring: create, attach, hand out handles, close, unlink, pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import weakref
+from collections.abc import Mapping
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shmring import _core, _diagnose, _shm, errors
+from shmring._observer import Observer
+from shmring._schema import Layout, read_schema
+from shmring._stats import RingStats, read_consumers, read_producer
+
+__all__ = ["Ring"]
+
+
+class Ring:
+    """A ring of frames in shared memory, attached: from `create` or `attach`.
+
+    A context manager: at its end the creator removes the ring's name (whoever is attached keeps the
+    memory), an attacher only closes. It can be pickled (by name and identity), so it goes into
+    ``multiprocessing.Process(args=...)`` with any start method; after a fork it works in the child.
+    """
+
+    _block: _core.Block
+    _schema: _core.Schema
+    _attrs: dict[str, Any]
+    _fd: int
+    _owner: bool
+    _readonly: bool
+    _closed: bool
+    _request: tuple[bool, bool]
+
+    def __init__(self) -> None:
+        raise TypeError("use Ring.create(...) or Ring.attach(name)")
+
+    @classmethod
+    def create(
+        cls,
+        name: str | None = None,
+        *,
+        shape: Any,
+        dtype: npt.DTypeLike,
+        slots: int,
+        consumers: int = 16,
+        meta: npt.DTypeLike | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        variable_rows: bool = False,
+        mode: int = 0o600,
+        exist_ok: bool = False,
+        block: SharedMemory | None = None,
+        prefault: bool = True,
+        huge_pages: bool = False,
+        lock_memory: bool = False,
+    ) -> Ring:
+        """Create a ring. A stale ring of that name (nobody uses it any more) is replaced.
+
+        Parameters
+        ----------
+        name : str, optional
+            1 to 255 bytes, no slash; default: generated.
+        shape : tuple of int
+            Of one frame; ``()`` for scalars. No axis may be 0.
+        dtype : dtype
+            Of one frame: anything but Python objects; structured and big-endian ones too.
+        slots : int
+            Depth of the ring, at least 2. Rounded up so that the slots are whole pages of memory;
+            ``ring.slots`` says what it became.
+        consumers : int
+            Places in the consumer table, 1 to 64.
+        meta : dtype, optional
+            Of a small value that goes along with each frame.
+        attrs : mapping, optional
+            JSON-able description for whoever attaches: units, axis names, exposure.
+        variable_rows : bool
+            Whether frames may be shorter along the first axis.
+        mode : int
+            File mode of the block: who may attach.
+        exist_ok : bool
+            Attach instead if a live ring of that name with the same shape, dtype and meta exists.
+        block : multiprocessing.shared_memory.SharedMemory, optional
+            Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
+            than create one. Its owner unlinks it.
+        prefault : bool
+            Touch the producer's pages when it opens, so that no frame pays for page faults.
+        huge_pages, lock_memory : bool
+            Ask the kernel for huge pages; lock the memory against swapping. OSError if refused.
+
+        Returns
+        -------
+        Ring
+
+        Raises
+        ------
+        RingExists
+            The name belongs to a live ring, or to another program's block.
+        RingIncompatible
+            With `exist_ok`: the live ring has another shape, dtype or meta.
+        NoSpace
+            /dev/shm is too small; nothing is left behind.
+        TypeError, ValueError
+            An argument is not what it should be.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(720, 1280, 3), dtype="u1", slots=4) as ring:
+        ...     ring.shape, ring.slots
+        ((720, 1280, 3), 4)
+        """
+        layout = Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows)
+        generation = secrets.token_bytes(16)
+        request = (huge_pages, lock_memory)
+        if block is not None:
+            if name is not None:
+                raise ValueError(
+                    f"name={name!r} and block={block.name!r} given: the block has its name already"
+                )
+            fd = _format_given(block, layout, generation)
+            return cls._adopt(
+                _shm.check_name(block.name), fd, owner=False, prefault=prefault, request=request
+            )
+        bare = _shm.generated_name() if name is None else _shm.check_name(name)
+        if not isinstance(mode, int) or not 0 <= mode <= 0o777:
+            raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
+        while True:
+            try:
+                fd = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
+            except errors.RingExists:
+                if not exist_ok:
+                    raise
+            else:
+                return cls._adopt(bare, fd, owner=True, prefault=prefault, request=request)
+            try:
+                ring = cls.attach(bare)
+            except errors.RingNotFound:
+                continue  # it went away meanwhile
+            ring._check_same(layout)
+            return ring
+
+    @staticmethod
+    def required_size(
+        *,
+        shape: Any,
+        dtype: npt.DTypeLike,
+        slots: int,
+        consumers: int = 16,
+        meta: npt.DTypeLike | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        variable_rows: bool = False,
+    ) -> int:
+        """Return the bytes that a ring with these arguments takes, for ``create(block=...)``.
+
+        Parameters
+        ----------
+        shape, dtype, slots, consumers, meta, attrs, variable_rows
+            As `create`.
+
+        Returns
+        -------
+        int
+        """
+        return Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows).nbytes
+
+    @classmethod
+    def attach(cls, name: str, *, timeout: float | None = 0, readonly: bool = False) -> Ring:
+        """Attach to the ring of that name.
+
+        Parameters
+        ----------
+        name : str
+        timeout : float, optional
+            Seconds to wait for a ring that is not there or not ready yet; None waits for ever.
+        readonly : bool
+            Needs read permission only and leaves no trace; allows `stats` and `observer`.
+
+        Returns
+        -------
+        Ring
+
+        Raises
+        ------
+        RingNotFound, RingNotReady
+            Not there, or not initialised, in time.
+        RingAccessDenied
+            By file mode; the message has the mode and the owner.
+        RingIncompatible
+            Another program's block, or another version's.
+        RingCorrupt
+            A truncated or overwritten block.
+        """
+        bare = _shm.check_name(name)
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+        fd = _shm.open_attached(bare, timeout, readonly)
+        return cls._adopt(bare, fd, owner=False, readonly=readonly)
+
+    @classmethod
+    def _adopt(
+        cls,
+        name: str,
+        fd: int,
+        *,
+        owner: bool,
+        readonly: bool = False,
+        prefault: bool = True,
+        request: tuple[bool, bool] = (False, False),
+    ) -> Ring:
+        """Make a Ring of a descriptor, and own it."""
+        ring = cls.__new__(cls)
+        ring._fd, ring._owner, ring._readonly, ring._closed = fd, owner, readonly, False
+        ring._prefault, ring._request = prefault, request
+        ring._children = weakref.WeakSet()
+        ring._finalizer = weakref.finalize(ring, os.close, fd)
+        try:
+            ring._block = ring._map(_core.OBSERVE if readonly else _core.CONSUME, name)
+            ring._schema, ring._attrs = read_schema(ring._block)
+            if any(request):
+                ring._block.prefault(*request)
+        except BaseException:
+            ring._closed = True
+            ring._finalizer()
+            if owner:
+                _shm.unlink(name)
+            raise
+        _core.handles.add(ring)
+        return ring
+
+    _prefault: bool
+    _children: weakref.WeakSet[Any]
+    _finalizer: weakref.finalize[Any, Any]
+
+    def _map(self, access: int, name: str) -> _core.Block:
+        """Map the block through a description of its own: a mapping keeps its description's locks."""
+        fd = _core.reopen(self._fd, access != _core.OBSERVE)
+        try:
+            return _core.Block(fd, access, name)
+        finally:
+            os.close(fd)
+
+    def _forget_locks(self) -> None:
+        """Get a presence lock of our own: in the child of a fork."""
+        if self._closed:
+            return
+        inherited = self._fd
+        self._fd = _core.reopen(inherited, not self._readonly)
+        self._finalizer.detach()
+        os.close(inherited)
+        self._finalizer = weakref.finalize(self, os.close, self._fd)
+        self._children = weakref.WeakSet()
+        self._owner = False  # the parent removes the name
+        if not self._readonly:
+            _shm.enter(self._fd)
+
+    def _check_same(self, layout: Layout) -> None:
+        """Refuse a live ring of another kind."""
+        schema = self._schema
+        found = (schema.shape, schema.dtype, schema.meta_dtype, schema.variable_rows)
+        asked = (layout.shape, layout.dtype, layout.meta_dtype, layout.variable_rows)
+        one_has_none = (schema.meta_dtype is None) != (layout.meta_dtype is None)  # numpy: f8 == None
+        if one_has_none or found != asked:
+            words = [
+                f"{_diagnose.describe_array(shape, dtype)} meta {meta} variable_rows {rows}"
+                for shape, dtype, meta, rows in (found, asked)
+            ]
+            self.close()
+            raise errors.RingIncompatible(
+                f"ring {self.name!r} exists with {words[0]}; asked for: {words[1]}. Choose another name"
+            )
+
+    def _check_open(self, *, writing: bool = False) -> None:
+        if self._closed:
+            raise errors.RingClosed(f"this Ring handle of {self.name!r} is closed; attach again")
+        if writing and self._readonly:
+            raise errors.RingAccessDenied(
+                f"ring {self.name!r} is attached readonly: use observer(), or attach without readonly=True"
+            )
+
+    def producer(
+        self, *, on_full: Literal["wait", "drop", "raise"] = "wait", spin: float | None = None
+    ) -> _core.Producer:
+        """Become the ring's producer: the first, or the next one after a producer closed or died.
+
+        Parameters
+        ----------
+        on_full : {"wait", "drop", "raise"}
+            With a full ring: sleep until there is space, drop the new frame (everyone sees the gap in
+            seq), or raise RingFull at once.
+        spin : float, optional
+            Seconds to spin before each sleep; default 20 microseconds; ``inf`` never sleeps.
+
+        Returns
+        -------
+        Producer
+
+        Raises
+        ------
+        ProducerExists
+            There is a live one; names its pid and command.
+        RingCorrupt
+            The ring cannot be taken over.
+        """
+        self._check_open(writing=True)
+        block = self._map(_core.PRODUCE, self.name)
+        handle = _core.Producer(block, self._schema, on_full, spin)
+        if self._prefault:
+            block.prefault(*self._request)
+        handle._open(_core.reopen(self._fd, True))
+        self._children.add(handle)
+        return handle
+
+    def consumer(
+        self,
+        *,
+        lossless: bool = True,
+        start: Literal["oldest", "newest", "next"] = "oldest",
+        label: str = "",
+        wait_for_takeover: bool = False,
+        spin: float | None = None,
+    ) -> _core.Consumer:
+        """Join the ring.
+
+        Parameters
+        ----------
+        lossless : bool
+            True: the producer waits for this consumer (or drops, as told). False: it never does; this
+            consumer may lose frames and learns how many.
+        start : {"oldest", "newest", "next"}
+            The first frame: the oldest one that is still there, the newest, or the next to come.
+        label : str
+            At most 63 bytes; for messages and statistics.
+        wait_for_takeover : bool
+            Wait for a next producer when the producer dies, rather than raise ProducerDied.
+        spin : float, optional
+            Seconds to spin before each sleep; default 20 microseconds; ``inf`` never sleeps.
+
+        Returns
+        -------
+        Consumer
+
+        Raises
+        ------
+        TooManyConsumers
+            The table is full of living consumers; names them.
+        """
+        self._check_open(writing=True)
+        handle = _core.Consumer(self._block, self._schema, lossless, start, label, wait_for_takeover, spin)
+        handle._join(_core.reopen(self._fd, True), start)
+        self._children.add(handle)
+        return handle
+
+    def observer(self) -> Observer:
+        """Return a reader of private copies: it takes no place and holds nobody up.
+
+        Returns
+        -------
+        Observer
+        """
+        self._check_open()
+        return Observer(self._block, self._schema, _core.reopen(self._fd, False))
+
+    def stats(self) -> RingStats:
+        """Return everything that the ring's header knows.
+
+        Returns
+        -------
+        RingStats
+        """
+        self._check_open()
+        producer, report = read_producer(self._block, self._fd)
+        return RingStats(
+            name=self.name,
+            shape=self.shape,
+            dtype=self.dtype,
+            slots=self.slots,
+            nbytes=self.nbytes,
+            published=report["head"],
+            next_seq=report["next_seq"],
+            dropped=report["dropped"],
+            swaps=report["swaps"],
+            producer=producer,
+            consumers=read_consumers(self._block, self._fd),
+        )
+
+    def close(self) -> None:
+        """Close this handle and the producer and consumers opened from it. May be called twice.
+
+        Frames that are still held, and arrays on them, stay valid.
+        """
+        if self._closed:
+            return
+        for handle in list(self._children):
+            handle.close()
+        self._closed = True
+        _core.handles.discard(self)
+        self._finalizer()
+
+    def unlink(self) -> None:
+        """Remove the ring's name. Whoever is attached goes on; nobody can attach any more.
+
+        Raises
+        ------
+        RingNotFound
+            The name is gone, or belongs to another ring by now.
+        """
+        ours = (
+            _shm.has_generation(self.name, self._block.generation)
+            if self._closed
+            else _shm.same_file(self._fd, self.name)
+        )
+        if not ours:
+            raise errors.RingNotFound(f"ring {self.name!r} has no name any more, or another ring took it")
+        _shm.unlink(self.name)
+
+    def __enter__(self) -> Ring:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close; the creator removes the name as well."""
+        if self._owner and not self._closed and _shm.same_file(self._fd, self.name):
+            _shm.unlink(self.name)
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name and generation."""
+        self._check_open()
+        return _attach_again, (self.name, self._block.generation, self._readonly)
+
+    def __repr__(self) -> str:
+        """Say what one wants to know at a prompt."""
+        what = f"{self.name!r}, shape {self.shape}, dtype {self.dtype}, {self.slots} slots"
+        if self._closed:
+            return f"<shmring.Ring {what}, closed>"
+        producer, report = read_producer(self._block, self._fd)
+        joined = len(read_consumers(self._block, self._fd))
+        return (
+            f"<shmring.Ring {what}, {report['head']} frames published, producer {producer.state}, "
+            f"{joined} of {self.consumers} consumers{', readonly' if self._readonly else ''}>"
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the block, as SharedMemory knows it."""
+        return self._block.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
+        return self._schema.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of one frame."""
+        return self._schema.dtype
+
+    @property
+    def slots(self) -> int:
+        """Slots in the ring."""
+        return self._block.slots
+
+    @property
+    def consumers(self) -> int:
+        """Places in the consumer table."""
+        return self._block.consumers
+
+    @property
+    def meta_dtype(self) -> np.dtype[Any] | None:
+        """Dtype of the value that goes along with each frame."""
+        return self._schema.meta_dtype
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What the creator said about the ring (a copy)."""
+        return json.loads(json.dumps(self._attrs))  # type: ignore[no-any-return]
+
+    @property
+    def variable_rows(self) -> bool:
+        """Whether frames may be shorter along the first axis."""
+        return self._schema.variable_rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole block."""
+        return self._block.block_bytes
+
+    @property
+    def frame_nbytes(self) -> int:
+        """Bytes of one frame."""
+        return self._block.frame_bytes
+
+    @property
+    def readonly(self) -> bool:
+        """Whether it was attached readonly."""
+        return self._readonly
+
+    @property
+    def closed(self) -> bool:
+        """Whether this handle is closed."""
+        return self._closed
+
+
+def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int:
+    """Format a SharedMemory block; returns a descriptor with the presence lock."""
+    name = _shm.check_name(block.name)
+    if block.size < layout.nbytes:
+        raise ValueError(
+            f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
+        )
+    fd = _core.open_block(name, _core.CONSUME)
+    try:
+        if _shm.in_use(fd) or not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE):
+            raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
+        try:
+            os.posix_fallocate(fd, 0, layout.nbytes)
+        except OSError:
+            raise _diagnose.no_space(name, layout.nbytes, _shm.DIRECTORY) from None
+        mapped = _core.reopen(fd, True)
+        try:
+            _core.format_block(mapped, *layout.geometry, generation, layout.schema)
+        finally:
+            os.close(mapped)
+        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _attach_again(name: str, generation: bytes, readonly: bool) -> Ring:
+    """Unpickle a Ring: attach, and make sure that it is the same one."""
+    ring = Ring.attach(name, readonly=readonly)
+    if ring._block.generation != generation:
+        ring.close()
+        raise errors.RingNotFound(
+            f"ring {name!r} was replaced by another one of that name since it was pickled"
+        )
+    return ring

@@ -1,0 +1,165 @@
+"""What ``Ring.stats()`` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from shmring import _core
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerStats:
+    """The producer, as far as the ring knows it.
+
+    Attributes
+    ----------
+    state : {"none", "live", "closed", "died"}
+        ``"none"``: there never was one. ``"died"``: its process ended without closing.
+    pid : int
+        Process id, 0 if there never was one.
+    command : str
+        Its command line while it lives, else ``""``.
+    epoch : int
+        Counts the ring's producers.
+    """
+
+    state: Literal["none", "live", "closed", "died"]
+    pid: int
+    command: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStats:
+    """One consumer of a ring.
+
+    Attributes
+    ----------
+    place : int
+        Its place in the consumer table.
+    pid, command, label : int, str, str
+        Who it is; `label` is what it was given in ``Ring.consumer(label=...)``.
+    policy : {"lossless", "lossy", "left"}
+        ``"left"``: closed, but frames of it are still held.
+    cursor : int
+        The position that it holds the producer at (lossless), or its next one (lossy).
+    lag : int
+        Published frames that it has not taken yet.
+    lost, skipped, delivered : int
+        Frames.
+    held : int
+        Frames it holds now.
+    alive : bool
+        Whether its process lives (the kernel's word, not a guess).
+    joined_ns : int
+        When it joined, nanoseconds since the epoch (CLOCK_REALTIME).
+    """
+
+    place: int
+    pid: int
+    command: str
+    label: str
+    policy: Literal["lossless", "lossy", "left"]
+    cursor: int
+    lag: int
+    lost: int
+    skipped: int
+    delivered: int
+    held: int
+    alive: bool
+    joined_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RingStats:
+    """Everything that a ring's header knows, at one moment.
+
+    Attributes
+    ----------
+    name, shape, dtype, slots, nbytes
+        As the ring's.
+    published : int
+        Frames published since creation.
+    next_seq : int
+        Frames offered since creation: published or dropped.
+    dropped : int
+        Frames that the producer offered and had to drop.
+    swaps : int
+        How often the producer exchanged the slots of two entries.
+    producer : ProducerStats
+    consumers : tuple of ConsumerStats
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    slots: int
+    nbytes: int
+    published: int
+    next_seq: int
+    dropped: int
+    swaps: int
+    producer: ProducerStats
+    consumers: tuple[ConsumerStats, ...]
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process, ``""`` if it is gone or hidden."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, dict[str, int]]:
+    """Read the producer and the ring's counters out of a block."""
+    report = block.report()
+    state: Literal["none", "live", "closed", "died"]
+    if report["producer_state"] == _core.PRODUCER_NONE:
+        state = "none"
+    elif report["producer_state"] == _core.PRODUCER_CLOSED:
+        state = "closed"
+    elif _core.lock_held(lock_fd, _core.LOCK_PRODUCER):
+        state = "live"
+    else:
+        state = "died"
+    pid = report["producer_pid"]
+    command = command_of(pid) if state == "live" else ""
+    return ProducerStats(state, pid, command, report["epoch"]), report
+
+
+def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:
+    """Read every taken place of the consumer table."""
+    head = block.report()["head"]
+    found = []
+    for place in range(block.consumers):
+        row = block.report_place(place)
+        if row is None:
+            continue
+        alive = _core.lock_held(lock_fd, _core.lock_place(place))
+        lag = 0 if row["policy"] == "left" else max(0, head - row["next"])
+        found.append(
+            ConsumerStats(
+                place=place,
+                pid=row["pid"],
+                command=command_of(row["pid"]) if alive else "",
+                label=row["label"],
+                policy=row["policy"],
+                cursor=row["cursor"],
+                lag=lag,
+                lost=row["lost"],
+                skipped=row["skipped"],
+                delivered=row["delivered"],
+                held=max(row["held"], row["pins"]),
+                alive=alive,
+                joined_ns=row["joined_ns"],
+            )
+        )
+    return tuple(found)

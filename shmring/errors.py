@@ -1,0 +1,98 @@
+"""The errors of shmring: one tree, each also a standard type."""
+
+__all__ = [
+    "ForkedHandle",
+    "HandleBusy",
+    "NoSpace",
+    "ProducerDied",
+    "ProducerExists",
+    "RingAccessDenied",
+    "RingClosed",
+    "RingCorrupt",
+    "RingEmpty",
+    "RingExists",
+    "RingFull",
+    "RingIncompatible",
+    "RingNotFound",
+    "RingNotReady",
+    "ShmringError",
+    "SlotsHeld",
+    "TooFewConsumers",
+    "TooManyConsumers",
+]
+
+
+class ShmringError(Exception):
+    """The root of every error that shmring raises for what it found (not for wrong arguments)."""
+
+    def __str__(self) -> str:
+        """Return the message alone; OSError would put an errno in front of it."""
+        return str(self.args[0]) if self.args else ""
+
+
+class RingExists(ShmringError, FileExistsError):
+    """The name belongs to a live ring, or to a block that is not a ring."""
+
+
+class RingNotFound(ShmringError, FileNotFoundError):
+    """No ring has that name, or another one than the one asked for."""
+
+
+class RingAccessDenied(ShmringError, PermissionError):
+    """The block's file mode does not let this user in."""
+
+
+class RingNotReady(ShmringError, TimeoutError):
+    """The block is there, but was not initialised within the timeout."""
+
+
+class RingIncompatible(ShmringError, ValueError):
+    """The block is not a ring, or one of another version, or of another schema than asked for."""
+
+
+class RingCorrupt(ShmringError, RuntimeError):
+    """The block says something that cannot be: it is truncated or was overwritten."""
+
+
+class NoSpace(ShmringError, OSError):
+    """The shared-memory file system cannot hold a block of that size."""
+
+
+class RingFull(ShmringError, TimeoutError):
+    """The producer found no space in time; the message names who holds it up."""
+
+
+class RingEmpty(ShmringError, TimeoutError):
+    """The consumer found no frame in time."""
+
+
+class RingClosed(ShmringError, EOFError):
+    """The producer ended the stream and every frame was read, or the handle was closed."""
+
+
+class ProducerExists(ShmringError, RuntimeError):
+    """The ring has a live producer already."""
+
+
+class ProducerDied(ShmringError, ConnectionError):
+    """The producer's process ended without closing; every published frame was read."""
+
+
+class TooManyConsumers(ShmringError, RuntimeError):
+    """Every place of the consumer table is taken by a living consumer."""
+
+
+class TooFewConsumers(ShmringError, TimeoutError):
+    """Not enough consumers joined in time."""
+
+
+class SlotsHeld(ShmringError, RuntimeError):
+    """A consumer waits for a frame that cannot come, because it holds the slots itself."""
+
+
+class ForkedHandle(ShmringError, RuntimeError):
+    """The handle was opened before a fork and belongs to the parent process."""
+
+
+class HandleBusy(ShmringError, RuntimeError):
+    """Another thread is inside a call on this handle."""

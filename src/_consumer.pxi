@@ -1,0 +1,622 @@
+# The consumer's handle.
+
+cdef dict STARTS = {
+    "oldest": SHMRING_START_OLDEST, "newest": SHMRING_START_NEWEST, "next": SHMRING_START_NEXT}
+
+cdef enum Pause:
+    LOOK_AGAIN, NOT_YET, ENDED, DIED
+
+
+@cython.final
+@cython.no_gc
+cdef class Consumer:
+    """Reads frames in place, in order: from ``Ring.consumer()``.
+
+    A context manager, an iterator (ends when the producer has closed and everything was read) and an
+    asynchronous iterator. Use it from one thread at a time; frames may be released in any thread.
+    """
+
+    cdef Block block
+    cdef Schema schema
+    cdef shmring_consumer core
+    cdef object __weakref__
+    cdef int lock_fd
+    cdef unsigned long fork_mark
+    cdef bint is_open
+    cdef bint has_place  # until the last held frame is gone, after close() too
+    cdef bint busy
+    cdef bint awaits_takeover
+    cdef readonly bint lossless
+    """Whether this consumer holds the producer back rather than lose a frame."""
+    cdef readonly str label
+    """What the consumer was called when it joined."""
+    cdef int64_t spin_ns
+    cdef int64_t checked_at
+
+    def __init__(self, Block block, Schema schema, bint lossless, str start, str label,
+                 bint wait_for_takeover, spin):
+        if start not in STARTS:
+            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        if label is None:
+            raise TypeError("label must be a str, not None")
+        if "\0" in label:
+            raise ValueError(f"a label has no NUL: {label!r}")
+        if len(label.encode()) > LABEL_BYTES:
+            raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
+        self.spin_ns = spin_of(spin)
+        self.block, self.schema = block, schema
+        self.lossless, self.label, self.awaits_takeover = lossless, label, wait_for_takeover
+
+    def _join(self, int lock_fd, str start):
+        """Take a place; owns lock_fd from now on."""
+        cdef int result = shmring_join(
+            &self.core, &self.block.view, lock_fd, self.lossless, STARTS[start], self.label.encode())
+        if result != SHMRING_OK:
+            from shmring import _diagnose
+            found = _diagnose.cannot_join(result, self.block, lock_fd, errno)
+            close_fd(lock_fd)
+            raise found
+        self.lock_fd, self.fork_mark = lock_fd, fork_count
+        self.is_open = self.has_place = True
+        handles.add(self)
+        return self
+
+    def _forget_locks(self):
+        handles.discard(self)
+        if self.has_place:
+            close_fd(self.lock_fd)
+
+    def __dealloc__(self):
+        if self.has_place and self.fork_mark == fork_count:
+            self.leave()  # every frame held a reference to this handle, so none is left
+
+    cdef void leave(self) noexcept:
+        self.has_place = False
+        shmring_leave(&self.core)
+        close_fd(self.lock_fd)
+
+    cdef void give_back(self, shmring_hold *hold) noexcept:
+        """Ends a hold: of a frame, or of the last array on it. In any thread."""
+        if self.fork_mark == fork_count:
+            shmring_release(&self.core, hold)
+            if self.core.left and self.core.held == 0 and self.has_place:
+                self.leave()
+
+    # ---- guards ----
+
+    cdef int enter(self) except -1:
+        if self.busy or not self.is_open or self.fork_mark != fork_count:
+            self.refuse()
+        return 0
+
+    cdef int refuse(self) except -1:
+        from shmring import _diagnose
+        if self.fork_mark != fork_count:
+            raise _diagnose.forked("Consumer")
+        if not self.is_open:
+            raise errors.RingClosed(f"this Consumer of ring {self.block.name!r} is closed")
+        raise errors.HandleBusy(
+            f"another thread is inside a call on this Consumer of ring {self.block.name!r}: use it from one "
+            f"thread at a time, or join once for each thread")
+
+    # ---- waiting ----
+
+    cdef Pause standing(self, uint64_t least, int64_t now, bint ask_kernel) except *:
+        """How things stand for `least` frames from next on, without a wait.
+
+        The kernel is asked whether the producer lives every 100 ms at most, or if told to.
+        """
+        cdef shmring_block *view = &self.block.view
+        cdef uint64_t needed = self.core.next + least
+        cdef uint32_t state = shmring_producer_state(view)  # before head: the end comes after the last frame
+        if shmring_head(view) >= needed:
+            return LOOK_AGAIN
+        if state == SHMRING_PRODUCER_CLOSED:
+            return ENDED
+        if (state == SHMRING_PRODUCER_LIVE and not self.awaits_takeover
+                and (ask_kernel or now - self.checked_at >= SLICE_NS)):
+            self.checked_at = now
+            if self.producer_is_dead():
+                self.checked_at = 0  # so that the next call asks again, and says the same
+                return LOOK_AGAIN if shmring_head(view) >= needed else DIED
+        if shmring_holds_too_much(&self.core, least):
+            from shmring import _diagnose
+            raise _diagnose.slots_held(self.block, least, self.core.held, view.geometry.slots)
+        return NOT_YET
+
+    cdef Pause pause(self, uint64_t least, int64_t deadline, int64_t started) except *:
+        """Waits at most a slice for `least` frames from next on; NOT_YET: the deadline has passed."""
+        cdef shmring_block *view = &self.block.view
+        cdef uint64_t needed = self.core.next + least
+        cdef uint32_t state = shmring_producer_state(view)
+        cdef int64_t now = shmring_now_ns()
+        cdef int64_t until = slice_end(now, deadline)
+        cdef int64_t spin = spin_left(now, started, self.spin_ns)
+        cdef Pause how = self.standing(least, now, now >= deadline)
+        if how != NOT_YET or now >= deadline:
+            return how
+        self.busy = True
+        with nogil:
+            shmring_wait_data(view, needed, state, until, spin, CORES)
+        self.busy = False
+        PyErr_CheckSignals()
+        self.enter()  # another thread may have closed this handle meanwhile
+        return LOOK_AGAIN
+
+    cdef bint producer_is_dead(self) noexcept:
+        """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
+        return (not shmring_lock_held(self.lock_fd, SHMRING_LOCK_PRODUCER)
+                and shmring_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
+                and not shmring_lock_held(self.lock_fd, SHMRING_LOCK_PRODUCER))
+
+    cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
+        """The error for a wait that brought no frame."""
+        from shmring import _diagnose
+        if how == NOT_YET:
+            raise _diagnose.no_frame(self.block, least, timeout, self.lock_fd)
+        shmring_count_end(&self.core)  # frames dropped after the last published one
+        if how == ENDED:
+            raise _diagnose.stream_ended(self.block)
+        raise _diagnose.producer_died(self.block)
+
+    # ---- single frames ----
+
+    cdef Frame take_frame(self, bint latest):
+        """The next (or newest) frame, None if there is none yet."""
+        cdef shmring_taken taken
+        cdef Schema schema = self.schema
+        cdef Frame frame = Frame.__new__(Frame)
+        cdef int result
+        taken.seqs, taken.timestamps_ns = &frame.own_seq, &frame.own_timestamp
+        taken.rows = &frame.valid_rows if schema.variable_rows else NULL
+        taken.metas = NULL
+        if schema.meta_bytes != 0:
+            frame.metas = PyBytes_FromStringAndSize(NULL, schema.meta_bytes)
+            taken.metas = <uint8_t *>PyBytes_AS_STRING(frame.metas)
+        if latest:
+            result = shmring_take_latest(&self.core, &taken)
+        else:
+            result = shmring_take(&self.core, 1, 1, 0, 0, &taken)
+        if result == SHMRING_OK:
+            frame.consumer, frame.hold = self, taken.hold
+            frame.lost_before, frame.last_epoch = taken.lost, taken.epoch
+            return frame
+        if result == SHMRING_EMPTY:
+            return None
+        raise MemoryError() if result == SHMRING_SYSTEM else corrupt(self.block)
+
+    cdef Frame wait_frame(self, bint latest, object timeout):
+        cdef Frame frame
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef int64_t started = shmring_now_ns()
+        cdef Pause how
+        while True:
+            how = self.pause(1, deadline, started)
+            if how != LOOK_AGAIN:
+                self.raise_for(how, 1, timeout)
+            frame = self.take_frame(latest)
+            if frame is not None:
+                return frame
+
+    def get(self, timeout=None):
+        """Take the next frame, waiting for it if need be.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time.
+        RingClosed
+            The producer closed and every frame was read, or this handle is closed.
+        ProducerDied
+            The producer died and every published frame was read.
+        SlotsHeld
+            The frame can never come, because this consumer holds the slots itself.
+        RingCorrupt, ForkedHandle, HandleBusy
+            The ring or the handle cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frames.get(timeout=1).array
+        array([1., 1.], dtype=float32)
+        """
+        self.enter()
+        frame = self.take_frame(False)
+        return frame if frame is not None else self.wait_frame(False, timeout)
+
+    def try_get(self):
+        """Take the next frame if there is one; never waits.
+
+        Returns
+        -------
+        Frame or None
+
+        Raises
+        ------
+        RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        cdef Frame frame
+        cdef Pause how
+        self.enter()
+        frame = self.take_frame(False)
+        if frame is None:
+            how = self.standing(1, shmring_coarse_now_ns(), False)
+            if how == LOOK_AGAIN:
+                return self.take_frame(False)
+            if how != NOT_YET:
+                self.raise_for(how, 1, 0)
+        return frame
+
+    def latest(self, timeout=None):
+        """Take the newest frame not yet delivered, passing over older ones.
+
+        What is passed over counts as `skipped`, never as lost.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a new one; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        self.enter()
+        frame = self.take_frame(True)
+        return frame if frame is not None else self.wait_frame(True, timeout)
+
+    # ---- many frames ----
+
+    cdef Batch take_batch(self, uint64_t least, uint64_t most, uint64_t step):
+        """A batch (step 0) or a window of exactly `least` frames; None if they are not there yet."""
+        cdef shmring_taken taken
+        cdef Schema schema = self.schema
+        cdef Batch batch = Batch.__new__(Batch)
+        cdef bint window = step != 0
+        cdef int result
+        cdef uint64_t room = min(most, self.block.view.geometry.slots)
+        cdef uint64_t head = shmring_head(&self.block.view)
+        if head < self.core.next + least:
+            return None
+        if not window and head - self.core.next < room:
+            room = head - self.core.next
+        cdef cnp.npy_intp length = <cnp.npy_intp>room
+        cdef cnp.ndarray seqs = cnp.PyArray_EMPTY(1, &length, cnp.NPY_UINT64, 0)
+        cdef cnp.ndarray times = cnp.PyArray_EMPTY(1, &length, cnp.NPY_INT64, 0)
+        taken.seqs = <uint64_t *>cnp.PyArray_DATA(seqs)
+        taken.timestamps_ns = <int64_t *>cnp.PyArray_DATA(times)
+        rows = metas = None
+        taken.rows, taken.metas = NULL, NULL
+        if schema.variable_rows:
+            rows = np.empty(room, np.uint64)
+            taken.rows = <uint64_t *>cnp.PyArray_DATA(rows)
+        if schema.meta_bytes != 0:
+            metas = np.empty(room, schema.meta_dtype)
+            taken.metas = <uint8_t *>cnp.PyArray_DATA(metas)
+        result = shmring_take(&self.core, least, room, step, window, &taken)
+        if result == SHMRING_EMPTY:
+            return None
+        if result != SHMRING_OK:
+            raise MemoryError() if result == SHMRING_SYSTEM else corrupt(self.block)
+        batch.consumer, batch.hold, batch.count = self, taken.hold, taken.count
+        batch.lost_before, batch.last_epoch = taken.lost, taken.epoch
+        batch.interrupted, batch.copied = taken.interrupted, taken.scattered
+        batch.seqs, batch.timestamps_ns, batch.rows, batch.metas = seqs, times, rows, metas
+        if taken.count < room:
+            batch.seqs, batch.timestamps_ns = seqs[:batch.count], times[:batch.count]
+            batch.rows = None if rows is None else rows[:batch.count]
+            batch.metas = None if metas is None else metas[:batch.count]
+        if batch.copied:
+            batch.view = self.copy_scattered(&taken)
+            shmring_end_scattered(&self.core, &taken)
+        return batch
+
+    cdef cnp.ndarray copy_scattered(self, shmring_taken *taken):
+        cdef uint64_t i
+        cdef size_t nbytes = self.schema.frame_bytes
+        copy = np.empty((taken.count, *self.schema.shape), self.schema.dtype)
+        cdef char *target = <char *>cnp.PyArray_DATA(copy)
+        for i in range(taken.count):
+            memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.run[i]), nbytes)
+        copy.flags.writeable = False
+        return copy
+
+    def batch(self, max_frames, min_frames=1, timeout=None):
+        """Take consecutive frames as one ndarray, in place, across the ring's wrap too.
+
+        Parameters
+        ----------
+        max_frames : int
+            At most so many.
+        min_frames : int
+            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            in memory (``batch.interrupted``), and at the end of the stream.
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Batch
+
+        Raises
+        ------
+        RingEmpty
+            Fewer than `min_frames` in time; nothing was taken.
+        RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        cdef uint64_t least = self.check_count(min_frames, "min_frames")
+        cdef uint64_t most = self.check_count(max_frames, "max_frames")
+        cdef int64_t deadline = 0, started = 0
+        cdef Batch batch
+        cdef Pause how
+        if least > most:
+            raise ValueError(f"min_frames={least} is more than max_frames={most}")
+        if least > self.block.view.geometry.slots:
+            raise ValueError(
+                f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
+        self.enter()
+        shmring_want_runs(&self.core)
+        while True:
+            batch = self.take_batch(least, most, 0)
+            if batch is not None:
+                return batch
+            if started == 0:
+                deadline, started = deadline_of(timeout), shmring_now_ns()
+            how = self.pause(least, deadline, started)
+            if how == LOOK_AGAIN:
+                continue
+            if how == NOT_YET or least == 1 or shmring_head(&self.block.view) <= self.core.next:
+                self.raise_for(how, least, timeout)
+            least = 1  # the end of the stream: what is left
+
+    def windows(self, length, step=None):
+        """Iterate over windows of consecutive frames, overlapping if `step` < `length`, without a copy.
+
+        Parameters
+        ----------
+        length : int
+            Frames in a window. ``length + step`` may not exceed the ring's slots.
+        step : int, optional
+            Frames from one window's first to the next one's; default `length` (no overlap).
+
+        Yields
+        ------
+        Batch
+            Exactly `length` frames. Where a swap interrupts the run in memory, that one window is a
+            private copy (``batch.copied``). The iteration ends when fewer than `length` frames are left
+            in a closed stream; those can still be read with `get`.
+
+        Raises
+        ------
+        ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`, while iterating.
+        """
+        cdef uint64_t frames = self.check_count(length, "length")
+        cdef uint64_t advance = frames if step is None else self.check_count(step, "step")
+        if frames + advance > self.block.view.geometry.slots:
+            raise ValueError(
+                f"length + step = {frames + advance} is more than the ring's "
+                f"{self.block.view.geometry.slots} slots: the window before is usually still held")
+        return self._iterate_windows(frames, advance)
+
+    def _iterate_windows(self, length, step):
+        cdef Batch batch
+        cdef Pause how
+        cdef int64_t started
+        self.enter()
+        shmring_want_runs(&self.core)
+        while True:
+            self.enter()
+            batch = self.take_batch(length, length, step)
+            started = 0
+            while batch is None:
+                started = started or shmring_now_ns()
+                how = self.pause(length, SHMRING_FOR_EVER, started)
+                if how == ENDED:
+                    return
+                if how == DIED:
+                    self.raise_for(how, length, None)
+                batch = self.take_batch(length, length, step)
+            yield batch
+            batch = None
+
+    cdef uint64_t check_count(self, object n, str what) except 0:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"{what} must be an int, not {type(n).__name__}")
+        if n < 1:
+            raise ValueError(f"{what} must be at least 1, not {n}")
+        return min(n, SHMRING_MAX_SLOTS)
+
+    # ---- iteration ----
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Frame frame
+        if self.busy or self.fork_mark != fork_count:
+            self.refuse()
+        if not self.is_open:
+            raise StopIteration
+        frame = self.take_frame(False)
+        if frame is not None:
+            return frame
+        try:
+            return self.wait_frame(False, None)
+        except errors.RingClosed:
+            raise StopIteration from None
+
+    def get_async(self, timeout=None):
+        """Take the next frame in asyncio: ``frame = await consumer.get_async()``.
+
+        No busy loop and no thread for each call: one helper thread for an event loop sleeps in the
+        kernel. A cancelled call has taken no frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        coroutine of Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        from shmring import _aio
+        return _aio.get(self, timeout)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        from shmring import _aio
+        return _aio.following(self)
+
+    def _awaited(self):
+        """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
+        return self.block, self.core.next + 1, shmring_producer_state(&self.block.view)
+
+    def _empty(self, timeout):
+        """Raise RingEmpty."""
+        self.raise_for(NOT_YET, 1, timeout)
+
+    # ---- the end ----
+
+    def close(self):
+        """Leave the ring. May be called twice, and while another thread waits in this handle.
+
+        Frames that are still held, and arrays on them, stay valid and keep their slots.
+        """
+        if not self.is_open or self.fork_mark != fork_count:
+            return
+        self.is_open = False
+        handles.discard(self) if self.core.held == 0 else None
+        if self.busy:
+            shmring_event_announce(&self.block.view.hot.data_event)
+        if self.core.held != 0:
+            shmring_leave_holding(&self.core)
+        else:
+            self.leave()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+    @property
+    def lost(self):
+        """Frames that this consumer did not get since it joined: lapped, or dropped at the source."""
+        return self.core.lost
+
+    @property
+    def skipped(self):
+        """Frames that `latest` passed over."""
+        return self.core.skipped
+
+    @property
+    def delivered(self):
+        """Frames taken; a frame in several windows counts once."""
+        return self.core.delivered
+
+    @property
+    def lag(self):
+        """Frames published but not yet taken."""
+        if not self.is_open:
+            return 0
+        cdef uint64_t head = shmring_head(&self.block.view)
+        return head - self.core.next if head > self.core.next else 0
+
+    @property
+    def held(self):
+        """Frames held now: by Frames, Batches and the arrays made from them."""
+        return self.core.held
+
+    @property
+    def place(self):
+        """Index of this consumer in the ring's consumer table."""
+        return self.core.place
+
+    @property
+    def closed(self):
+        """Whether this handle is closed, or belongs to the parent of a fork."""
+        return not self.is_open or self.fork_mark != fork_count
+
+    def __repr__(self):
+        if self.fork_mark != fork_count:
+            state = "of the parent process"
+        else:
+            state = "open" if self.is_open else "closed"
+        policy = "lossless" if self.lossless else "lossy"
+        label = f" {self.label!r}" if self.label else ""
+        return (f"<shmring.Consumer{label} of {self.block.name!r}, {policy}, {state}, "
+                f"{self.delivered} delivered, lag {self.lag}, {self.lost} lost, {self.skipped} skipped, "
+                f"{self.held} held>")
+
+
+# ---- asyncio: what the helper thread sleeps on ----
+
+
+@cython.final
+@cython.no_gc
+cdef class Doorbell:
+    """Wakes a thread out of `wait_any`."""
+
+    cdef uint32_t word
+
+    def prepare(self):
+        """Return a token for `wait_any`: a ring after this call ends that wait."""
+        return shmring_event_prepare(&self.word)
+
+    def ring(self):
+        shmring_event_announce(&self.word)
+
+
+def wait_any(Doorbell bell, uint32_t token, list awaited, double seconds):
+    """Sleep until one of the awaited (block, head, producer state) comes true, the bell or the time.
+
+    May wake for no reason. At most 127 are watched; the caller looks at all of them afterwards.
+    """
+    cdef uint32_t *words[128]
+    cdef uint32_t values[128]
+    cdef unsigned count = 1
+    cdef int64_t deadline = shmring_now_ns() + <int64_t>(seconds * 1e9)
+    cdef Block block
+    words[0], values[0] = &bell.word, token
+    for block, _head, _state in awaited[:127]:
+        words[count] = &block.view.hot.data_event
+        values[count] = shmring_event_prepare(words[count])
+        count += 1
+    for block, head, state in awaited:
+        if came_true(block, head, state):
+            return
+    with nogil:
+        shmring_futex_wait_any(words, values, count, deadline)
+
+
+def came_true(Block block, uint64_t head, uint32_t state):
+    """Whether the frame is there or the producer's state changed."""
+    return bool(shmring_head(&block.view) >= head or shmring_producer_state(&block.view) != state)

@@ -1,0 +1,214 @@
+# What a consumer holds: frames and batches, and the lease that their arrays keep.
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Lease:
+    """Base of every array on held slots: the hold ends when the last of them is gone."""
+
+    cdef Consumer consumer
+    cdef shmring_hold *hold
+    cdef void *data
+    cdef Py_ssize_t nbytes
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.nbytes, True, flags)
+
+    def __dealloc__(self):
+        if self.hold != NULL:
+            self.consumer.give_back(self.hold)
+
+
+@cython.no_gc
+cdef class Held:
+    """Common part of Frame and Batch: a hold on slots, an array made when first asked for."""
+
+    cdef Consumer consumer
+    cdef shmring_hold *hold  # moves to the lease as soon as an array is made
+    cdef Lease lease
+    cdef cnp.ndarray view
+    cdef uint64_t lost_before
+    cdef uint64_t last_epoch
+    cdef bint let_go
+    cdef bint is_base  # numpy may keep this very object as the base of an array
+
+    def __init__(self):
+        raise TypeError(f"a {type(self).__name__} comes from a Consumer")
+
+    cdef cnp.ndarray make_array(self, void *data):
+        raise NotImplementedError
+
+    cdef cnp.ndarray get_array(self):
+        if self.view is None:
+            self.make_view()
+        return self.view
+
+    cdef int make_view(self) except -1:
+        cdef Lease lease
+        cdef Block block
+        if self.let_go:
+            raise ValueError(
+                f"this {type(self).__name__} was released; copy what you need before, or release it later")
+        if self.consumer.fork_mark != fork_count:
+            from shmring import _diagnose
+            raise _diagnose.forked(type(self).__name__)
+        block = self.consumer.block
+        lease = Lease.__new__(Lease)
+        lease.consumer, lease.data = self.consumer, shmring_slot_at(&block.view, self.hold.slot)
+        lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
+        lease.hold, self.hold = self.hold, NULL
+        self.lease = lease
+        self.view = self.make_array(lease.data)
+        return 0
+
+    def release(self):
+        """Give up this object's own hold.
+
+        The slots go back to the producer when the last array, view or memoryview on them is gone as
+        well; if there is none, at once. May be called twice. Never waits.
+        """
+        self.let_go = True
+        self.view = None
+        if not self.is_base:
+            self.lease = None
+        if self.hold != NULL:
+            self.consumer.give_back(self.hold)
+            self.hold = NULL
+
+    @property
+    def released(self):
+        """Whether `release` was called."""
+        return self.let_go
+
+    @property
+    def lost(self):
+        """Frames lost just before (for a batch, also between) the ones here."""
+        return self.lost_before
+
+    @property
+    def epoch(self):
+        """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
+        return self.last_epoch
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.release()
+
+    def __array__(self, dtype=None, *, copy=None):
+        array = self.get_array()
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            if copy is False:
+                raise ValueError(
+                    f"a frame of dtype {array.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **options):
+        return self.get_array().__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.get_array().__dlpack_device__()
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if not self.consumer.schema.exports_buffers:  # numpy.asarray then takes __array__
+            raise BufferError(
+                f"the buffer protocol cannot describe dtype {self.consumer.schema.dtype}; use .array")
+        if not flags & PyBUF_FORMAT:  # np.frombuffer and np.ndarray(buffer=) keep the object, not the buffer
+            self.is_base = True
+        PyObject_GetBuffer(self.get_array(), view, flags)
+
+    def __dealloc__(self):
+        if self.hold != NULL:
+            self.consumer.give_back(self.hold)
+
+
+@cython.final
+@cython.no_gc
+cdef class Frame(Held):
+    """A frame in place: from a Consumer. Its memory is yours while it, or any array of it, lives.
+
+    A context manager (releases at the end). Supports the buffer protocol, ``numpy.asarray`` and DLPack,
+    all of them read-only and without a copy.
+    """
+
+    cdef uint64_t own_seq
+    cdef int64_t own_timestamp
+    cdef uint64_t valid_rows
+    cdef bytes metas
+
+    cdef cnp.ndarray make_array(self, void *data):
+        return self.consumer.schema.frame_array(data, self.valid_rows, self.lease, False)
+
+    @property
+    def array(self):
+        """Read-only ndarray on the slot, of the ring's shape and dtype (first axis: `rows`)."""
+        return self.get_array()
+
+    @property
+    def seq(self):
+        """Counts the frames that the producer offered, from 0."""
+        return self.own_seq
+
+    @property
+    def timestamp_ns(self):
+        """Nanoseconds, CLOCK_MONOTONIC at publish unless the producer gave its own."""
+        return self.own_timestamp
+
+    @property
+    def rows(self):
+        """Valid length of the first axis; None in a ring without variable_rows."""
+        return self.valid_rows if self.consumer.schema.variable_rows else None
+
+    @property
+    def meta(self):
+        """Meta of the frame (a numpy scalar), None in a ring without meta."""
+        return None if self.metas is None else np.frombuffer(self.metas, self.consumer.schema.meta_dtype)[0]
+
+    def __repr__(self):
+        cdef Schema schema = self.consumer.schema
+        state = "released" if self.let_go else "held"
+        lost = f", {self.lost_before} lost before it" if self.lost_before else ""
+        return (f"<shmring.Frame seq {self.own_seq} of {self.consumer.block.name!r}, shape {schema.shape}, "
+                f"dtype {schema.dtype}, {state}{lost}>")
+
+
+@cython.final
+@cython.no_gc
+cdef class Batch(Held):
+    """Consecutive frames as one ndarray: from ``Consumer.batch()`` and ``Consumer.windows()``.
+
+    Its memory is yours while it, or any array of it, lives. A context manager (releases at the end).
+    """
+
+    cdef Py_ssize_t count
+    cdef readonly cnp.ndarray seqs
+    """Seqs, uint64 of shape (len,). A gap: frames lost in between."""
+    cdef readonly cnp.ndarray timestamps_ns
+    """Timestamps in nanoseconds, int64 of shape (len,)."""
+    cdef readonly cnp.ndarray metas
+    """Metas of shape (len,), None in a ring without meta."""
+    cdef readonly cnp.ndarray rows
+    """Valid lengths of the first axis, uint64 of shape (len,), None without variable_rows."""
+    cdef readonly bint copied
+    """True if the frames were not adjacent in memory and this window is a private copy."""
+    cdef readonly bint interrupted
+    """True if more frames were ready, but a swap put them elsewhere: the next batch has them."""
+
+    cdef cnp.ndarray make_array(self, void *data):
+        return self.consumer.schema.batch_array(
+            data, self.count, self.consumer.block.view.geometry.slot_stride, self.lease, False)
+
+    @property
+    def array(self):
+        """Read-only ndarray of shape ``(len, *shape)``, in place unless `copied`."""
+        return self.get_array()
+
+    def __len__(self):
+        return self.count
+
+    def __repr__(self):
+        state = "released" if self.let_go else "copied" if self.copied else "held"
+        return (f"<shmring.Batch of {self.count} frames, seq {self.seqs[0]} to {self.seqs[-1]}, of "
+                f"{self.consumer.block.name!r}, {state}>")

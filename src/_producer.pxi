@@ -1,0 +1,737 @@
+# The producer's handle and the slots it claims.
+
+cdef enum OnFull:
+    WAIT, DROP, RAISE
+
+cdef cnp.ndarray timestamps_of(object value, uint64_t count):
+    """One timestamp for each of `count` frames, as int64 in one piece."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"timestamps are integers of nanoseconds, not {given.dtype}")
+    if given.shape != (count,):
+        raise ValueError(f"timestamps have shape {given.shape}, expected ({count},): one for each frame")
+    if given.dtype.kind == "u" and given.size and given.max() > np.iinfo(np.int64).max:
+        raise OverflowError("a timestamp does not fit in 64 bits")
+    return np.ascontiguousarray(given, np.int64)
+
+
+cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
+
+
+@cython.final
+@cython.no_gc
+cdef class SlotMemory:
+    """Memory of claimed slots, or scratch memory; writable until the claim ends."""
+
+    cdef object keeper  # the mapped Block, or a scratch array
+    cdef void *data
+    cdef Py_ssize_t nbytes
+    cdef bint writable
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.nbytes, not self.writable, flags)
+
+
+@cython.final
+@cython.no_gc
+cdef class Slot:
+    """Claimed slots to write in place: from ``Producer.claim()``.
+
+    As a context manager it publishes at the end; an exception in the block aborts instead and nobody
+    ever sees the frame. Use it in the thread that claimed it.
+
+    Examples
+    --------
+    >>> import shmring
+    >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.producer() as out:
+    ...     with out.claim() as slot:
+    ...         slot.array[:] = 1.5
+    """
+
+    cdef Producer producer
+    cdef SlotMemory memory
+    cdef cnp.ndarray view
+    cdef uint64_t claimed
+    cdef uint64_t first_seq
+    cdef uint64_t valid_rows
+    cdef bint single
+    cdef bint scratch
+    cdef bint finished
+    cdef object timestamps
+    cdef bytes metas
+
+    def __init__(self):
+        raise TypeError("a Slot comes from Producer.claim()")
+
+    @property
+    def array(self):
+        """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
+
+        Once published or aborted, this very array turns read-only. Views that were made of it stay
+        writable as numpy has it: do not write through them, the slot is no longer yours.
+        """
+        cdef Schema schema
+        cdef Block block
+        if self.view is None:
+            if self.finished:
+                raise ValueError("this slot was published or aborted; claim the next one")
+            schema, block = self.producer.schema, self.producer.block
+            if self.single:
+                self.view = schema.frame_array(self.memory.data, schema.dims[0], self.memory, True)
+            else:
+                self.view = schema.batch_array(
+                    self.memory.data, self.claimed, block.view.geometry.slot_stride, self.memory, True)
+        return self.view
+
+    @property
+    def count(self):
+        """Frames claimed: 1 to the `n` asked for, as many as were free and adjacent."""
+        return self.claimed
+
+    @property
+    def seq(self):
+        """Seq that the first frame gets when it is published."""
+        return self.first_seq
+
+    @property
+    def dropped(self):
+        """True if the ring was full under ``on_full="drop"``: the array is scratch memory."""
+        return self.scratch
+
+    @property
+    def timestamp_ns(self):
+        """Timestamp in nanoseconds, None: CLOCK_MONOTONIC at publish; a sequence for ``n > 1``."""
+        return self.timestamps
+
+    @timestamp_ns.setter
+    def timestamp_ns(self, value):
+        cdef int64_t checked
+        if value is None:
+            self.timestamps = None
+        elif self.single:
+            checked = index(value)
+            self.timestamps = checked
+        else:
+            self.timestamps = timestamps_of(value, self.claimed)
+
+    @property
+    def meta(self):
+        """Meta of the frame (settable; a sequence for ``n > 1``); zeros unless set."""
+        if self.metas is None:
+            return None
+        found = np.frombuffer(self.metas, self.producer.schema.meta_dtype)
+        return found[0] if self.single else found
+
+    @meta.setter
+    def meta(self, value):
+        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed)
+
+    @property
+    def rows(self):
+        """Valid length of the first axis (settable, only in a ring with variable_rows)."""
+        return self.valid_rows
+
+    @rows.setter
+    def rows(self, value):
+        cdef Schema schema = self.producer.schema
+        if not schema.variable_rows:
+            raise ValueError("this ring has frames of fixed length; create it with variable_rows=True")
+        if not 0 <= index(value) <= schema.dims[0]:
+            raise ValueError(f"rows must be 0 to {schema.dims[0]}, not {value}")
+        self.valid_rows = index(value)
+
+    def publish(self, count=None):
+        """Make the frames visible to every consumer.
+
+        Parameters
+        ----------
+        count : int, optional
+            Only the first `count` of them; the rest is given back unseen. Default: all.
+
+        Raises
+        ------
+        ValueError
+            If `count` is out of range, or the slot was published or aborted before.
+        """
+        cdef uint64_t publish_count = self.claimed
+        cdef Producer producer = self.producer
+        if count is not None:
+            if not 0 <= count <= self.claimed:
+                raise ValueError(f"count must be 0 to {self.claimed}, not {count}")
+            publish_count = count
+        self.finish()
+        if self.scratch:
+            shmring_drop(&producer.core, publish_count)
+            return
+        self.describe(publish_count)
+        shmring_publish(&producer.core, publish_count)
+
+    def abort(self):
+        """Give the slots back; nobody sees anything, no seq is used up."""
+        self.finish()
+        if not self.scratch:
+            shmring_abort(&self.producer.core)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if self.finished:
+            return
+        if kind is None:
+            self.publish()
+        else:
+            self.abort()
+
+    def __dealloc__(self):
+        if self.finished or self.producer is None:  # never claimed: made by hand
+            return
+        self.end_writing()
+        if self.producer.open_slot == <PyObject *>self:
+            self.producer.open_slot = NULL
+            if not self.scratch and self.producer.fork_mark == fork_count and self.producer.is_open:
+                shmring_abort(&self.producer.core)
+
+    def __repr__(self):
+        state = "finished" if self.finished else "dropped, scratch memory" if self.scratch else "open"
+        return f"<shmring.Slot seq {self.first_seq}, {self.claimed} frame(s), {state}>"
+
+    cdef int finish(self) except -1:
+        if self.finished:
+            raise ValueError("this slot was published or aborted before")
+        self.producer.enter_claimed()
+        self.finished = True
+        self.producer.open_slot = NULL
+        self.end_writing()
+        return 0
+
+    cdef void end_writing(self) noexcept:
+        self.memory.writable = False
+        if self.view is not None:
+            cnp.PyArray_CLEARFLAGS(self.view, cnp.NPY_ARRAY_WRITEABLE)
+
+    cdef int describe(self, uint64_t count) except -1:
+        cdef Producer producer = self.producer
+        cdef uint64_t i
+        cdef int64_t now = shmring_now_ns() if self.timestamps is None else 0
+        cdef const int64_t *times = NULL
+        cdef const char *metas = NULL
+        cdef const void *meta = NULL
+        if self.timestamps is not None:
+            if self.single:
+                now = self.timestamps
+            else:
+                times = <const int64_t *>cnp.PyArray_DATA(self.timestamps)
+        if self.metas is not None:
+            metas = self.metas
+        for i in range(count):
+            if metas != NULL:
+                meta = metas + i * producer.schema.meta_bytes
+            shmring_describe(
+                &producer.core, i, now if times == NULL else times[i], self.valid_rows, meta)
+        return 0
+
+
+@cython.final
+@cython.no_gc
+cdef class Producer:
+    """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
+
+    A context manager; leaving it closes the stream, and the consumers' iterations end once they have
+    read everything.
+    """
+
+    cdef Block block
+    cdef Schema schema
+    cdef shmring_producer core
+    cdef object __weakref__
+    cdef PyObject *open_slot  # the Slot of an open claim; it clears this when it ends
+    cdef int lock_fd
+    cdef unsigned long fork_mark
+    cdef bint is_open
+    cdef bint busy
+    cdef bint close_asked
+    cdef OnFull full_policy
+    cdef int64_t spin_ns
+    cdef int64_t full_since
+    cdef int64_t reaped_at
+    cdef uint64_t first_head
+
+    def __init__(self, Block block, Schema schema, str on_full, spin):
+        if on_full not in ON_FULL:
+            raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
+        self.full_policy = ON_FULL[on_full]
+        self.spin_ns = spin_of(spin)
+        self.block, self.schema = block, schema
+
+    def _open(self, int lock_fd):
+        """Become the producer; owns lock_fd from now on."""
+        cdef int result = shmring_producer_open(&self.core, &self.block.view, lock_fd)
+        if result != SHMRING_OK:
+            from shmring import _diagnose
+            found = _diagnose.cannot_produce(result, self.block, errno)
+            close_fd(lock_fd)
+            raise found
+        self.lock_fd, self.fork_mark, self.is_open = lock_fd, fork_count, True
+        self.first_head = self.core.head
+        handles.add(self)
+        return self
+
+    def _forget_locks(self):
+        handles.discard(self)
+        if self.is_open:
+            close_fd(self.lock_fd)
+
+    def __dealloc__(self):
+        if self.is_open and self.fork_mark == fork_count:
+            shmring_producer_close(&self.core)
+            close_fd(self.lock_fd)
+
+    # ---- guards ----
+
+    cdef int enter(self) except -1:
+        if self.busy or not self.is_open or self.fork_mark != fork_count or self.open_slot != NULL:
+            self.refuse(True)
+        return 0
+
+    cdef int enter_claimed(self) except -1:
+        if self.busy or not self.is_open or self.fork_mark != fork_count:
+            self.refuse(False)
+        return 0
+
+    cdef int refuse(self, bint claiming) except -1:
+        from shmring import _diagnose
+        if self.fork_mark != fork_count:
+            raise _diagnose.forked("Producer")
+        if not self.is_open:
+            raise errors.RingClosed(f"this Producer of ring {self.block.name!r} is closed")
+        if self.busy:
+            raise errors.HandleBusy(
+                f"another thread is inside a call on this Producer of ring {self.block.name!r}: use it from "
+                f"one thread at a time")
+        if claiming:
+            raise ValueError("a claimed slot is open: publish or abort it before the next frame")
+        return 0
+
+    # ---- claiming ----
+
+    cdef bint claim_frames(self, uint64_t want, int64_t deadline) except -1:
+        """True: claimed; False: the frames are to be dropped. Calls no Python code but signal handlers'."""
+        if shmring_claim(&self.core, want) == SHMRING_OK:
+            self.full_since = 0
+            return True
+        return self.claim_slowly(want, deadline)
+
+    cdef bint claim_slowly(self, uint64_t want, int64_t deadline) except -1:
+        cdef int64_t started = shmring_now_ns()
+        cdef int64_t now = started
+        cdef int64_t until, spin
+        cdef int result
+        if self.full_since == 0:
+            self.full_since = started
+        if self.full_policy != DROP or now - self.reaped_at >= REAP_EVERY_NS:
+            self.reaped_at = now
+            shmring_reap_all(&self.block.view, self.lock_fd)
+            if shmring_claim(&self.core, want) == SHMRING_OK:
+                self.full_since = 0
+                return True
+        if self.full_policy == DROP:
+            return False
+        if self.full_policy == RAISE:
+            deadline = 0
+        while True:
+            if now >= deadline:
+                from shmring import _diagnose
+                gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
+                raise _diagnose.held_up(
+                    self.block, self.lock_fd, gate, now - self.full_since, self.block.view.geometry.slots)
+            until, spin = slice_end(now, deadline), spin_left(now, started, self.spin_ns)
+            self.busy = True
+            with nogil:
+                result = shmring_claim_wait(&self.core, want, until, spin, CORES)
+            self.busy = False
+            if self.close_asked:
+                if result == SHMRING_OK:
+                    shmring_abort(&self.core)
+                self.close()
+                raise errors.RingClosed(
+                    f"this Producer of ring {self.block.name!r} was closed by another thread")
+            if result == SHMRING_OK:
+                self.full_since = 0
+                return True
+            PyErr_CheckSignals()
+            self.enter()  # a signal handler may have closed this handle, or claimed
+            shmring_reap_all(&self.block.view, self.lock_fd)
+            now = shmring_now_ns()
+
+    def claim(self, n=1, timeout=None):
+        """Claim free slots to write in place.
+
+        Parameters
+        ----------
+        n : int
+            Frames wanted. ``slot.count`` says how many were free and adjacent in memory: 1 to `n`.
+        timeout : float, optional
+            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Slot
+            ``slot.array`` has the ring's shape, or ``(count, *shape)`` if `n` > 1. With
+            ``on_full="drop"`` and a full ring it is scratch memory and ``slot.dropped`` is True.
+
+        Raises
+        ------
+        RingFull
+            No space in time; names the process that holds it up.
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The handle cannot be used: closed, of another process, in use, or with a claim open.
+        """
+        cdef uint64_t want = self.check_count(n)
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef Slot slot = Slot.__new__(Slot)
+        cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
+        cdef shmring_geometry *g = &self.block.view.geometry
+        slot.finished = True  # until something is claimed, there is nothing to give back
+        self.enter()
+        if self.claim_frames(want, deadline):
+            slot.claimed = self.core.count
+            memory.keeper, memory.data = self.block, shmring_claimed_slot(&self.core)
+        else:
+            slot.claimed, slot.scratch = 1 if n == 1 else min(want, SHMRING_MAX_BATCH, g.slots), True
+            memory.keeper = np.empty(slot.claimed * g.slot_stride, np.uint8)
+            memory.data = cnp.PyArray_DATA(memory.keeper)
+        memory.nbytes = slot.claimed * g.slot_stride
+        memory.writable = True
+        slot.producer, slot.memory, slot.single = self, memory, n == 1
+        slot.first_seq = self.core.next_seq
+        slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
+        slot.finished = False
+        self.open_slot = <PyObject *>slot
+        return slot
+
+    cdef uint64_t check_count(self, object n) except 0:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"n must be an int, not {type(n).__name__}")
+        if n < 1:
+            raise ValueError(f"n must be at least 1, not {n}")
+        return min(n, SHMRING_MAX_BATCH)
+
+    # ---- copying ----
+
+    def put(self, array, *, timestamp_ns=None, meta=None, timeout=None, casting="no"):
+        """Copy one frame into the ring and publish it.
+
+        Parameters
+        ----------
+        array : array_like
+            Exactly the ring's shape and dtype; with ``variable_rows`` the first axis may be shorter.
+        timestamp_ns : int, optional
+            Nanoseconds; default: CLOCK_MONOTONIC now.
+        meta : optional
+            Value for the ring's meta dtype: a tuple, a dict of every field, a scalar. Default: zeros.
+        timeout : float, optional
+            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+        casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
+            Anything but ``"no"`` lets ``numpy.copyto`` cast and broadcast.
+
+        Returns
+        -------
+        bool
+            True if published, False if dropped (``on_full="drop"``; its seq is used up).
+
+        Raises
+        ------
+        ValueError
+            Another shape or dtype; names both, publishes nothing.
+        RingFull
+            No space in time; names the process that holds it up.
+        RingClosed, ForkedHandle, HandleBusy
+            The handle cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.producer() as out:
+        ...     out.put(np.ones(2, "f4"))
+        True
+        """
+        cdef cnp.ndarray source
+        cdef Schema schema = self.schema
+        cdef bint exact
+        cdef uint64_t rows = 0
+        cdef size_t nbytes = schema.frame_bytes
+        cdef bytes meta_given = None
+        cdef const void *meta_data = NULL
+        cdef int64_t deadline = deadline_of(timeout)
+        source = array if isinstance(array, cnp.ndarray) else np.asarray(array)
+        exact = schema.fits(source, 0)
+        if not exact and casting == "no":
+            from shmring import _diagnose
+            raise _diagnose.wrong_array(source, schema.shape, schema.dtype, schema.variable_rows, casting)
+        if schema.variable_rows:
+            rows = schema.dims[0]
+            if exact or (source.ndim == schema.ndim and source.shape[0] <= schema.dims[0]):
+                rows = source.shape[0]
+            nbytes = rows * schema.row_bytes
+        if meta is not None:
+            meta_given = meta_bytes_of(schema, meta, 1)
+            meta_data = <const char *>meta_given
+        cdef int64_t when
+        if timestamp_ns is None:
+            when = shmring_now_ns()
+        else:
+            when = index(timestamp_ns)
+        self.enter()  # last: what came before may have run anybody's code
+        if not self.claim_frames(1, deadline):
+            shmring_drop(&self.core, 1)
+            return False
+        if exact and cnp.PyArray_IS_C_CONTIGUOUS(source):
+            self.copy_frame(0, cnp.PyArray_DATA(source), nbytes)
+        else:
+            self.copy_array(source, casting, rows)
+        if timestamp_ns is None and nbytes >= BIG_COPY:
+            when = shmring_now_ns()  # at publish: a big copy and a wait take their time
+        shmring_describe(&self.core, 0, when, rows, meta_data)
+        shmring_publish(&self.core, 1)
+        if self.close_asked:
+            self.close()
+        return True
+
+    cdef int copy_frame(self, uint64_t i, const void *source, size_t nbytes) except -1:
+        if nbytes < BIG_COPY:
+            shmring_copy_in(&self.core, i, source, nbytes)
+            return 0
+        self.busy = True
+        with nogil:
+            shmring_copy_in(&self.core, i, source, nbytes)
+        self.busy = False
+        return 0
+
+    cdef int copy_array(self, cnp.ndarray source, object casting, uint64_t rows) except -1:
+        """Copy an array that is not one piece of memory, or of another dtype or shape."""
+        cdef cnp.ndarray target
+        try:
+            self.busy = True
+            target = self.schema.frame_array(shmring_claimed_slot(&self.core), rows, None, True)
+            np.copyto(target, source, casting=casting)
+            self.busy = False
+        except BaseException as error:
+            self.busy = False
+            shmring_abort(&self.core)
+            if self.close_asked:
+                self.close()
+            if isinstance(error, TypeError):
+                raise ValueError(str(error)) from None
+            raise
+        return 0
+
+    def put_many(self, array, *, timestamps_ns=None, metas=None, timeout=None, casting="no"):
+        """Copy many frames into the ring and publish them, in batches as large as there is space.
+
+        Parameters
+        ----------
+        array : array_like
+            Shape ``(n, *shape)`` and the ring's dtype.
+        timestamps_ns : array_like of int, optional
+            One for each frame; default: CLOCK_MONOTONIC now.
+        metas : sequence, optional
+            One for each frame.
+        timeout : float, optional
+            Seconds to wait for space in all; None waits for ever, 0 never waits.
+        casting : str
+            As in `put`.
+
+        Returns
+        -------
+        int
+            Frames published. Fewer than n if the time ran out after some, or if some were dropped.
+
+        Raises
+        ------
+        ValueError
+            Another shape or dtype; names both, publishes nothing.
+        RingFull
+            No space in time for the first frame.
+        """
+        cdef Schema schema = self.schema
+        cdef cnp.ndarray source
+        cdef uint64_t done = 0, published = 0, total, count, i
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef bytes meta_given = None
+        cdef const char *meta_data = NULL
+        cdef const void *meta = NULL
+        cdef const int64_t *times = NULL
+        cdef int64_t when
+        source = array if isinstance(array, cnp.ndarray) else np.asarray(array)
+        if not schema.fits(source, 1) or not cnp.PyArray_IS_C_CONTIGUOUS(source):
+            source = self.as_frames(source, casting)
+        total = source.shape[0]
+        if total == 0:
+            return 0
+        cdef uint64_t rows = source.shape[1] if schema.variable_rows else 0
+        cdef size_t nbytes = rows * schema.row_bytes if schema.variable_rows else schema.frame_bytes
+        cdef const char *data = <const char *>cnp.PyArray_DATA(source)
+        if timestamps_ns is not None:
+            timestamps_ns = timestamps_of(timestamps_ns, total)
+            times = <const int64_t *>cnp.PyArray_DATA(timestamps_ns)
+        if metas is not None:
+            meta_given = meta_bytes_of(schema, metas, total)
+            meta_data = meta_given
+        while done < total:
+            self.enter()
+            try:
+                if not self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline):
+                    shmring_drop(&self.core, 1)
+                    done += 1
+                    continue
+            except errors.RingFull:
+                if published:
+                    break
+                raise
+            count = self.core.count
+            if nbytes == self.block.view.geometry.slot_stride:  # frames without gaps: one copy
+                self.copy_frame(0, data + done * nbytes, count * nbytes)
+            else:
+                for i in range(count):
+                    self.copy_frame(i, data + (done + i) * nbytes, nbytes)
+            when = shmring_now_ns()
+            for i in range(count):
+                if meta_data != NULL:
+                    meta = meta_data + (done + i) * schema.meta_bytes
+                shmring_describe(&self.core, i, when if times == NULL else times[done + i], rows, meta)
+            shmring_publish(&self.core, count)
+            published += count
+            done += count
+            if self.close_asked:
+                self.close()
+        return published
+
+    cdef cnp.ndarray as_frames(self, cnp.ndarray source, object casting):
+        """The same frames in one piece of memory; ValueError if they are no frames of this ring."""
+        cdef Schema schema = self.schema
+        if schema.fits(source, 1):
+            return np.ascontiguousarray(source)
+        if casting == "no" or source.ndim < 1:
+            from shmring import _diagnose
+            raise _diagnose.wrong_array(
+                source, ("n", *schema.shape), schema.dtype, schema.variable_rows, casting)
+        shape = list(schema.shape)
+        if schema.variable_rows and source.ndim == schema.ndim + 1:
+            shape[0] = min(shape[0], source.shape[1])
+        frames = np.empty((source.shape[0], *shape), schema.dtype)
+        try:
+            np.copyto(frames, source, casting=casting)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        return frames
+
+    # ---- the others ----
+
+    def wait_for_consumers(self, n=1, timeout=None):
+        """Sleep until at least `n` consumers (of either policy) have joined.
+
+        Parameters
+        ----------
+        n : int
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        int
+            Consumers joined.
+
+        Raises
+        ------
+        TooFewConsumers
+            Fewer within the time; names those that are there.
+        """
+        cdef unsigned least = self.check_count(n), found
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef int64_t now, until
+        if least > self.block.view.geometry.consumers:
+            raise ValueError(
+                f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
+        self.enter()
+        while True:
+            shmring_reap_all(&self.block.view, self.lock_fd)
+            found = shmring_active_consumers(&self.block.view)
+            if found >= least:
+                return found
+            now = shmring_now_ns()
+            if now >= deadline:
+                from shmring import _diagnose
+                raise _diagnose.too_few_consumers(self.block, least, self.lock_fd, timeout)
+            until = slice_end(now, deadline)
+            self.busy = True
+            with nogil:
+                shmring_wait_consumers(&self.block.view, least, until)
+            self.busy = False
+            PyErr_CheckSignals()
+            if self.close_asked:
+                self.close()
+            self.enter()
+
+    def close(self):
+        """End the stream: consumers read what is left, then their iterations end. May be called twice.
+
+        A claim that is still open is aborted. While another thread waits in this handle, that thread
+        closes it and gets RingClosed.
+        """
+        if not self.is_open or self.fork_mark != fork_count:
+            return
+        if self.busy:
+            self.close_asked = True
+            shmring_event_announce(&self.block.view.hot.space_event)
+            return
+        if self.open_slot != NULL:
+            (<Slot>self.open_slot).abort()
+        self.is_open = False
+        handles.discard(self)
+        shmring_producer_close(&self.core)
+        close_fd(self.lock_fd)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+    @property
+    def dropped(self):
+        """Frames that the ring's producers offered and had to drop."""
+        return self.core.dropped
+
+    @property
+    def published(self):
+        """Frames that this producer published."""
+        return self.core.head - self.first_head
+
+    @property
+    def next_seq(self):
+        """Seq of the next frame."""
+        return self.core.next_seq
+
+    @property
+    def epoch(self):
+        """Which producer of the ring this is, from 1."""
+        return self.core.epoch
+
+    @property
+    def on_full(self):
+        """What to do with a full ring: "wait", "drop" or "raise"."""
+        return {WAIT: "wait", DROP: "drop", RAISE: "raise"}[self.full_policy]
+
+    @property
+    def closed(self):
+        """Whether this handle is closed, or belongs to the parent of a fork."""
+        return not self.is_open or self.fork_mark != fork_count
+
+    def __repr__(self):
+        if self.fork_mark != fork_count:
+            state = "of the parent process"
+        else:
+            state = "open" if self.is_open else "closed"
+        return (f"<shmring.Producer of {self.block.name!r}, {state}, next seq {self.core.next_seq}, "
+                f"{self.core.dropped} dropped, on_full={self.on_full!r}>")

@@ -1,0 +1,130 @@
+# The protocol of shmring/include/shmring, declared. Everything atomic happens over there.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "shmring/shmring.h" nogil:
+    const uint64_t SHMRING_MAGIC
+    const uint32_t SHMRING_ABI
+    const uint32_t SHMRING_MAX_CONSUMERS, SHMRING_MAX_BATCH, SHMRING_MAX_WATCHED, SHMRING_LABEL_BYTES
+    const uint64_t SHMRING_MAX_SLOTS, SHMRING_MAX_SCHEMA
+    const int64_t SHMRING_FOR_EVER, SHMRING_SECOND
+    const int64_t SHMRING_LOCK_PRODUCER, SHMRING_LOCK_PRESENCE
+    int64_t SHMRING_LOCK_PLACE(unsigned place)
+    const int F_RDLCK, F_WRLCK, F_UNLCK
+    const int SHMRING_OBSERVE, SHMRING_CONSUME, SHMRING_PRODUCE
+    const int SHMRING_OK, SHMRING_FULL, SHMRING_EMPTY, SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
+    const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
+    const int SHMRING_TOO_LARGE, SHMRING_SYSTEM
+    const uint32_t SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_LIVE, SHMRING_PRODUCER_CLOSED
+    const int SHMRING_PLACE_FREE, SHMRING_PLACE_LOSSLESS, SHMRING_PLACE_LOSSY, SHMRING_PLACE_LEFT
+    const int SHMRING_START_OLDEST, SHMRING_START_NEWEST, SHMRING_START_NEXT
+
+    ctypedef struct shmring_geometry:
+        uint64_t block_bytes, slots, frame_bytes, slot_stride, entry_stride, meta_bytes, row_bytes
+        uint64_t consumers, page_bytes, hot_offset, table_offset, schema_offset, schema_bytes
+        uint64_t entries_offset, slots_offset
+
+    ctypedef struct shmring_identity:
+        uint32_t abi
+        uint8_t generation[16]
+        shmring_geometry geometry
+
+    ctypedef struct shmring_hot:
+        uint32_t data_event, space_event
+
+    ctypedef struct shmring_block:
+        shmring_geometry geometry
+        uint8_t generation[16]
+        uint64_t created_ns
+        uint8_t *control
+        uint8_t *data
+        shmring_hot *hot
+
+    ctypedef struct shmring_producer:
+        uint64_t head, gate, next_seq, epoch, dropped, count, slot
+
+    ctypedef struct shmring_hold:
+        uint64_t position, count, slot
+
+    ctypedef struct shmring_consumer:
+        shmring_block *block
+        unsigned place
+        int left
+        uint64_t next, cursor, head, delivered, lost, skipped, held, pinned_slots
+        uint32_t *run
+
+    ctypedef struct shmring_taken:
+        uint64_t *seqs
+        int64_t *timestamps_ns
+        uint64_t *rows
+        uint8_t *metas
+        uint64_t count, lost, epoch
+        int interrupted, scattered
+        shmring_hold *hold
+
+    ctypedef struct shmring_ring_report:
+        uint64_t head, next_seq, epoch, start_time, dropped, swaps, active
+        uint32_t producer_state, producer_pid
+
+    ctypedef struct shmring_place_report:
+        uint64_t state, cursor, delivered, lost, skipped, held, next, joined_ns, start_time, pins
+        uint32_t pid, flags
+        char label[64]
+
+    int64_t shmring_now_ns()
+    int64_t shmring_coarse_now_ns()
+
+    int shmring_geometry_choose(shmring_geometry *g)
+    int shmring_open(const char *name, int access)
+    int shmring_reopen(int fd, int writable)
+    int shmring_link(int fd, const char *path)
+    int shmring_lock(int fd, int64_t byte, int type)
+    int shmring_lock_held(int fd, int64_t byte)
+    int shmring_read_identity(int fd, shmring_identity *identity)
+    int shmring_map(shmring_block *block, int fd, int access)
+    void shmring_unmap(shmring_block *block)
+    int shmring_prefault(const shmring_block *block, int writable, int huge_pages, int lock)
+    int shmring_format(int fd, const shmring_geometry *g, const uint8_t *generation, const void *schema)
+    uint8_t *shmring_slot_at(const shmring_block *block, uint64_t slot)
+
+    uint32_t shmring_event_prepare(uint32_t *event)
+    void shmring_event_announce(uint32_t *event)
+    void shmring_futex_wait_any(uint32_t **words, const uint32_t *values, unsigned count, int64_t deadline_ns)
+
+    int shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
+    void shmring_producer_close(shmring_producer *p)
+    int shmring_claim(shmring_producer *p, uint64_t want)
+    int shmring_claim_wait(
+        shmring_producer *p, uint64_t want, int64_t deadline_ns, int64_t spin_ns, long cores)
+    void *shmring_claimed_slot(const shmring_producer *p)
+    void shmring_describe(
+        shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
+    void shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t size)
+    void shmring_publish(shmring_producer *p, uint64_t count)
+    void shmring_abort(shmring_producer *p)
+    void shmring_drop(shmring_producer *p, uint64_t count)
+
+    int shmring_join(
+        shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start, const char *label)
+    void shmring_leave(shmring_consumer *c)
+    void shmring_leave_holding(shmring_consumer *c)
+    unsigned shmring_reap_all(shmring_block *block, int lock_fd)
+    int shmring_take(
+        shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
+        shmring_taken *taken)
+    int shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
+    void shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
+    void shmring_release(shmring_consumer *c, shmring_hold *hold)
+    void shmring_count_end(shmring_consumer *c)
+    int shmring_holds_too_much(shmring_consumer *c, uint64_t least)
+    void shmring_want_runs(shmring_consumer *c)
+    uint32_t shmring_producer_state(const shmring_block *block)
+    uint64_t shmring_head(const shmring_block *block)
+    void shmring_wait_data(
+        const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns, int64_t spin_ns,
+        long cores)
+    unsigned shmring_active_consumers(const shmring_block *block)
+    void shmring_wait_consumers(const shmring_block *block, unsigned least, int64_t deadline_ns)
+    int shmring_copy_out(const shmring_block *block, uint64_t position, void *target, shmring_taken *taken)
+    void shmring_report(const shmring_block *block, shmring_ring_report *report)
+    void shmring_report_place(const shmring_block *block, unsigned place, shmring_place_report *report)
