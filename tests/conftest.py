@@ -1,0 +1,207 @@
+"""Fixtures: rings and processes that are cleaned up, a watchdog, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import time
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+
+import helpers
+
+LIMIT = 120  # seconds, as in pyproject.toml
+_real_stderr = 2
+
+
+def pytest_configure(config):
+    global _real_stderr
+    _real_stderr = os.dup(2)
+    config.addinivalue_line("markers", "event(line): tests this line of the table 'What happens when'")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.stash[_failed] = report.failed
+    return report
+
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True)
+def watchdog(request):
+    """Ends the run, with every traceback, at a test that not even pytest-timeout could interrupt."""
+    marker = request.node.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else LIMIT
+    faulthandler.dump_traceback_later(limit + 30, exit=True, file=_real_stderr)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def _shm_files() -> set[str]:
+    return set(os.listdir(helpers.SHM))
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            if not target.startswith("/proc/"):
+                found[int(fd)] = target
+    return found
+
+
+def _children() -> set[int]:
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            found.update(int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split())
+    return found
+
+
+def _used_by_others(name: str) -> bool:
+    """Whether a process that has nothing to do with these tests maps the block."""
+    mine = {os.getpid(), *_children()}
+    with contextlib.suppress(OSError):
+        node = f" {helpers.inode(name)} {helpers.SHM}/"
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                maps = "" if int(process.name) in mine else (process / "maps").read_text()
+                if node in re.sub(" +", " ", maps):
+                    return True
+    return False
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a new file in /dev/shm comes from this run; other runs go on at the same time."""
+    made = re.match(r"shmring-test-(\d+)-", name)
+    return int(made[1]) == os.getpid() if made else not _used_by_others(name)
+
+
+def _left_behind(shm: set[str], descriptors: dict[int, str], children: set[int]) -> list[str]:
+    found = [f"/dev/shm/{name}" for name in sorted(_shm_files() - shm) if _is_ours(name)]
+    found += [f"fd {fd} -> {to}" for fd, to in _descriptors().items() if descriptors.get(fd) != to]
+    found += [f"child {pid}" for pid in sorted(_children() - children)]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request, watchdog):
+    """No file in /dev/shm, no descriptor and no process outlives a test."""
+    resource_tracker.ensure_running()
+    before = _shm_files(), _descriptors(), _children()
+    yield
+    if request.node.stash.get(_failed, False):
+        return  # the traceback keeps objects alive: one failure is enough
+    deadline = time.monotonic() + 3
+    while (left := _left_behind(*before)) and time.monotonic() < deadline:
+        helpers.settle()
+        time.sleep(0.01)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def name():
+    return helpers.fresh_name()
+
+
+@pytest.fixture
+def make(nothing_left_behind):
+    """Rings of one-page frames, closed and unlinked at the end of the test."""
+    made = []
+
+    def make(name: str | None = None, *, slots: int = 4, shape=(helpers.WORDS,), dtype="u8", **options):
+        import shmring
+
+        name = name or helpers.fresh_name()
+        ring = shmring.Ring.create(name, shape=shape, dtype=dtype, slots=slots, **options)
+        made.append(ring)
+        return ring
+
+    yield make
+    for ring in reversed(made):
+        with contextlib.suppress(FileNotFoundError):
+            ring.unlink()
+        ring.close()
+
+
+@pytest.fixture
+def ring(make):
+    return make()
+
+
+@pytest.fixture(scope="session")
+def programs():
+    started = helpers.Programs()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def peer(programs, nothing_left_behind):
+    """Other programs: `peer()` starts one, `peer(ring)` one that is attached to the ring (as `ring`).
+
+    With `fresh=True` it is started from scratch: slow, and shares not even its imports with others.
+    """
+    started = []
+
+    def start(ring=None, *, fresh: bool = False):
+        other = helpers.Peer(helpers.FreshPrograms() if fresh else programs)
+        started.append(other)
+        if ring is not None:
+            other.do(f"ring = shmring.Ring.attach({ring if isinstance(ring, str) else ring.name!r})")
+        return other
+
+    yield start
+    for other in started:
+        other.clean_up()
+
+
+@pytest.fixture
+def fork(nothing_left_behind):
+    """Forked children: `fork(work)` runs work(send) in one."""
+    started = []
+
+    def start(work):
+        child = helpers.Forked(work)
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.clean_up()
+
+
+@pytest.fixture(params=["spawn", "fork", "forkserver"])
+def context(request, nothing_left_behind):
+    """Each of multiprocessing's start methods; the fork server is stopped again."""
+    yield multiprocessing.get_context(request.param)
+    if request.param == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver._forkserver._stop()
+
+
+@pytest.fixture(params=[True, False], ids=["lossless", "lossy"])
+def lossless(request):
+    return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Ctrl-C ends the run even where it was started in the background with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    sys.stderr.flush()

@@ -1,0 +1,178 @@
+"""stats(): who is there, how far, how well; exact, and the same from every process."""
+
+import dataclasses
+import os
+import time
+
+import pytest
+
+import helpers
+import shmring
+from helpers import drain, feed
+
+
+def test_a_new_ring(ring):
+    stats = ring.stats()
+    assert isinstance(stats, shmring.RingStats)
+    assert (stats.name, stats.shape, stats.dtype) == (ring.name, ring.shape, ring.dtype)
+    assert (stats.slots, stats.nbytes) == (ring.slots, ring.nbytes)
+    assert (stats.published, stats.next_seq, stats.dropped, stats.swaps) == (0, 0, 0, 0)
+    assert stats.consumers == ()
+    assert stats.producer.state == "none"
+    assert isinstance(stats.producer, shmring.ProducerStats)
+
+
+def test_stats_are_frozen(ring):
+    with ring.consumer():
+        stats = ring.stats()
+        for part in (stats, stats.producer, stats.consumers[0]):
+            field = dataclasses.fields(part)[0].name
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(part, field, None)
+            assert dataclasses.asdict(part)
+
+
+def test_the_producer(ring, peer):
+    other = peer(ring)
+    other.do("producer = ring.producer(); helpers.feed(producer, 2)")
+    first = ring.stats().producer
+    assert (first.pid, first.state) == (other.pid, "live")
+    assert "children.py" in first.command
+    other.do("producer.close()")
+    closed = ring.stats().producer
+    assert (closed.state, closed.epoch) == ("closed", first.epoch)
+    with ring.producer():
+        again = ring.stats().producer
+        assert (again.pid, again.state, again.epoch) == (os.getpid(), "live", first.epoch + 1)
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_dead_producer(ring, peer, readonly):
+    other = peer(ring)
+    other.do("producer = ring.producer()")
+    other.kill()
+    with shmring.Ring.attach(ring.name, readonly=readonly) as watched:
+        producer = watched.stats().producer
+        assert (producer.state, producer.pid) == ("died", other.pid)
+
+
+def test_the_consumers(ring, peer):
+    other = peer(ring)
+    before = time.monotonic_ns(), time.time_ns()
+    other.do("consumer = ring.consumer(lossless=False, label='them')")
+    with ring.consumer(label="us") as consumer, ring.producer() as producer:
+        feed(producer, 3)
+        consumer.get(0).release()
+        held = consumer.get(0)
+        other.do("frame = consumer.latest(5)")
+        them, us = ring.stats().consumers
+        assert isinstance(them, shmring.ConsumerStats)
+        assert (them.place, them.pid, them.label, them.policy, them.alive) == (
+            0,
+            other.pid,
+            "them",
+            "lossy",
+            True,
+        )
+        assert (us.place, us.pid, us.label, us.policy, us.alive) == (1, os.getpid(), "us", "lossless", True)
+        assert "children.py" in them.command
+        assert us.command
+        assert (them.delivered, them.skipped, them.lost, them.held, them.lag) == (1, 2, 0, 1, 0)
+        assert (us.delivered, us.skipped, us.lost, us.held) == (2, 0, 0, 1)
+        after = time.monotonic_ns(), time.time_ns()
+        assert any(begin <= us.joined_ns <= end for begin, end in zip(before, after, strict=True))
+        held.release()
+        assert ring.stats().consumers[1].lag == 1
+        assert drain(consumer) == [2]
+        assert ring.stats().consumers[1].lag == 0
+
+
+def test_a_dead_consumer_is_not_alive(ring, peer):
+    other = peer(ring)
+    other.do("consumer = ring.consumer(label='dead')")
+    assert [row.alive for row in ring.stats().consumers] == [True]
+    other.kill()
+    assert [row.label for row in ring.stats().consumers if row.alive] == []
+
+
+def test_a_consumer_that_left_but_holds(ring):
+    with ring.producer() as producer:
+        consumer = ring.consumer(label="left")
+        feed(producer, 2)
+        held = consumer.get(0)
+        consumer.close()
+        (row,) = ring.stats().consumers
+        assert (row.label, row.policy, row.held, row.alive) == ("left", "left", 1, True)
+        held.release()
+        assert ring.stats().consumers == ()
+
+
+def test_counts(ring):
+    with (
+        ring.producer(on_full="drop") as producer,
+        ring.consumer() as gate,
+        ring.consumer(lossless=False) as lossy,
+    ):
+        feed(producer, ring.slots + 2)
+        stats = ring.stats()
+        assert (stats.published, stats.dropped, stats.next_seq) == (ring.slots, 2, ring.slots + 2)
+        assert [row.lag for row in stats.consumers] == [ring.slots, ring.slots]
+        for _ in range(3):
+            drain(gate)
+            feed(producer, ring.slots)
+        drain(gate)
+        drain(lossy)
+        rows = ring.stats().consumers
+        assert (rows[0].lost, rows[1].lost) == (gate.lost, lossy.lost)
+        assert (rows[0].delivered, rows[1].delivered) == (gate.delivered, lossy.delivered)
+        assert gate.lost == 2
+        assert lossy.lost + lossy.delivered == producer.next_seq
+
+
+def test_swaps_are_counted(ring):
+    with ring.producer() as producer, ring.consumer() as reader, ring.consumer(lossless=False) as holder:
+        for _ in range(3):
+            feed(producer, ring.slots)
+            drain(reader)
+        assert ring.stats().swaps == 0
+        held = holder.latest(0)
+        for _ in range(3):
+            feed(producer, ring.slots - 1)
+            drain(reader)
+        assert ring.stats().swaps > 0
+        assert helpers.check(held) >= 0
+
+
+def test_the_numbers_go_on_after_a_takeover(ring):
+    for turn in range(1, 4):
+        with ring.producer(on_full="drop") as producer:
+            feed(producer, 5)
+            assert ring.stats().published == 5 * turn
+            assert ring.stats().next_seq == 5 * turn
+
+
+def test_stats_change_nothing(ring):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 2)
+        before = helpers.block(ring.name).read_bytes()
+        for _ in range(3):
+            ring.stats()
+        assert helpers.block(ring.name).read_bytes() == before
+        assert drain(consumer) == [0, 1]
+
+
+def test_stats_while_everyone_is_busy(ring, peer):
+    other = peer(ring)
+    other.do("consumer = ring.consumer()\ndef run():\n    return sum(1 for frame in consumer)")
+    other.start("run()")
+    with ring.producer() as producer:
+        last = 0
+        for _ in range(300):
+            feed(producer, 5)
+            stats = ring.stats()
+            assert last <= stats.published == producer.published
+            last = stats.published
+            for row in stats.consumers:
+                assert 0 <= row.lag <= stats.slots
+                assert row.delivered + row.lost + row.skipped <= stats.next_seq
+    assert other.answer() == 1500

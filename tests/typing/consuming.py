@@ -1,0 +1,51 @@
+"""Consumers, observers, frames and batches, as mypy and pyright see them; never run."""
+
+from collections.abc import Iterator
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+import shmring
+
+
+def read(ring: shmring.Ring) -> None:
+    with ring.consumer(lossless=False, start="newest", label="viewer") as frames:
+        assert_type(frames, shmring.Consumer)
+        assert_type(frames.get(timeout=1), shmring.Frame)
+        assert_type(frames.latest(), shmring.Frame)
+        maybe = frames.try_get()
+        assert_type(maybe, shmring.Frame | None)
+        maybe.release()  # type: ignore[union-attr]
+        for frame in frames:
+            assert_type(frame, shmring.Frame)
+            pixels: npt.NDArray[Any] = frame.array
+            pixels.sum()
+            assert_type(frame.seq, int)
+            assert_type(frame.timestamp_ns, int)
+            assert_type(frame.lost, int)
+            assert_type(np.asarray(frame), npt.NDArray[Any])
+            memoryview(frame)
+        with frames.get() as held:
+            assert_type(held, shmring.Frame)
+        batch = frames.batch(16, min_frames=4, timeout=None)
+        assert_type(batch, shmring.Batch)
+        assert_type(len(batch), int)
+        assert_type(batch.copied, bool)
+        assert_type(frames.windows(64, 16), Iterator[shmring.Batch])
+        assert_type(frames.lag, int)
+    ring.consumer(start="first")  # type: ignore[arg-type]
+
+
+async def read_async(consumer: shmring.Consumer) -> None:
+    assert_type(await consumer.get_async(timeout=1.0), shmring.Frame)
+    async for frame in consumer:
+        assert_type(frame, shmring.Frame)
+
+
+def look(ring: shmring.Ring) -> None:
+    observer = ring.observer()
+    assert_type(observer, shmring.Observer)
+    copy = observer.latest()
+    assert_type(copy, shmring.FrameCopy)
+    copy.array[...] = 0
