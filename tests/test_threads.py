@@ -284,7 +284,8 @@ def test_two_threads_use_everything_at_once(make):
             ),
             Running(
                 lambda: use(
-                    lambda: consumer.latest(0).release(), lambda: helpers.check_batch(consumer.batch(3, timeout=0.001))
+                    lambda: consumer.latest(0).release(),
+                    lambda: helpers.check_batch(consumer.batch(3, timeout=0.001)),
                 )
             ),
             Running(lambda: use(claim, lambda: producer.next_seq, ring.stats)),

@@ -12,35 +12,9 @@
  * One thread does all this in the order of the program: it checks the algorithm, with all its parts, and
  * not the memory orders.
  */
-#include <shmring/atomic.h>
-
 static void look_in(void);
 
-#undef shmring_load_relaxed
-#undef shmring_load_acquire
-#undef shmring_store_relaxed
-#undef shmring_store_release
-#undef shmring_fetch_or_relaxed
-#undef shmring_fetch_or_release
-#undef shmring_fetch_and_release
-#undef shmring_fetch_add_release
-#undef shmring_fence_seq_cst
-#undef shmring_fence_acquire
-#define shmring_load_relaxed(address) (look_in(), __atomic_load_n((address), __ATOMIC_SEQ_CST))
-#define shmring_load_acquire(address) shmring_load_relaxed(address)
-#define shmring_store_relaxed(address, value) \
-    (look_in(), __atomic_store_n((address), (value), __ATOMIC_SEQ_CST))
-#define shmring_store_release(address, value) shmring_store_relaxed(address, value)
-#define shmring_fetch_or_relaxed(address, bits) \
-    (look_in(), __atomic_fetch_or((address), (bits), __ATOMIC_SEQ_CST))
-#define shmring_fetch_or_release(address, bits) shmring_fetch_or_relaxed(address, bits)
-#define shmring_fetch_and_release(address, bits) \
-    (look_in(), __atomic_fetch_and((address), (bits), __ATOMIC_SEQ_CST))
-#define shmring_fetch_add_release(address, more) \
-    (look_in(), __atomic_fetch_add((address), (more), __ATOMIC_SEQ_CST))
-#define shmring_fence_seq_cst() look_in()
-#define shmring_fence_acquire() look_in()
-
+#define SHMRING_ATOMIC_SPELLING "steps_atomic.h"
 /* Most of the time would be spent on asking the system for these. */
 #include <shmring/copy.h>
 #define shmring_own_start_time() UINT64_C(1)

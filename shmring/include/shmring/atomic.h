@@ -2,7 +2,8 @@
  *
  * Every atomic operation of shmring is spelled here, once, for plain integers in
  * shared memory, so that the same headers compile as C11 and as C++17 (an _Atomic
- * member would not). Each use elsewhere carries a label; see docs/protocol.md.
+ * member would not). Each use elsewhere carries a label; see docs/protocol.md. A checker brings a
+ * spelling of its own: SHMRING_ATOMIC_SPELLING names a header that defines the same macros.
  */
 #ifndef SHMRING_ATOMIC_H
 #define SHMRING_ATOMIC_H
@@ -10,6 +11,10 @@
 #if !defined(__GNUC__)
 #error "shmring needs the __atomic builtins of gcc or clang"
 #endif
+
+#ifdef SHMRING_ATOMIC_SPELLING
+#include SHMRING_ATOMIC_SPELLING
+#else
 
 #define shmring_load_relaxed(address) __atomic_load_n((address), __ATOMIC_RELAXED)
 #define shmring_load_acquire(address) __atomic_load_n((address), __ATOMIC_ACQUIRE)
@@ -27,6 +32,8 @@
 
 #define shmring_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define shmring_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+
+#endif /* SHMRING_ATOMIC_SPELLING */
 
 /* Tells the core that this is a spin loop. Not an ordering. */
 static inline void
