@@ -108,8 +108,8 @@ def check_wheel(session: nox.Session, path: Path) -> None:
 
 def package_files() -> set[str]:
     """Every file of the package's folder that users need."""
-    patterns = ("*.py", "*.pyi", "py.typed", "include/shmring/*.h")
-    files = {path for pattern in patterns for path in (TREE / "shmring").glob(pattern)}
+    patterns = ("*.py", "*.pyi", "py.typed", "*.h")
+    files = {path for pattern in patterns for path in (TREE / "shmring").rglob(pattern)}
     return {path.relative_to(TREE).as_posix() for path in files}
 
 

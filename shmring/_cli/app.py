@@ -1,0 +1,105 @@
+"""The program: finds the command, runs it, and turns every mistake into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+import shmring
+from shmring._cli import COMMANDS
+
+PROGRAM = "shmring"
+EXIT_CODES = {
+    0: "done",
+    1: "a problem was found, or the command could not do what it was asked; also where the reader of its "
+    "output left early",
+    2: "wrong usage",
+    3: "there is no such ring",
+    130: "ended by Ctrl-C",
+    143: "ended by SIGTERM",
+}
+
+
+class Refusal(click.ClickException):
+    """Why a command cannot do what it was asked, in one line that says what to do; exit code 1."""
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order that help shows."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"shmring._cli.{module}"), attribute)
+        return command
+
+
+@click.group(
+    cls=Commands,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    epilog="Exit codes: "
+    + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+    + ". Shell completion: shmring completion --help.",
+)
+@click.version_option(shmring.__version__, message="%(prog)s %(version)s")
+def app() -> None:
+    """Rings of NumPy frames in shared memory."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit.
+
+    Parameters
+    ----------
+    arguments
+        The words after `shmring`; by default those of this process.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code, one of `EXIT_CODES`."""
+    try:
+        result = app.main(arguments, PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else PROGRAM
+        return _fail(f"{where}: {_usage(error)} (see {where} --help)", 2)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (| head): the flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except click.ClickException as error:
+        return _fail(f"{PROGRAM}: {error.format_message()}", 1)
+    except shmring.RingNotFound as error:
+        return _fail(f"{PROGRAM}: {error}", 3)
+    except (shmring.ShmringError, OSError) as error:
+        return _fail(f"{PROGRAM}: {error}", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        near = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+        return f"unrecognized arguments: {error.option_name}{near}"
+    message = error.format_message()
+    return message[:1].lower() + message[1:].rstrip(".")
+
+
+def _fail(line: str, code: int) -> int:
+    print(" ".join(line.split()), file=sys.stderr)
+    return code

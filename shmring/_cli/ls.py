@@ -1,0 +1,8 @@
+"""`shmring ls`."""
+
+import click
+
+
+@click.command()
+def ls() -> None:
+    """List."""

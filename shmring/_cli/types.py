@@ -1,0 +1,72 @@
+"""What options and arguments may hold, with messages that say how to write it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """The value that a function makes of a word; its ValueError is the message."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a word; what is no word is a default, parsed already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except (ValueError, TypeError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def whole(name: str, least: int, what: str) -> Parsed:
+    """Return the type of whole numbers from `least` on."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
+            raise ValueError(f"{text!r} is not {what}")
+        return int(text)
+
+    return Parsed(name, parse)
+
+
+def _seconds(text: str, least: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf or (least == 0 and text.startswith("-")):
+        raise ValueError(f"{text!r} is not {what}")
+    return value
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    if text in ("", "()"):
+        return ()
+    if not re.fullmatch(r"[1-9]\d*([,x][1-9]\d*)*,?", text):
+        raise ValueError(f"{text!r} is not a shape; write it as 720,1280,3, and that of scalars as ()")
+    return tuple(int(length) for length in re.split("[,x]", text.rstrip(",")))
+
+
+def _dtype(text: str) -> np.dtype[Any]:
+    try:
+        return np.dtype(text)
+    except TypeError:
+        raise ValueError(f"{text!r} is not a dtype of numpy; write it as u1, <i2, f4, S16") from None
+
+
+COUNT = whole("count", 1, "a number of frames")
+SLOTS = whole("slots", 2, "a number of slots, 2 or more")
+POSITIVE = Parsed("number", lambda text: _seconds(text, 5e-324, "a number above 0"))
+SECONDS = Parsed("seconds", lambda text: _seconds(text, 0, "a number of seconds"))
+SHAPE = Parsed("shape", _shape)
+DTYPE = Parsed("dtype", _dtype)
