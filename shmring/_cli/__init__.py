@@ -21,5 +21,8 @@ To add a command, write a click command in a module of this folder and name it i
 
 COMMANDS = {
     "ls": "ls:ls",
+    "info": "info:info",
+    "rm": "rm:rm",
     "demo": "demo:demo",
+    "completion": "completion:completion",
 }

@@ -35,5 +35,5 @@ class RingName(click.ParamType):  # type: ignore[type-arg]  # generic from click
 
 
 ring = click.argument("name", metavar="NAME", type=RingName())
-rings = click.argument("names", metavar="[NAME]...", type=RingName(), nargs=-1)
+rings = click.argument("chosen", metavar="[NAME]...", type=RingName(), nargs=-1)
 optional_ring = click.argument("name", metavar="[NAME]", type=RingName(), required=False)

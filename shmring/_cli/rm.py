@@ -1,0 +1,52 @@
+"""`shmring rm`: remove rings."""
+
+from __future__ import annotations
+
+import click
+
+import shmring
+from shmring._cli import names, output
+from shmring._inventory import look_at_all, remove, unlink
+
+
+@click.command()
+@names.rings
+@click.option("--stale", is_flag=True, help="Remove every ring that nobody uses any more.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Remove the name of a ring in use, too: whoever is attached goes on, nobody can attach any more.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object: what was removed, what was not.")
+def rm(chosen: tuple[str, ...], stale: bool, force: bool, as_json: bool) -> int:
+    """Remove the rings NAME that nobody uses, or every stale one.
+
+    A ring in use is refused without --force, another program's block always.
+    """
+    if bool(chosen) == stale:
+        raise click.UsageError("give the NAME of a ring, or --stale")
+    if stale and force:
+        raise click.UsageError("--force needs the NAME of a ring")
+    if stale:
+        chosen = tuple(found.name for found in look_at_all() if found.state == "stale")
+    removed: list[str] = []
+    refused: dict[str, str] = {}
+    missing = False
+    for name in chosen:
+        try:
+            (unlink if force else remove)(name)
+        except (shmring.ShmringError, OSError) as error:
+            missing = isinstance(error, shmring.RingNotFound)
+            refused[name] = str(error)
+        else:
+            removed.append(name)
+    if as_json:
+        output.show_json({"removed": removed, "refused": refused})
+    else:
+        for name in removed:
+            click.echo(f"removed {output.clean(name)}")
+        for reason in refused.values():
+            click.echo(f"shmring rm: {output.clean(reason)}", err=True)
+    if refused:
+        return 3 if missing and len(chosen) == 1 else 1
+    return 0

@@ -1,0 +1,214 @@
+"""What lies in the shared-memory file system: rings, live and stale, and the rest. Looking leaves no trace."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from shmring import _core, _diagnose, _shm, errors
+from shmring._ring import Ring
+from shmring._stats import RingStats
+
+__all__ = ["Found", "RingFacts", "State", "look", "look_at_all", "remove", "unlink", "users"]
+
+State = Literal["live", "stale", "other version", "damaged", "unfinished", "denied", "foreign"]
+CREATED = struct.Struct("<QI")  # created_ns and creator_pid; docs/layout.md
+CREATED_OFFSET = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RingFacts:
+    """A ring that can be read, at one moment (`time_ns` on CLOCK_MONOTONIC)."""
+
+    stats: RingStats
+    time_ns: int
+    created_ns: int
+    creator_pid: int
+    frame_nbytes: int
+    places: int
+    meta_dtype: np.dtype[Any] | None
+    variable_rows: bool
+    attrs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One block of the shared-memory file system; `ring` where it is a readable ring, else `problem`."""
+
+    name: str
+    state: State
+    nbytes: int
+    uid: int
+    mode: int
+    inode: int
+    modified: float
+    ring: RingFacts | None = None
+    problem: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Login name of the block's owner."""
+        return _diagnose.user_name(self.uid)
+
+
+def look(name: str) -> Found:
+    """Look at one block.
+
+    Raises
+    ------
+    RingNotFound
+        There is none of that name.
+    """
+    try:
+        status = os.lstat(_shm.path_of(name))
+    except FileNotFoundError:
+        raise _missing(name) from None
+    state: State
+    ring, problem = None, ""
+    if stat.S_ISREG(status.st_mode):
+        state, ring, problem = _read(name)
+    else:
+        state, problem = "foreign", f"{name!r} is not a block: it is no regular file"
+    return Found(
+        name=name,
+        state=state,
+        nbytes=status.st_size,
+        uid=status.st_uid,
+        mode=stat.S_IMODE(status.st_mode),
+        inode=status.st_ino,
+        modified=status.st_mtime,
+        ring=ring,
+        problem=problem,
+    )
+
+
+def look_at_all() -> list[Found]:
+    """Look at every block, by name; what vanishes meanwhile is left out."""
+    found = []
+    for entry in sorted(os.scandir(_shm.DIRECTORY), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            continue
+        try:
+            found.append(look(entry.name))
+        except errors.RingNotFound:
+            continue
+    return found
+
+
+def _read(name: str) -> tuple[State, RingFacts | None, str]:
+    try:
+        ring = Ring.attach(name, readonly=True)
+    except errors.RingAccessDenied as error:
+        return "denied", None, str(error)
+    except errors.RingNotReady as error:
+        return "unfinished", None, str(error)
+    except errors.RingCorrupt as error:
+        return "damaged", None, str(error)
+    except errors.RingIncompatible as error:
+        return ("foreign" if _is_foreign(name) else "other version"), None, str(error)
+    try:
+        created_ns, creator_pid = CREATED.unpack(os.pread(ring._fd, CREATED.size, CREATED_OFFSET))
+        facts = RingFacts(
+            stats=ring.stats(),
+            time_ns=time.monotonic_ns(),
+            created_ns=created_ns,
+            creator_pid=creator_pid,
+            frame_nbytes=ring.frame_nbytes,
+            places=ring.consumers,
+            meta_dtype=ring.meta_dtype,
+            variable_rows=ring.variable_rows,
+            attrs=ring.attrs,
+        )
+        return ("live" if _used(ring._fd) else "stale"), facts, ""
+    finally:
+        ring.close()
+
+
+def _is_foreign(name: str) -> bool:
+    try:
+        fd = _core.open_block(name, _core.OBSERVE)
+    except OSError:
+        return True
+    try:
+        return _core.read_identity(fd)[0] == _core.FOREIGN
+    finally:
+        os.close(fd)
+
+
+def _used(fd: int) -> bool:
+    """Whether anybody but observers is attached: the kernel's word."""
+    return _core.lock_held(fd, _core.LOCK_PRESENCE) or _shm.in_use(fd)
+
+
+def remove(name: str) -> None:
+    """Remove the name of a ring that nobody uses.
+
+    Raises
+    ------
+    RingNotFound, RingAccessDenied
+        There is none; this user may not.
+    RingExists
+        Somebody uses it, or the block is another program's.
+    """
+    fd = _open_own(name)
+    try:
+        # Held exclusively, the presence lock keeps everyone from attaching while the name goes.
+        if not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or _shm.in_use(fd):
+            raise errors.RingExists(
+                f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
+            )
+        if _shm.same_file(fd, name):
+            _shm.unlink(name)
+    finally:
+        os.close(fd)
+
+
+def unlink(name: str) -> None:
+    """Remove the name of a ring, whoever uses it.
+
+    Raises
+    ------
+    RingNotFound, RingAccessDenied, RingExists
+        There is none; this user may not; the block is another program's.
+    """
+    os.close(_open_own(name))
+    _shm.unlink(name)
+
+
+def _open_own(name: str) -> int:
+    try:
+        fd = _core.open_block(name, _core.CONSUME)
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except PermissionError:
+        raise _diagnose.denied(name, _shm.path_of(name), readonly=False) from None
+    if _core.read_identity(fd)[0] not in (_core.FOREIGN, _core.NOT_READY):
+        return fd
+    nbytes = os.fstat(fd).st_size
+    os.close(fd)
+    raise errors.RingExists(
+        f"the block {name!r} ({nbytes} bytes) is no ring: it belongs to another program. If nothing "
+        f"uses it: rm {_shm.path_of(name)}"
+    )
+
+
+def _missing(name: str) -> errors.RingNotFound:
+    return errors.RingNotFound(f"there is no ring {name!r} in {_shm.DIRECTORY}: see shmring ls")
+
+
+def users(name: str) -> str:
+    """Name whoever uses a ring."""
+    found = look(name).ring
+    who = []
+    if found is not None:
+        stats = found.stats
+        if stats.producer.state == "live":
+            who.append(f"producer {_diagnose.process(stats.producer.pid)}")
+        who += [f"consumer {_diagnose.process(one.pid, one.label)}" for one in stats.consumers if one.alive]
+    return "; ".join(who) or "somebody is attached to it"
