@@ -1,4 +1,4 @@
-"""What lies in the shared-memory file system: rings, live and stale, and the rest. Looking leaves no trace."""
+"""What lies in the shared-memory file system: rings, live and stale, and the rest. Leaves no trace."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "ls": "ls:ls",
     "info": "info:info",
     "rm": "rm:rm",
+    "write": "write:write",
+    "read": "read:read",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

@@ -1,0 +1,110 @@
+"""Frames through file descriptors: straight into slots and straight out of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for; Linux's default is 64 KiB
+BATCH_BYTES = 1 << 20  # more in one system call saves nothing
+BATCH_FRAMES = 256
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def batch_frames(frame_nbytes: int, slots: int) -> int:
+    """Return how many frames are worth one system call: small ones many, and half a ring at most."""
+    return max(1, min(BATCH_BYTES // frame_nbytes, BATCH_FRAMES, slots // 2))
+
+
+def widen(fd: int) -> None:
+    """Make a pipe hold more, so that both ends sleep less."""
+    with contextlib.suppress(OSError):  # a file, or the user's quota of pipe pages is used up
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def as_bytes(frames: npt.NDArray[Any]) -> Bytes:
+    """View frames (first axis) as rows of bytes; the rows may lie apart in memory."""
+    return frames.reshape(len(frames), -1).view(np.uint8)
+
+
+def _rest(rows: Bytes, done: int) -> list[memoryview]:
+    """Return what is left of the rows after the first `done` bytes."""
+    if rows.flags.c_contiguous:
+        return [memoryview(rows.reshape(-1))[done:]]
+    first, inside = divmod(done, rows.shape[1])
+    return [memoryview(rows[first])[inside:], *(memoryview(row) for row in rows[first + 1 :])]
+
+
+def read_into(fd: int, rows: Bytes) -> int:
+    """Read until at least one row is full and none is half full, or the input ends; the bytes read."""
+    nbytes, done = rows.shape[1], 0
+    while done < rows.size and (done == 0 or done % nbytes):
+        count = os.readv(fd, _rest(rows, done))
+        if count == 0:
+            break
+        done += count
+    return done
+
+
+def write_all(fd: int, rows: Bytes) -> None:
+    """Write all rows."""
+    done = 0
+    while done < rows.size:
+        done += os.writev(fd, _rest(rows, done))
+
+
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return the header of a .npy file; numpy leaves room in it for the first axis to grow."""
+    file = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(file, described)
+    return file.getvalue()
+
+
+def read_npy_header(fd: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the header of a .npy stream: the shape with the number of frames first, the dtype."""
+    with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
+        version = np.lib.format.read_magic(file)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in readers:
+            raise ValueError(f"it has version {version} of the .npy format, this reads 1.0 and 2.0")
+        shape, fortran_order, dtype = readers[version](file)
+    if not shape or (fortran_order and len(shape) > 1):
+        raise ValueError("it is no array of frames: its first axis must count them, in C order")
+    return shape, dtype
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """End by SystemExit at SIGTERM and SIGHUP, so that no ring outlives the program that made it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL  # nohup ignores SIGHUP
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
