@@ -1,0 +1,120 @@
+"""What a recording says about its frames: as JSON, the same in every format."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from shmring import Ring
+from shmring._schema import describe_dtype
+from shmring.errors import RingIncompatible
+from shmring.recording._errors import RecordingCorrupt
+
+FORMAT = "shmring recording 1"
+
+
+@dataclass(frozen=True)
+class Description:
+    """Schema and attrs of the ring, the clocks at the start, and in the end the totals."""
+
+    ring: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    meta_dtype: np.dtype[Any] | None
+    variable_rows: bool
+    attrs: dict[str, Any]
+    # Timestamps are CLOCK_MONOTONIC unless the producer gave its own: the pair makes them dates.
+    realtime_ns: int = field(default_factory=time.time_ns)
+    monotonic_ns: int = field(default_factory=time.monotonic_ns)
+    ended: str | None = None
+    frames: int | None = None
+    lost: int | None = None
+
+    @property
+    def index_dtype(self) -> np.dtype[Any]:
+        """One row for each frame: what `Batch` says of it, and the frames lost just before it."""
+        fields: list[Any] = [("seq", "<u8"), ("timestamp_ns", "<i8"), ("lost", "<u8")]
+        if self.variable_rows:
+            fields.append(("rows", "<u8"))
+        if self.meta_dtype is not None:
+            fields.append(("meta", self.meta_dtype))
+        return np.dtype(fields)
+
+    @property
+    def frame_nbytes(self) -> int:
+        """Bytes of one frame."""
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
+
+    def to_json(self) -> str:
+        """Write it as text."""
+        meta = None if self.meta_dtype is None else describe_dtype(self.meta_dtype, "meta")
+        said = {
+            "format": FORMAT,
+            "ring": self.ring,
+            "dtype": describe_dtype(self.dtype, "dtype"),
+            "shape": self.shape,
+            "meta": meta,
+            "variable_rows": self.variable_rows,
+            "attrs": self.attrs,
+            "realtime_ns": self.realtime_ns,
+            "monotonic_ns": self.monotonic_ns,
+            "ended": self.ended,
+            "frames": self.frames,
+            "lost": self.lost,
+        }
+        return json.dumps(said, indent=1)
+
+    def finished(self, ended: str, frames: int, lost: int) -> Description:
+        """Return the same with totals."""
+        return replace(self, ended=ended, frames=frames, lost=lost)
+
+    def check_same(self, other: Description, where: str) -> None:
+        """Refuse to append frames of another kind."""
+        mine, theirs = (
+            (one.shape, one.dtype.descr, one.meta_dtype and one.meta_dtype.descr, one.variable_rows)
+            for one in (self, other)
+        )
+        if mine != theirs:
+            raise RingIncompatible(
+                f"{where} holds frames of shape {other.shape}, dtype {other.dtype}, meta {other.meta_dtype}; "
+                f"ring {self.ring!r} has shape {self.shape}, dtype {self.dtype}, meta {self.meta_dtype}. "
+                f"Record into another file"
+            )
+
+
+def describe(ring: Ring) -> Description:
+    """Describe the frames of a ring."""
+    return Description(ring.name, ring.dtype, ring.shape, ring.meta_dtype, ring.variable_rows, ring.attrs)
+
+
+def parse(text: str | bytes, where: str) -> Description:
+    """Read what `Description.to_json` wrote."""
+    try:
+        said = json.loads(text)
+        if said["format"] != FORMAT:
+            raise ValueError(f"format {said['format']!r}")
+        return Description(
+            ring=said["ring"],
+            dtype=_dtype(said["dtype"]),
+            shape=tuple(said["shape"]),
+            meta_dtype=None if said["meta"] is None else _dtype(said["meta"]),
+            variable_rows=said["variable_rows"],
+            attrs=said["attrs"],
+            realtime_ns=said["realtime_ns"],
+            monotonic_ns=said["monotonic_ns"],
+            ended=said["ended"],
+            frames=said["frames"],
+            lost=said["lost"],
+        )
+    except (ValueError, KeyError, TypeError, SyntaxError) as error:
+        raise RecordingCorrupt(f"{where} does not describe a recording of shmring: {error!r}") from None
+
+
+def _dtype(described: str) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.lib.format.descr_to_dtype(ast.literal_eval(described))
+    return dtype

@@ -1,0 +1,174 @@
+"""A recording, opened for reading."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shmring.recording import _formats
+from shmring.recording._stored import Frames, Stored
+
+__all__ = ["RecordedFrame", "Recording", "open_recording"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFrame:
+    """One frame of a Recording.
+
+    Attributes
+    ----------
+    array : ndarray
+        Of the ring's shape and dtype (first axis: `rows`).
+    seq, timestamp_ns, lost, meta, rows
+        As those of the `Frame` that was recorded.
+    """
+
+    array: npt.NDArray[Any]
+    seq: int
+    timestamp_ns: int
+    lost: int
+    meta: Any
+    rows: int | None
+
+
+class Recording:
+    """The frames of a recording and all that was known about them: from `open_recording`.
+
+    A sequence of `RecordedFrame`; and a context manager, which closes the file at the end. Of a recording
+    that is still going on it shows what was there when it was opened.
+
+    Attributes
+    ----------
+    array : array_like
+        The frames, of shape ``(n, *shape)``: a read-only ndarray on the file for .npy, else an object that
+        reads what it is indexed with. With variable_rows, what lies behind the rows of a frame is zero.
+    seqs, timestamps_ns, rows, metas : ndarray
+        One for each frame, as in a `Batch`; `rows` and `metas` may be None.
+    lost_before : ndarray
+        Frames lost just before each frame.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        index = stored.index
+        self._description, self._close = stored.description, stored.close
+        self.array: Frames = stored.frames
+        self.seqs: npt.NDArray[np.uint64] = index["seq"]
+        self.timestamps_ns: npt.NDArray[np.int64] = index["timestamp_ns"]
+        self.lost_before: npt.NDArray[np.uint64] = index["lost"]
+        names = index.dtype.names or ()
+        self.rows: npt.NDArray[np.uint64] | None = index["rows"] if "rows" in names else None
+        self.metas: npt.NDArray[Any] | None = index["meta"] if "meta" in names else None
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def __getitem__(self, number: int) -> RecordedFrame:
+        """Return one frame."""
+        at = range(len(self))[number]
+        rows = None if self.rows is None else int(self.rows[at])
+        array = np.asarray(self.array[at])
+        return RecordedFrame(
+            array=array if rows is None else array[:rows],
+            seq=int(self.seqs[at]),
+            timestamp_ns=int(self.timestamps_ns[at]),
+            lost=int(self.lost_before[at]),
+            meta=None if self.metas is None else self.metas[at],
+            rows=rows,
+        )
+
+    def __enter__(self) -> Recording:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say what one wants to know at a prompt."""
+        said = self._description
+        return (
+            f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {said.shape}, "
+            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}>"
+        )
+
+    def close(self) -> None:
+        """Close the file. May be called twice. An array on a .npy file stays valid."""
+        self._close()
+
+    @property
+    def ring(self) -> str:
+        """Name of the ring that was recorded."""
+        return self._description.ring
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of one frame."""
+        return self._description.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
+        return self._description.shape
+
+    @property
+    def meta_dtype(self) -> np.dtype[Any] | None:
+        """Dtype of the value that goes along with each frame."""
+        return self._description.meta_dtype
+
+    @property
+    def variable_rows(self) -> bool:
+        """Whether frames may be shorter along the first axis."""
+        return self._description.variable_rows
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What the ring's creator said about it."""
+        return self._description.attrs
+
+    @property
+    def lost(self) -> int:
+        """Frames that the recorder did not get, those after the last recorded one included."""
+        counted = int(self.lost_before.sum())
+        return counted if self._description.lost is None else max(counted, self._description.lost)
+
+    @property
+    def ended(self) -> str | None:
+        """Why the recording ended (as `Summary.ended`); None: it goes on, or the recorder was killed."""
+        return self._description.ended
+
+    @property
+    def realtime_offset_ns(self) -> int:
+        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then."""
+        return self._description.realtime_ns - self._description.monotonic_ns
+
+
+def open_recording(path: str | os.PathLike[str]) -> Recording:
+    """Open a recording: finished, still going on, or left by a recorder that was killed.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `record` or `capture` made; of a rolling recording, one of its files.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    RecordingCorrupt
+        It is no recording, or parts of it are missing.
+    ValueError
+        The suffix is none that is known.
+    """
+    found = _formats.as_path(path)
+    if not found.exists():
+        raise FileNotFoundError(f"there is no {found}")
+    return Recording(_formats.read(found))

@@ -1,0 +1,40 @@
+"""What a finished recording says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Ended: TypeAlias = Literal[
+    "producer closed", "producer died", "limit", "stopped", "interrupted", "ring replaced", "write failed"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was recorded.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files, oldest first: several with a `Roll`.
+    frames : int
+        Frames recorded, those in files that a `Roll` has deleted since included.
+    nbytes : int
+        Bytes of these frames.
+    lost : int
+        Frames that the recorder did not get: dropped at the source, or lapped if it was lossy.
+    seconds : float
+        From the start of the recording to its end.
+    ended : str
+        Why: ``"producer closed"``, ``"producer died"``, ``"limit"``, ``"stopped"``, ``"interrupted"``,
+        ``"ring replaced"`` or ``"write failed"``.
+    """
+
+    paths: tuple[Path, ...]
+    frames: int
+    nbytes: int
+    lost: int
+    seconds: float
+    ended: Ended
