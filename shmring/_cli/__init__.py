@@ -22,6 +22,7 @@ To add a command, write a click command in a module of this folder and name it i
 COMMANDS = {
     "ls": "ls:ls",
     "info": "info:info",
+    "top": "top:top",
     "rm": "rm:rm",
     "write": "write:write",
     "read": "read:read",

@@ -1,0 +1,41 @@
+"""`shmring top`: rings live, full screen."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from shmring._cli import names, types
+from shmring._cli.app import Refusal
+from shmring._inventory import look
+
+
+@click.command()
+@names.optional_ring
+@click.option(
+    "--interval",
+    metavar="S",
+    type=types.POSITIVE,
+    default=1.0,
+    help="Seconds between two looks (default 1).",
+)
+def top(name: str | None, interval: float) -> int:
+    r"""Watch all rings, or the ring NAME: rates, fill, lag and losses of each consumer.
+
+    FILL is the part of the ring that the slowest lossless consumer has not released: a full ring holds the
+    producer up. LOST counts what consumers lost and what the producer dropped.
+
+    \b
+    up, down   choose the ring whose consumers are shown
+    s, r       sort by the next column; reverse
+    p, space   pause, go on
+    q          quit
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("top needs a terminal: shmring ls and shmring metrics do not")
+    if name is not None and (found := look(name)).ring is None:
+        raise Refusal(found.problem)
+    from shmring._cli.top_screen import Top
+
+    return Top(name, interval).run() or 0
