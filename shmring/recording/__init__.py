@@ -1,17 +1,23 @@
 """Recordings: rings saved in files (.npy, Zarr, HDF5), read again, played again."""
 
+from shmring.recording._capture import Capture, capture
 from shmring.recording._errors import RecordingCorrupt, RecordingFailed
 from shmring.recording._npy import repair
 from shmring.recording._recorder import Recorder, record
 from shmring.recording._recording import RecordedFrame, Recording, open_recording
+from shmring.recording._replay import replay
 from shmring.recording._roll import Roll, pieces
 from shmring.recording._summary import Summary
 
 __all__ = [
     # recording
     "record", "Recorder", "Roll", "Summary",
+    # what was before a trigger
+    "capture", "Capture",
     # reading
     "open_recording", "Recording", "RecordedFrame", "pieces", "repair",
+    # playing again
+    "replay",
     # errors
     "RecordingCorrupt", "RecordingFailed",
 ]  # fmt: skip

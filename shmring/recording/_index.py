@@ -9,28 +9,37 @@ import numpy.typing as npt
 
 from shmring import Batch
 
+ALL = slice(None)
+
 
 class IndexMaker:
-    """Makes the index rows of batches that follow each other."""
+    """Makes the index rows of batches that follow each other.
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    `first_lost` is what was lost before the first frame; None: what its batch says.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], first_lost: int | None = None) -> None:
         self._dtype = dtype
+        self._first_lost = first_lost
         self._next_seq: int | None = None
         self.lost = 0
 
-    def make(self, batch: Batch) -> npt.NDArray[Any]:
-        """Return one row for each frame."""
-        rows = np.zeros(len(batch), self._dtype)
-        rows["seq"], rows["timestamp_ns"] = batch.seqs, batch.timestamps_ns
-        rows["lost"][1:] = np.diff(batch.seqs) - np.uint64(1)
-        if self._next_seq is None:  # the batch's total less what was lost inside of it
+    def make(self, batch: Batch, some: slice = ALL) -> npt.NDArray[Any]:
+        """Return one row for each frame, or for each of some."""
+        seqs = batch.seqs[some]
+        rows = np.zeros(len(seqs), self._dtype)
+        rows["seq"], rows["timestamp_ns"] = seqs, batch.timestamps_ns[some]
+        rows["lost"][1:] = np.diff(seqs) - np.uint64(1)
+        if self._next_seq is not None:
+            rows["lost"][0] = int(seqs[0]) - self._next_seq
+        elif self._first_lost is not None:
+            rows["lost"][0] = self._first_lost
+        else:  # the batch's total less what was lost inside of it
             rows["lost"][0] = batch.lost - int(rows["lost"][1:].sum())
-        else:
-            rows["lost"][0] = int(batch.seqs[0]) - self._next_seq
-        self._next_seq = int(batch.seqs[-1]) + 1
+        self._next_seq = int(seqs[-1]) + 1
         self.lost += int(rows["lost"].sum())
         if batch.rows is not None:
-            rows["rows"] = batch.rows
+            rows["rows"] = batch.rows[some]
         if batch.metas is not None:
-            rows["meta"] = batch.metas
+            rows["meta"] = batch.metas[some]
         return rows

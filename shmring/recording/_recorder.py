@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from shmring import (
     _shm,
 )
 from shmring.recording._description import describe
-from shmring.recording._errors import RecordingFailed
+from shmring.recording._failure import failed
 from shmring.recording._formats import as_path
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
@@ -195,7 +194,7 @@ class Recorder:
             failure = self._finish(ended) or failure
         assert self.summary is not None
         if failure is not None:
-            raise self._failed(failure, self.summary) from failure
+            raise failed(failure, self._ring.name, self.summary) from failure
         if ended == "ring replaced":
             raise RingNotFound(
                 f"ring {self._ring.name!r} has no producer any more, and another ring took its name; "
@@ -272,14 +271,6 @@ class Recorder:
             ended="write failed" if failure else ended,
         )
         return failure
-
-    def _failed(self, failure: OSError, summary: Summary) -> RecordingFailed:
-        why = "the disk is full" if failure.errno == errno.ENOSPC else failure.strerror
-        return RecordingFailed(
-            f"{why}: the recording of ring {self._ring.name!r} ended after {summary.frames} frames "
-            f"({summary.nbytes} bytes), which are readable in {self.path}",
-            summary,
-        )
 
 
 def record(

@@ -1,0 +1,323 @@
+"""Pre-trigger capture: the last frames before a moment, and some after it."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
+from shmring._stats import read_producer
+from shmring.recording._description import describe
+from shmring.recording._failure import failed
+from shmring.recording._formats import as_path
+from shmring.recording._index import IndexMaker
+from shmring.recording._roll import number_of, piece, pieces
+from shmring.recording._series import FileSeries, Mode
+from shmring.recording._summary import Ended, Summary
+
+__all__ = ["Capture", "capture"]
+
+BATCH = 4 << 20  # bytes that are written, and given back to the producer, at once
+SLICE = 0.1  # seconds until a wait looks at stop() and at the producer again
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Frames that are held: those of a batch that are wanted."""
+
+    batch: Batch
+    some: slice
+
+
+class Capture:
+    """Saves the last frames before a trigger: a signal, a key, a condition.
+
+    It joins the ring as a lossy consumer that never holds the producer back, and leaves the frames where
+    they are: the ring itself is the memory of what was before. Only when the trigger comes are they held,
+    written and given back. So nothing is spent until then, but `before` cannot be more than half of the
+    ring's slots; the other half is for the producer, and its time for this process to wake up.
+
+    Parameters
+    ----------
+    ring : Ring or str
+        What to capture from. Of a name the ring is attached.
+    path : path-like
+        ``.npy``, ``.zarr``, ``.h5`` or ``.hdf5``. For several captures: ``FILE-0001.npy``, …
+    before : int
+        Frames up to the trigger, the one that was newest at that moment (or met the condition) included.
+    after : int
+        Frames after the trigger.
+    when : callable, optional
+        Called with each new `Frame` until it returns true; that triggers. A condition that takes longer
+        than the producer for a frame will not see all of them.
+    captures : int, optional
+        End after so many; None: go on until `stop` or the end of the stream.
+    mode : {"x", "w", "a"}
+        As in `Recorder`, where ``"a"`` is for several captures only: their numbers go on.
+    timeout : float, optional
+        Seconds to wait for a ring of that name; None waits for ever.
+    on_capture : callable, optional
+        Called with the Summary of each capture.
+
+    Raises
+    ------
+    ValueError
+        `before` is more than half of the slots.
+    FileExistsError, RingNotFound, TooManyConsumers, OSError
+        As they say.
+    """
+
+    def __init__(
+        self,
+        ring: Ring | str,
+        path: str | os.PathLike[str],
+        *,
+        before: int,
+        after: int = 0,
+        when: Callable[[Frame], object] | None = None,
+        captures: int | None = 1,
+        mode: Mode = "x",
+        timeout: float | None = 0,
+        on_capture: Callable[[Summary], object] | None = None,
+    ) -> None:
+        if before < 1 or after < 0 or (captures is not None and captures < 1):
+            raise ValueError(f"before={before}, after={after}, captures={captures}: at least 1, 0 and 1")
+        if mode not in ("x", "w", "a") or (mode == "a" and captures == 1):
+            raise ValueError(f'mode must be "x" or "w" (for several captures also "a"), not {mode!r}')
+        self._path, self._mode = as_path(path), mode
+        self._check_files(several=captures != 1)
+        self._before, self._after, self._left = before, after, captures
+        self._several = captures != 1
+        self._when, self._on_capture = when, on_capture
+        self._attached = not isinstance(ring, Ring)
+        self._ring = ring if isinstance(ring, Ring) else Ring.attach(ring, timeout=timeout)
+        self._history: Consumer | None = None
+        self._watcher: Consumer | None = None
+        self._trigger_at: int | None = None
+        self._stopped = False
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            if before > self._ring.slots // 2:
+                raise ValueError(
+                    f"before={before} is more than half of the {self._ring.slots} slots of ring "
+                    f"{self._ring.name!r}, which keep what was before: create it with {2 * before} slots"
+                )
+            self._history = self._ring.consumer(lossless=False, label="shmring capture")
+            if when is not None:
+                self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
+        except BaseException:
+            self._leave()
+            raise
+        self._description = describe(self._ring)
+        self._batch = max(1, min(BATCH // self._ring.frame_nbytes, before))
+
+    def _check_files(self, *, several: bool) -> None:
+        """Say before the trigger that a file is in the way."""
+        existing = pieces(self._path) if several else [self._path] if self._path.exists() else []
+        if existing and self._mode == "x":
+            raise FileExistsError(f"{existing[0]} exists: take another name, or overwrite it")
+        self._number = number_of(existing[-1]) + 1 if existing and self._mode == "a" else 1
+
+    def trigger(self) -> None:
+        """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
+        if self._trigger_at is None and not self._stopped:
+            self._trigger_at = self._ring._block.report()["head"]
+            os.eventfd_write(self._bell, 1)
+
+    def stop(self) -> None:
+        """End `run`; a capture that is going on ends with the frames it has."""
+        if not self._stopped:
+            self._stopped = True
+            os.eventfd_write(self._bell, 1)
+
+    def run(self) -> list[Summary]:
+        """Wait for triggers and save what was around them. May be called once.
+
+        Returns
+        -------
+        list of Summary
+            One for each capture. Empty if the stream ended, or `stop` was called, before a trigger.
+
+        Raises
+        ------
+        RecordingFailed
+            The disk is full, or refused a write; what was saved before is readable.
+        """
+        if self._history is None:
+            raise ValueError("this Capture has ended; make another one")
+        captured: list[Summary] = []
+        try:
+            while self._left is None or len(captured) < self._left:
+                position = self._wait()
+                if position is None:
+                    break
+                captured.append(self._save(self._history, position))
+                if self._on_capture is not None:
+                    self._on_capture(captured[-1])
+                self._trigger_at = None
+        finally:
+            self._stopped = True
+            self._leave()
+        return captured
+
+    # ---- waiting for a trigger
+
+    def _wait(self) -> int | None:
+        """Return the position behind the trigger; None if none will come."""
+        while not self._stopped:
+            if self._trigger_at is not None:
+                return self._trigger_at
+            if self._watcher is not None and self._when is not None:
+                try:
+                    with self._watcher.get(timeout=SLICE) as frame:
+                        if self._when(frame):
+                            return _next_position(self._watcher)
+                except RingEmpty:
+                    pass
+                except (RingClosed, ProducerDied):
+                    return None
+            elif read_producer(self._ring._block, self._ring._fd)[0].state in ("closed", "died"):
+                # It may have come with the last frames.
+                return self._trigger_at
+            else:
+                select.select([self._bell], [], [], SLICE)
+        return None
+
+    # ---- saving
+
+    def _save(self, history: Consumer, position: int) -> Summary:
+        """Save the frames around a trigger."""
+        began_at = time.monotonic()
+        first, end = max(0, position - self._before), position + self._after
+        held, found_first = self._hold(history, first, position)
+        index = IndexMaker(self._description.index_dtype, max(0, min(found_first, end) - first))
+        path = piece(self._path, self._number) if self._several else self._path
+        self._number += 1
+        files = FileSeries(path, self._description, None, "w" if self._mode == "w" else "x", None)
+        ended: Ended = "interrupted"
+        failure: OSError | None = None
+        try:
+            for part in held:
+                self._write(files, index, part)
+            held.clear()
+            ended = self._save_after(files, index, history, end)
+        except OSError as error:
+            failure, ended = error, "write failed"
+        finally:
+            for part in held:
+                part.batch.release()
+            files.close(ended, index.lost)
+        summary = Summary(
+            paths=(path,),
+            frames=files.frames,
+            nbytes=files.frames * self._ring.frame_nbytes,
+            lost=index.lost,
+            seconds=time.monotonic() - began_at,
+            ended=ended,
+        )
+        if failure is not None:
+            raise failed(failure, self._ring.name, summary) from failure
+        return summary
+
+    def _hold(self, history: Consumer, first: int, position: int) -> tuple[list[_Part], int]:
+        """Hold the wanted frames that are there; and the position of the first one."""
+        held: list[_Part] = []
+        found_first = position
+        while (left := position - _next_position(history)) > 0:
+            try:
+                batch = history.batch(min(left, self._batch), timeout=0)
+            except (RingEmpty, RingClosed, ProducerDied):
+                break
+            start = _next_position(history) - len(batch)
+            if start + len(batch) <= first:
+                batch.release()
+                continue
+            skip = max(0, first - start)
+            found_first = min(found_first, start + skip)
+            held.append(_Part(batch, slice(skip, len(batch))))
+        return held, found_first
+
+    def _save_after(self, files: FileSeries, index: IndexMaker, history: Consumer, end: int) -> Ended:
+        while (left := end - _next_position(history)) > 0:
+            if self._stopped:
+                return "stopped"
+            try:
+                batch = history.batch(min(left, self._batch), timeout=SLICE)
+            except RingEmpty:
+                files.flush()
+            except RingClosed:
+                return "producer closed"
+            except ProducerDied:
+                return "producer died"
+            else:
+                inside = len(batch) - max(0, _next_position(history) - end)
+                if inside <= 0:  # lapped: even the oldest one left is behind the end
+                    batch.release()
+                    break
+                self._write(files, index, _Part(batch, slice(0, inside)))
+        return "limit"
+
+    def _write(self, files: FileSeries, index: IndexMaker, part: _Part) -> None:
+        with part.batch as batch:
+            files.write(batch.array[part.some], index.make(batch, part.some))
+
+    def _leave(self) -> None:
+        for consumer in (self._history, self._watcher):
+            if consumer is not None:
+                consumer.close()
+        self._history = self._watcher = None
+        if self._attached:
+            self._ring.close()
+        os.close(self._bell)
+
+
+def _next_position(consumer: Consumer) -> int:
+    """Position of the frame that the consumer takes next."""
+    return consumer._awaited()[1] - 1
+
+
+def capture(
+    ring: Ring | str,
+    path: str | os.PathLike[str],
+    *,
+    before: int,
+    when: Callable[[Frame], object],
+    after: int = 0,
+    captures: int | None = 1,
+    mode: Mode = "x",
+    timeout: float | None = 0,
+    on_capture: Callable[[Summary], object] | None = None,
+) -> list[Summary]:
+    """Save the last frames before a condition came true, and some after it.
+
+    Parameters
+    ----------
+    ring, path, before, when, after, captures, mode, timeout, on_capture
+        As those of `Capture`, which also takes triggers from elsewhere.
+
+    Returns
+    -------
+    list of Summary
+        One for each capture.
+
+    Raises
+    ------
+    RecordingFailed
+        As ``Capture.run``.
+    ValueError, FileExistsError, RingNotFound, TooManyConsumers, OSError
+        As `Capture`.
+    """
+    return Capture(
+        ring,
+        path,
+        before=before,
+        after=after,
+        when=when,
+        captures=captures,
+        mode=mode,
+        timeout=timeout,
+        on_capture=on_capture,
+    ).run()

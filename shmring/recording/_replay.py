@@ -1,0 +1,184 @@
+"""Replay: a recording published into a ring again."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shmring import Producer, Ring
+from shmring.errors import RingIncompatible
+from shmring.recording._formats import as_path
+from shmring.recording._recording import Recording, open_recording
+from shmring.recording._roll import pieces
+
+__all__ = ["replay"]
+
+BATCH = 4 << 20  # bytes that are published at once where nothing is to be waited for
+SLOTS = 16
+RING_BYTES = 8 << 20  # small frames get more slots, up to this size
+
+
+def replay(
+    path: str | os.PathLike[str],
+    ring: Ring | str,
+    *,
+    pace: float | None = 1.0,
+    loops: int | None = 1,
+    timestamps: Literal["recorded", "now"] = "recorded",
+    wait_for: int = 0,
+    timeout: float | None = None,
+    slots: int | None = None,
+    on_full: Literal["wait", "drop"] = "wait",
+) -> int:
+    """Publish the frames of a recording, with their metas, at the pace at which they came.
+
+    Parameters
+    ----------
+    path : path-like
+        A recording; or the name that a rolling one was given: its files are played one after another.
+    ring : Ring or str
+        The ring to publish into; of a name it is created, with the recorded attrs, and removed at the end.
+    pace : float, optional
+        Follow the recorded timestamps, 2.0: twice as fast. None: as fast as the ring takes them.
+    loops : int, optional
+        Play it so many times; None: until interrupted.
+    timestamps : {"recorded", "now"}
+        The frames carry the timestamps that they had, or the time at which they are published again.
+    wait_for : int
+        Begin when so many consumers have joined.
+    timeout : float, optional
+        Seconds to wait for them; None waits for ever.
+    slots : int, optional
+        Of the ring that is created; default: 16, more for small frames.
+    on_full : {"wait", "drop"}
+        As in ``Ring.producer``.
+
+    Returns
+    -------
+    int
+        Frames published.
+
+    Raises
+    ------
+    FileNotFoundError, RecordingCorrupt
+        As `open_recording`.
+    RingExists, NoSpace
+        The ring cannot be created.
+    RingIncompatible
+        The given ring, or a later file, has frames of another shape, dtype or meta.
+    TooFewConsumers
+        Not so many in time.
+
+    Notes
+    -----
+    Seqs are given by the ring and have no gap where frames were lost when it was recorded. The time that
+    passed there passes in the replay, too.
+    """
+    if pace is not None and not pace > 0:
+        raise ValueError(f"pace must be above 0 (None: as fast as possible), not {pace!r}")
+    if loops is not None and loops < 1:
+        raise ValueError(f"loops must be at least 1, not {loops!r}")
+    if timestamps not in ("recorded", "now"):
+        raise ValueError(f'timestamps must be "recorded" or "now", not {timestamps!r}')
+    with ExitStack() as stack:
+        recordings = [stack.enter_context(open_recording(file)) for file in _files(as_path(path))]
+        if isinstance(ring, str):
+            ring = stack.enter_context(_create(ring, recordings[0], slots))
+        for recording in recordings:
+            _check_same(recording, ring)
+        with ring.producer(on_full=on_full) as out:
+            if wait_for:
+                out.wait_for_consumers(wait_for, timeout)
+            played = 0
+            while loops is None or played < loops:
+                _play(out, ring, recordings, pace, keep=timestamps == "recorded")
+                played += 1
+            return out.published
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.exists() else pieces(path) or [path]
+
+
+def _create(name: str, recording: Recording, slots: int | None) -> Ring:
+    nbytes = recording.dtype.itemsize * int(np.prod(recording.shape, dtype=object))
+    return Ring.create(
+        name,
+        shape=recording.shape,
+        dtype=recording.dtype,
+        slots=slots or max(SLOTS, min(RING_BYTES // nbytes, 1024)),
+        meta=recording.meta_dtype,
+        attrs=recording.attrs,
+        variable_rows=recording.variable_rows,
+    )
+
+
+def _check_same(recording: Recording, ring: Ring) -> None:
+    recorded, asked = (
+        (one.shape, one.dtype, one.meta_dtype and one.meta_dtype.descr, one.variable_rows)
+        for one in (recording, ring)
+    )
+    if recorded != asked:
+        raise RingIncompatible(
+            f"the recording of ring {recording.ring!r} has frames of shape {recording.shape}, dtype "
+            f"{recording.dtype}, meta {recording.meta_dtype}; ring {ring.name!r} has shape {ring.shape}, "
+            f"dtype {ring.dtype}, meta {ring.meta_dtype}"
+        )
+
+
+def _play(out: Producer, ring: Ring, recordings: list[Recording], pace: float | None, *, keep: bool) -> None:
+    """Publish everything once."""
+    most = max(1, min(BATCH // ring.frame_nbytes, ring.slots // 2))
+    starts = [int(recording.timestamps_ns[0]) for recording in recordings if len(recording)]
+    clock = None if pace is None or not starts else _Clock(starts[0], pace)
+    for recording in recordings:
+        done = 0
+        while done < len(recording):
+            some = slice(done, min(done + most, len(recording)))
+            if clock is not None:
+                some = slice(done, done + clock.wait(recording.timestamps_ns[some]))
+            _publish(out, recording, some, keep=keep)
+            done = some.stop
+
+
+class _Clock:
+    """Says when the frames of a recording are due."""
+
+    def __init__(self, first_ns: int, pace: float) -> None:
+        self._first_ns, self._pace = first_ns, pace
+        self._began_ns = time.monotonic_ns()
+
+    def wait(self, timestamps_ns: npt.NDArray[np.int64]) -> int:
+        """Wait until the first frame is due; how many are by then."""
+        wait_ns = self._due_ns(int(timestamps_ns[0])) - time.monotonic_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns / 1e9)
+        now_ns = time.monotonic_ns()
+        count = 1
+        while count < len(timestamps_ns) and self._due_ns(int(timestamps_ns[count])) <= now_ns:
+            count += 1
+        return count
+
+    def _due_ns(self, timestamp_ns: int) -> int:
+        return self._began_ns + round((timestamp_ns - self._first_ns) / self._pace)
+
+
+def _publish(out: Producer, recording: Recording, some: slice, *, keep: bool) -> None:
+    array = np.asarray(recording.array[some])
+    times = recording.timestamps_ns[some] if keep else None
+    metas = None if recording.metas is None else recording.metas[some]
+    if recording.rows is None:
+        out.put_many(array, timestamps_ns=times, metas=metas)
+        return
+    for i, rows in enumerate(recording.rows[some].tolist()):
+        out.put(
+            array[i, :rows],
+            timestamp_ns=None if times is None else int(times[i]),
+            meta=None if metas is None else metas[i],
+        )
