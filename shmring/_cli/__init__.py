@@ -26,6 +26,10 @@ COMMANDS = {
     "rm": "rm:rm",
     "write": "write:write",
     "read": "read:read",
+    "record": "record:record",
+    "replay": "replay:replay",
+    "capture": "capture:capture",
+    "metrics": "metrics:metrics",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

@@ -1,0 +1,267 @@
+"""`shmring record`: from a ring into a file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from shmring import ShmringError
+from shmring._cli import names, output, types
+
+if TYPE_CHECKING:
+    from shmring.recording import Recorder, Summary
+
+UNITS = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]?|[KMGT]i)B?", text)
+    nbytes = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if nbytes < 1:
+        raise ValueError(f"{text!r} is not a size; write it as 500MB, 2GB or 4GiB")
+    return nbytes
+
+
+SIZE = types.Parsed("size", _size)
+FILE = click.Path(dir_okay=True, writable=False, path_type=str)
+
+start = click.option(
+    "--start",
+    metavar="oldest|newest|next",
+    type=click.Choice(["oldest", "newest", "next"]),
+    default="oldest",
+    help="Begin with the oldest frame still there, the newest, or the next to come (default oldest).",
+)
+ring_timeout = click.option(
+    "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for the ring (default: for ever)."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON object: what was recorded.")
+quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
+
+
+@click.command()
+@names.ring
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
+@click.option("--seconds", metavar="S", type=types.POSITIVE, help="Stop after S seconds.")
+@click.option("--bytes", "nbytes", metavar="SIZE", type=SIZE, help="Stop after so much: 500MB, 4GiB.")
+@click.option("--roll-frames", metavar="N", type=types.COUNT, help="Begin a new file every N frames.")
+@click.option("--roll-seconds", metavar="S", type=types.POSITIVE, help="Begin a new file every S seconds.")
+@click.option("--roll-bytes", metavar="SIZE", type=SIZE, help="Begin a new file every so many bytes.")
+@click.option(
+    "--keep", metavar="K", type=types.COUNT, help="Delete all but the last K files (default: keep all)."
+)
+@click.option("--append", is_flag=True, help="Go on with a file that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@click.option(
+    "--lossless/--lossy",
+    default=True,
+    help="Get every frame and hold the producer back (the default), or never hold it back.",
+)
+@start
+@click.option(
+    "--takeover", is_flag=True, help="When the producer dies, wait for the next one instead of ending."
+)
+@click.option(
+    "--sync",
+    metavar="S",
+    type=types.POSITIVE,
+    help="For .npy: have everything on the disk every S seconds, against power failures (default: when the "
+    "kernel likes).",
+)
+@ring_timeout
+@quiet
+@as_json
+def record(
+    name: str,
+    file: str,
+    frames: int | None,
+    seconds: float | None,
+    nbytes: int | None,
+    roll_frames: int | None,
+    roll_seconds: float | None,
+    roll_bytes: int | None,
+    keep: int | None,
+    append: bool,
+    overwrite: bool,
+    lossless: bool,
+    start: Literal["oldest", "newest", "next"],
+    takeover: bool,
+    sync: float | None,
+    timeout: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Save the frames of the ring NAME in FILE, until its producer closes it.
+
+    The suffix of FILE chooses the format: .npy (beside it FILE.index.npy with seqs, timestamps and losses,
+    and FILE.json), .zarr (pip install "shmring[zarr]"), .h5 or .hdf5 (pip install "shmring[hdf5]"). With
+    one of the --roll options the files are FILE-0001, FILE-0002, and so on.
+
+    Waits for the ring to appear. Ctrl-C and SIGTERM end the recording; a full disk does, too. Whatever
+    ends it, everything recorded before is readable.
+
+    Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer died or the disk is full,
+    3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
+    """
+    from shmring.recording import Recorder, Roll
+
+    if append and overwrite:
+        raise click.UsageError("--append and --overwrite are not allowed with one another")
+    limits = (roll_frames, roll_seconds, roll_bytes)
+    if keep is not None and limits == (None, None, None):
+        raise click.UsageError("--keep needs --roll-frames, --roll-seconds or --roll-bytes")
+    roll = None if limits == (None, None, None) else Roll(*limits, keep=keep)
+    with check_usage(), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as progress:
+        recorder = Recorder(
+            name,
+            file,
+            frames=frames,
+            seconds=seconds,
+            nbytes=nbytes,
+            roll=roll,
+            mode="a" if append else "w" if overwrite else "x",
+            lossless=lossless,
+            start=start,
+            wait_for_takeover=takeover,
+            timeout=timeout,
+            sync=sync,
+            progress=progress.show,
+        )
+        signals.stop = recorder.stop
+        summary = recorder.run()
+    tell("record", summary, as_json)
+    return signals.code or (1 if summary.ended == "producer died" else 0)
+
+
+@contextlib.contextmanager
+def check_usage() -> Iterator[None]:
+    """Turn what the library calls wrong values into wrong usage, and missing libraries into advice."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = {"zarr": "zarr", "h5py": "hdf5"}.get(error.name or "")
+        if extra is None:
+            raise
+        raise click.ClickException(f'this needs {error.name}: pip install "shmring[{extra}]"') from None
+    except ShmringError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+class Signals:
+    """Lets SIGINT, SIGTERM and SIGHUP end a recording in good order; at the second one at once."""
+
+    def __init__(self) -> None:
+        self.stop: Callable[[], object] | None = None
+        self._received = 0
+
+    def __enter__(self) -> Signals:
+        self._before = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if number == signal.SIGINT or signal.getsignal(number) is signal.SIG_DFL
+        }
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.stop is None or self._received:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + number)
+        self._received = number
+        self.stop()
+
+    @property
+    def code(self) -> int:
+        """The exit code that says which signal came; 0 if none did."""
+        return 128 + self._received if self._received else 0
+
+
+class Progress:
+    """A line on the terminal: how much, how fast, how far behind."""
+
+    def __init__(self, quiet: bool, frames: int | None, seconds: float | None, nbytes: int | None) -> None:
+        self._shown = sys.stderr.isatty() and not quiet
+        self._frames, self._seconds, self._nbytes = frames, seconds, nbytes
+
+    def __enter__(self) -> Progress:
+        if self._shown:
+            from rich import progress
+            from rich.console import Console
+
+            bar = progress.BarColumn(bar_width=20)
+            text = progress.TextColumn("{task.description}")
+            self._display = progress.Progress(bar, text, console=Console(stderr=True), transient=True)
+            self._display.start()
+            self._task = self._display.add_task("waiting for the ring", total=None)
+            self._began_at = time.monotonic()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._shown:
+            self._display.stop()
+
+    def show(self, recorder: Recorder) -> None:
+        """Draw it anew."""
+        if not self._shown:
+            return
+        seconds = time.monotonic() - self._began_at
+        parts = [(recorder.frames, self._frames), (recorder.nbytes, self._nbytes), (seconds, self._seconds)]
+        shares = [done / limit for done, limit in parts if limit is not None]
+        said = (
+            f"{recorder.frames} frames  {output.size(recorder.nbytes)}  "
+            f"{output.size(recorder.nbytes / max(seconds, 1e-9))}/s  {output.age(seconds)}  "
+            f"lag {recorder.lag}  lost {recorder.lost}"
+        )
+        self._display.update(
+            self._task,
+            description=said,
+            total=1.0 if shares else None,
+            completed=min(1.0, max(shares, default=0.0)),
+        )
+
+
+def tell(command: str, summary: Summary, as_json: bool) -> None:
+    """Say what was recorded: on stderr for people, on stdout for programs."""
+    if as_json:
+        output.show_json(as_plain(summary))
+        return
+    files = str(summary.paths[-1]) if summary.paths else "no file"
+    if len(summary.paths) > 1:
+        files = f"{len(summary.paths)} files, the last one {files}"
+    rate = output.size(summary.nbytes / max(summary.seconds, 1e-9))
+    print(
+        f"shmring {command}: {summary.ended}: {summary.frames} frames, {output.size(summary.nbytes)} in "
+        f"{summary.seconds:.1f} s ({rate}/s), {summary.lost} lost; in {files}",
+        file=sys.stderr,
+    )
+
+
+def as_plain(summary: Summary) -> dict[str, Any]:
+    """Make JSON of it."""
+    return {**dataclasses.asdict(summary), "paths": [str(path) for path in summary.paths]}

@@ -1,0 +1,81 @@
+"""`shmring replay`: from a file into a ring."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+import click
+
+from shmring._cli import names, pipes, types
+from shmring._cli.record import FILE, check_usage
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=FILE)
+@names.ring
+@click.option(
+    "--pace",
+    metavar="FACTOR",
+    type=types.POSITIVE,
+    default=1.0,
+    help="Times the recorded pace: 2 is twice as fast (default 1).",
+)
+@click.option("--flat-out", is_flag=True, help="As fast as the ring takes the frames.")
+@click.option("--loops", metavar="N", type=types.COUNT, default=1, help="Play it N times (default 1).")
+@click.option("--forever", is_flag=True, help="Play it again and again, until Ctrl-C.")
+@click.option(
+    "--timestamps",
+    metavar="recorded|now",
+    type=click.Choice(["recorded", "now"]),
+    default="recorded",
+    help="Publish the timestamps that were recorded, or the time of the replay (default recorded).",
+)
+@click.option("--wait-for", metavar="N", type=types.COUNT, help="Start when N consumers have joined.")
+@click.option(
+    "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: for ever)."
+)
+@click.option(
+    "--slots", metavar="N", type=types.SLOTS, help="Slots of the ring (default 16, for small frames more)."
+)
+@click.option(
+    "--on-full",
+    metavar="wait|drop",
+    type=click.Choice(["wait", "drop"]),
+    default="wait",
+    help="With a full ring, play slower, or drop frames (default wait).",
+)
+def replay(
+    file: str,
+    name: str,
+    pace: float,
+    flat_out: bool,
+    loops: int,
+    forever: bool,
+    timestamps: Literal["recorded", "now"],
+    wait_for: int | None,
+    timeout: float | None,
+    slots: int | None,
+    on_full: Literal["wait", "drop"],
+) -> None:
+    """Create the ring NAME and publish the frames of the recording FILE, at the pace at which they came.
+
+    Of a rolling recording (FILE-0001.npy, ...) give FILE.npy: all of it is played. The frames carry their
+    metas and, by default, their recorded timestamps; their seqs are counted anew. At the end the ring is
+    closed: consumers get what is left, and its name is removed.
+    """
+    from shmring.recording import replay as play
+
+    with check_usage(), pipes.ended_by_signals():
+        published = play(
+            file,
+            name,
+            pace=None if flat_out else pace,
+            loops=None if forever else loops,
+            timestamps=timestamps,
+            wait_for=wait_for or 0,
+            timeout=timeout,
+            slots=slots,
+            on_full=on_full,
+        )
+    print(f"shmring replay: {published} frames", file=sys.stderr)
