@@ -132,15 +132,17 @@ class Observer:
             found = self._look(newest=newest)
             if found is not None:
                 return found
-            producer, report = read_producer(self._block, self._lock_fd)
-            if report["head"] <= self._next:
-                if producer.state == "closed":
-                    raise _diagnose.stream_ended(self._block)
-                if producer.state == "died":
-                    raise _diagnose.producer_died(self._block)
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
-                time.sleep(POLL)
+            producer, _ = read_producer(self._block, self._lock_fd)
+            found = self._look(newest=newest)  # once more: the end comes after the last frame
+            if found is not None:
+                return found
+            if producer.state == "closed":
+                raise _diagnose.stream_ended(self._block)
+            if producer.state == "died":
+                raise _diagnose.producer_died(self._block)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
+            time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:
         """Copy a frame if one is there; a few tries, as it may be overwritten meanwhile."""

@@ -142,8 +142,10 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
         meta_dtype = None if meta is None else np.lib.format.descr_to_dtype(ast.literal_eval(meta))
         shape = tuple(found["shape"])
         variable_rows = block.row_bytes != 0
-        if any(not isinstance(length, int) or length < 1 for length in shape) or dtype.hasobject:
-            raise ValueError("shape or dtype")
+        if len(shape) > 31 or any(not isinstance(length, int) or not 0 < length <= 1 << 40 for length in shape):
+            raise ValueError("shape")
+        if dtype.hasobject or dtype.subdtype is not None:
+            raise ValueError("dtype")
         frame_bytes = dtype.itemsize * int(np.prod(shape, dtype=object))
         if frame_bytes != block.frame_bytes or (meta_dtype.itemsize if meta_dtype else 0) != block.meta_bytes:
             raise ValueError("frame size")

@@ -414,9 +414,34 @@ frames_dropped_at_the_end_are_lost(void)
     read_seq(&c, 0);
     read_seq(&c, 1);
     CHECK_EQUAL(c.lost, 0);
-    shmring_count_end(&c);
-    shmring_count_end(&c); /* once */
+    shmring_count_end(&c, shmring_epoch(&r.block));
+    shmring_count_end(&c, shmring_epoch(&r.block)); /* once */
     check_counts(&c, 2, 4, 0);
+    leave(&c);
+    end_ring(&r);
+}
+
+static void
+frames_of_the_next_producer_are_not_lost(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer c;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    join(&r, &c, 1, SHMRING_START_OLDEST);
+    put_all(&p, 1);
+    read_seq(&c, 0);
+    const uint64_t epoch = shmring_epoch(&r.block);
+    close_producer(&p);
+    CHECK(is_empty(&c)); /* the consumer sees the end; before it counts, another producer begins */
+    open_producer(&r, &p);
+    put_all(&p, 1);
+    shmring_count_end(&c, epoch);
+    check_counts(&c, 1, 0, 0);
+    read_seq(&c, 1);
+    check_counts(&c, 2, 0, 0);
+    close_producer(&p);
     leave(&c);
     end_ring(&r);
 }
@@ -437,7 +462,7 @@ frames_passed_over_at_the_end_are_skipped(void)
         shmring_release(&c, t.taken.hold);
         close_producer(&p);
         CHECK(is_empty(&c));
-        shmring_count_end(&c);
+        shmring_count_end(&c, shmring_epoch(&r.block));
         check_counts(&c, 1, 0, 3);
         leave(&c);
         end_ring(&r);
@@ -530,6 +555,7 @@ const test consumer_tests[] = {
     TEST(what_is_skipped_is_not_lost_and_what_is_lost_not_skipped),
     TEST(the_latest_after_windows_skips_only_what_was_never_delivered),
     TEST(frames_dropped_at_the_end_are_lost),
+    TEST(frames_of_the_next_producer_are_not_lost),
     TEST(frames_passed_over_at_the_end_are_skipped),
     TEST(an_observer_copies_what_is_intact),
     TEST(reports_say_what_the_header_knows),

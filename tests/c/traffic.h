@@ -361,7 +361,7 @@ consume_once(session *s, uint64_t *least)
 static inline void
 check_end(session *s)
 {
-    shmring_count_end(&s->c);
+    shmring_count_end(&s->c, shmring_epoch(s->c.block));
     CHECK_EQUAL(s->c.delivered, s->delivered);
     CHECK(s->t->final_seq >= s->first_seq || s->delivered == 0);
     if (s->t->final_seq >= s->first_seq)

@@ -261,13 +261,16 @@ shmring_count(shmring_consumer *c, shmring_taken *taken)
     c->lost += taken->lost;
 }
 
-/* Frames that were offered after the last one taken, when no more will come. */
+/* Frames that were offered after the last one taken, when the producer of that epoch offers no more. If
+ * another one has begun, the seq of its first frame will tell. */
 static inline void
-shmring_count_end(shmring_consumer *c)
+shmring_count_end(shmring_consumer *c, uint64_t epoch)
 {
-    const uint64_t next_seq =
-        shmring_load_relaxed(&c->block->hot->next_seq); /* [relaxed: A8 made it visible] */
-    if (next_seq <= c->expected_seq)
+    const shmring_hot *const hot = c->block->hot;
+    const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A8 made it visible] */
+    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq before a look at whose it is */
+    const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
+    if (now != epoch || next_seq <= c->expected_seq)
         return;
     const uint64_t gap = next_seq - c->expected_seq;
     const uint64_t passed = shmring_passed(c, shmring_head(c->block));
@@ -384,13 +387,16 @@ shmring_take_lossless(shmring_consumer *c, uint64_t least, uint64_t most, uint64
                       shmring_taken *taken)
 {
     const uint64_t available = shmring_available(c, least);
+    if (c->head > SHMRING_MAX_POSITION || available > c->block->geometry.slots)
+        return SHMRING_CORRUPT;
     if (available < least)
         return SHMRING_EMPTY;
-    if (available > c->block->geometry.slots)
-        return SHMRING_CORRUPT;
     const int result = shmring_collect(c, most < available ? most : available, scattered_too, taken);
     return result == SHMRING_OK ? shmring_finish_take(c, step, taken) : result;
 }
+
+/* Rounds after which a read that is lapped again and again lets its caller look around. */
+#define SHMRING_MOST_LAPS 4096u
 
 /* Lossy: pin, then look again whether the frames are still there; else go on with the oldest left. */
 static inline int
@@ -399,11 +405,14 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
 {
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t needed = scattered_too ? least : 1;
-    for (;;) {
+    const uint64_t room = most < slots ? most : slots;
+    for (unsigned round = 0; round < SHMRING_MOST_LAPS; round++) {
         const uint64_t available = shmring_available(c, least);
+        if (c->head > SHMRING_MAX_POSITION)
+            return SHMRING_CORRUPT;
         if (available < least)
             return SHMRING_EMPTY;
-        const int result = shmring_collect(c, most < available ? most : available, scattered_too, taken);
+        const int result = shmring_collect(c, room < available ? room : available, scattered_too, taken);
         const uint64_t pinned = taken->count;
         uint64_t intact = 0;
         shmring_fence_seq_cst(); /* [F8 <-> F6, F7] my pins before a second look at the stamps */
@@ -424,10 +433,13 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
         if (kept != 0)
             return shmring_finish_take(c, step, taken);
         const uint64_t claimed = shmring_load_acquire(&c->block->hot->claimed); /* [A7 <- R7] */
+        if (claimed < c->head || claimed > SHMRING_MAX_POSITION)
+            return SHMRING_CORRUPT; /* else this would go through all positions up to head one by one */
         const uint64_t oldest = claimed > slots ? claimed - slots : 0;
         const uint64_t after = c->next + intact + 1;
         shmring_go_to(c, after > oldest ? after : oldest);
     }
+    return SHMRING_EMPTY; /* lapped again and again: the caller looks at signals and the time */
 }
 
 /* Takes least to most frames from next on; SHMRING_EMPTY if there are fewer. `step` (0: as many as
@@ -498,6 +510,13 @@ shmring_want_runs(shmring_consumer *c)
 
 /* ---- waiting ---- */
 
+/* To be read before the state, for shmring_count_end. */
+static inline uint64_t
+shmring_epoch(const shmring_block *block)
+{
+    return shmring_load_relaxed(&block->hot->epoch); /* [relaxed: count_end looks at it again] */
+}
+
 static inline uint32_t
 shmring_producer_state(const shmring_block *block)
 {
@@ -540,7 +559,7 @@ shmring_copy_out(const shmring_block *block, uint64_t position, void *target, sh
         return SHMRING_CORRUPT;
     shmring_note(taken, 0, &block->geometry, entry);
     memcpy(target, shmring_slot_at(block, slot), block->geometry.frame_bytes);
-    shmring_fence_acquire(); /* [F10 <-> F6, F7] the copy before a second look at the stamp */
+    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] the copy before a second look at the stamp */
     const uint64_t stamp = shmring_load_relaxed(&entry->stamp); /* [relaxed: ordered by the fence above] */
     return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;
 }

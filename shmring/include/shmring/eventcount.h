@@ -39,7 +39,7 @@ shmring_event_notify(uint32_t *event)
 static inline void
 shmring_event_announce(uint32_t *event)
 {
-    shmring_fence_seq_cst(); /* [F5 <-> F1] the news before a look for sleepers */
+    shmring_fence_seq_cst(); /* [F5 <-> F1, F10] the news before a look for sleepers */
     shmring_event_notify(event);
 }
 

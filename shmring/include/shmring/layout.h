@@ -26,6 +26,7 @@
 #define SHMRING_MAX_SLOTS UINT64_C(0xffffffff)
 #define SHMRING_MAX_BLOCK (UINT64_C(1) << 40)
 #define SHMRING_MAX_BATCH 1024u
+#define SHMRING_MAX_POSITION (UINT64_C(1) << 62) /* no ring comes so far; room for sums and stamps */
 #define SHMRING_MAX_SCHEMA (UINT64_C(1) << 20)
 #define SHMRING_ALIGN UINT64_C(64)      /* of slots and entries: one cache line */
 #define SHMRING_HOT_ALIGN UINT64_C(128) /* hot words: cores prefetch lines in pairs */

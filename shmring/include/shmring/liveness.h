@@ -100,7 +100,7 @@ shmring_choose_start(shmring_consumer *c, int start)
 {
     shmring_hot *const hot = c->block->hot;
     const uint64_t slots = c->block->geometry.slots;
-    for (;;) {
+    for (unsigned round = 0;; round++) {
         const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
         const uint64_t head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
         const uint64_t oldest = claimed > slots ? claimed - slots : 0;
@@ -116,9 +116,9 @@ shmring_choose_start(shmring_consumer *c, int start)
         }
         shmring_go_to(c, position);
         c->head = head;
-        if (c->lossless || position == head)
+        if (c->lossless || position == head || round == SHMRING_MOST_LAPS)
             return;
-        shmring_fence_acquire(); /* [F10 <-> F6, F7] the seq before a second look at its stamp */
+        shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] the seq before a second look at its stamp */
         const uint64_t stamp = shmring_load_relaxed(
             &shmring_entry_at(c->block, position % slots)->stamp); /* [relaxed: ordered by the fence above] */
         if (stamp == shmring_published_stamp(position))

@@ -48,8 +48,8 @@ shmring_rebuild(shmring_producer *p)
     const uint64_t slots = block->geometry.slots;
     const uint32_t nobody = UINT32_MAX;
     uint64_t newest_seq = 0;
-    for (uint64_t slot = 0; slot < slots; slot++)
-        p->entry_of[slot] = nobody;
+    for (uint64_t i = 0; i < slots; i++)
+        p->entry_of[i] = p->slot_of[i] = nobody;
     for (int valid = 1; valid >= 0; valid--) { /* entries in use first: the others take what is left */
         for (uint64_t index = 0; index < slots; index++) {
             shmring_entry *const entry = shmring_entry_at(block, index);
@@ -59,10 +59,11 @@ shmring_rebuild(shmring_producer *p)
             const uint32_t slot =
                 shmring_load_relaxed(&entry->slot); /* [relaxed: the producer lock orders producers] */
             const int whole = stamp != 0 && stamp % 2 == 0 && position < p->head && position % slots == index;
-            if (whole != valid)
+            /* An entry that somebody damages between the two rounds must not be taken twice or never. */
+            if (valid ? !whole : p->slot_of[index] != nobody)
                 continue;
             const int usable = slot < slots && p->entry_of[slot] == nobody;
-            if (whole) {
+            if (valid) {
                 if (!usable)
                     return SHMRING_CORRUPT;
                 if (entry->seq >= newest_seq)
@@ -121,7 +122,8 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
         p->claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
         p->next_seq =
             shmring_load_relaxed(&hot->next_seq); /* [relaxed: the producer lock orders producers] */
-        result = shmring_rebuild(p);
+        result =
+            p->head > SHMRING_MAX_POSITION || p->claimed < p->head ? SHMRING_CORRUPT : shmring_rebuild(p);
     }
     if (result != SHMRING_OK) {
         shmring_producer_free(p);
@@ -339,7 +341,7 @@ shmring_mark(shmring_producer *p, uint64_t from, uint64_t to)
     uint64_t index = (p->index + from) % p->block->geometry.slots;
     for (uint64_t i = from; i < to; i++) {
         if (i + SHMRING_PREFETCH_AHEAD < to)
-            __builtin_prefetch(shmring_entry_ahead(p->block, index), 1);
+            shmring_prefetch_write(shmring_entry_ahead(p->block, index));
         shmring_entry *const entry = shmring_entry_at(p->block, index);
         p->saved[i] = shmring_load_relaxed(&entry->stamp); /* [relaxed: only the producer writes it] */
         shmring_store_relaxed(&entry->stamp,
@@ -459,6 +461,8 @@ shmring_publish(shmring_producer *p, uint64_t count)
     p->next_seq += count;
     p->head += count;
     p->index = next;
+    shmring_prefetch_write(shmring_entry_at(p->block, next));
+    shmring_prefetch_write(shmring_slot_at(p->block, p->slot_of[next]));
     shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: R1 publishes it] */
     shmring_store_release(&hot->head, p->head);         /* [R1 -> A1] */
     shmring_fence_seq_cst();                            /* [F2 <-> F1] head before a look for sleepers */
