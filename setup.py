@@ -43,8 +43,8 @@ if coverage:
 core = Extension(
     "shmring._core",
     sources=["src/_core.pyx"],
-    include_dirs=["shmring/include", np.get_include()],
-    depends=glob("shmring/include/shmring/*.h"),
+    include_dirs=["shmring/include", "src", np.get_include()],
+    depends=[*glob("shmring/include/shmring/*.h"), "src/guard.h"],
     define_macros=macros,
     extra_compile_args=compile_args,
     extra_link_args=["-fsanitize=" + sanitizers] if sanitizers else [],
@@ -52,8 +52,7 @@ core = Extension(
 
 directives = {
     "language_level": 3,
-    # Handles are guarded by the GIL: a free-threaded Python turns it on again when it imports the core.
-    "freethreading_compatible": False,
+    "freethreading_compatible": True,  # docs/threads.md says why
     "binding": True,
     "embedsignature": True,
     "embedsignature.format": "python",

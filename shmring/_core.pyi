@@ -153,6 +153,7 @@ class Producer:
         timeout: float | None = None,
         casting: _Casting = "no",
     ) -> bool: ...
+    def drop(self, n: int = 1) -> None: ...
     def put_many(
         self,
         array: npt.ArrayLike,

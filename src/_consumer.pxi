@@ -20,11 +20,12 @@ cdef class Consumer:
     cdef Schema schema
     cdef shmring_consumer core
     cdef object __weakref__
+    cdef Guard guard  # of core and of what is below, down to has_place
     cdef int lock_fd
-    cdef unsigned long fork_mark
+    cdef bint busy  # a thread waits in here
     cdef bint is_open
     cdef bint has_place  # until the last held frame is gone, after close() too
-    cdef bint busy
+    cdef unsigned long fork_mark
     cdef bint awaits_takeover
     cdef readonly bint lossless
     """Whether this consumer holds the producer back rather than lose a frame."""
@@ -78,14 +79,19 @@ cdef class Consumer:
     cdef void give_back(self, shmring_hold *hold) noexcept:
         """Ends a hold: of a frame, or of the last array on it. In any thread."""
         if self.fork_mark == fork_count:
+            guard_lock(&self.guard)
             shmring_release(&self.core, hold)
             if self.core.left and self.core.held == 0 and self.has_place:
                 self.leave()
+            guard_unlock(&self.guard)
 
     # ---- guards ----
 
     cdef int enter(self) except -1:
+        """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        guard_lock(&self.guard)
         if self.busy or not self.is_open or self.fork_mark != fork_count:
+            guard_unlock(&self.guard)
             self.refuse()
         return 0
 
@@ -107,41 +113,56 @@ cdef class Consumer:
         The kernel is asked whether the producer lives every 100 ms at most, or if told to.
         """
         cdef shmring_block *view = &self.block.view
-        cdef uint64_t needed = self.core.next + least
-        cdef uint32_t state = shmring_producer_state(view)  # before head: the end comes after the last frame
+        cdef uint32_t state
+        cdef uint64_t epoch, needed, held
+        cdef bint stuck = False
+        cdef Pause how = NOT_YET
+        self.enter()
+        needed, held = self.core.next + least, self.core.held
+        epoch = shmring_epoch(view)
+        state = shmring_producer_state(view)  # before head: the end comes after the last frame
         if shmring_head(view) >= needed:
-            return LOOK_AGAIN
-        if state == SHMRING_PRODUCER_CLOSED:
-            return ENDED
-        if (state == SHMRING_PRODUCER_LIVE and not self.awaits_takeover
+            how = LOOK_AGAIN
+        elif state == SHMRING_PRODUCER_CLOSED:
+            how = ENDED
+        elif (state == SHMRING_PRODUCER_LIVE and not self.awaits_takeover
                 and (ask_kernel or now - self.checked_at >= SLICE_NS)):
             self.checked_at = now
             if self.producer_is_dead():
                 self.checked_at = 0  # so that the next call asks again, and says the same
-                return LOOK_AGAIN if shmring_head(view) >= needed else DIED
-        if shmring_holds_too_much(&self.core, least):
+                how = LOOK_AGAIN if shmring_head(view) >= needed else DIED
+        if how == ENDED or how == DIED:
+            shmring_count_end(&self.core, epoch)  # frames dropped after the last published one
+        elif how == NOT_YET:
+            stuck = shmring_holds_too_much(&self.core, least)
+        guard_unlock(&self.guard)
+        if stuck:
             from shmring import _diagnose
-            raise _diagnose.slots_held(self.block, least, self.core.held, view.geometry.slots)
-        return NOT_YET
+            raise _diagnose.slots_held(self.block, least, held, view.geometry.slots)
+        return how
 
     cdef Pause pause(self, uint64_t least, int64_t deadline, int64_t started) except *:
         """Waits at most a slice for `least` frames from next on; NOT_YET: the deadline has passed."""
         cdef shmring_block *view = &self.block.view
-        cdef uint64_t needed = self.core.next + least
         cdef uint32_t state = shmring_producer_state(view)
         cdef int64_t now = shmring_now_ns()
         cdef int64_t until = slice_end(now, deadline)
         cdef int64_t spin = spin_left(now, started, self.spin_ns)
+        cdef uint64_t needed
         cdef Pause how = self.standing(least, now, now >= deadline)
         if how != NOT_YET or now >= deadline:
             return how
+        self.enter()
+        needed = self.core.next + least
         self.busy = True
+        guard_unlock(&self.guard)
         with nogil:
             shmring_wait_data(view, needed, state, until, spin, CORES)
+        guard_lock(&self.guard)
         self.busy = False
+        guard_unlock(&self.guard)
         PyErr_CheckSignals()
-        self.enter()  # another thread may have closed this handle meanwhile
-        return LOOK_AGAIN
+        return LOOK_AGAIN  # and whether another thread has closed this handle meanwhile
 
     cdef bint producer_is_dead(self) noexcept:
         """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
@@ -154,7 +175,6 @@ cdef class Consumer:
         from shmring import _diagnose
         if how == NOT_YET:
             raise _diagnose.no_frame(self.block, least, timeout, self.lock_fd)
-        shmring_count_end(&self.core)  # frames dropped after the last published one
         if how == ENDED:
             raise _diagnose.stream_ended(self.block)
         raise _diagnose.producer_died(self.block)
@@ -171,12 +191,14 @@ cdef class Consumer:
         taken.rows = &frame.valid_rows if schema.variable_rows else NULL
         taken.metas = NULL
         if schema.meta_bytes != 0:
-            frame.metas = PyBytes_FromStringAndSize(NULL, schema.meta_bytes)
-            taken.metas = <uint8_t *>PyBytes_AS_STRING(frame.metas)
+            frame.own_meta = PyBytes_FromStringAndSize(NULL, schema.meta_bytes)
+            taken.metas = <uint8_t *>PyBytes_AS_STRING(frame.own_meta)
+        self.enter()
         if latest:
             result = shmring_take_latest(&self.core, &taken)
         else:
             result = shmring_take(&self.core, 1, 1, 0, 0, &taken)
+        guard_unlock(&self.guard)
         if result == SHMRING_OK:
             frame.consumer, frame.hold = self, taken.hold
             frame.lost_before, frame.last_epoch = taken.lost, taken.epoch
@@ -197,6 +219,14 @@ cdef class Consumer:
             frame = self.take_frame(latest)
             if frame is not None:
                 return frame
+            self.check_patience(1, deadline, timeout)
+
+    cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
+        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
+        PyErr_CheckSignals()
+        if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
+            self.raise_for(NOT_YET, least, timeout)
+        return 0
 
     def get(self, timeout=None):
         """Take the next frame, waiting for it if need be.
@@ -232,7 +262,6 @@ cdef class Consumer:
         ...         frames.get(timeout=1).array
         array([1., 1.], dtype=float32)
         """
-        self.enter()
         frame = self.take_frame(False)
         return frame if frame is not None else self.wait_frame(False, timeout)
 
@@ -250,7 +279,6 @@ cdef class Consumer:
         """
         cdef Frame frame
         cdef Pause how
-        self.enter()
         frame = self.take_frame(False)
         if frame is None:
             how = self.standing(1, shmring_coarse_now_ns(), False)
@@ -279,7 +307,6 @@ cdef class Consumer:
         RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`.
         """
-        self.enter()
         frame = self.take_frame(True)
         return frame if frame is not None else self.wait_frame(True, timeout)
 
@@ -298,12 +325,10 @@ cdef class Consumer:
             return None
         if not window and head - self.core.next < room:
             room = head - self.core.next
-        cdef cnp.npy_intp length = <cnp.npy_intp>room
-        cdef cnp.ndarray seqs = cnp.PyArray_EMPTY(1, &length, cnp.NPY_UINT64, 0)
-        cdef cnp.ndarray times = cnp.PyArray_EMPTY(1, &length, cnp.NPY_INT64, 0)
-        taken.seqs = <uint64_t *>cnp.PyArray_DATA(seqs)
-        taken.timestamps_ns = <int64_t *>cnp.PyArray_DATA(times)
-        rows = metas = None
+        cdef bytes columns = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(16 * room))
+        taken.seqs = <uint64_t *>PyBytes_AS_STRING(columns)
+        taken.timestamps_ns = <int64_t *>taken.seqs + room
+        rows = metas = copy = None
         taken.rows, taken.metas = NULL, NULL
         if schema.variable_rows:
             rows = np.empty(room, np.uint64)
@@ -311,7 +336,12 @@ cdef class Consumer:
         if schema.meta_bytes != 0:
             metas = np.empty(room, schema.meta_dtype)
             taken.metas = <uint8_t *>cnp.PyArray_DATA(metas)
+        self.enter()
         result = shmring_take(&self.core, least, room, step, window, &taken)
+        if result == SHMRING_OK and taken.scattered:
+            copy = self.copy_scattered(&taken)
+            shmring_end_scattered(&self.core, &taken)
+        guard_unlock(&self.guard)
         if result == SHMRING_EMPTY:
             return None
         if result != SHMRING_OK:
@@ -319,24 +349,26 @@ cdef class Consumer:
         batch.consumer, batch.hold, batch.count = self, taken.hold, taken.count
         batch.lost_before, batch.last_epoch = taken.lost, taken.epoch
         batch.interrupted, batch.copied = taken.interrupted, taken.scattered
-        batch.seqs, batch.timestamps_ns, batch.rows, batch.metas = seqs, times, rows, metas
-        if taken.count < room:
-            batch.seqs, batch.timestamps_ns = seqs[:batch.count], times[:batch.count]
-            batch.rows = None if rows is None else rows[:batch.count]
-            batch.metas = None if metas is None else metas[:batch.count]
+        batch.columns, batch.room, batch.all_rows, batch.all_metas = columns, room, rows, metas
         if batch.copied:
-            batch.view = self.copy_scattered(&taken)
-            shmring_end_scattered(&self.core, &taken)
+            if copy is None:
+                raise MemoryError()
+            batch.view = self.schema.batch_array(
+                PyBytes_AS_STRING(copy), taken.count, schema.frame_bytes, copy, False)
         return batch
 
-    cdef cnp.ndarray copy_scattered(self, shmring_taken *taken):
+    cdef object copy_scattered(self, shmring_taken *taken):
+        """Bytes, which no garbage collection comes with: it could release frames of this consumer."""
         cdef uint64_t i
         cdef size_t nbytes = self.schema.frame_bytes
-        copy = np.empty((taken.count, *self.schema.shape), self.schema.dtype)
-        cdef char *target = <char *>cnp.PyArray_DATA(copy)
+        cdef char *target
+        try:
+            copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(taken.count * nbytes))
+        except MemoryError:
+            return None
+        target = PyBytes_AS_STRING(copy)
         for i in range(taken.count):
             memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.run[i]), nbytes)
-        copy.flags.writeable = False
         return copy
 
     def batch(self, max_frames, min_frames=1, timeout=None):
@@ -363,8 +395,8 @@ cdef class Consumer:
         RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`.
         """
-        cdef uint64_t least = self.check_count(min_frames, "min_frames")
-        cdef uint64_t most = self.check_count(max_frames, "max_frames")
+        cdef uint64_t least = count_of(min_frames, "min_frames", SHMRING_MAX_SLOTS)
+        cdef uint64_t most = count_of(max_frames, "max_frames", SHMRING_MAX_SLOTS)
         cdef int64_t deadline = 0, started = 0
         cdef Batch batch
         cdef Pause how
@@ -373,14 +405,15 @@ cdef class Consumer:
         if least > self.block.view.geometry.slots:
             raise ValueError(
                 f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
-        self.enter()
-        shmring_want_runs(&self.core)
+        self.want_runs()
         while True:
             batch = self.take_batch(least, most, 0)
             if batch is not None:
                 return batch
             if started == 0:
                 deadline, started = deadline_of(timeout), shmring_now_ns()
+            else:
+                self.check_patience(least, deadline, timeout)
             how = self.pause(least, deadline, started)
             if how == LOOK_AGAIN:
                 continue
@@ -410,8 +443,8 @@ cdef class Consumer:
         ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`, while iterating.
         """
-        cdef uint64_t frames = self.check_count(length, "length")
-        cdef uint64_t advance = frames if step is None else self.check_count(step, "step")
+        cdef uint64_t frames = count_of(length, "length", SHMRING_MAX_SLOTS)
+        cdef uint64_t advance = frames if step is None else count_of(step, "step", SHMRING_MAX_SLOTS)
         if frames + advance > self.block.view.geometry.slots:
             raise ValueError(
                 f"length + step = {frames + advance} is more than the ring's "
@@ -422,10 +455,8 @@ cdef class Consumer:
         cdef Batch batch
         cdef Pause how
         cdef int64_t started
-        self.enter()
-        shmring_want_runs(&self.core)
+        self.want_runs()
         while True:
-            self.enter()
             batch = self.take_batch(length, length, step)
             started = 0
             while batch is None:
@@ -436,15 +467,16 @@ cdef class Consumer:
                 if how == DIED:
                     self.raise_for(how, length, None)
                 batch = self.take_batch(length, length, step)
+                if batch is None:
+                    self.check_patience(length, SHMRING_FOR_EVER, None)
             yield batch
             batch = None
 
-    cdef uint64_t check_count(self, object n, str what) except 0:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"{what} must be an int, not {type(n).__name__}")
-        if n < 1:
-            raise ValueError(f"{what} must be at least 1, not {n}")
-        return min(n, SHMRING_MAX_SLOTS)
+    cdef int want_runs(self) except -1:
+        self.enter()
+        shmring_want_runs(&self.core)
+        guard_unlock(&self.guard)
+        return 0
 
     # ---- iteration ----
 
@@ -453,9 +485,7 @@ cdef class Consumer:
 
     def __next__(self):
         cdef Frame frame
-        if self.busy or self.fork_mark != fork_count:
-            self.refuse()
-        if not self.is_open:
+        if not self.is_open and not self.busy and self.fork_mark == fork_count:
             raise StopIteration
         frame = self.take_frame(False)
         if frame is not None:
@@ -510,16 +540,23 @@ cdef class Consumer:
 
         Frames that are still held, and arrays on them, stay valid and keep their slots.
         """
-        if not self.is_open or self.fork_mark != fork_count:
+        cdef bint usable, waiting, holding
+        guard_lock(&self.guard)
+        usable = self.is_open and self.fork_mark == fork_count
+        waiting, holding = self.busy, self.core.held != 0
+        if usable:
+            self.is_open = False
+            if holding:
+                shmring_leave_holding(&self.core)
+            else:
+                self.leave()
+        guard_unlock(&self.guard)
+        if not usable:
             return
-        self.is_open = False
-        handles.discard(self) if self.core.held == 0 else None
-        if self.busy:
+        if not holding:
+            handles.discard(self)
+        if waiting:
             shmring_event_announce(&self.block.view.hot.data_event)
-        if self.core.held != 0:
-            shmring_leave_holding(&self.core)
-        else:
-            self.leave()
 
     def __enter__(self):
         return self

@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyBUF_FORMAT, PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.object cimport PyObject
+from cpython.long cimport PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -32,6 +32,12 @@ cdef extern from "numpy/arrayobject.h":
         type subtype, cnp.dtype descr, int nd, cnp.npy_intp *dims, cnp.npy_intp *strides, void *data,
         int flags, object obj)
     int PyArray_SetBaseObject(cnp.ndarray array, object base) except -1
+
+cdef extern from "guard.h":
+    ctypedef struct Guard "shmring_guard":
+        pass
+    void guard_lock "shmring_guard_lock"(Guard *guard) noexcept nogil
+    void guard_unlock "shmring_guard_unlock"(Guard *guard) noexcept nogil
 
 MAGIC = b"SHMRING\0"
 ABI = SHMRING_ABI
@@ -69,7 +75,17 @@ def _after_fork():
 
 os.register_at_fork(after_in_child=_after_fork)
 
-# ---- times ----
+# ---- arguments ----
+
+
+cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
+    """A number of frames, at least 1, cut to `most`."""
+    if not PyLong_CheckExact(n) and (isinstance(n, bool) or not isinstance(n, (int, np.integer))):
+        raise TypeError(f"{what} must be an int, not {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"{what} must be at least 1, not {n}")
+    return most if n > most else n
+
 
 
 cdef int64_t deadline_of(object timeout) except -1:
@@ -307,8 +323,8 @@ cdef class Block:
 
 cdef object corrupt(Block block):
     return errors.RingCorrupt(
-        f"an entry of ring {block.name!r} names a slot outside the block: something overwrote it. Create the "
-        f"ring anew")
+        f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Create the ring "
+        f"anew")
 
 
 # ---- what a frame looks like ----

@@ -20,46 +20,70 @@ cdef class Lease:
 
 
 @cython.no_gc
+@cython.freelist(64)
 cdef class Held:
-    """Common part of Frame and Batch: a hold on slots, an array made when first asked for."""
+    """Common part of Frame and Batch: a hold on slots, an array made when first asked for.
+
+    What only a Frame has stands here too: the free list serves objects of this very size.
+    """
 
     cdef Consumer consumer
     cdef shmring_hold *hold  # moves to the lease as soon as an array is made
     cdef Lease lease
     cdef cnp.ndarray view
+    cdef bytes own_meta
+    cdef uint64_t own_seq
+    cdef int64_t own_timestamp
+    cdef uint64_t valid_rows
     cdef uint64_t lost_before
     cdef uint64_t last_epoch
     cdef bint let_go
     cdef bint is_base  # numpy may keep this very object as the base of an array
+    cdef Guard guard   # of hold, lease, view and let_go
 
     def __init__(self):
         raise TypeError(f"a {type(self).__name__} comes from a Consumer")
 
-    cdef cnp.ndarray make_array(self, void *data):
+    cdef cnp.ndarray make_array(self, Lease lease):
         raise NotImplementedError
 
     cdef cnp.ndarray get_array(self):
-        if self.view is None:
-            self.make_view()
-        return self.view
+        cdef cnp.ndarray view
+        guard_lock(&self.guard)
+        view = self.view
+        guard_unlock(&self.guard)
+        return self.make_view() if view is None else view
 
-    cdef int make_view(self) except -1:
-        cdef Lease lease
+    cdef cnp.ndarray make_view(self):
+        """The array; another thread may make it at the same time, and the first one counts."""
+        cdef Lease lease = Lease.__new__(Lease)
         cdef Block block
-        if self.let_go:
-            raise ValueError(
-                f"this {type(self).__name__} was released; copy what you need before, or release it later")
-        if self.consumer.fork_mark != fork_count:
+        cdef cnp.ndarray view
+        if self.consumer.fork_mark != fork_count and not self.let_go:
             from shmring import _diagnose
             raise _diagnose.forked(type(self).__name__)
         block = self.consumer.block
-        lease = Lease.__new__(Lease)
-        lease.consumer, lease.data = self.consumer, shmring_slot_at(&block.view, self.hold.slot)
-        lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
-        lease.hold, self.hold = self.hold, NULL
-        self.lease = lease
-        self.view = self.make_array(lease.data)
-        return 0
+        lease.consumer = self.consumer
+        guard_lock(&self.guard)
+        if self.hold != NULL:
+            lease.data = shmring_slot_at(&block.view, self.hold.slot)
+            lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
+            lease.hold, self.hold = self.hold, NULL
+            self.lease = lease
+        elif not self.let_go:
+            lease = self.lease
+        guard_unlock(&self.guard)
+        if lease.data == NULL:
+            raise ValueError(
+                f"this {type(self).__name__} was released; copy what you need before, or release it later")
+        view = self.make_array(lease)
+        guard_lock(&self.guard)
+        if self.view is None and not self.let_go:
+            self.view = view
+        elif self.view is not None:
+            view = self.view
+        guard_unlock(&self.guard)
+        return view
 
     def release(self):
         """Give up this object's own hold.
@@ -67,13 +91,18 @@ cdef class Held:
         The slots go back to the producer when the last array, view or memoryview on them is gone as
         well; if there is none, at once. May be called twice. Never waits.
         """
+        cdef Lease lease = None
+        cdef cnp.ndarray view
+        cdef shmring_hold *hold
+        guard_lock(&self.guard)
         self.let_go = True
-        self.view = None
+        hold, self.hold = self.hold, NULL
+        view, self.view = self.view, None
         if not self.is_base:
-            self.lease = None
-        if self.hold != NULL:
-            self.consumer.give_back(self.hold)
-            self.hold = NULL
+            lease, self.lease = self.lease, None
+        guard_unlock(&self.guard)
+        if hold != NULL:
+            self.consumer.give_back(hold)
 
     @property
     def released(self):
@@ -133,13 +162,8 @@ cdef class Frame(Held):
     all of them read-only and without a copy.
     """
 
-    cdef uint64_t own_seq
-    cdef int64_t own_timestamp
-    cdef uint64_t valid_rows
-    cdef bytes metas
-
-    cdef cnp.ndarray make_array(self, void *data):
-        return self.consumer.schema.frame_array(data, self.valid_rows, self.lease, False)
+    cdef cnp.ndarray make_array(self, Lease lease):
+        return self.consumer.schema.frame_array(lease.data, self.valid_rows, lease, False)
 
     @property
     def array(self):
@@ -164,7 +188,7 @@ cdef class Frame(Held):
     @property
     def meta(self):
         """Meta of the frame (a numpy scalar), None in a ring without meta."""
-        return None if self.metas is None else np.frombuffer(self.metas, self.consumer.schema.meta_dtype)[0]
+        return None if self.own_meta is None else np.frombuffer(self.own_meta, self.consumer.schema.meta_dtype)[0]
 
     def __repr__(self):
         cdef Schema schema = self.consumer.schema
@@ -183,22 +207,41 @@ cdef class Batch(Held):
     """
 
     cdef Py_ssize_t count
-    cdef readonly cnp.ndarray seqs
-    """Seqs, uint64 of shape (len,). A gap: frames lost in between."""
-    cdef readonly cnp.ndarray timestamps_ns
-    """Timestamps in nanoseconds, int64 of shape (len,)."""
-    cdef readonly cnp.ndarray metas
-    """Metas of shape (len,), None in a ring without meta."""
-    cdef readonly cnp.ndarray rows
-    """Valid lengths of the first axis, uint64 of shape (len,), None without variable_rows."""
+    cdef uint64_t room
+    cdef bytes columns  # room for so many seqs, then for so many timestamps
+    cdef object all_rows
+    cdef object all_metas
     cdef readonly bint copied
     """True if the frames were not adjacent in memory and this window is a private copy."""
     cdef readonly bint interrupted
     """True if more frames were ready, but a swap put them elsewhere: the next batch has them."""
 
-    cdef cnp.ndarray make_array(self, void *data):
+    cdef cnp.ndarray make_array(self, Lease lease):
         return self.consumer.schema.batch_array(
-            data, self.count, self.consumer.block.view.geometry.slot_stride, self.lease, False)
+            lease.data, self.count, self.consumer.block.view.geometry.slot_stride, lease, False)
+
+    cdef object column(self, uint64_t which, object dtype):
+        return np.frombuffer(self.columns, dtype, self.count, 8 * which * self.room)
+
+    @property
+    def seqs(self):
+        """Seqs, uint64 of shape (len,), read-only. A gap: frames lost in between."""
+        return self.column(0, np.uint64)
+
+    @property
+    def timestamps_ns(self):
+        """Timestamps in nanoseconds, int64 of shape (len,), read-only."""
+        return self.column(1, np.int64)
+
+    @property
+    def metas(self):
+        """Metas of shape (len,), None in a ring without meta."""
+        return None if self.all_metas is None else self.all_metas[:self.count]
+
+    @property
+    def rows(self):
+        """Valid lengths of the first axis, uint64 of shape (len,), None without variable_rows."""
+        return None if self.all_rows is None else self.all_rows[:self.count]
 
     @property
     def array(self):

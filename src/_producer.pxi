@@ -20,6 +20,7 @@ cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class SlotMemory:
     """Memory of claimed slots, or scratch memory; writable until the claim ends."""
 
@@ -34,6 +35,7 @@ cdef class SlotMemory:
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
@@ -49,14 +51,13 @@ cdef class Slot:
     """
 
     cdef Producer producer
-    cdef SlotMemory memory
     cdef cnp.ndarray view
+    cdef uint64_t number  # of the claim; it is open while the producer's open_claim is the same
     cdef uint64_t claimed
     cdef uint64_t first_seq
     cdef uint64_t valid_rows
     cdef bint single
     cdef bint scratch
-    cdef bint finished
     cdef object timestamps
     cdef bytes metas
 
@@ -70,18 +71,36 @@ cdef class Slot:
         Once published or aborted, this very array turns read-only. Views that were made of it stay
         writable as numpy has it: do not write through them, the slot is no longer yours.
         """
-        cdef Schema schema
-        cdef Block block
         if self.view is None:
-            if self.finished:
-                raise ValueError("this slot was published or aborted; claim the next one")
-            schema, block = self.producer.schema, self.producer.block
-            if self.single:
-                self.view = schema.frame_array(self.memory.data, schema.dims[0], self.memory, True)
-            else:
-                self.view = schema.batch_array(
-                    self.memory.data, self.claimed, block.view.geometry.slot_stride, self.memory, True)
+            self.make_view()
         return self.view
+
+    cdef int make_view(self) except -1:
+        cdef Producer producer = self.producer
+        cdef Schema schema = producer.schema
+        cdef uint64_t stride = producer.block.view.geometry.slot_stride
+        cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
+        cdef cnp.ndarray view
+        cdef bint is_open
+        memory.nbytes, memory.writable = self.claimed * stride, True
+        if self.scratch:
+            memory.keeper = np.empty(memory.nbytes, np.uint8)
+            memory.data = cnp.PyArray_DATA(memory.keeper)
+        else:
+            memory.keeper, memory.data = producer.block, shmring_claimed_slot(&producer.core)
+        if self.single:
+            view = schema.frame_array(memory.data, schema.dims[0], memory, True)
+        else:
+            view = schema.batch_array(memory.data, self.claimed, stride, memory, True)
+        guard_lock(&producer.guard)
+        is_open = producer.open_claim == self.number
+        if is_open and self.view is None:
+            self.view = producer.open_view = view
+            producer.open_memory = memory
+        guard_unlock(&producer.guard)
+        if not is_open:
+            raise ValueError("this slot was published or aborted; claim the next one")
+        return 0
 
     @property
     def count(self):
@@ -162,21 +181,23 @@ cdef class Slot:
         self.finish()
         if self.scratch:
             shmring_drop(&producer.core, publish_count)
-            return
-        self.describe(publish_count)
-        shmring_publish(&producer.core, publish_count)
+        else:
+            self.describe(publish_count)
+            shmring_publish(&producer.core, publish_count)
+        producer.vacate()
 
     def abort(self):
         """Give the slots back; nobody sees anything, no seq is used up."""
         self.finish()
         if not self.scratch:
             shmring_abort(&self.producer.core)
+        self.producer.vacate()
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, traceback):
-        if self.finished:
+        if self.producer.open_claim != self.number:
             return
         if kind is None:
             self.publish()
@@ -184,33 +205,33 @@ cdef class Slot:
             self.abort()
 
     def __dealloc__(self):
-        if self.finished or self.producer is None:  # never claimed: made by hand
-            return
-        self.end_writing()
-        if self.producer.open_slot == <PyObject *>self:
-            self.producer.open_slot = NULL
-            if not self.scratch and self.producer.fork_mark == fork_count and self.producer.is_open:
-                shmring_abort(&self.producer.core)
+        if self.number != 0:
+            self.producer.forget_claim(self.number)
 
     def __repr__(self):
-        state = "finished" if self.finished else "dropped, scratch memory" if self.scratch else "open"
+        if self.producer.open_claim != self.number:
+            state = "finished"
+        else:
+            state = "dropped, scratch memory" if self.scratch else "open"
         return f"<shmring.Slot seq {self.first_seq}, {self.claimed} frame(s), {state}>"
 
     cdef int finish(self) except -1:
-        if self.finished:
+        """Ends the claim, so that nobody writes any more; the producer is occupied from then on."""
+        cdef Producer producer = self.producer
+        cdef bint was_open = producer.open_claim == self.number
+        if was_open:
+            producer.occupy(False)
+            was_open = producer.open_claim == self.number  # another thread may have been faster
+            if was_open:
+                producer.end_claim()
+            else:
+                producer.vacate()
+        if not was_open:
             raise ValueError("this slot was published or aborted before")
-        self.producer.enter_claimed()
-        self.finished = True
-        self.producer.open_slot = NULL
-        self.end_writing()
         return 0
 
-    cdef void end_writing(self) noexcept:
-        self.memory.writable = False
-        if self.view is not None:
-            cnp.PyArray_CLEARFLAGS(self.view, cnp.NPY_ARRAY_WRITEABLE)
-
     cdef int describe(self, uint64_t count) except -1:
+        """Cannot fail: the setters took only what fits."""
         cdef Producer producer = self.producer
         cdef uint64_t i
         cdef int64_t now = shmring_now_ns() if self.timestamps is None else 0
@@ -245,12 +266,17 @@ cdef class Producer:
     cdef Schema schema
     cdef shmring_producer core
     cdef object __weakref__
-    cdef PyObject *open_slot  # the Slot of an open claim; it clears this when it ends
-    cdef int lock_fd
-    cdef unsigned long fork_mark
-    cdef bint is_open
+    cdef Guard guard  # of the seven below; whoever set busy has the rest to himself
     cdef bint busy
     cdef bint close_asked
+    cdef bint is_open
+    cdef bint open_scratch
+    cdef uint64_t open_claim  # its number, 0: none
+    cdef SlotMemory open_memory  # of its array, if somebody asked for that
+    cdef cnp.ndarray open_view
+    cdef uint64_t claims
+    cdef int lock_fd
+    cdef unsigned long fork_mark
     cdef OnFull full_policy
     cdef int64_t spin_ns
     cdef int64_t full_since
@@ -289,15 +315,62 @@ cdef class Producer:
 
     # ---- guards ----
 
-    cdef int enter(self) except -1:
-        if self.busy or not self.is_open or self.fork_mark != fork_count or self.open_slot != NULL:
-            self.refuse(True)
+    cdef int occupy(self, bint claiming) except -1:
+        """Takes the handle for this thread, until `vacate`; refuses what cannot be done with it now."""
+        cdef bint free
+        guard_lock(&self.guard)
+        free = not (self.busy or not self.is_open or self.fork_mark != fork_count
+                    or (claiming and self.open_claim != 0))
+        if free:
+            self.busy = True
+        guard_unlock(&self.guard)
+        if not free:
+            self.refuse(claiming)
         return 0
 
-    cdef int enter_claimed(self) except -1:
-        if self.busy or not self.is_open or self.fork_mark != fork_count:
-            self.refuse(False)
+    cdef int vacate(self) except -1:
+        """Lets others use the handle; closes it if one of them asked for that."""
+        cdef bint close_asked
+        guard_lock(&self.guard)
+        self.busy = False
+        close_asked = self.close_asked
+        guard_unlock(&self.guard)
+        if close_asked:
+            self.close()
         return 0
+
+    cdef void end_claim(self) noexcept:
+        """The slots of the open claim are not the user's any more: his array turns read-only."""
+        cdef SlotMemory memory = None
+        cdef cnp.ndarray view = None
+        guard_lock(&self.guard)
+        self.open_claim = 0
+        if self.open_memory is not None:
+            memory, view = self.open_memory, self.open_view
+            self.open_memory = self.open_view = None
+            memory.writable = False
+            cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+        guard_unlock(&self.guard)
+
+    cdef void abandon(self) noexcept:
+        """Aborts the open claim. The handle is occupied."""
+        cdef bint scratch = self.open_scratch
+        self.end_claim()
+        if not scratch:
+            shmring_abort(&self.core)
+
+    cdef void forget_claim(self, uint64_t number) noexcept:
+        """The Slot of this claim is gone: nobody will publish it."""
+        cdef bint mine
+        guard_lock(&self.guard)
+        mine = (self.open_claim == number and self.is_open and not self.busy
+                and self.fork_mark == fork_count)
+        if mine:
+            self.busy = True
+        guard_unlock(&self.guard)
+        if mine:
+            self.abandon()
+            self.vacate()
 
     cdef int refuse(self, bint claiming) except -1:
         from shmring import _diagnose
@@ -316,7 +389,7 @@ cdef class Producer:
     # ---- claiming ----
 
     cdef bint claim_frames(self, uint64_t want, int64_t deadline) except -1:
-        """True: claimed; False: the frames are to be dropped. Calls no Python code but signal handlers'."""
+        """True: claimed; False: the frames are to be dropped. On an error the handle is vacated."""
         if shmring_claim(&self.core, want) == SHMRING_OK:
             self.full_since = 0
             return True
@@ -343,24 +416,25 @@ cdef class Producer:
             if now >= deadline:
                 from shmring import _diagnose
                 gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
+                full_since = self.full_since
+                self.vacate()
                 raise _diagnose.held_up(
-                    self.block, self.lock_fd, gate, now - self.full_since, self.block.view.geometry.slots)
+                    self.block, self.lock_fd, gate, now - full_since, self.block.view.geometry.slots)
             until, spin = slice_end(now, deadline), spin_left(now, started, self.spin_ns)
-            self.busy = True
             with nogil:
                 result = shmring_claim_wait(&self.core, want, until, spin, CORES)
-            self.busy = False
             if self.close_asked:
                 if result == SHMRING_OK:
                     shmring_abort(&self.core)
-                self.close()
+                self.vacate()
                 raise errors.RingClosed(
                     f"this Producer of ring {self.block.name!r} was closed by another thread")
             if result == SHMRING_OK:
                 self.full_since = 0
                 return True
-            PyErr_CheckSignals()
-            self.enter()  # a signal handler may have closed this handle, or claimed
+            self.vacate()
+            PyErr_CheckSignals()  # a handler may use this handle, or close it
+            self.occupy(True)
             shmring_reap_all(&self.block.view, self.lock_fd)
             now = shmring_now_ns()
 
@@ -387,35 +461,23 @@ cdef class Producer:
         RingClosed, ForkedHandle, HandleBusy, ValueError
             The handle cannot be used: closed, of another process, in use, or with a claim open.
         """
-        cdef uint64_t want = self.check_count(n)
+        cdef uint64_t want = count_of(n, "n", SHMRING_MAX_BATCH)
         cdef int64_t deadline = deadline_of(timeout)
         cdef Slot slot = Slot.__new__(Slot)
-        cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
-        cdef shmring_geometry *g = &self.block.view.geometry
-        slot.finished = True  # until something is claimed, there is nothing to give back
-        self.enter()
-        if self.claim_frames(want, deadline):
+        self.occupy(True)
+        slot.scratch = not self.claim_frames(want, deadline)
+        if not slot.scratch:
             slot.claimed = self.core.count
-            memory.keeper, memory.data = self.block, shmring_claimed_slot(&self.core)
         else:
-            slot.claimed, slot.scratch = 1 if n == 1 else min(want, SHMRING_MAX_BATCH, g.slots), True
-            memory.keeper = np.empty(slot.claimed * g.slot_stride, np.uint8)
-            memory.data = cnp.PyArray_DATA(memory.keeper)
-        memory.nbytes = slot.claimed * g.slot_stride
-        memory.writable = True
-        slot.producer, slot.memory, slot.single = self, memory, n == 1
+            slot.claimed = min(want, self.block.view.geometry.slots)
+        slot.producer, slot.single = self, want == 1
         slot.first_seq = self.core.next_seq
         slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
-        slot.finished = False
-        self.open_slot = <PyObject *>slot
+        self.claims += 1
+        slot.number = self.open_claim = self.claims
+        self.open_scratch = slot.scratch
+        self.vacate()
         return slot
-
-    cdef uint64_t check_count(self, object n) except 0:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"n must be an int, not {type(n).__name__}")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, not {n}")
-        return min(n, SHMRING_MAX_BATCH)
 
     # ---- copying ----
 
@@ -482,9 +544,10 @@ cdef class Producer:
             when = shmring_now_ns()
         else:
             when = index(timestamp_ns)
-        self.enter()  # last: what came before may have run anybody's code
+        self.occupy(True)  # last: what came before may have run anybody's code
         if not self.claim_frames(1, deadline):
             shmring_drop(&self.core, 1)
+            self.vacate()
             return False
         if exact and cnp.PyArray_IS_C_CONTIGUOUS(source):
             self.copy_frame(0, cnp.PyArray_DATA(source), nbytes)
@@ -494,33 +557,25 @@ cdef class Producer:
             when = shmring_now_ns()  # at publish: a big copy and a wait take their time
         shmring_describe(&self.core, 0, when, rows, meta_data)
         shmring_publish(&self.core, 1)
-        if self.close_asked:
-            self.close()
+        self.vacate()
         return True
 
-    cdef int copy_frame(self, uint64_t i, const void *source, size_t nbytes) except -1:
+    cdef void copy_frame(self, uint64_t i, const void *source, size_t nbytes) noexcept:
         if nbytes < BIG_COPY:
             shmring_copy_in(&self.core, i, source, nbytes)
-            return 0
-        self.busy = True
+            return
         with nogil:
             shmring_copy_in(&self.core, i, source, nbytes)
-        self.busy = False
-        return 0
 
     cdef int copy_array(self, cnp.ndarray source, object casting, uint64_t rows) except -1:
         """Copy an array that is not one piece of memory, or of another dtype or shape."""
         cdef cnp.ndarray target
         try:
-            self.busy = True
             target = self.schema.frame_array(shmring_claimed_slot(&self.core), rows, None, True)
             np.copyto(target, source, casting=casting)
-            self.busy = False
         except BaseException as error:
-            self.busy = False
             shmring_abort(&self.core)
-            if self.close_asked:
-                self.close()
+            self.vacate()
             if isinstance(error, TypeError):
                 raise ValueError(str(error)) from None
             raise
@@ -579,10 +634,11 @@ cdef class Producer:
             meta_given = meta_bytes_of(schema, metas, total)
             meta_data = meta_given
         while done < total:
-            self.enter()
+            self.occupy(True)
             try:
                 if not self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline):
                     shmring_drop(&self.core, 1)
+                    self.vacate()
                     done += 1
                     continue
             except errors.RingFull:
@@ -601,10 +657,9 @@ cdef class Producer:
                     meta = meta_data + (done + i) * schema.meta_bytes
                 shmring_describe(&self.core, i, when if times == NULL else times[done + i], rows, meta)
             shmring_publish(&self.core, count)
+            self.vacate()
             published += count
             done += count
-            if self.close_asked:
-                self.close()
         return published
 
     cdef cnp.ndarray as_frames(self, cnp.ndarray source, object casting):
@@ -625,6 +680,38 @@ cdef class Producer:
         except TypeError as error:
             raise ValueError(str(error)) from None
         return frames
+
+    def drop(self, n=1):
+        """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
+
+        They count as dropped, and every consumer sees the gap.
+
+        Parameters
+        ----------
+        n : int
+
+        Raises
+        ------
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The handle cannot be used: closed, of another process, in use, or with a claim open.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         out.drop(2)
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frames.get(timeout=1).lost
+        2
+        """
+        cdef uint64_t most = <uint64_t>1 << 62
+        cdef uint64_t count = count_of(n, "n", most)
+        if n > most:
+            raise ValueError(f"n must be at most 2**62, not {n}")
+        self.occupy(True)
+        shmring_drop(&self.core, count)
+        self.vacate()
 
     # ---- the others ----
 
@@ -647,31 +734,28 @@ cdef class Producer:
         TooFewConsumers
             Fewer within the time; names those that are there.
         """
-        cdef unsigned least = self.check_count(n), found
+        cdef unsigned least = <unsigned>count_of(n, "n", SHMRING_MAX_BATCH), found
         cdef int64_t deadline = deadline_of(timeout)
         cdef int64_t now, until
         if least > self.block.view.geometry.consumers:
             raise ValueError(
                 f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
-        self.enter()
         while True:
+            self.occupy(True)
             shmring_reap_all(&self.block.view, self.lock_fd)
             found = shmring_active_consumers(&self.block.view)
+            now = shmring_now_ns()
+            if found < least and now < deadline:
+                until = slice_end(now, deadline)
+                with nogil:
+                    shmring_wait_consumers(&self.block.view, least, until)
+            self.vacate()
             if found >= least:
                 return found
-            now = shmring_now_ns()
             if now >= deadline:
                 from shmring import _diagnose
                 raise _diagnose.too_few_consumers(self.block, least, self.lock_fd, timeout)
-            until = slice_end(now, deadline)
-            self.busy = True
-            with nogil:
-                shmring_wait_consumers(&self.block.view, least, until)
-            self.busy = False
             PyErr_CheckSignals()
-            if self.close_asked:
-                self.close()
-            self.enter()
 
     def close(self):
         """End the stream: consumers read what is left, then their iterations end. May be called twice.
@@ -679,18 +763,24 @@ cdef class Producer:
         A claim that is still open is aborted. While another thread waits in this handle, that thread
         closes it and gets RingClosed.
         """
-        if not self.is_open or self.fork_mark != fork_count:
-            return
-        if self.busy:
+        cdef bint usable, mine
+        guard_lock(&self.guard)
+        usable = self.is_open and self.fork_mark == fork_count
+        mine = usable and not self.busy
+        if mine:
+            self.busy = True
+        elif usable:
             self.close_asked = True
+        guard_unlock(&self.guard)
+        if mine:
+            if self.open_claim != 0:
+                self.abandon()
+            self.is_open = False
+            handles.discard(self)
+            shmring_producer_close(&self.core)
+            close_fd(self.lock_fd)
+        elif usable:
             shmring_event_announce(&self.block.view.hot.space_event)
-            return
-        if self.open_slot != NULL:
-            (<Slot>self.open_slot).abort()
-        self.is_open = False
-        handles.discard(self)
-        shmring_producer_close(&self.core)
-        close_fd(self.lock_fd)
 
     def __enter__(self):
         return self
