@@ -1,0 +1,416 @@
+/* The whole protocol of shmring as a model for spin: see docs/model.md. check.py runs it, one small
+ * instance after the other, and breaks it on purpose. */
+
+/* An instance sets: SLOTS, PLACES, CONSUMERS, FRAMES (offered in all), BATCH, KILLS, HOLDS (frames that a
+ * consumer may keep while it takes the next), FIRST and SECOND (the consumers: see below), and of
+ * WARM, ABORTS, DROPS, SILENCE, LEAVES, LATEST, LIVES, OBSERVED what it wants. */
+
+#ifndef ABORTS
+#define ABORTS 0
+#endif
+#ifndef LIVES
+#define LIVES 0
+#endif
+#ifdef OBSERVED
+#define PROCESSES (CONSUMERS + 2)
+#else
+#define PROCESSES (CONSUMERS + 1)
+#endif
+
+/* Mutants that change a value; those that move or drop a step stand where the step is. */
+#ifdef GATE_OFF_BY_ONE
+#define BEYOND_THE_GATE 1
+#else
+#define BEYOND_THE_GATE 0
+#endif
+#ifdef SWAP_KEEPS_THE_STAMP
+#define SWAP_INVALIDATES 0
+#else
+#define SWAP_INVALIDATES 1
+#endif
+#ifdef SWAP_LOOKS_AT_PINS_ONCE
+#define SWAP_LOOKS_AGAIN 0
+#else
+#define SWAP_LOOKS_AGAIN 1
+#endif
+#ifdef SWAP_REMEMBERS_STAMP
+#define SWAP_FORGETS_STAMP 0
+#else
+#define SWAP_FORGETS_STAMP 1
+#endif
+#ifdef CLAIM_IGNORES_PINS
+#define CLAIM_LOOKS_AT_PINS 0
+#else
+#define CLAIM_LOOKS_AT_PINS 1
+#endif
+#ifdef RUN_IGNORES_PINS
+#define RUN_LOOKS_AT_PINS 0
+#else
+#define RUN_LOOKS_AT_PINS 1
+#endif
+#ifdef RUN_IGNORES_LIMIT
+#define IGNORES_LIMIT 1
+#else
+#define IGNORES_LIMIT 0
+#endif
+#ifdef ABORT_RESTORES_STAMP
+#define ABORT_PUTS_BACK 1
+#else
+#define ABORT_PUTS_BACK 0
+#endif
+#ifdef LOSSY_LOOKS_ONCE
+#define LOSSY_LOOKS_AGAIN 0
+#else
+#define LOSSY_LOOKS_AGAIN 1
+#endif
+#ifdef PIN_AFTER_SECOND_LOOK
+#define PIN_IS_LATE 1
+#else
+#define PIN_IS_LATE 0
+#endif
+#ifdef JOIN_TRUSTS_HISTORY
+#define JOIN_SEARCHES_STAMPS 0
+#else
+#define JOIN_SEARCHES_STAMPS 1
+#endif
+#ifdef NEWCOMER_LOOKS_ONCE
+#define NEWCOMER_LOOKS_AGAIN 0
+#else
+#define NEWCOMER_LOOKS_AGAIN 1
+#endif
+
+#include "block.pml"
+#include "places.pml"
+#include "producer.pml"
+#include "consumer.pml"
+
+byte aborts = ABORTS;
+byte lives = LIVES;
+
+proctype Producer()
+{
+    byte me = PRODUCER;
+    byte limit, seen_epoch, saved[BATCH], gate, found, kind, turn, count, published, first, first_seq;
+    byte back, freed, taken, given, stamp, taken_slots, settled, floor_seq;
+    bit lossy_active, joined, pinned, swapped, ring_full, prepared, got_lock, sees_sleeper, cas_done;
+#if BATCH > 1
+    byte most;
+#endif
+
+begin:
+    open();
+next_frame:
+    if
+    :: next_seq < FRAMES -> goto try
+    :: next_seq >= FRAMES -> close(); goto gone
+#ifdef SILENCE
+    :: goto gone /* lives on, holds its lock, does nothing more */
+#endif
+#ifdef CLOSES_EARLY
+    :: next_seq < FRAMES -> close(); goto begin
+#endif
+    fi;
+try:
+    claim();
+    if
+    :: ring_full && !prepared ->
+        ring_full = 0;
+        reap_all();
+        if
+        :: prepare(SPACE); prepared = 1; goto try
+#ifdef DROPS
+        :: STEP(next_seq++); goto next_frame
+#endif
+        fi
+    :: ring_full && prepared ->
+        atomic { ring_full = 0; prepared = 0 };
+        SLEEP(SPACE, SOMEBODY_IS_DEAD, NOTHING_TO_CLAIM);
+        goto try
+    :: !ring_full ->
+        atomic { prepared = 0; event[SPACE].knows = event[SPACE].knows & ~BIT(me) };
+        write();
+        if
+        :: published = count
+#if BATCH > 1
+        :: count > 1 -> published = 1
+#endif
+        :: aborts > 0 -> aborts--; published = 0
+        fi;
+        publish();
+        goto next_frame
+    fi;
+
+killed:
+    atomic {
+        limit = 0; seen_epoch = 0; gate = 0; found = 0; kind = 0; turn = 0; count = 0; published = 0;
+        first = 0; first_seq = 0; back = 0; freed = 0; taken = 0; given = 0; stamp = 0;
+        taken_slots = 0; settled = 0; floor_seq = 0; lossy_active = 0; joined = 0; pinned = 0; swapped = 0;
+        ring_full = 0; prepared = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; saved[0] = 0;
+#if BATCH > 1
+        saved[1] = 0; most = 0;
+#endif
+    };
+    if
+    :: goto begin /* another one takes over */
+    :: true
+    fi;
+gone:
+    finish()
+}
+
+proctype Consumer(byte me; bit lossless; byte start; bit resident)
+{
+    byte mine = NONE;
+    byte next, known, cursor, expected, fresh, aim, newest, seq, of_epoch, oldest, round, turn, state, now_state;
+    byte slot = NONE, older = NONE, older_at = NONE, newer = NONE, newer_at = NONE;
+    byte held[SLOTS], pin_count[SLOTS];
+    bit delivered, took, intact, stuck, awaits, got_lock, sees_sleeper, cas_done;
+
+    if
+    :: resident -> atomic { mine = me - 1; resident = 0; start = 0 }
+    :: else ->
+begin:
+        find_place();
+        if
+        :: mine == NONE -> goto gone
+        :: else
+        fi;
+        join()
+    fi;
+
+work:
+    if
+    :: HELD <= HOLDS && !stuck -> goto fetch
+#ifdef LATEST
+    :: HELD <= HOLDS && !stuck ->
+        STEP(
+            known = head;
+            if
+            :: known > next + 1 -> next = known - 1; aim = next
+            :: else
+            fi);
+        goto fetch
+#endif
+    :: HOLDING_0 -> release(0); stuck = 0; goto work
+    :: HOLDING_1 -> release(1); stuck = 0; goto work
+#if SLOTS > 2
+    :: HOLDING_2 -> release(2); stuck = 0; goto work
+#endif
+#ifdef LEAVES
+    :: leave(); goto departed
+#endif
+#ifdef SILENCE
+    :: goto gone
+#endif
+    fi;
+
+fetch:
+    take();
+    if
+    :: took -> took = 0; goto work
+    :: else
+    fi;
+
+    STEP(state = producer_state);
+#ifdef HEAD_BEFORE_STATE
+    STEP(intact = head > next);
+    STEP(now_state = producer_state; assert(intact || now_state != CLOSED || next == head_at_close));
+#else
+    STEP(now_state = producer_state);
+    STEP(intact = head > next; assert(intact || now_state != CLOSED || next == head_at_close));
+#endif
+    if
+    :: intact -> atomic { intact = 0; state = 0; now_state = 0 }; goto fetch
+    :: !intact && now_state == CLOSED ->
+        count_end();
+        leave();
+        goto departed
+    :: atomic { !intact && now_state == LIVE && !awaits && producer_lock == 0 };
+        STEP(got_lock = producer_state == LIVE);
+        STEP(got_lock = got_lock && producer_lock == 0);
+        STEP(intact = head > next);
+        if
+        :: got_lock && !intact -> /* ProducerDied */
+            got_lock = 0;
+            count_end();
+            if
+            :: leave(); goto departed
+            :: atomic { awaits = 1; state = 0; now_state = 0 }; goto fetch
+            fi
+        :: else -> atomic { got_lock = 0; intact = 0; state = 0; now_state = 0 }; goto fetch
+        fi
+    :: !intact && now_state != CLOSED -> now_state = 0
+    fi;
+
+    hold_too_much();
+    if
+    :: stuck && lossless -> stop_lagging(); hold_too_much()
+    :: else
+    fi;
+    if
+    :: stuck -> state = 0; goto work
+    :: else
+    fi;
+#ifdef LOOKS_BEFORE_THE_BIT
+    STEP(intact = head > next);
+    STEP(intact = intact || producer_state != state);
+    prepare(DATA);
+#else
+    prepare(DATA);
+    STEP(intact = head > next);
+    STEP(intact = intact || producer_state != state);
+#endif
+    if
+    :: !intact ->
+        SLEEP(DATA, producer_lock == 0 && producer_state == LIVE && !awaits,
+              head <= next && producer_state == state)
+    :: else -> atomic { event[DATA].knows = event[DATA].knows & ~BIT(me) }
+    fi;
+    atomic { intact = 0; state = 0 };
+    goto fetch;
+
+killed:
+departed:
+    atomic {
+        mine = NONE; next = 0; known = 0; cursor = 0; expected = 0; fresh = 0; aim = 0; newest = 0; seq = 0;
+        of_epoch = 0; oldest = 0; round = 0; turn = 0; state = 0; now_state = 0; slot = NONE; older = NONE;
+        older_at = NONE; newer = NONE; newer_at = NONE; delivered = 0; took = 0; intact = 0; stuck = 0; awaits = 0;
+        got_lock = 0; sees_sleeper = 0; cas_done = 0; start = 0;
+        for (i : 0 .. SLOTS - 1) {
+            held[i] = 0;
+            pin_count[i] = 0
+        };
+        i = 0
+    };
+    if
+    :: lives > 0 -> /* somebody else comes */
+        atomic { lives-- };
+        if
+        :: start = SOME_OLDEST
+        :: start = NEWEST
+        :: start = NEXT
+        fi;
+        goto begin
+    :: true
+    fi;
+gone:
+    finish()
+}
+
+#ifdef OBSERVED
+/* A private copy: no place, no pin, no trace. */
+proctype Observer()
+{
+    byte me = OBSERVER;
+    byte position, slot, seq, of_epoch, left, right;
+    bit intact;
+
+    do
+    :: STEP(position = head);
+        if
+        :: position >= 1 -> position = position - 1
+        :: position >= 2 -> position = position - 2
+        :: goto gone
+        fi;
+        STEP(intact = entry[position % SLOTS].stamp == PUBLISHED(position));
+        if
+        :: intact ->
+            STEP(slot = entry[position % SLOTS].slot);
+            STEP(seq = entry[position % SLOTS].seq; of_epoch = entry[position % SLOTS].epoch);
+            STEP(left = left_half[slot]);
+#ifdef OBSERVER_LOOKS_TOO_EARLY
+            STEP(intact = entry[position % SLOTS].stamp == PUBLISHED(position));
+            STEP(right = right_half[slot]);
+#else
+            STEP(right = right_half[slot]);
+#ifndef OBSERVER_LOOKS_ONCE
+            STEP(intact = entry[position % SLOTS].stamp == PUBLISHED(position));
+#endif
+#endif
+            atomic {
+                assert(!intact || (left == identity_of[position] && right == left &&
+                                   seq * 4 + of_epoch == left))
+            }
+        :: else
+        fi;
+        atomic { position = 0; slot = 0; seq = 0; of_epoch = 0; left = 0; right = 0; intact = 0 }
+    od;
+killed:
+gone:
+    finish()
+}
+#endif
+
+/* Comes when all is over: reaps, and looks whether anything is left of anyone who is gone. */
+proctype Auditor()
+{
+    byte me = AUDITOR;
+    byte turn;
+    bit got_lock, sees_sleeper, cas_done;
+
+end_wait:
+    finished == PROCESSES;
+begin:
+    reap_all();
+    atomic {
+        for (i : 0 .. PLACES - 1) {
+            if
+            :: place_lock[i] == 0 ->
+                assert(place[i].state == FREE && !(active_bits & BIT(i)));
+                for (j : 0 .. SLOTS - 1) {
+                    assert(!(entry[j].pins & BIT(i)))
+                }
+            :: else
+            fi
+        };
+        for (i : 0 .. SLOTS - 1) {
+            assert(producer_state != CLOSED || entry[i].stamp % 2 == 0)
+        };
+        i = 0;
+        j = 0
+    };
+    goto over;
+killed:
+    atomic { turn = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0 };
+    goto begin;
+over:
+    skip
+}
+
+inline settle_in(who, policy)
+{
+    place[who].state = policy;
+    active_bits = active_bits | BIT(who);
+    place_lock[who] = who + 2
+}
+
+init {
+    atomic {
+        d_step {
+            for (i : 0 .. SLOTS - 1) {
+                entry[i].slot = i
+            };
+            i = 0;
+            awake = PROCESSES;
+            if
+            :: FIRST_RESIDES -> settle_in(0, FIRST_POLICY)
+            :: else
+            fi;
+#if CONSUMERS > 1
+            if
+            :: SECOND_RESIDES -> settle_in(1, SECOND_POLICY)
+            :: else
+            fi
+#endif
+        };
+        run Producer();
+        run Consumer(1, FIRST_POLICY == LOSSLESS, FIRST_START, FIRST_RESIDES);
+#if CONSUMERS > 1
+        run Consumer(2, SECOND_POLICY == LOSSLESS, SECOND_START, SECOND_RESIDES);
+#endif
+#ifdef OBSERVED
+        run Observer();
+#endif
+        run Auditor()
+    }
+}
