@@ -107,6 +107,10 @@ class Books:
         self._compare(frame.lost)
         return labels
 
+    def end(self) -> None:
+        """The stream ended, or seems to: what was dropped after the last frame is counted now."""
+        self.lost = self.consumer.lost
+
     def _follow(self, label: Label) -> None:
         last, consumer = self.last, self.consumer
         self.last = label

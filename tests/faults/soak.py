@@ -26,11 +26,11 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there when this process forks
 
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-from frames import WORDS, Books, Keeps, ViolationError, put, put_many  # noqa: E402
+import numpy as np
+import psutil
+from frames import WORDS, Books, Keeps, ViolationError, put, put_many
 
-import shmring  # noqa: E402
+import shmring
 
 CONSUMERS = 8
 MORTAL = range(2, CONSUMERS)  # the first two live on; one of them is always lossless, the other lossy
@@ -392,7 +392,7 @@ def soak(seconds: float, seed: int, note: Callable[[str], None] = print) -> dict
         "seconds": round(time.monotonic() - began, 1),
         "seed": seed,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
-        "versions": f"CPython {platform.python_version()}, numpy {np.__version__}, shmring {shmring.__version__}",
+        "versions": f"CPython {platform.python_version()}, numpy {np.__version__}",
         "frames published": int(words[PUBLISHED]),
         "frames dropped by producers": int(words[DROPPED]),
         "frames delivered": board.sum(FRAMES),
