@@ -1,0 +1,162 @@
+"""Reports of a ring's state through `logging`, from a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from types import TracebackType
+
+from shmring._ring import Ring
+from shmring._stats import RingStats
+from shmring.errors import RingClosed
+
+__all__ = ["RingReporter", "report_to_log"]
+
+LOGGER = logging.getLogger("shmring")
+
+
+def report_to_log(
+    ring: Ring,
+    interval: float = 60.0,
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = LOGGER,
+    level: int = logging.INFO,
+) -> RingReporter:
+    """Log the state of a ring every `interval` seconds, from a thread that ends with the ring's handle.
+
+    A report says what was published since the last one, and how every consumer stands. It is a warning where
+    since the last report frames were lost or dropped, or the producer or a consumer died. The statistics go
+    along as ``record.ring`` (a RingStats), for handlers that want numbers.
+
+    Parameters
+    ----------
+    ring : Ring
+        Attached in any way; readonly suffices.
+    interval : float
+        Seconds between two reports.
+    logger : logging.Logger or logging.LoggerAdapter
+        Default: the logger ``"shmring"``.
+    level : int
+        Of reports that have nothing to warn of.
+
+    Returns
+    -------
+    RingReporter
+        A context manager; `close` ends the reports with a last one.
+
+    Examples
+    --------
+    >>> import logging, sys, shmring
+    >>> logger = logging.getLogger("example")
+    >>> logger.addHandler(logging.StreamHandler(sys.stdout))
+    >>> logger.setLevel(logging.INFO)
+    >>> with shmring.Ring.create("report-example", shape=(4,), dtype="u1", slots=2) as ring:
+    ...     with shmring.report_to_log(ring, 60, logger):
+    ...         pass
+    ring report-example: 0 frames published (0.0/s), 0 dropped; producer none; no consumers
+    """
+    if not interval > 0:
+        raise ValueError(f"interval must be seconds above 0, not {interval!r}")
+    return RingReporter(ring, interval, logger, level)
+
+
+class RingReporter:
+    """Reports until it is closed, or its ring is: from ``report_to_log``."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        interval: float,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        level: int,
+    ) -> None:
+        # Weak, so that the thread does not keep a forgotten ring attached.
+        self._ring = weakref.ref(ring)
+        self._interval = interval
+        self._logger = logger
+        self._level = level
+        self._last = ring.stats()
+        self._last_time = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"shmring report {ring.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the reports with a last one. May be called twice."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._thread.join()
+
+    def __enter__(self) -> RingReporter:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            last = self._ended.wait(self._interval)
+            ring = self._ring()
+            if ring is None:
+                return
+            try:
+                stats = ring.stats()
+            except RingClosed:
+                return
+            del ring
+            self._report(stats)
+
+    def _report(self, stats: RingStats) -> None:
+        now = time.monotonic()
+        seconds = max(now - self._last_time, 1e-9)
+        before, self._last, self._last_time = self._last, stats, now
+        troubles = find_troubles(before, stats)
+        published = stats.published - before.published
+        words = (
+            f"ring {stats.name}: {published} frames published ({published / seconds:.1f}/s), "
+            f"{stats.dropped - before.dropped} dropped; producer {stats.producer.state}; "
+            f"{describe_consumers(stats)}"
+        )
+        if troubles:
+            words += f". Since the last report: {'; '.join(troubles)}"
+        self._logger.log(logging.WARNING if troubles else self._level, "%s", words, extra={"ring": stats})
+
+
+def describe_consumers(stats: RingStats) -> str:
+    """Say how every consumer stands."""
+    return (
+        "; ".join(
+            f"{one.label or 'consumer'} (pid {one.pid}, {one.policy}) lag {one.lag} lost {one.lost}"
+            f"{'' if one.alive else ' dead'}"
+            for one in stats.consumers
+        )
+        or "no consumers"
+    )
+
+
+def find_troubles(before: RingStats, after: RingStats) -> list[str]:
+    """Say what went wrong between two looks."""
+    troubles = []
+    if after.dropped > before.dropped:
+        troubles.append(f"the producer dropped {after.dropped - before.dropped} frames")
+    if after.producer.state == "died" and before.producer.state != "died":
+        troubles.append(f"the producer (pid {after.producer.pid}) died")
+    known = {(one.place, one.pid, one.joined_ns): one for one in before.consumers}
+    for one in after.consumers:
+        earlier = known.get((one.place, one.pid, one.joined_ns))
+        lost = one.lost - (earlier.lost if earlier else 0)
+        who = f"{one.label or 'consumer'} (pid {one.pid})"
+        if lost > 0:
+            troubles.append(f"{who} lost {lost} frames")
+        if not one.alive and (earlier is None or earlier.alive):
+            troubles.append(f"{who} died")
+    return troubles
