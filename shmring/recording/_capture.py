@@ -14,8 +14,8 @@ from shmring.recording._description import describe
 from shmring.recording._failure import failed
 from shmring.recording._formats import as_path
 from shmring.recording._index import IndexMaker
-from shmring.recording._roll import number_of, piece, pieces
-from shmring.recording._series import FileSeries, Mode
+from shmring.recording._roll import number_of, piece
+from shmring.recording._series import FileSeries, Mode, existing_files
 from shmring.recording._summary import Ended, Summary
 
 __all__ = ["Capture", "capture"]
@@ -85,10 +85,11 @@ class Capture:
     ) -> None:
         if before < 1 or after < 0 or (captures is not None and captures < 1):
             raise ValueError(f"before={before}, after={after}, captures={captures}: at least 1, 0 and 1")
-        if mode not in ("x", "w", "a") or (mode == "a" and captures == 1):
-            raise ValueError(f'mode must be "x" or "w" (for several captures also "a"), not {mode!r}')
+        if mode == "a" and captures == 1:
+            raise ValueError('mode "a" is for several captures: one capture is one file')
         self._path, self._mode = as_path(path), mode
-        self._check_files(several=captures != 1)
+        existing = existing_files(self._path, several=captures != 1, mode=mode)
+        self._number = number_of(existing[-1]) + 1 if existing and mode == "a" else 1
         self._before, self._after, self._left = before, after, captures
         self._several = captures != 1
         self._when, self._on_capture = when, on_capture
@@ -113,13 +114,6 @@ class Capture:
             raise
         self._description = describe(self._ring)
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, before))
-
-    def _check_files(self, *, several: bool) -> None:
-        """Say before the trigger that a file is in the way."""
-        existing = pieces(self._path) if several else [self._path] if self._path.exists() else []
-        if existing and self._mode == "x":
-            raise FileExistsError(f"{existing[0]} exists: take another name, or overwrite it")
-        self._number = number_of(existing[-1]) + 1 if existing and self._mode == "a" else 1
 
     def trigger(self) -> None:
         """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""

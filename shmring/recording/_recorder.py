@@ -23,7 +23,7 @@ from shmring.recording._failure import failed
 from shmring.recording._formats import as_path
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
-from shmring.recording._series import FileSeries, Mode
+from shmring.recording._series import FileSeries, Mode, existing_files
 from shmring.recording._summary import Ended, Summary
 
 __all__ = ["Recorder", "record"]
@@ -95,9 +95,8 @@ class Recorder:
         for name, limit in (("frames", frames), ("seconds", seconds), ("nbytes", nbytes), ("sync", sync)):
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} must be above 0, not {limit!r}")
-        if mode not in ("x", "w", "a"):
-            raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
         file = as_path(path)
+        existing_files(file, several=roll is not None, mode=mode)  # before it waits for the ring
         self._attached = not isinstance(ring, Ring)
         self._ring = ring if isinstance(ring, Ring) else Ring.attach(ring, timeout=timeout)
         self._consumer: Consumer | None = None

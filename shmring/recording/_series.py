@@ -15,6 +15,16 @@ from shmring.recording._roll import Roll, number_of, piece, pieces
 Mode = Literal["x", "w", "a"]
 
 
+def existing_files(path: Path, *, several: bool, mode: Mode) -> list[Path]:
+    """Return the files that are there already; FileExistsError if there may be none."""
+    if mode not in ("x", "w", "a"):
+        raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
+    existing = pieces(path) if several else [path] if path.exists() else []
+    if existing and mode == "x":
+        raise FileExistsError(f"{existing[0]} exists: take another name, append to it or overwrite it")
+    return existing
+
+
 class FileSeries:
     """Writes frames, each into the file where it belongs."""
 
@@ -22,9 +32,7 @@ class FileSeries:
         self, path: Path, description: Description, roll: Roll | None, mode: Mode, sync: float | None
     ) -> None:
         self._path, self._description, self._roll, self._sync = path, description, roll, sync
-        existing = pieces(path) if roll else [path] if path.exists() else []
-        if existing and mode == "x":
-            raise FileExistsError(f"{existing[0]} exists: take another name, append to it or overwrite it")
+        existing = existing_files(path, several=roll is not None, mode=mode)
         if mode == "w":
             for file in existing:
                 _formats.delete(file)
