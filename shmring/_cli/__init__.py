@@ -29,7 +29,9 @@ COMMANDS = {
     "record": "record:record",
     "replay": "replay:replay",
     "capture": "capture:capture",
+    "doctor": "doctor:doctor",
     "metrics": "metrics:metrics",
+    "bench": "bench:bench",
     "demo": "demo:demo",
     "completion": "completion:completion",
 }

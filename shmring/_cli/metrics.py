@@ -31,7 +31,7 @@ def _address(text: str) -> tuple[str, int]:
     help="Serve them over HTTP until Ctrl-C, rather than print them once.",
 )
 def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] | None) -> None:
-    r"""Print counters of the rings NAME, or of all, in the text format of Prometheus.
+    """Print counters of the rings NAME, or of all, in the text format of Prometheus.
 
     With --listen, each scrape looks at the rings anew; a NAME that is not there reports shmring_live 0.
     Anybody who reaches the port sees the names and labels of the rings: bind 127.0.0.1 where that matters.
@@ -39,7 +39,7 @@ def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] |
     \b
     shmring metrics --listen 127.0.0.1:9100 &
     curl http://127.0.0.1:9100/metrics
-    """
+    """  # noqa: D301  (\b keeps click from wrapping)
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
     from shmring._cli.collector import RingCollector

@@ -59,14 +59,14 @@ def read(
     label: str,
     timeout: float | None,
 ) -> None:
-    r"""Write the frames of the ring NAME to stdout, until its producer closes it.
+    """Write the frames of the ring NAME to stdout, until its producer closes it.
 
     Waits for the ring to appear. The bytes are written straight from the ring, nothing in between. Lost
     frames are told on stderr.
 
     \b
     shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
-    """
+    """  # noqa: D301  (\b keeps click from wrapping)
     if os.isatty(STDOUT):
         raise click.UsageError("stdout is a terminal: pipe it into a program, or redirect it to a file")
     appending = fcntl.fcntl(STDOUT, fcntl.F_GETFL) & os.O_APPEND

@@ -21,7 +21,7 @@ from shmring._inventory import look
     help="Seconds between two looks (default 1).",
 )
 def top(name: str | None, interval: float) -> int:
-    r"""Watch all rings, or the ring NAME: rates, fill, lag and losses of each consumer.
+    """Watch all rings, or the ring NAME: rates, fill, lag and losses of each consumer.
 
     FILL is the part of the ring that the slowest lossless consumer has not released: a full ring holds the
     producer up. LOST counts what consumers lost and what the producer dropped.
@@ -31,7 +31,7 @@ def top(name: str | None, interval: float) -> int:
     s, r       sort by the next column; reverse
     p, space   pause, go on
     q          quit
-    """
+    """  # noqa: D301  (\b keeps click from wrapping)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("top needs a terminal: shmring ls and shmring metrics do not")
     if name is not None and (found := look(name)).ring is None:

@@ -180,7 +180,7 @@ class Top(App[int]):
         used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
         words = [
             "shmring top",
-            f"{len(lines)} rings" + (f" ({stale} stale)" if stale else ""),
+            f"{len(lines)} {'ring' if len(lines) == 1 else 'rings'}" + (f" ({stale} stale)" if stale else ""),
             f"{_shm.DIRECTORY} {output.size(used)} of {output.size(disk.f_blocks * disk.f_frsize)}",
             f"every {self.interval:g} s",
         ]

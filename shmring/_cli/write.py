@@ -64,7 +64,7 @@ def write(
     on_full: Literal["wait", "drop"],
     timeout: float | None,
 ) -> int:
-    r"""Create the ring NAME and publish what comes in on stdin, frame after frame.
+    """Create the ring NAME and publish what comes in on stdin, frame after frame.
 
     The bytes are read straight into the ring. At the end of the input the ring is closed: consumers get what
     is left, and its name is removed. A frame that the input ends within is not published (exit code 1).
@@ -72,7 +72,7 @@ def write(
     \b
     ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
         shmring write cam --shape 720,1280,3 --dtype u1 --wait-for 1
-    """
+    """  # noqa: D301  (\b keeps click from wrapping)
     if os.isatty(STDIN):
         raise click.UsageError("stdin is a terminal: pipe frames into it, or redirect it from a file")
     if (layout == "raw") != (shape is not None and dtype is not None):

@@ -1,0 +1,293 @@
+"""What `shmring doctor` looks at, one function each: what was found, whether it is bad, what to type."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shmring import _core, _shm
+from shmring._cli import output
+from shmring._diagnose import user_name
+from shmring._inventory import Found
+
+DOCKER_DEFAULT = 64 << 20
+FULL = 0.9  # of the file system
+FIRST_USER = 1000  # systemd's RemoveIPC spares system users
+LOGIND = ("/etc/systemd/logind.conf", "/etc/systemd/logind.conf.d", "/run/systemd/logind.conf.d",
+          "/usr/lib/systemd/logind.conf.d")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. A note may matter to some, a problem is one."""
+
+    check: str
+    level: Literal["ok", "note", "problem"]
+    found: str
+    do: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def file_system(blocks: list[Found]) -> Findings:
+    """Size and free space of the shared-memory file system."""
+    disk = os.statvfs(_shm.DIRECTORY)
+    total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    found = f"{_shm.DIRECTORY}: {output.size(total)}, {output.size(free)} free"
+    remount = f"mount -o remount,size=2G {_shm.DIRECTORY}"
+    if total == DOCKER_DEFAULT:
+        yield Finding(
+            "size",
+            "problem",
+            f"{found}: the default of Docker, little for frames",
+            "docker run --shm-size=2g ...; in compose shm_size: 2g; in Kubernetes emptyDir, medium: Memory",
+        )
+    elif free < total * (1 - FULL):
+        yield Finding("size", "problem", f"{found}: nearly full", f"shmring rm --stale; or {remount}")
+    else:
+        yield Finding("size", "ok", found)
+    if not os.access(_shm.DIRECTORY, os.W_OK | os.X_OK):
+        yield Finding(
+            "access",
+            "problem",
+            f"this user may not write to {_shm.DIRECTORY}",
+            f"chmod 1777 {_shm.DIRECTORY}",
+        )
+
+
+def memory_limit(blocks: list[Found]) -> Findings:
+    """Memory that the cgroup allows: shared memory counts for whoever touched it first."""
+    disk = os.statvfs(_shm.DIRECTORY)
+    limit = _cgroup("memory.max")
+    if limit is None or not limit.isdigit():
+        return
+    total = disk.f_blocks * disk.f_frsize
+    if int(limit) < total:
+        yield Finding(
+            "memory",
+            "note",
+            f"this cgroup may use {output.size(int(limit))}, {_shm.DIRECTORY} claims {output.size(total)}: "
+            f"rings beyond the limit end in the out-of-memory killer",
+            "docker run --memory=... above the size of all rings",
+        )
+
+
+def remove_ipc(blocks: list[Found]) -> Findings:
+    """Whether systemd removes this user's rings at the last logout."""
+    if not Path("/run/systemd/system").is_dir():
+        yield Finding("logout", "ok", "no systemd here that could remove rings at logout")
+        return
+    uid = os.getuid()
+    name = user_name(uid)
+    removes = remove_ipc_setting(_logind_files())
+    if uid < FIRST_USER:
+        yield Finding("logout", "ok", f"{name} is a system user: systemd does not remove its rings at logout")
+    elif not removes:
+        yield Finding("logout", "ok", "systemd does not remove rings at logout (RemoveIPC=no)")
+    elif Path(f"/var/lib/systemd/linger/{name}").exists():
+        yield Finding("logout", "ok", f"{name} lingers: systemd does not remove its rings at logout")
+    else:
+        yield Finding(
+            "logout",
+            "note",
+            f"systemd removes all rings of {name} at its last logout (RemoveIPC=yes), also those in use",
+            f"sudo loginctl enable-linger {shlex.quote(name)}; or RemoveIPC=no in {LOGIND[0]} and "
+            f"sudo systemctl restart systemd-logind",
+        )
+
+
+def _logind_files() -> list[Path]:
+    folders = sorted(
+        (path for folder in LOGIND[1:] for path in Path(folder).glob("*.conf")), key=lambda path: path.name
+    )
+    return [Path(LOGIND[0]), *folders]
+
+
+def remove_ipc_setting(files: list[Path]) -> bool:
+    """Return what logind's files say; the last word counts, and without any it is yes."""
+    removes = True
+    for path in files:
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            continue
+        for word in re.findall(r"^\s*RemoveIPC\s*=\s*(\w+)", text, re.MULTILINE):
+            removes = word.lower() in ("yes", "true", "1", "on", "y", "t")
+    return removes
+
+
+def locked_memory(blocks: list[Found]) -> Findings:
+    """How much memory `lock_memory=True` may lock."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if soft == resource.RLIM_INFINITY or os.geteuid() == 0:
+        yield Finding("locked memory", "ok", "this process may lock as much memory as it wants")
+        return
+    name = user_name(os.getuid())
+    yield Finding(
+        "locked memory",
+        "note",
+        f"this process may lock {output.size(soft)}: larger rings refuse lock_memory=True",
+        f"ulimit -l unlimited; for good: '{name} - memlock unlimited' in /etc/security/limits.conf",
+    )
+
+
+def huge_pages(blocks: list[Found]) -> Findings:
+    """Whether `huge_pages=True` has an effect."""
+    switch = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    try:
+        match = re.search(r"\[(\w+)\]", switch.read_text())
+    except OSError:
+        yield Finding("huge pages", "note", "this kernel has no huge pages for shared memory")
+        return
+    chosen = match[1] if match else "unknown"
+    if chosen in ("advise", "always", "force", "within_size"):
+        yield Finding("huge pages", "ok", f"shared memory gets huge pages: {chosen}")
+    else:
+        yield Finding(
+            "huge pages",
+            "note",
+            f"shared memory gets no huge pages ({chosen}): huge_pages=True does nothing",
+            f"echo advise | sudo tee {switch}",
+        )
+
+
+def cores(blocks: list[Found]) -> Findings:
+    """How many cores this process may use: a producer and a consumer want one each."""
+    there, mine = os.cpu_count() or 1, len(os.sched_getaffinity(0))
+    found = f"{mine} of {there} cores"
+    quota = (_cgroup("cpu.max") or "").split()
+    share = int(quota[0]) / int(quota[1]) if len(quota) == 2 and quota[0].isdigit() else float(mine)
+    if share < mine:
+        found += f", and {share:g} cores' worth of time in them"
+    if min(mine, share) < 2:
+        yield Finding(
+            "cores",
+            "note",
+            f"this process may use {found}: producer and consumer take turns, and every wait is a sleep",
+            "taskset -p -c 0-N PID; docker run --cpuset-cpus=... --cpus=...",
+        )
+    else:
+        yield Finding("cores", "ok", f"this process may use {found}")
+
+
+def kernel(blocks: list[Found]) -> Findings:
+    """Whether the kernel can tell who is alive."""
+    fd = os.open(_shm.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        works = _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+    except OSError:
+        works = False
+    finally:
+        os.close(fd)
+    if works:
+        yield Finding("kernel", "ok", f"Linux {platform.release()} on {platform.machine()}: locks work")
+    else:
+        yield Finding(
+            "kernel",
+            "problem",
+            f"{_shm.DIRECTORY} has no OFD locks here: rings cannot tell who is alive",
+            "use a tmpfs of Linux 3.15 or newer",
+        )
+
+
+def stale_rings(blocks: list[Found]) -> Findings:
+    """Rings that nobody uses."""
+    stale = [one for one in blocks if one.state == "stale"]
+    if not stale:
+        yield Finding("stale rings", "ok", "none")
+        return
+    names = ", ".join(output.clean(one.name) for one in stale[:5]) + (", ..." if len(stale) > 5 else "")
+    total = output.size(sum(one.nbytes for one in stale))
+    yield Finding("stale rings", "problem", f"{len(stale)} ({total}): {names}", "shmring rm --stale")
+
+
+def unreadable_rings(blocks: list[Found]) -> Findings:
+    """Rings that this shmring cannot read."""
+    for one in blocks:
+        name = shlex.quote(one.name)
+        if one.state in ("damaged", "other version"):
+            yield Finding("rings", "problem", output.clean(one.problem), f"shmring rm {name}")
+        elif one.state == "unfinished" and one.nbytes:
+            yield Finding(
+                "rings", "note", output.clean(one.problem), f"if nobody creates it: rm {_shm.path_of(name)}"
+            )
+
+
+def dead_participants(blocks: list[Found]) -> Findings:
+    """Dead producers and stopped consumers, in rings that others still use."""
+    import psutil
+
+    for one in blocks:
+        if one.ring is None or one.state != "live":
+            continue
+        name, stats = output.clean(one.name), one.ring.stats
+        if stats.producer.state == "died":
+            yield Finding(
+                "participants",
+                "problem",
+                f"the producer (pid {stats.producer.pid}) of ring {name} died; somebody is still attached",
+                "start the next producer",
+            )
+        for consumer in stats.consumers:
+            label = output.clean(consumer.label) or str(consumer.place)
+            who = f"consumer {label} (pid {consumer.pid}) of ring {name}"
+            try:
+                stopped = consumer.alive and psutil.Process(consumer.pid).status() == psutil.STATUS_STOPPED
+            except psutil.Error:
+                stopped = False
+            if stopped:
+                holds = " and holds the producer back" if consumer.policy == "lossless" else ""
+                yield Finding(
+                    "participants",
+                    "problem",
+                    f"{who} is stopped{holds}",
+                    f"kill -CONT {consumer.pid}",
+                )
+
+
+def other_users(blocks: list[Found]) -> Findings:
+    """Blocks of other users in the file system."""
+    theirs: dict[str, list[Found]] = defaultdict(list)
+    for one in blocks:
+        if one.uid != os.geteuid():
+            theirs[one.owner].append(one)
+    for owner, found in sorted(theirs.items()):
+        total = output.size(sum(one.nbytes for one in found))
+        yield Finding(
+            "other users", "note", f"{owner} has {len(found)} blocks, {total}", f"shmring ls  # as {owner}"
+        )
+    if not theirs:
+        yield Finding("other users", "ok", "no blocks of other users")
+
+
+def _cgroup(name: str) -> str | None:
+    """Read a limit of this process's control group (version 2)."""
+    try:
+        path = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
+        return (Path("/sys/fs/cgroup") / path.lstrip("/") / name).read_text().strip()
+    except OSError:
+        return None
+
+
+CHECKS: tuple[Callable[[list[Found]], Findings], ...] = (
+    kernel,
+    file_system,
+    memory_limit,
+    remove_ipc,
+    locked_memory,
+    huge_pages,
+    cores,
+    stale_rings,
+    unreadable_rings,
+    dead_participants,
+    other_users,
+)
