@@ -2,11 +2,16 @@
 
 import os
 import platform
+import subprocess
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-import shmring
+from benchmarks import limits
+
+TREE = Path(__file__).parents[1]
 
 
 def first_line(path: str, key: str = "") -> str:
@@ -20,15 +25,50 @@ def first_line(path: str, key: str = "") -> str:
     return "unknown"
 
 
+def output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=TREE, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def processor() -> str:
+    family, model = (first_line("/proc/cpuinfo", key) for key in ("cpu family", "model\t"))
+    return f"{first_line('/proc/cpuinfo', 'model name')} (family {family}, model {model})"
+
+
 def describe() -> dict[str, str]:
-    """Machine, system and versions."""
+    """Machine, system, pinning and versions."""
+    cache = "/sys/devices/system/cpu/cpu0/cache"
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
     return {
-        "processor": first_line("/proc/cpuinfo", "model name"),
-        "cores": f"{os.cpu_count()}, producer on core 0, consumer on core 1",
-        "last-level cache": first_line("/sys/devices/system/cpu/cpu0/cache/index3/size"),
+        "processor": processor(),
+        "cores": str(os.cpu_count()),
+        "hypervisor": "yes" if "hypervisor" in first_line("/proc/cpuinfo", "flags") else "no",
+        "caches": f"L2 {first_line(f'{cache}/index2/size')}, L3 {first_line(f'{cache}/index3/size')}",
+        "memory": first_line("/proc/meminfo", "MemTotal"),
+        "pinning": "1 to 1: producer on core 0, consumer on core 1; more than two processes: not pinned",
         "governor": first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "load before": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()),
-        "system": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "huge pages for shared memory": first_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+        "load before": load(),
+        "core to core": f"{limits.probe():.0f} ns one way at the start",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": f"shmring {shmring.__version__}, numpy {np.__version__}",
+        "compiler": output(os.environ.get("CC", "cc"), "--version").splitlines()[0],
+        "shmring": f"{project['version']}, commit {output('git', 'describe', '--always', '--dirty')}",
+        "numpy": np.__version__,
     }
+
+
+def load() -> str:
+    return "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg())
+
+
+def version_of(package: str | None) -> str:
+    """Of an installed distribution."""
+    if package is None:
+        return f"Python {platform.python_version()}"
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"{package}: not installed"

@@ -1,0 +1,35 @@
+"""The workloads. Each module has `cells(effort)`, the cells of one part, in the order of its table."""
+
+import importlib
+from dataclasses import dataclass, field
+
+from benchmarks.cells import Cell
+from benchmarks.transport import Transport
+
+NAMES = {
+    "cost": "cost per frame",
+    "latency": "one-way latency",
+    "fanout": "fan-out",
+    "video": "video",
+    "disturb": "what others cost",
+    "idle": "idle processor time",
+    "setup": "create, attach, import, memory",
+    "scaling": "scaling",
+    "instructions": "instructions per operation",
+    "bandwidth": "memory bandwidth",
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long each run lasts, and whom to compare with."""
+
+    seconds: float = 0.25
+    quick: bool = False
+    peers: list[Transport] = field(default_factory=list)
+
+
+def cells(parts: list[str], effort: Effort) -> list[Cell]:
+    return [
+        cell for part in parts for cell in importlib.import_module(f"benchmarks.parts.{part}").cells(effort)
+    ]
