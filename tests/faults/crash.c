@@ -27,8 +27,15 @@
 
 enum {
     MOST_WORKERS = 64,
-    MOST_STEPS = 4000,
-    ENOUGH_ENDS = 2,      /* victims that lived through it, until the operation counts as done */
+#ifdef BY_INSTRUCTION
+    MOST_VICTIMS = 15, /* of a round */
+    ENOUGH_ENDS = MOST_VICTIMS,
+    RARE_VICTIMS = 0,
+#else
+    MOST_VICTIMS = 1000,
+    ENOUGH_ENDS = 2, /* victims that lived through it, until the operation counts as done */
+    RARE_VICTIMS = 3,
+#endif
     RECOVERY_BINS = 2000, /* of a millisecond each */
     MOST_SITES = 1024
 };
@@ -58,6 +65,14 @@ add(uint64_t *word, uint64_t count)
     __atomic_fetch_add(word, count, __ATOMIC_RELAXED);
 }
 
+/* Where a victim is to die: at the access, or instruction, of that number; if a site is given, at its passage
+ * of that number there. */
+typedef struct aim {
+    uint64_t at;
+    const struct crash_site *site;
+    int number; /* of the signal */
+} aim;
+
 #ifndef BY_INSTRUCTION
 extern const crash_site __start_crash_sites[], __stop_crash_sites[];
 
@@ -68,11 +83,58 @@ count_site(void)
         add(&all->sites[here->seen - __start_crash_sites], 1);
     here->seen = NULL;
 }
+
+static int
+is_in_headers(const crash_site *site)
+{
+    return strstr(site->file, "shmring/") != NULL && strstr(site->file, "faults/") == NULL;
+}
+
+static const crash_site *
+random_site(uint64_t *random, const char *file)
+{
+    for (;;) {
+        const crash_site *const site =
+            &__start_crash_sites[below(random, (uint64_t)(__stop_crash_sites - __start_crash_sites))];
+        if (is_in_headers(site) && strstr(site->file, file) != NULL)
+            return site;
+    }
+}
+
+/* The one where the fewest died, of some. */
+static aim
+aim_at_a_rare_site(uint64_t *random)
+{
+    aim found = {below(random, 3), random_site(random, ""), SIGKILL};
+    for (int i = 0; i < 20; i++) {
+        const crash_site *const other = random_site(random, "");
+        if (all->sites[other - __start_crash_sites] < all->sites[found.site - __start_crash_sites])
+            found.site = other;
+    }
+    return found;
+}
+
+/* In the middle of something that a takeover has to clean up. */
+static aim
+aim_at_a_producer(uint64_t *random)
+{
+    const aim found = {below(random, 4), random_site(random, "producer.h"), SIGKILL};
+    return found;
+}
 #else
 static void
 count_site(void)
 {
 }
+
+static aim
+aim_at_any_step(uint64_t *random)
+{
+    const aim found = {below(random, UINT64_C(1) << below(random, 13)), NULL, SIGKILL};
+    return found;
+}
+#define aim_at_a_rare_site aim_at_any_step
+#define aim_at_a_producer aim_at_any_step
 #endif
 
 static void
@@ -132,19 +194,20 @@ stuck(int number)
 /* ---- victims ---- */
 
 static void
-arm(uint64_t at, int number)
+arm(aim where)
 {
     here->done = 0;
     here->seen = NULL;
 #ifdef BY_INSTRUCTION
-    (void)at, (void)number;
+    (void)where;
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     raise(SIGSTOP);
 #else
     shmring_crash_seen = &here->seen;
-    shmring_crash_signal = (uint32_t)number;
+    shmring_crash_signal = (uint32_t)where.number;
     shmring_crash_steps = 0;
-    shmring_crash_at = at;
+    crash_only = where.site;
+    shmring_crash_at = where.at;
 #endif
 }
 
@@ -213,7 +276,7 @@ make_corpse(uint64_t random, int producing)
 }
 
 static void
-die_as_producer(const operation *what, uint64_t at, int number)
+die_as_producer(const operation *what, aim where)
 {
     const uint64_t slots = here->t.r.block.geometry.slots;
     here->t.exceeds_cache = (what->scene & WARM) != 0;
@@ -234,7 +297,7 @@ die_as_producer(const operation *what, uint64_t at, int number)
         keep_safe();
         here->most_offered = slots + 4;
     }
-    arm(at, number);
+    arm(where);
     what->run();
     disarm();
     here->stalled = 0;
@@ -248,7 +311,7 @@ die_as_producer(const operation *what, uint64_t at, int number)
 }
 
 static void
-die_as_consumer(const operation *what, uint64_t at, int number, uint64_t random)
+die_as_consumer(const operation *what, aim where, uint64_t random)
 {
     here->victim_place = UINT64_MAX;
     begin_as_consumer(random);
@@ -258,7 +321,7 @@ die_as_consumer(const operation *what, uint64_t at, int number, uint64_t random)
         take_for_a_while(below(&chance, 10));
         await_frames(what->frames);
     }
-    arm(at, number);
+    arm(where);
     what->run();
     disarm();
     if (what->scene & ENDS_HANDLE)
@@ -268,18 +331,18 @@ die_as_consumer(const operation *what, uint64_t at, int number, uint64_t random)
 }
 
 static pid_t
-start_victim(const operation *what, uint64_t at, int number, uint64_t round_random, uint64_t random)
+start_victim(const operation *what, aim where, uint64_t round_random, uint64_t random)
 {
     const pid_t child = start();
     if (child != 0)
         return child;
     chance = random;
     if (what->who == AS_PRODUCER) {
-        die_as_producer(what, at, number);
+        die_as_producer(what, where);
     } else if (what->who == AS_CONSUMER) {
-        die_as_consumer(what, at, number, round_random);
+        die_as_consumer(what, where, round_random);
     } else {
-        arm(at, number);
+        arm(where);
         what->run();
         disarm();
     }
@@ -318,13 +381,13 @@ check_not_evicted(const operation *what, uint64_t *random)
 
 /* Waits for its end. 1 if it was killed, 0 if it lived through the operation. */
 static int
-watch(const operation *what, tally *counts, pid_t victim, uint64_t at, uint64_t *random)
+watch(const operation *what, tally *counts, pid_t victim, aim where, uint64_t *random)
 {
     int status = wait_for(victim);
 #ifdef BY_INSTRUCTION
     (void)what, (void)random;
     CHECK(WIFSTOPPED(status));
-    for (uint64_t i = 0; i < at && !__atomic_load_n(&here->done, __ATOMIC_ACQUIRE); i++) {
+    for (uint64_t i = 0; i < where.at && !__atomic_load_n(&here->done, __ATOMIC_ACQUIRE); i++) {
         CHECK_EQUAL(ptrace(PTRACE_SINGLESTEP, victim, NULL, NULL), 0);
         status = wait_for(victim);
         if (!WIFSTOPPED(status))
@@ -338,7 +401,7 @@ watch(const operation *what, tally *counts, pid_t victim, uint64_t at, uint64_t 
         status = wait_for(victim);
     }
 #else
-    (void)at;
+    (void)where;
     if (WIFSTOPPED(status)) {
         counts->stops++;
         add(&all->stops, 1);
@@ -395,34 +458,29 @@ wreck(uint64_t *random)
         what = &operations[below(random, OPERATIONS)];
     while (what->who != AS_PRODUCER || what->scene & (TAKES_OVER | STALLED | CORPSE) ||
            (what->run != put_a_lap && one_in(random, 2))); /* most of them in a swap */
-#ifdef BY_INSTRUCTION
-    const uint64_t at = below(random, 3000);
-#else
-    const uint64_t at = below(random, 80);
-#endif
-    watch(what, &all->operations[what - operations], start_victim(what, at, SIGKILL, 0, next_random(random)),
-          at, random);
+    const aim where = aim_at_a_producer(random);
+    watch(what, &all->operations[what - operations], start_victim(what, where, 0, next_random(random)), where,
+          random);
 }
 
-static void
-let_one_die(const operation *what, tally *counts, uint64_t at, uint64_t round_random, uint64_t *random,
-            int *lived)
+/* 1 if it was killed, 0 if it lived through the operation. */
+static int
+let_one_die(const operation *what, tally *counts, aim where, uint64_t round_random, uint64_t *random)
 {
-    const int number = one_in(random, 10) ? SIGSTOP : SIGKILL;
     if (what->scene & TAKES_OVER)
         wreck(random);
     if (what->scene & CORPSE && what->who != AS_PRODUCER)
         make_corpse(next_random(random), 0);
-    const int killed =
-        watch(what, counts, start_victim(what, at, number, round_random, next_random(random)), at, random);
+    const pid_t victim = start_victim(what, where, round_random, next_random(random));
+    const int killed = watch(what, counts, victim, where, random);
     here->stalled = 0;
-    *lived += !killed;
     check_free_places();
     record_recovery(counts); /* from the death before: whoever produces since has seen everyone go on */
     here->killed_at = shmring_now_ns();
     __atomic_fetch_add(&here->kill_number, 1u, __ATOMIC_SEQ_CST);
     if (what->who != AS_PRODUCER || one_in(random, 4))
         wait_for_recovery(); /* of a producer's death they learn by themselves */
+    return killed;
 }
 
 static pid_t
@@ -459,14 +517,16 @@ end_stream_as_successor(void)
     check_ended(child);
 }
 
-static uint64_t
-step_to(uint64_t at, uint64_t *random)
+/* Where the next victim of a round dies. */
+static aim
+next_aim(uint64_t turn, uint64_t *random)
 {
 #ifdef BY_INSTRUCTION
-    return at + 1 + below(random, 120);
+    (void)turn;
+    return aim_at_any_step(random);
 #else
-    (void)random;
-    return at + 1;
+    const aim found = {turn, NULL, one_in(random, 10) ? SIGSTOP : SIGKILL};
+    return found;
 #endif
 }
 
@@ -490,13 +550,15 @@ run_round(const operation *what, tally *counts, uint64_t random)
     for (int who = 0; who < consumers; who++)
         survivors[who] = start_survivor(who, next_random(&random));
     int lived = 0;
-    for (uint64_t at = 0; lived < ENOUGH_ENDS && at < MOST_STEPS && shmring_now_ns() < end_ns;
-         at = step_to(at, &random)) {
+    for (uint64_t turn = 0; lived < ENOUGH_ENDS && turn < MOST_VICTIMS && shmring_now_ns() < end_ns; turn++) {
+        const aim where = next_aim(turn, &random);
         snprintf(here->name, sizeof here->name, "seed %" PRIu64 ", %s, killed at %" PRIu64, seed, what->name,
-                 at);
-        let_one_die(what, counts, at, round_random, &random, &lived);
+                 where.at);
+        lived += !let_one_die(what, counts, where, round_random, &random);
         alarm(240);
     }
+    for (int i = 0; i < RARE_VICTIMS && shmring_now_ns() < end_ns; i++)
+        let_one_die(what, counts, aim_at_a_rare_site(&random), next_random(&random), &random);
     if (what->who == AS_PRODUCER)
         end_stream_as_successor();
     wait_for_recovery();
@@ -527,19 +589,22 @@ format_and_die(tally *counts, uint64_t random)
     CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
     memset(here, 0, sizeof *here);
     int lived = 0;
-    for (uint64_t at = 0; lived < ENOUGH_ENDS && shmring_now_ns() < end_ns; at = step_to(at, &random)) {
-        snprintf(here->name, sizeof here->name, "seed %" PRIu64 ", format, killed at %" PRIu64, seed, at);
+    for (uint64_t turn = 0; lived < ENOUGH_ENDS && turn < MOST_VICTIMS && shmring_now_ns() < end_ns; turn++) {
+        aim where = next_aim(turn, &random);
+        where.number = SIGKILL;
+        snprintf(here->name, sizeof here->name, "seed %" PRIu64 ", format, killed at %" PRIu64, seed,
+                 where.at);
         const int fd = memfd_create("shmring-test", MFD_CLOEXEC);
         CHECK(fd >= 0 && ftruncate(fd, (off_t)g.block_bytes) == 0);
         here->t.r.fd = fd;
         const pid_t child = start();
         if (child == 0) {
-            arm(at, SIGKILL);
+            arm(where);
             shmring_format(fd, &g, generation, NULL);
             disarm();
             _exit(0);
         }
-        const int killed = watch(&what, counts, child, at, &random);
+        const int killed = watch(&what, counts, child, where, &random);
         shmring_identity identity;
         const int found = shmring_read_identity(fd, &identity);
         CHECK(found == SHMRING_OK || (killed && (found == SHMRING_NOT_READY || found == SHMRING_FOREIGN)));
@@ -617,10 +682,10 @@ print_report(int64_t began, const char *failure)
 #ifndef BY_INSTRUCTION
     const char *comma = "";
     for (const crash_site *site = __start_crash_sites; site < __stop_crash_sites; site++)
-        if (strstr(site->file, "shmring/") != NULL) {
+        if (is_in_headers(site)) {
             printf("%s\n  {\"file\": \"%s\", \"function\": \"%s\", \"line\": %" PRIu64
                    ", \"access\": \"%s\", \"kills\": %" PRIu64 "}",
-                   comma, strstr(site->file, "shmring/") + 8, site->function, site->line, site->what,
+                   comma, strrchr(site->file, '/') + 1, site->function, site->line, site->what,
                    all->sites[site - __start_crash_sites]);
             comma = ",";
         }

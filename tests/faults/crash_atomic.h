@@ -25,9 +25,13 @@ CRASH_WORD uint64_t shmring_crash_at = UINT64_MAX;  /* the number of the site to
 CRASH_WORD uint32_t shmring_crash_signal = SIGKILL; /* or SIGSTOP */
 CRASH_WORD const crash_site **shmring_crash_seen;   /* where to say which one it was; NULL: nowhere */
 
+__attribute__((unused)) static const crash_site *crash_only; /* count this one only; NULL: all */
+
 __attribute__((noinline, unused)) static void
 crash_step(const crash_site *site)
 {
+    if (crash_only != NULL && site != crash_only)
+        return;
     if (shmring_crash_steps++ != shmring_crash_at)
         return;
     if (shmring_crash_seen != NULL)

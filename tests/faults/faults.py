@@ -51,7 +51,6 @@ def build_core(folder: Path) -> None:
             TREE / name, folder / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__")
         )
     shutil.copy(TREE / "setup.py", folder)
-    shutil.copy(TREE / "pyproject.toml", folder)
     flags = f"-DSHMRING_ATOMIC_SPELLING=<crash_atomic.h> -I{HERE}"
     subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
@@ -78,7 +77,7 @@ def accesses(folder: Path, seconds: int, seed: int) -> dict[str, Any]:
 
 def instructions(folder: Path, seconds: int, seed: int) -> dict[str, Any]:
     program = build_program(folder, "-DBY_INSTRUCTION")
-    return report_of([str(program), str(seconds), str(seed), str(CORES)])
+    return report_of([str(program), str(seconds), str(seed), str(WORKERS)])
 
 
 def api(folder: Path, seconds: int, seed: int) -> dict[str, Any]:

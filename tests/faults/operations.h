@@ -227,7 +227,20 @@ leave_holding_frames(void)
     leave(&mine->c);
 }
 
+static void
+count_the_end(void)
+{
+    shmring_count_end(&mine->c, shmring_epoch(mine->c.block));
+}
+
 /* ---- anybody's ---- */
+
+static void
+attach(void)
+{
+    shmring_identity identity;
+    CHECK_EQUAL(shmring_read_identity(here->t.r.fd, &identity), SHMRING_OK);
+}
 
 static void
 reap_the_dead(void)
@@ -260,8 +273,10 @@ static const operation operations[] = {
     {"hold frames and release them", AS_CONSUMER, 0, 1, hold_and_release},
     {"wait for a frame", AS_CONSUMER, 0, 0, wait_for_a_frame},
     {"ask for runs", AS_CONSUMER, 0, 0, ask_for_runs},
+    {"count what was dropped", AS_CONSUMER, ENDS_HANDLE, 0, count_the_end},
     {"leave", AS_CONSUMER, ENDS_HANDLE, 0, leave_the_ring},
     {"leave holding frames", AS_CONSUMER, ENDS_HANDLE, 1, leave_holding_frames},
+    {"attach", AS_NOBODY, 0, 0, attach},
     {"reap as somebody else", AS_NOBODY, CORPSE, 0, reap_the_dead},
 };
 enum { OPERATIONS = sizeof operations / sizeof *operations, FORMAT = OPERATIONS, ALL_OPERATIONS };
