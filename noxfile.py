@@ -151,3 +151,11 @@ def sanitize_core(session: nox.Session) -> None:
         "PYTHONMALLOC": "malloc",  # so that every object is watched
     }
     test_installed(session, **settings)
+
+
+@nox.session(default=False, python=PYTHONS)
+def outside(session: nox.Session) -> None:
+    """Programs of others on rings: CPython's own tests in a process with rings alive, numpy's on frames."""
+    session.install(".[test]")
+    session.posargs[:] = session.posargs or ["-m", "", str(TREE / "tests" / "test_outside.py")]
+    test_installed(session)
