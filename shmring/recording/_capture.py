@@ -26,10 +26,11 @@ SLICE = 0.1  # seconds until a wait looks at stop() and at the producer again
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Frames that are held: those of a batch that are wanted."""
+    """Frames that are held: those of a batch that are wanted, and the position of the first of them."""
 
     batch: Batch
     some: slice
+    position: int
 
 
 class Capture:
@@ -186,8 +187,8 @@ class Capture:
         """Save the frames around a trigger."""
         began_at = time.monotonic()
         first, end = max(0, position - self._before), position + self._after
-        held, found_first = self._hold(history, first, position)
-        index = IndexMaker(self._description.index_dtype, max(0, min(found_first, end) - first))
+        held = self._hold(history, first, position, end)
+        index = IndexMaker(self._description.index_dtype)
         path = piece(self._path, self._number) if self._several else self._path
         self._number += 1
         files = FileSeries(path, self._description, None, "w" if self._mode == "w" else "x", None)
@@ -195,9 +196,9 @@ class Capture:
         failure: OSError | None = None
         try:
             for part in held:
-                self._write(files, index, part)
+                self._write(files, index, part, first)
             held.clear()
-            ended = self._save_after(files, index, history, end)
+            ended = self._save_after(files, index, history, first, end)
         except OSError as error:
             failure, ended = error, "write failed"
         finally:
@@ -216,30 +217,36 @@ class Capture:
             raise failed(failure, self._ring.name, summary) from failure
         return summary
 
-    def _hold(self, history: Consumer, first: int, position: int) -> tuple[list[_Part], int]:
-        """Hold the wanted frames that are there; and the position of the first one."""
+    def _hold(self, history: Consumer, first: int, position: int, end: int) -> list[_Part]:
+        """Hold the wanted frames up to the trigger that are still there."""
         held: list[_Part] = []
-        found_first = position
-        while (left := position - _next_position(history)) > 0:
+        while _next_position(history) < position:
             try:
-                batch = history.batch(min(left, self._batch), timeout=0)
+                part = self._take(history, first, end, timeout=0)
             except (RingEmpty, RingClosed, ProducerDied):
                 break
-            start = _next_position(history) - len(batch)
-            if start + len(batch) <= first:
-                batch.release()
-                continue
-            skip = max(0, first - start)
-            found_first = min(found_first, start + skip)
-            held.append(_Part(batch, slice(skip, len(batch))))
-        return held, found_first
+            if part is not None:
+                held.append(part)
+        return held
 
-    def _save_after(self, files: FileSeries, index: IndexMaker, history: Consumer, end: int) -> Ended:
-        while (left := end - _next_position(history)) > 0:
+    def _take(self, history: Consumer, first: int, end: int, timeout: float) -> _Part | None:
+        """Take frames, of which at least one is wanted; None if none is."""
+        batch = history.batch(min(end - _next_position(history), self._batch), timeout=timeout)
+        start = _next_position(history) - len(batch)  # lapped, it is further on than before
+        wanted = slice(max(0, first - start), min(len(batch), end - start))
+        if wanted.start < wanted.stop:
+            return _Part(batch, wanted, start + wanted.start)
+        batch.release()
+        return None
+
+    def _save_after(
+        self, files: FileSeries, index: IndexMaker, history: Consumer, first: int, end: int
+    ) -> Ended:
+        while _next_position(history) < end:
             if self._stopped:
                 return "stopped"
             try:
-                batch = history.batch(min(left, self._batch), timeout=SLICE)
+                part = self._take(history, first, end, timeout=SLICE)
             except RingEmpty:
                 files.flush()
             except RingClosed:
@@ -247,14 +254,12 @@ class Capture:
             except ProducerDied:
                 return "producer died"
             else:
-                inside = len(batch) - max(0, _next_position(history) - end)
-                if inside <= 0:  # lapped: even the oldest one left is behind the end
-                    batch.release()
-                    break
-                self._write(files, index, _Part(batch, slice(0, inside)))
+                if part is not None:
+                    self._write(files, index, part, first)
         return "limit"
 
-    def _write(self, files: FileSeries, index: IndexMaker, part: _Part) -> None:
+    def _write(self, files: FileSeries, index: IndexMaker, part: _Part, first: int) -> None:
+        index.first_lost = part.position - first  # only the first one of a capture counts
         with part.batch as batch:
             files.write(batch.array[part.some], index.make(batch, part.some))
 

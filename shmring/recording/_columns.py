@@ -20,7 +20,7 @@ CHUNK = 4 << 20  # bytes of frames in a chunk
 INDEX_CHUNK = 4096  # rows
 FLUSH_EVERY = 1.0  # seconds; a chunk that is not full is written again later
 NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that was made room for, and no more
-SPARE = 4 << 20  # bytes that must stay free: what the libraries write besides, at the end too
+SPARE = 1 << 20  # bytes that must stay free: what the libraries write besides, at the end too
 
 Create = Callable[[str, tuple[int, ...], tuple[int, ...], np.dtype[Any], int], Any]
 

@@ -13,14 +13,13 @@ ALL = slice(None)
 
 
 class IndexMaker:
-    """Makes the index rows of batches that follow each other.
+    """Makes the index rows of batches that follow each other."""
 
-    `first_lost` is what was lost before the first frame; None: what its batch says.
-    """
+    first_lost: int | None = None
+    """What was lost before the first frame, if that is not what its batch says."""
 
-    def __init__(self, dtype: np.dtype[Any], first_lost: int | None = None) -> None:
+    def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        self._first_lost = first_lost
         self._next_seq: int | None = None
         self.lost = 0
 
@@ -32,8 +31,8 @@ class IndexMaker:
         rows["lost"][1:] = np.diff(seqs) - np.uint64(1)
         if self._next_seq is not None:
             rows["lost"][0] = int(seqs[0]) - self._next_seq
-        elif self._first_lost is not None:
-            rows["lost"][0] = self._first_lost
+        elif self.first_lost is not None:
+            rows["lost"][0] = self.first_lost
         else:  # the batch's total less what was lost inside of it
             rows["lost"][0] = batch.lost - int(rows["lost"][1:].sum())
         self._next_seq = int(seqs[-1]) + 1

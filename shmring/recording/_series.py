@@ -52,6 +52,8 @@ class FileSeries:
         self._opened_at = time.monotonic()
         self.paths.append(path)
         self._writer = writer
+        while self._roll is not None and self._roll.keep is not None and len(self.paths) > self._roll.keep:
+            _formats.delete(self.paths.pop(0))
         return writer
 
     @property
@@ -73,7 +75,6 @@ class FileSeries:
             if self._roll is not None and (self._room() == 0 or self._is_old(self._roll)):
                 # What was lost between its frames stands in the file: no total is needed.
                 self.close("rolled", 0)
-                self._delete_old(self._roll)
 
     def _room(self) -> int:
         """Frames that still fit in the present file."""
@@ -86,10 +87,6 @@ class FileSeries:
 
     def _is_old(self, roll: Roll) -> bool:
         return roll.seconds is not None and time.monotonic() - self._opened_at >= roll.seconds
-
-    def _delete_old(self, roll: Roll) -> None:
-        while roll.keep is not None and len(self.paths) > roll.keep:
-            _formats.delete(self.paths.pop(0))
 
     def flush(self) -> None:
         """Let readers see what is there."""
