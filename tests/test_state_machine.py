@@ -1,0 +1,540 @@
+"""The Python API against a model in plain Python: random programs over several handles of one process.
+
+The model knows positions, seqs and who holds what. It predicts every result that the documentation
+promises; where that leaves room (how many slots of a claim are adjacent, what a swap left of the history),
+it checks that the result lies within the promise and goes on from there. Every frame that is held, and every
+view of one, is compared with its only right content after every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import helpers
+import shmring
+from helpers import payload
+
+PLACES = 4
+ANY = st.integers(0, 11)
+
+
+@dataclass
+class Reader:
+    """What the model knows of one consumer."""
+
+    handle: shmring.Consumer
+    lossless: bool
+    next: int  # position
+    fresh: int  # positions from here on were never delivered
+    aim: int  # where latest or windows jumped to
+    expected: int  # seq
+    lost: int = 0
+    skipped: int = 0
+    delivered: int = 0
+
+    def passed(self, end: int) -> int:
+        return max(0, min(self.aim, end) - self.fresh)
+
+    def count(self, first: int, seqs: list[int]) -> int:
+        """Account for frames from position `first` on; how many were lost before and between them."""
+        passed, lost = self.passed(first), 0
+        for seq in seqs:
+            if seq < self.expected:
+                continue
+            gap = seq - self.expected
+            self.skipped += min(gap, passed)
+            lost += gap - min(gap, passed)
+            passed = 0
+            self.delivered += 1
+            self.expected = seq + 1
+        self.fresh = max(self.fresh, first + len(seqs))
+        self.lost += lost
+        return lost
+
+
+@dataclass
+class Holding:
+    """A Frame or Batch, with views of it, as long as any of them lives."""
+
+    reader: Reader
+    frame: shmring.Frame | shmring.Batch | None
+    positions: list[int]
+    seqs: list[int]
+    copied: bool
+    views: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.views) or (self.frame is not None and not self.frame.released)
+
+    def check(self) -> None:
+        arrays = list(self.views)
+        if self.frame is not None and not self.frame.released:
+            arrays.append(
+                self.frame.array if isinstance(self.frame, shmring.Batch) else self.frame.array[None]
+            )
+        for array in arrays:
+            assert not array.flags.writeable
+            for found, seq in zip(array, self.seqs, strict=True):
+                assert np.array_equal(found, payload(seq)), f"frame {seq} changed while it was held"
+
+
+class RingMachine(RuleBasedStateMachine):
+    """One ring; at most one producer, PLACES consumers, one observer."""
+
+    def __init__(self):
+        super().__init__()
+        self.ring: shmring.Ring | None = None
+
+    @initialize(slots=st.integers(2, 6), attached=st.booleans())
+    def create(self, slots, attached):
+        self.name = helpers.fresh_name()
+        self.ring = shmring.Ring.create(
+            self.name, shape=(helpers.WORDS,), dtype="u8", slots=slots, consumers=PLACES
+        )
+        self.other = shmring.Ring.attach(self.name) if attached else self.ring
+        self.slots = slots
+        self.seq_of: list[int] = []  # position -> seq
+        self.next_seq = self.dropped = self.claimed = self.epoch = 0
+        self.producer: shmring.Producer | None = None
+        self.slot: shmring.Slot | None = None
+        self.state = "none"
+        self.readers: list[Reader] = []
+        self.left: list[Reader] = []
+        self.holdings: list[Holding] = []
+        self.untouched = True  # every published frame of the last lap is still there
+        self.observer = self.other.observer()
+        self.seen_position = 0
+        self.seen_seq: int | None = None
+
+    # ---- what the model says
+
+    @property
+    def head(self) -> int:
+        return len(self.seq_of)
+
+    def position_of(self, seq: int) -> int:
+        return self.seq_of.index(seq)
+
+    def occupied(self) -> int:
+        """Slots that may not be overwritten: unread by a lossless consumer, or held by anyone."""
+        gate = min((one.next for one in self.readers if one.lossless), default=self.head)
+        held = {p for one in self.holdings if not one.copied for p in one.positions}
+        return len(held | set(range(gate, self.head)))
+
+    def held_by(self, reader: Reader) -> list[int]:
+        mine = [one for one in self.holdings if one.reader is reader and not one.copied]
+        return [p for one in mine for p in one.positions]
+
+    def publish(self, count: int) -> None:
+        self.seq_of += range(self.next_seq, self.next_seq + count)
+        self.next_seq += count
+
+    def oldest(self) -> int:
+        return max(0, max(self.claimed, self.head) - self.slots)
+
+    def history_is_known(self) -> bool:
+        return self.untouched and self.ring.stats().swaps == 0
+
+    def pick(self, things: list, n: int):
+        return things[n % len(things)]
+
+    # ---- the producer
+
+    @precondition(lambda self: self.producer is None)
+    @rule(on_full=st.sampled_from(["wait", "drop", "raise"]))
+    def open_producer(self, on_full):
+        self.producer = self.other.producer(on_full=on_full)
+        self.on_full = on_full
+        self.state = "live"
+        self.epoch += 1
+        assert (self.producer.epoch, self.producer.next_seq) == (self.epoch, self.next_seq)
+
+    @precondition(lambda self: self.producer is not None)
+    @rule()
+    def second_producer(self):
+        with pytest.raises(shmring.ProducerExists):
+            self.ring.producer()
+
+    @precondition(lambda self: self.producer is not None)
+    @rule()
+    def close_producer(self):
+        self.producer.close()
+        if self.slot is not None:
+            self.untouched = False
+        self.producer = self.slot = None
+        self.state = "closed"
+
+    @precondition(lambda self: self.producer is not None and self.slot is None)
+    @rule()
+    def put(self):
+        frame, full = payload(self.next_seq), self.occupied() >= self.slots
+        if full and self.on_full != "drop":
+            with pytest.raises(shmring.RingFull):
+                self.producer.put(frame, timeout=0)
+        elif full:
+            assert self.producer.put(frame) is False
+            self.next_seq += 1
+            self.dropped += 1
+        else:
+            assert self.producer.put(frame, timeout=0) is True
+            self.publish(1)
+
+    @precondition(lambda self: self.producer is not None and self.slot is None)
+    @rule(count=st.integers(1, 9))
+    def put_many(self, count):
+        frames = np.stack([payload(self.next_seq + i) for i in range(count)])
+        room = max(0, self.slots - self.occupied()) if self.gated() else count
+        self.untouched = self.untouched and not self.holdings
+        expected = min(count, room)
+        if expected == 0 and self.on_full != "drop":
+            with pytest.raises(shmring.RingFull):
+                self.producer.put_many(frames, timeout=0)
+            return
+        assert self.producer.put_many(frames, timeout=0) == expected
+        self.publish(expected)
+        if self.on_full == "drop":
+            self.next_seq += count - expected
+            self.dropped += count - expected
+
+    def gated(self) -> bool:
+        """Whether anything can make this ring full before `count` frames are in."""
+        return any(one.lossless for one in self.readers) or self.occupied() >= self.slots
+
+    @precondition(lambda self: self.producer is not None and self.slot is None)
+    @rule(n=st.integers(1, 7))
+    def claim(self, n):
+        room = self.slots - self.occupied()
+        if room <= 0 and self.on_full != "drop":
+            with pytest.raises(shmring.RingFull):
+                self.producer.claim(n, timeout=0)
+            return
+        slot = self.producer.claim(n, timeout=0)
+        assert slot.dropped is (room <= 0)
+        assert slot.seq == self.next_seq
+        assert 1 <= slot.count <= (n if slot.dropped else min(n, room))
+        self.slot = slot
+        if not slot.dropped:
+            self.claimed = max(self.claimed, self.head + min(n, self.slots))
+            self.untouched = self.untouched and n == 1
+        helpers.fill(slot) if n == 1 else self.fill_many(slot)
+        with pytest.raises(ValueError, match="open"):
+            self.producer.put(payload(0))
+
+    def fill_many(self, slot) -> None:
+        for i in range(slot.count):
+            slot.array[i] = payload(slot.seq + i)
+
+    @precondition(lambda self: self.slot is not None)
+    @rule(keep=ANY, abort=st.booleans())
+    def finish_claim(self, keep, abort):
+        slot, self.slot = self.slot, None
+        array, count = slot.array, 0 if abort else keep % (slot.count + 1)
+        slot.abort() if abort else slot.publish(count)
+        assert not array.flags.writeable
+        if slot.dropped:
+            self.next_seq += count
+            self.dropped += count
+            return
+        if count < slot.count:
+            self.untouched = False
+        self.publish(count)
+
+    # ---- consumers
+
+    @rule(lossless=st.booleans(), start=st.sampled_from(["oldest", "newest", "next"]))
+    def join(self, lossless, start):
+        if len(self.readers) + len(self.left) == PLACES:
+            with pytest.raises(shmring.TooManyConsumers):
+                self.ring.consumer(lossless=lossless, start=start)
+            return
+        handle = self.pick([self.ring, self.other], len(self.readers)).consumer(
+            lossless=lossless, start=start
+        )
+        lag, history = handle.lag, self.head - self.oldest()
+        assert lag <= {"oldest": history, "newest": min(1, history), "next": 0}[start]
+        if self.history_is_known():
+            assert lag == {"oldest": history, "newest": min(1, history), "next": 0}[start]
+        first = self.head - lag
+        expected = self.seq_of[first] if lag else self.next_seq
+        self.readers.append(Reader(handle, lossless, first, first, first, expected))
+
+    @precondition(lambda self: self.readers)
+    @rule(n=ANY)
+    def leave(self, n):
+        reader = self.pick(self.readers, n)
+        reader.handle.close()
+        self.readers.remove(reader)
+        if self.held_by(reader):
+            self.left.append(reader)
+        with pytest.raises(shmring.RingClosed):
+            reader.handle.get(0)
+
+    def nothing_there(self, reader: Reader, call, *, least: int = 1) -> None:
+        """`call` finds fewer than `least` frames: the error that says why."""
+        if self.state == "closed" and not (0 < self.head - reader.next < least):
+            gap = max(0, self.next_seq - reader.expected)
+            wanted = min(gap, reader.passed(self.head))
+            with pytest.raises(shmring.RingClosed):
+                call()
+            reader.skipped += wanted
+            reader.lost += gap - wanted
+            reader.expected = max(reader.expected, self.next_seq)
+            reader.fresh = max(reader.fresh, reader.next) if gap else reader.fresh
+        elif len(set(self.held_by(reader))) + least > self.slots:
+            with pytest.raises(shmring.SlotsHeld):
+                call()
+        else:
+            with pytest.raises(shmring.RingEmpty):
+                call()
+
+    def bounds(self, reader: Reader) -> range:
+        """Where the next frame of a reader may be."""
+        if reader.lossless:
+            return range(reader.next, reader.next + 1)
+        if self.history_is_known():
+            first = max(reader.next, self.oldest())
+            return range(first, first + 1)
+        return range(reader.next, self.head)
+
+    def took(self, reader: Reader, held, seqs: list[int], bounds: range, step: int = 0) -> None:
+        """A frame, batch or window came: is it the right one?"""
+        first = self.position_of(seqs[0])
+        assert first in bounds
+        assert seqs == self.seq_of[first : first + len(seqs)]
+        assert held.lost == reader.count(first, seqs)
+        assert held.epoch >= 1
+        reader.next = first + (step or len(seqs))
+        if step or len(seqs) > 1:
+            reader.aim = reader.next
+        copied = isinstance(held, shmring.Batch) and held.copied
+        self.holdings.append(Holding(reader, held, list(range(first, first + len(seqs))), list(seqs), copied))
+
+    @precondition(lambda self: self.readers)
+    @rule(n=ANY, how=st.sampled_from(["try_get", "get", "latest", "next"]))
+    def take_one(self, n, how):
+        reader = self.pick(self.readers, n)
+        there = self.head - reader.next
+        take = {
+            "try_get": reader.handle.try_get,
+            "get": lambda: reader.handle.get(0),
+            "latest": lambda: reader.handle.latest(0),
+            "next": lambda: next(reader.handle),
+        }[how]
+        if there <= 0:
+            if how == "try_get" and self.state != "closed" and len(set(self.held_by(reader))) < self.slots:
+                assert take() is None
+            elif how != "next":
+                self.nothing_there(reader, take)
+            return
+        if how == "latest" and there > 1:
+            reader.next = reader.aim = self.head - 1
+        bounds = self.bounds(reader)
+        if reader.lossless or self.history_is_known():
+            frame = take()
+        else:  # a swap may have taken every frame that was left
+            if how == "next":
+                return
+            try:
+                frame = take()
+            except (shmring.RingEmpty, shmring.SlotsHeld):
+                frame = None
+            except shmring.RingClosed:
+                self.nothing_was_left(reader)
+                frame = None
+            if frame is None:
+                reader.next = self.head - reader.handle.lag
+                assert reader.next == self.head
+                return
+        self.took(reader, frame, [frame.seq], bounds)
+
+    def nothing_was_left(self, reader: Reader) -> None:
+        reader.next = self.head
+        gap = max(0, self.next_seq - reader.expected)
+        wanted = min(gap, reader.passed(self.head))
+        reader.skipped += wanted
+        reader.lost += gap - wanted
+        reader.expected, reader.fresh = self.next_seq, max(reader.fresh, reader.next)
+
+    @precondition(lambda self: self.readers)
+    @rule(n=ANY, most=st.integers(1, 7), least=st.integers(1, 3))
+    def take_batch(self, n, most, least):
+        reader = self.pick(self.readers, n)
+        least = min(least, most, self.slots)
+        there = self.head - reader.next
+        if not reader.lossless and not self.history_is_known():
+            return
+        bounds = self.bounds(reader)
+        there = min(there, self.head - bounds.start)
+        if there < least and not (self.state == "closed" and there > 0):
+            if not (reader.lossless or there == self.head - reader.next):
+                return
+            self.nothing_there(reader, lambda: reader.handle.batch(most, least, timeout=0), least=least)
+            return
+        batch = reader.handle.batch(most, least, timeout=0)
+        seqs = [int(seq) for seq in batch.seqs]
+        assert len(batch) == len(seqs) <= min(most, there)
+        assert batch.interrupted or len(seqs) == min(most, there)
+        assert not batch.copied
+        self.took(reader, batch, seqs, bounds)
+
+    @precondition(lambda self: self.readers)
+    @rule(n=ANY, length=st.integers(1, 4), step=st.integers(1, 4))
+    def take_window(self, n, length, step):
+        reader = self.pick([one for one in self.readers if one.lossless] or self.readers, n)
+        if length + step > self.slots:
+            with pytest.raises(ValueError, match="slots"):
+                reader.handle.windows(length, step)
+        elif reader.lossless and self.head - reader.next >= length:
+            window = next(reader.handle.windows(length, step))
+            seqs = [int(seq) for seq in window.seqs]
+            assert len(seqs) == length
+            self.took(reader, window, seqs, self.bounds(reader), step)
+
+    # ---- holds
+
+    @precondition(lambda self: self.holdings)
+    @rule(n=ANY, kind=st.sampled_from(["array", "slice", "memoryview", "view"]))
+    def keep_view(self, n, kind):
+        holding = self.pick(self.holdings, n)
+        if holding.frame is None or holding.frame.released:
+            return
+        array = holding.frame.array
+        views = {
+            "array": lambda: array,
+            "slice": lambda: array[...],
+            "memoryview": lambda: np.asarray(memoryview(holding.frame)),
+            "view": lambda: array.view(),
+        }
+        view = views[kind]()
+        holding.views.append(view if isinstance(holding.frame, shmring.Batch) else view[None])
+
+    @precondition(lambda self: self.holdings)
+    @rule(n=ANY, how=st.sampled_from(["release", "forget", "with"]))
+    def release(self, n, how):
+        holding = self.pick(self.holdings, n)
+        if holding.frame is None:
+            return
+        if how == "forget":
+            holding.frame = None
+        elif how == "release":
+            holding.frame.release()
+        else:
+            with holding.frame:
+                pass
+        self.end_dead()
+
+    @precondition(lambda self: self.holdings)
+    @rule(n=ANY)
+    def drop_views(self, n):
+        self.pick(self.holdings, n).views.clear()
+        self.end_dead()
+
+    def end_dead(self) -> None:
+        self.holdings = [one for one in self.holdings if one.alive]
+        self.left = [one for one in self.left if self.held_by(one)]
+
+    # ---- the observer, and a new attachment
+
+    @rule(newest=st.booleans())
+    def observe(self, newest):
+        look = self.observer.latest if newest else self.observer.get
+        first = max(self.seen_position, self.head - self.slots)
+        if newest:
+            first = max(first, self.head - 1)
+        known = self.history_is_known()
+        if known:
+            first = max(first, self.oldest())
+        try:
+            copy = look(0)
+        except shmring.RingEmpty:
+            assert self.state != "closed"
+            assert not known or first >= self.head
+            return
+        except shmring.RingClosed:
+            assert self.state == "closed"
+            assert not known or first >= self.head
+            return
+        position = self.position_of(copy.seq)
+        assert position == first if known else first <= position < self.head
+        assert np.array_equal(copy.array, payload(copy.seq))
+        assert copy.lost == (0 if self.seen_seq is None else copy.seq - self.seen_seq)
+        self.seen_position, self.seen_seq = position + 1, copy.seq + 1
+
+    @rule()
+    def attach_and_go(self):
+        with shmring.Ring.attach(self.name) as ring:
+            assert (ring.slots, ring.shape) == (self.slots, self.ring.shape)
+            with contextlib.suppress(shmring.TooManyConsumers), ring.consumer(start="next") as consumer:
+                assert consumer.lag == 0
+
+    # ---- what always holds
+
+    @invariant()
+    def every_held_frame_is_whole(self):
+        if self.ring is not None:
+            for holding in self.holdings:
+                holding.check()
+
+    @invariant()
+    def the_numbers_agree(self):
+        if self.ring is None:
+            return
+        stats = self.ring.stats()
+        assert (stats.published, stats.next_seq, stats.dropped) == (self.head, self.next_seq, self.dropped)
+        assert (stats.producer.state, stats.producer.epoch) == (self.state, self.epoch)
+        rows = {one.place: one for one in stats.consumers}
+        assert len(rows) == len(self.readers) + len(self.left)
+        for reader in self.readers:
+            handle, row = reader.handle, rows[reader.handle.place]
+            mine = (reader.lost, reader.skipped, reader.delivered)
+            assert (handle.lost, handle.skipped, handle.delivered) == mine
+            assert handle.lag == max(0, self.head - reader.next)
+            assert handle.held == len(self.held_by(reader))
+            assert row.policy == ("lossless" if reader.lossless else "lossy")
+            assert row.alive
+            assert (row.lag, row.delivered) == (handle.lag, handle.delivered)
+        for reader in self.left:
+            assert rows[reader.handle.place].policy == "left"
+            assert reader.handle.held == len(self.held_by(reader))
+
+    def teardown(self):
+        if self.ring is None:
+            return
+        for holding in self.holdings:
+            holding.check()
+        self.slot = None
+        self.holdings.clear()
+        for reader in self.readers:
+            reader.handle.close()
+        self.observer.close()
+        self.ring.unlink()
+        self.other.close()
+        self.ring.close()
+
+
+QUICK = settings(
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class TestTheApiAgainstTheModel(RingMachine.TestCase):
+    settings = QUICK
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+class TestTheApiAgainstTheModelForLong(RingMachine.TestCase):
+    settings = settings(QUICK, max_examples=600, stateful_step_count=80, derandomize=False, print_blob=True)
