@@ -29,33 +29,33 @@ def main() -> None:
 
     data = np.ones(8, np.uint64)
     many = np.ones((BATCH, 8), np.uint64)
-    with shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096) as ring:
-        with ring.consumer() as consumer, ring.producer() as producer:
-            put = partial(producer.put, data)
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
+    with ring, ring.consumer() as consumer, ring.producer() as producer:
+        put = partial(producer.put, data)
 
-            def drain() -> None:
-                while consumer.try_get():
-                    pass
+        def drain() -> None:
+            while consumer.try_get():
+                pass
 
-            def claim() -> None:
-                with producer.claim():
-                    pass
+        def claim() -> None:
+            with producer.claim():
+                pass
 
-            def array() -> None:
-                consumer.get().array  # noqa: B018
+        def array() -> None:
+            consumer.get().array  # noqa: B018
 
-            def batch() -> None:
-                consumer.batch(BATCH).array  # noqa: B018
+        def batch() -> None:
+            consumer.batch(BATCH).array  # noqa: B018
 
-            count("empty", TIMES, TIMES, partial(int))
-            count("put", TIMES, TIMES, put)
-            count("get", TIMES - 64, TIMES - 64, consumer.get)
-            drain()
-            count("claim", TIMES, TIMES, claim)
-            count("array", TIMES - 64, TIMES - 64, array)
-            drain()
-            count("put_many", 16, 16 * BATCH, partial(producer.put_many, many))
-            count("batch", 8, 8 * BATCH, batch)
+        count("empty", TIMES, TIMES, partial(int))
+        count("put", TIMES, TIMES, put)
+        count("get", TIMES - 64, TIMES - 64, consumer.get)
+        drain()
+        count("claim", TIMES, TIMES, claim)
+        count("array", TIMES - 64, TIMES - 64, array)
+        drain()
+        count("put_many", 16, 16 * BATCH, partial(producer.put_many, many))
+        count("batch", 8, 8 * BATCH, batch)
 
 
 if __name__ == "__main__":

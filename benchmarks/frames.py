@@ -28,9 +28,10 @@ class Frames:
     def __init__(self, transport: Transport, nbytes: int):
         self.words = nbytes // 8
         self.batch = transport.batch
-        self.live = transport.payload in ("array", "bytearray") and nbytes >= LARGE
+        rewritable = transport.payload in ("array", "bytearray") and not transport.deferred
+        self.live = rewritable and nbytes >= LARGE
         self.period = 1 << 62 if self.live or transport.payload == "number" else PERIOD
-        if nbytes >= LARGE and not self.live and transport.payload == "bytes":
+        if nbytes >= LARGE and not self.live and transport.payload != "number":
             self.period = 2
         self.in_place = transport.payload == "number"
         self.kind = transport.payload

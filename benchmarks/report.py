@@ -89,13 +89,15 @@ def as_text(result: dict[str, Any]) -> str:
 
 
 def aligned(table: list[list[str]]) -> list[str]:
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    return [
-        "  " + "  ".join(
-            cell.rjust(width) if 1 < i < 7 else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]  # fmt: skip
+    """Columns; the numbers, from the third on to the seventh, to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for line in table:
+        cells = zip(line, widths, range(len(line)), strict=True)
+        lines.append(
+            "  ".join(cell.rjust(width) if 1 < i < 7 else cell.ljust(width) for cell, width, i in cells)
+        )
+    return [f"  {line}".rstrip() for line in lines]
 
 
 def target_lines(result: dict[str, Any]) -> list[list[str]]:
@@ -167,7 +169,8 @@ def readme_table(result: dict[str, Any]) -> str:
     where = ", ".join(facts[key] for key in ("processor", "kernel", "python"))
     return (
         markdown(["", "shmring (min to max)", "best Python peer", "limit"], lines)
-        + f"\n\n{where}, {facts['cores']} cores; medians of {result['rounds']} interleaved rounds, one process on each core.\n"
+        + f"\n\n{where}, {facts['cores']} cores; medians of {result['rounds']} interleaved rounds, "
+        "one process on each core.\n"
         "All of it, with every peer and its settings: [benchmarks](docs/benchmarks.md)."
     )
 

@@ -4,7 +4,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from benchmarks.credit import Credit
@@ -48,6 +48,17 @@ class Role:
         if isinstance(answer, RoleFailed):
             raise answer
         return answer
+
+    @staticmethod
+    def answers(roles: "list[Role]") -> list[Any]:
+        """One of each; the first failure counts, whoever it is that waits for it."""
+        by_pipe = {role.pipe: role for role in roles}
+        found: dict[Role, Any] = {}
+        while len(found) < len(roles):
+            for pipe in wait([pipe for pipe, role in by_pipe.items() if role not in found]):
+                role = by_pipe[pipe]
+                found[role] = role.answer()
+        return [found[role] for role in roles]
 
     def end(self) -> None:
         """An explicit word: processes forked later hold copies of the pipe, which would not close."""

@@ -140,16 +140,18 @@ def stream(
 
     Warm-up first, in the same processes, with every message checked; it also tells how many to send.
     """
-    job = Job(unique_name(), nbytes, slots, consumers, options=options)
+    job = Job(unique_name(), nbytes, min(slots, transport.most_slots), consumers, options=options)
 
     def work() -> dict[str, float]:
+        if transport.whole:
+            return transport.whole_stream(job, reads, seconds)
         link = transport.setup(job)
         try:
             return run_stream(transport, job, link, reads, seconds, most)
         finally:
             transport.cleanup(job, link)
 
-    return isolated(work, transport.leftovers)
+    return isolated(work, transport.leftovers, LIMIT_S * (2 if transport.slow else 1))
 
 
 def run_stream(
@@ -176,8 +178,7 @@ def run_stream(
         for consumer in consumers:
             consumer.ask(first, count, reads)
         producer.ask(first, count)
-        results = [consumer.answer() for consumer in consumers]
-        began, _, used = producer.answer()
+        (began, _, used), *results = Role.answers([producer, *consumers])
         first += count
         ended = max(end for end, _ in results)
         delivered = sum(came for _, came in results)
@@ -185,7 +186,7 @@ def run_stream(
         return count / elapsed, delivered / elapsed, used / count
 
     every = "all" if reads == "all" else "touch"
-    rate, _, _ = phase(16 if job.nbytes >= 1 << 16 else 512, every)
+    rate, _, _ = phase(16 if job.nbytes >= 1 << 16 else 64 if transport.slow else 512, every)
     rate, _, _ = phase(to_send(rate, seconds / 5, most), every)
     rate, delivered, used = phase(to_send(rate, seconds, most), reads)
     for consumer in consumers:
@@ -215,6 +216,8 @@ def ping_pong(
     jobs = (job.channel("a"), job.channel("b"))
 
     def work() -> dict[str, float]:
+        if transport.whole:
+            return transport.whole_ping_pong(job, seconds)
         links = tuple(transport.setup(each) for each in jobs)
         try:
             return run_ping_pong(transport, jobs, links, seconds)
@@ -222,7 +225,7 @@ def ping_pong(
             for each, link in zip(jobs, links, strict=True):
                 transport.cleanup(each, link)
 
-    return isolated(work, transport.leftovers)
+    return isolated(work, transport.leftovers, LIMIT_S * (2 if transport.slow else 1))
 
 
 def run_ping_pong(
@@ -242,8 +245,7 @@ def run_ping_pong(
         nonlocal first
         returner.ask(first, count)
         server.ask(first, count)
-        times = server.answer()
-        returner.answer()
+        times, _ = Role.answers([server, returner])
         first += count
         return times
 

@@ -21,7 +21,7 @@ def run(cells: Sequence[Cell], rounds: int) -> list[dict[str, Any]]:
     began = time.monotonic()
     for turn in range(rounds):
         for number, cell in enumerate(cells):
-            if turn >= 1 and cell.once or turn >= FEWER_ROUNDS and cell.slow:
+            if (turn >= 1 and cell.once) or (turn >= FEWER_ROUNDS and cell.slow):
                 continue
             if failures.get(id(cell), 0) >= MOST_FAILURES:
                 continue

@@ -1,5 +1,6 @@
 """What the harness asks of a way to send frames: ours, and each peer's adapter."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +23,11 @@ class Job:
 
     def channel(self, suffix: str) -> "Job":
         return replace(self, name=f"{self.name}{suffix}")
+
+
+def giving_way(job: Job) -> Callable[[], object]:
+    """What a polling loop does when there is nothing: a mere call, with a core for everybody."""
+    return os.sched_yield if job.consumers + 1 > (os.cpu_count() or 1) else bool
 
 
 class Sender:
@@ -58,15 +64,18 @@ class Transport:
     package: str | None = None  # distribution whose version is reported
     modules: tuple[str, ...] = ()  # what must be importable
     payload = "array"  # what `send` takes: "array" (uint64 words), "bytes", "bytearray", "number" (in place)
+    deferred = False  # `send` may read the payload after it has returned
     batch = 1  # frames per message
     credit = False  # loses frames by nature: gets an application-level credit window
     fan_out = False  # one send reaches every consumer
     spins = True  # can wait without sleeping
     sleeps = True  # can sleep in the kernel until a frame comes
     in_place = False
+    whole = False  # starts its own processes: has whole_stream(job, reads, seconds), whole_ping_pong(job, seconds)
     contender = False  # one of the quickest: takes part in more cases
     slow = False  # takes long to start: fewer rounds
     most_nbytes = 1 << 30
+    most_slots = 1 << 30
     leftovers: tuple[str, ...] = ()  # what it may leave behind when it is killed: patterns of files
 
     def setup(self, job: Job) -> Any:
@@ -81,3 +90,9 @@ class Transport:
 
     def cleanup(self, job: Job, link: Any) -> None:
         """Runs after the processes have ended, however they ended."""
+
+    def whole_stream(self, job: Job, reads: str, seconds: float) -> dict[str, float]:
+        raise NotImplementedError
+
+    def whole_ping_pong(self, job: Job, seconds: float) -> dict[str, float]:
+        raise NotImplementedError

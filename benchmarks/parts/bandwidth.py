@@ -10,10 +10,11 @@ SIZES = {"1 MiB": MIB, "1080p frame": HD, "64 MiB": 64 * MIB}
 
 
 def cells(effort: Effort) -> list[Cell]:
+    milliseconds = round(effort.seconds * 400)
     return [
         Cell(
             PART, f"{label}, {what}", "one core", LIMIT,
-            lambda way=way, nbytes=nbytes: {"rate": limits.run("bandwidth", way, nbytes, round(effort.seconds * 400))},
+            lambda way=way, nbytes=nbytes: {"rate": limits.run("bandwidth", way, nbytes, milliseconds)},
             {"rate": "GB/s"},
         )
         for label, nbytes in SIZES.items()

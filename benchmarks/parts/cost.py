@@ -3,9 +3,9 @@
 from benchmarks import limits, solo
 from benchmarks.cells import LIMIT, OURS, Cell
 from benchmarks.ours import Shmring
-from benchmarks.parts import Effort
-from benchmarks.parts.common import MIB, RATE, cell_of, ring_cell, stream_cell
 from benchmarks.pair import c_pair
+from benchmarks.parts import Effort
+from benchmarks.parts.common import MIB, RATE, ring_cell, stream_cell
 
 PART = "cost"
 SLOTS = 1024

@@ -1,4 +1,4 @@
-"""One producer, several consumers: of each policy, and mixed. More processes than cores here, so nobody is pinned."""
+"""One producer, several consumers: of each policy, and mixed. Nobody is pinned."""
 
 from benchmarks.cells import Cell
 from benchmarks.ours import Shmring
@@ -31,8 +31,8 @@ def cells(effort: Effort) -> list[Cell]:
             case = f"1 MiB by copy, 1 to {consumers}, {name}, touch"
             made.append(
                 stream_cell(
-                    PART, case, Shmring(), effort, nbytes=MIB, slots=SLOTS, consumers=consumers, reads="touch",
-                    units=UNITS, policies=POLICIES[name],
+                    PART, case, Shmring(), effort, nbytes=MIB, slots=SLOTS, consumers=consumers,
+                    reads="touch", units=UNITS, policies=POLICIES[name],
                 )
             )  # fmt: skip
     return made

@@ -53,15 +53,15 @@ def voluntary_switches() -> int:
 
 
 def blocked_consumer(seconds: float) -> dict[str, float]:
-    with shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=64) as ring:
-        with ring.producer(), ring.consumer() as consumer:
-            return used(lambda: consumer.get(seconds), shmring.RingEmpty)
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=64)
+    with ring, ring.producer(), ring.consumer() as consumer:
+        return used(lambda: consumer.get(seconds), shmring.RingEmpty)
 
 
 def blocked_producer(seconds: float) -> dict[str, float]:
     data = np.zeros(8, np.uint64)
-    with shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=64) as ring:
-        with ring.consumer(), ring.producer() as producer:
-            for _ in range(ring.slots):
-                producer.put(data)
-            return used(lambda: producer.put(data, timeout=seconds), shmring.RingFull)
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=64)
+    with ring, ring.consumer(), ring.producer() as producer:
+        for _ in range(ring.slots):
+            producer.put(data)
+        return used(lambda: producer.put(data, timeout=seconds), shmring.RingFull)

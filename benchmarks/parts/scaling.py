@@ -9,11 +9,11 @@ PART = "scaling"
 UNITS = {"get": "ns", "claim": "ns"}
 SLOTS = (2, 16, 1024, 65_536, 1_000_000)
 CONSUMERS = (1, 2, 4, 8, 16, 32, 64)
-PAGE = 4096  # slots of whole pages, so that the number of slots is not rounded up
+PAGE = 4096  # few slots are whole pages, so that their number is not rounded up
 
 
 def cells(effort: Effort) -> list[Cell]:
-    made = [cell(f"{slots:,} slots", PAGE, slots, 1, effort) for slots in SLOTS]
+    made = [cell(f"{slots:,} slots", PAGE if slots <= 1024 else 64, slots, 1, effort) for slots in SLOTS]
     made += [cell(f"{consumers} consumers", 64, 64, consumers, effort) for consumers in CONSUMERS]
     sizes = (("64 B", 64, 64), ("4 KiB", PAGE, 64), ("1 MiB", MIB, 16), ("32 MiB", 32 * MIB, 16))
     for label, nbytes, slots in sizes:

@@ -1,11 +1,23 @@
 """The peers: one adapter each. `python -m benchmarks.peers` says which are there and installs them."""
 
 import importlib
+import json
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from benchmarks.transport import Transport
 
-MODULES: list[str] = []
+MODULES = [
+    "multiprocessing_", "membridge", "cloudtoid", "iceoryx2_", "kickmsg_", "pyzmq", "global_buffer_",
+    "faster_fifo_", "arrayqueues_", "momentumx_", "mmbus_", "shm_ring_buffer_", "zenoh_", "torch_", "ray_",
+]  # fmt: skip
+
+
+def failures() -> dict[str, str]:
+    """What pip said of the peers that it could not install into this environment."""
+    path = Path(sys.prefix) / "failed.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def available(wanted: list[str] | None = None) -> tuple[list[Transport], list[dict[str, str]]]:
@@ -17,7 +29,8 @@ def available(wanted: list[str] | None = None) -> tuple[list[Transport], list[di
         for transport in adapter.TRANSPORTS:
             missing = [name for name in transport.modules if find_spec(name) is None]
             if missing:
-                absent.append({"name": transport.name, "error": f"not installed: {', '.join(missing)}"})
+                error = failures().get(transport.package or "", f"not installed: {', '.join(missing)}")
+                absent.append({"name": transport.name, "error": error})
             else:
                 there.append(transport)
     return there, absent
