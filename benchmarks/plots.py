@@ -26,13 +26,14 @@ LINES = {
 }
 
 
-def draw(result: dict[str, Any], folder: Path) -> None:
-    """One SVG for each picture that the results have rows for."""
+def draw(result: dict[str, Any], folder: Path) -> dict[str, str]:
+    """One SVG for each picture that the results have rows for; file names and titles."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "shmring"  # the same results give the same file
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
     for name, (title, part, case, metric) in BARS.items():
         rows = [
             row
@@ -40,24 +41,27 @@ def draw(result: dict[str, Any], folder: Path) -> None:
             if (row["part"], row["case"], row["metric"]) == (part, case, metric) and row["values"]
         ]
         if rows:
+            drawn[f"{name}.svg"] = title
             save(folder / f"{name}.svg", lambda axes, rows=rows, title=title: bars(axes, rows, title))
     for name, (title, suffix) in LINES.items():
         rows = [row for row in result["rows"] if row["case"].endswith(suffix) and row["values"]]
         if rows:
+            drawn[f"{name}.svg"] = title
             save(
                 folder / f"{name}.svg",
                 lambda axes, rows=rows, title=title, suffix=suffix: lines(axes, rows, title, suffix),
             )
+    return drawn
 
 
 def save(path: Path, fill: Callable[[Any], None]) -> None:
-    from matplotlib import pyplot
+    import matplotlib.pyplot as plt
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     fill(axes)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def bars(axes: Any, rows: list[Row], title: str) -> None:

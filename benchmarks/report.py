@@ -127,11 +127,13 @@ def markdown(head: list[str], lines: list[list[str]]) -> str:
     )
 
 
-def document_tables(result: dict[str, Any]) -> str:
+def document_tables(result: dict[str, Any], pictures: dict[str, str]) -> str:
     """All results, for docs/benchmarks.md."""
     text = ["## Machine", "", *(f"- {key}: {value}" for key, value in result["machine"].items())]
     text += ["", f"{result['rounds']} rounds, {result['seconds_per_run']} s a run.", "", "## Targets", ""]
     text.append(markdown(["target", "bound", "median", "min", "max", ""], target_lines(result)))
+    text += ["", "## Pictures", ""]
+    text += [f"![{title}](plots/{name})\n" for name, title in pictures.items()]
     for part, part_rows in groupby(result["rows"], key=lambda row: row["part"]):
         text += ["", f"## Results: {parts.NAMES[part]}"]
         for case, rows in groupby(part_rows, key=lambda row: row["case"]):
@@ -196,11 +198,11 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, default=TREE / "docs" / "plots")
     options = parser.parse_args()
     result = json.loads(options.results.read_text())
-    put_between(options.document, "benchmarks", document_tables(result))
-    put_between(options.readme, "benchmarks", readme_table(result))
     from benchmarks import plots
 
-    plots.draw(result, options.plots)
+    pictures = plots.draw(result, options.plots)
+    put_between(options.document, "benchmarks", document_tables(result, pictures))
+    put_between(options.readme, "benchmarks", readme_table(result))
 
 
 if __name__ == "__main__":

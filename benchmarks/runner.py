@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -21,7 +22,8 @@ from benchmarks.roles import Role, play, produce, receive
 from benchmarks.transport import Job, Transport
 
 LIMIT_S = 15.0  # a run that takes longer is killed
-OURS = ("/dev/shm/shmbench-*", "/dev/shm/shmring-*")
+PREFIX = f"shmbench-{os.getpid()}"  # of every name of this suite's process, and of those that it forks
+OURS = (f"/dev/shm/*{PREFIX}-*",)
 TOKEN = "SHMRING_BENCH_RUN"  # in the environment of every process that a run starts
 _numbers = itertools.count()
 
@@ -31,7 +33,7 @@ class RunFailed(Exception):
 
 
 def unique_name() -> str:
-    return f"shmbench-{os.getpid()}-{next(_numbers)}-{secrets.token_hex(3)}"
+    return f"{PREFIX}-{next(_numbers)}-{secrets.token_hex(3)}"
 
 
 def isolated(work: Callable[[], Any], leftovers: Iterable[str] = (), limit_s: float = LIMIT_S) -> Any:
@@ -54,8 +56,7 @@ def isolated(work: Callable[[], Any], leftovers: Iterable[str] = (), limit_s: fl
         finally:
             end_session(pid, token)
             for path in existing(patterns) - before:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                remove(Path(path))
         if kind == "value":
             return value
         noise.seek(0)
@@ -68,6 +69,13 @@ def isolated(work: Callable[[], Any], leftovers: Iterable[str] = (), limit_s: fl
 
 def existing(patterns: Iterable[str]) -> set[str]:
     return {path for pattern in patterns for path in glob.glob(pattern)}
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def drive(work: Callable[[], Any], pipe: Any, token: str, noise: int) -> None:

@@ -71,7 +71,7 @@ class Transport:
     spins = True  # can wait without sleeping
     sleeps = True  # can sleep in the kernel until a frame comes
     in_place = False
-    whole = False  # starts its own processes: has whole_stream(job, reads, seconds), whole_ping_pong(job, seconds)
+    whole = False  # starts its own processes: has whole_stream and whole_ping_pong
     contender = False  # one of the quickest: takes part in more cases
     slow = False  # takes long to start: fewer rounds
     most_nbytes = 1 << 30

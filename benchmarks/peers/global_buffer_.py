@@ -15,7 +15,6 @@ class GlobalBuffer(Transport):
     settings = "write(), next_into() one ready-made array; credit window; poll_min 0, asleep: its own polling"
     credit = True
     fan_out = True
-    leftovers = ("/dev/shm/gb_shmbench-*",)
 
     def setup(self, job: Job) -> Any:
         import global_buffer as gb

@@ -58,7 +58,6 @@ class MomentumX(Transport):
     modules = ("momentumx",)
     fan_out = True
     most_slots = 512  # more is refused
-    leftovers = ("/dev/shm/*shmbench-*",)
 
     def __init__(self, in_place: bool = False):
         self.in_place = in_place
