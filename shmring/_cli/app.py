@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -44,6 +45,13 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"shmring._cli.{module}"), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; at Ctrl-C click would print an empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+
 
 @click.group(
     cls=Commands,
@@ -66,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments
         The words after `shmring`; by default those of this process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a label that the locale has no letters for
     sys.exit(run(arguments))
 
 

@@ -16,17 +16,15 @@ from shmring._cli.rates import Meter, Rates, consumer_key, ring_key
 from shmring._inventory import Found, RingFacts, look
 
 COLUMNS = (
-    ">PLACE",
-    ">PID",
-    "USER",
-    "POLICY",
     "~LABEL",
+    ">PID",
+    "~USER",
+    "POLICY",
     ">LAG",
     ">LOST",
     ">SKIPPED",
     ">HELD",
     ">RATE",
-    "STATUS",
     "~COMMAND",
 )
 
@@ -103,17 +101,17 @@ def _producer(ring: RingFacts) -> str:
 
 def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
     process = processes.describe(one.pid, alive=one.alive)
+    status = process.status if one.alive else "dead"
+    command = output.clean(one.command)
     return (
-        str(one.place),
+        output.clean(one.label),
         str(one.pid),
         process.user,
         one.policy,
-        output.clean(one.label),
         f"{one.lag:,}",
         f"{one.lost:,}",
         f"{one.skipped:,}",
         f"{one.held:,}",
         output.rate(rates.delivered.get(consumer_key(one)) if rates else None),
-        process.status if one.alive else "dead",
-        output.clean(one.command),
+        f"({status}) {command}" if status in ("dead", "stopped", "zombie") else command,
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from shmring._inventory import State
 
+GAP = 2  # columns between two of a table
+LEAST = 8  # columns that are left of one that is cut short
 UNLIMITED = 100_000  # columns of a file or pipe: nothing is cut there
 COLOURS: dict[State, str] = {
     "live": "green",
@@ -32,33 +34,40 @@ def clean(text: str) -> str:
     )
 
 
-def make_console() -> Console:
-    """Return rich's console on stdout; as wide as it takes where that is no terminal."""
+def make_console(least: int = 0) -> Console:
+    """Return rich's console on stdout, as wide as the terminal; without one, as wide as it takes."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console.width = max(console.width, least)
+    return console
 
 
 def show_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] | None = None
+    columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] | None = None
 ) -> None:
-    """Print a table: a column whose name begins with > is aligned right, with ~ may be cut short."""
+    """Print a table: the column >NAME is aligned right, ~NAME is cut short where it must be."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        name = column.lstrip(">~")
-        cut = column.startswith("~")
-        table.add_column(
-            name,
-            justify="right" if column.startswith(">") else "left",
-            overflow="ellipsis" if cut else "fold",
-            no_wrap=cut,
-        )
+    console = make_console()
+    widths = [
+        max(len(cell) for cell in column)
+        for column in zip((c.lstrip(">~") for c in columns), *rows, strict=True)
+    ]
+    excess = sum(widths) + GAP * (len(columns) - 1) - console.width
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for column, width in zip(columns, widths, strict=True):
+        if column.startswith("~") and excess > 0:
+            kept = max(LEAST, width - excess)
+            excess -= max(0, width - kept)
+            width = min(width, kept)
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">~"), justify=justify, overflow="ellipsis", no_wrap=True, width=width)
     for number, row in enumerate(rows):
         table.add_row(*(Text(cell) for cell in row), style=styles[number] if styles else None)
-    make_console().print(table)
+    # What is wider than the terminal all the same goes on in its next line, whole.
+    make_console(console.width + excess).print(table)
 
 
 def show_json(value: Any) -> None:

@@ -1,0 +1,632 @@
+"""The command line: ls, info, rm, doctor, completion, exit codes, and that looking leaves no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import helpers
+import shmring
+
+pytest.importorskip("click")
+
+from shmring import _inventory
+from shmring._cli import COMMANDS, app, bench, checks, doctor, ls, names, output, rm
+
+ABI_OFFSET = 8
+COMMAND = [sys.executable, "-m", "shmring"]
+
+
+@pytest.fixture
+def cli(capsys):
+    """Runs a command in this process; its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = app.run(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def only_mine(monkeypatch):
+    """Whatever else goes on in /dev/shm at the same time is out of sight, and out of danger."""
+
+    def look_at_all() -> list[_inventory.Found]:
+        prefix = f"shmring-test-{os.getpid()}-"
+        return [one for one in _inventory.look_at_all() if one.name.startswith(prefix)]
+
+    for module in (ls, rm, doctor):
+        monkeypatch.setattr(module, "look_at_all", look_at_all)
+
+
+@pytest.fixture
+def block(name):
+    """Another program's block with the name `name`."""
+    path = helpers.block(name)
+    path.write_bytes(b"not a ring" * 100)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def go_stale(ring: shmring.Ring) -> str:
+    """Leave the ring without removing its name, as a killed creator does."""
+    ring.close()
+    return ring.name
+
+
+def entry(out: str, name: str) -> dict:
+    (found,) = (one for one in json.loads(out) if one["name"] == name)
+    return found
+
+
+# ---- ls
+
+
+def test_ls_shows_rings(cli, make, only_mine):
+    ring = make(shape=(720, 1280, 3), dtype="u1", slots=4)
+    stale = go_stale(make())
+    with ring.producer(), ring.consumer(), ring.consumer(lossless=False):
+        code, out, err = cli("ls")
+    assert (code, err) == (0, "")
+    head, *lines = out.splitlines()
+    assert head.split() == [column.lstrip(">~") for column in ls.COLUMNS]
+    rows = {line.split()[0]: line.split() for line in lines}
+    assert rows[ring.name][1:6] == ["live", "u1", "720x1280x3", "4", "11.1"]
+    assert str(os.getpid()) in rows[ring.name]
+    assert "2 (1)" in next(line for line in lines if ring.name in line)
+    assert rows[stale][1] == "stale"
+    assert "none" in rows[stale]
+
+
+def test_ls_measures_the_rate(cli, make, only_mine, monkeypatch):
+    ring = make()
+    with ring.producer(on_full="drop") as out:
+        monkeypatch.setattr(ls.time, "sleep", lambda seconds: helpers.feed(out, 7))
+        _, listed, _ = cli("ls", "--json")
+    found = entry(listed, ring.name)
+    assert found["published"] == 7
+    assert found["rate"] > 0
+
+
+def test_ls_json(cli, make, only_mine):
+    ring = make(
+        shape=(3,),
+        dtype=[("t", "<f8"), ("v", "<i2", (2,))],
+        meta="i8",
+        variable_rows=True,
+        attrs={"unit": "V"},
+    )
+    with ring.producer() as out, ring.consumer(label="recorder") as consumer:
+        out.put(np.zeros(3, ring.dtype))
+        frame = consumer.get()
+        _, listed, _ = cli("ls", "--json")
+        frame.release()
+    found = entry(listed, ring.name)
+    assert found["state"] == "live"
+    assert np.lib.format.descr_to_dtype([tuple(field) for field in found["dtype"]]) == ring.dtype
+    assert (found["shape"], found["slots"], found["meta"]) == ([3], ring.slots, "<i8")
+    assert (found["attrs"], found["variable_rows"]) == ({"unit": "V"}, True)
+    assert (found["creator_pid"], found["mode"]) == (os.getpid(), "0o600")
+    assert found["producer"]["state"] == "live"
+    (one,) = found["consumers"]
+    assert (one["label"], one["policy"], one["pid"], one["held"]) == ("recorder", "lossless", os.getpid(), 1)
+    assert one["user"]
+
+
+def test_no_rings(cli, monkeypatch):
+    monkeypatch.setattr(ls, "look_at_all", list)
+    assert cli("ls") == (0, "", "No rings.\n")
+    assert cli("ls", "--json") == (0, "[]\n", "")
+
+
+def test_hundreds_of_rings(cli, make, only_mine):
+    made = {make(shape=(), dtype="u1", slots=2, consumers=1).name for _ in range(150)}
+    code, out, _ = cli("ls", "--json")
+    assert code == 0
+    assert {one["name"] for one in json.loads(out)} == made
+
+
+@pytest.fixture
+def damage(make):
+    """Rings whose header was overwritten: `damage(offset, data)`; the name."""
+    damaged = []
+
+    def overwrite(offset: int, data: bytes) -> str:
+        name = go_stale(make())
+        damaged.append(helpers.block(name))
+        with damaged[-1].open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+        return name
+
+    yield overwrite
+    for path in damaged:
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "state"),
+    [
+        (ABI_OFFSET, struct.pack("<I", 77), "other version"),
+        (56, struct.pack("<Q", 1 << 50), "damaged"),
+        (ABI_OFFSET + 4, struct.pack("<I", 0), "unfinished"),
+    ],
+)
+def test_blocks_that_are_no_readable_ring(cli, damage, only_mine, offset, data, state):
+    name = damage(offset, data)
+    code, out, _ = cli("ls", "--json")
+    found = entry(out, name)
+    assert (code, found["state"]) == (0, state)
+    assert found["problem"]
+    assert state in cli("ls")[1]
+    code, out, err = cli("info", name)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+
+
+def test_truncated_ring(cli, damage, only_mine):
+    name = damage(0, b"")
+    os.truncate(helpers.block(name), 5000)
+    assert entry(cli("ls", "--json")[1], name)["state"] == "damaged"
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"foreign" * 1000], ids=["empty", "short", "long"])
+def test_foreign_block(cli, block, name, only_mine, content):
+    block.write_bytes(content)
+    found = entry(cli("ls", "--json")[1], name)
+    assert found["state"] == ("foreign" if content else "unfinished")
+    assert found["nbytes"] == len(content)
+
+
+def test_what_is_no_file(cli, name, only_mine):
+    """Opening a FIFO would wait for its writer."""
+    fifo, folder = helpers.block(name), helpers.block(helpers.fresh_name())
+    os.mkfifo(fifo)
+    folder.mkdir()
+    try:
+        listed = {one["name"]: one["state"] for one in json.loads(cli("ls", "--json")[1])}
+        assert listed == {name: "foreign"}
+        assert cli("info", name)[0] == 1
+    finally:
+        fifo.unlink()
+        folder.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_s_ring(make, fork, only_mine):
+    ring = make()
+
+    def as_nobody(send) -> None:
+        os.setuid(65534)
+        found = _inventory.look(ring.name)
+        send([found.state, found.problem])
+
+    state, problem = fork(as_nobody).receive()
+    assert state == "denied"
+    assert "0o600" in problem
+
+
+def test_ring_that_vanishes_while_listed(cli, make, only_mine, monkeypatch):
+    stays, goes = make(), make()
+    read = _inventory._read
+
+    def read_and_lose(name: str):
+        if name == goes.name:
+            goes.unlink()
+            raise shmring.RingNotFound("gone")
+        return read(name)
+
+    monkeypatch.setattr(_inventory, "_read", read_and_lose)
+    code, out, _ = cli("ls", "--json")
+    assert code == 0
+    assert [one["name"] for one in json.loads(out)] == [stays.name]
+
+
+def test_long_names_and_labels_of_others(cli, make, only_mine):
+    """Control characters would move the cursor or change colours."""
+    long = f"{helpers.fresh_name()}-{'x' * 255}"[:255]
+    ring = make(long)
+    with ring.consumer(label="evil\x1b[31m\n" + "y" * 40):
+        code, out, _ = cli("info", long)
+    assert code == 0
+    assert "\x1b" not in out
+    assert "evil\\x1b[31m\\ny" in out
+    assert long in cli("ls")[1]
+    assert output.clean("\udc80é\t") == "\\udc80é\\t"
+
+
+def test_looking_leaves_no_trace(cli, make, only_mine):
+    """Not a byte of the block changes, and a stale ring stays stale."""
+    ring = make()
+    with ring.producer() as out, ring.consumer() as consumer:
+        helpers.feed(out, 3)
+        consumer.get().release()
+    name = go_stale(ring)
+    before = hashlib.sha256(helpers.block(name).read_bytes()).digest()
+    for arguments in (["ls"], ["info", name], ["info", name, "--json"], ["doctor"], ["metrics", name]):
+        cli(*arguments)
+    assert hashlib.sha256(helpers.block(name).read_bytes()).digest() == before
+    assert _inventory.look(name).state == "stale"
+
+
+# ---- info
+
+
+def test_info(cli, make):
+    ring = make(attrs={"unit": "adu"}, shape=(8, 8), dtype="f4", slots=16)
+    with ring.producer() as out, ring.consumer(label="slow", lossless=False) as consumer:
+        for number in range(40):
+            out.put(np.full((8, 8), number, "f4"))
+        frame = consumer.get()
+        code, text, err = cli("info", ring.name)
+        code_json, described, _ = cli("info", ring.name, "--json")
+        frame.release()
+    assert (code, code_json, err) == (0, 0, "")
+    assert f"{ring.name}, live" in text
+    assert "shape (8, 8) dtype <f4" in text
+    assert '{"unit": "adu"}' in text
+    assert "40 frames" in text
+    found = json.loads(described)
+    (one,) = found["consumers"]
+    assert (one["label"], one["policy"], one["lost"], one["lag"], one["held"]) == ("slow", "lossy", 24, 15, 1)
+    assert found["producer"]["pid"] == os.getpid()
+    assert "slow" in text.splitlines()[-1]
+
+
+def test_info_of_the_dead(cli, make, peer):
+    ring = make()
+    other = peer(ring)
+    other.do("out = ring.producer(); consumer = ring.consumer(label='gone'); helpers.feed(out, 1)")
+    other.kill()
+    code, text, _ = cli("info", ring.name)
+    assert code == 0
+    assert f"died, it was pid {other.pid}" in text
+    assert "dead" in text.splitlines()[-1]
+
+
+def test_info_of_a_ring_that_is_not_there(cli, name):
+    code, out, err = cli("info", name)
+    assert (code, out) == (3, "")
+    assert err == f"shmring: there is no ring '{name}' in /dev/shm: see shmring ls\n"
+
+
+# ---- rm
+
+
+def test_rm(cli, make):
+    names = [go_stale(make()), go_stale(make())]
+    code, out, err = cli("rm", *names)
+    assert (code, out.splitlines(), err) == (0, [f"removed {name}" for name in names], "")
+    assert not any(helpers.block(name).exists() for name in names)
+
+
+def test_rm_refuses_a_ring_in_use(cli, make):
+    ring = make()
+    with ring.consumer(label="viewer"):
+        code, out, err = cli("rm", ring.name)
+        assert (code, out) == (1, "")
+        assert f"pid {os.getpid()}" in err
+        assert "label 'viewer'" in err
+        assert helpers.block(ring.name).exists()
+        code, out, _ = cli("rm", "--force", ring.name)
+        assert (code, out) == (0, f"removed {ring.name}\n")
+        assert not helpers.block(ring.name).exists()
+
+
+def test_rm_never_removes_another_program_s_block(cli, block, name):
+    for force in ([], ["--force"]):
+        code, _, err = cli("rm", *force, name)
+        assert code == 1
+        assert f"rm /dev/shm/{name}" in err
+    assert block.exists()
+
+
+def test_rm_removes_what_is_damaged(cli, damage):
+    name = damage(56, struct.pack("<Q", 1 << 50))
+    assert cli("rm", name)[0] == 0
+    assert not helpers.block(name).exists()
+
+
+def test_rm_stale(cli, make, only_mine, block):
+    live, stale = make(), [go_stale(make()), go_stale(make())]
+    code, out, _ = cli("rm", "--stale", "--json")
+    assert code == 0
+    assert json.loads(out) == {"removed": sorted(stale), "refused": {}}
+    assert helpers.block(live.name).exists()
+    assert block.exists()
+    assert cli("rm", "--stale") == (0, "", "")
+
+
+def test_rm_what_is_not_there(cli, name, make):
+    assert cli("rm", name)[0] == 3
+    stale = go_stale(make())
+    code, out, err = cli("rm", name, stale)
+    assert (code, out) == (1, f"removed {stale}\n")
+    assert "there is no ring" in err
+
+
+# ---- doctor
+
+
+def findings(check, blocks=()) -> list[checks.Finding]:
+    return list(check(list(blocks)))
+
+
+def test_doctor(cli, make, only_mine, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", (checks.kernel, checks.stale_rings, checks.other_users))
+    code, out, _ = cli("doctor")
+    assert code == 0
+    assert "stale rings  none" in out
+    stale = go_stale(make())
+    code, out, _ = cli("doctor")
+    assert code == 1
+    assert f"1 (21.6 kB): {stale}" in " ".join(out.split()) or stale in out
+    assert "type: shmring rm --stale" in out
+    code, out, _ = cli("doctor", "--json")
+    assert code == 1
+    levels = {one["check"]: one["level"] for one in json.loads(out)}
+    assert levels == {"kernel": "ok", "stale rings": "problem", "other users": "ok"}
+
+
+def test_doctor_runs_every_check_here(cli):
+    code, out, err = cli("doctor", "--json")
+    assert code in (0, 1)
+    assert err == ""
+    for one in json.loads(out):
+        assert one["level"] in ("ok", "note", "problem")
+        assert bool(one["do"]) or one["level"] != "problem"
+
+
+def file_system(total: int, free: int) -> SimpleNamespace:
+    return SimpleNamespace(f_blocks=total >> 12, f_bavail=free >> 12, f_bfree=free >> 12, f_frsize=4096)
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "level", "words"),
+    [
+        (64 << 20, 64 << 20, "problem", "--shm-size"),
+        (1 << 30, 1 << 29, "ok", ""),
+        (1 << 30, 1 << 20, "problem", "remount"),
+    ],
+)
+def test_doctor_size(monkeypatch, total, free, level, words):
+    monkeypatch.setattr(checks.os, "statvfs", lambda path: file_system(total, free))
+    (found,) = findings(checks.file_system)
+    assert (found.level, words in found.do) == (level, True)
+
+
+def test_doctor_memory_limit(monkeypatch):
+    monkeypatch.setattr(checks.os, "statvfs", lambda path: file_system(1 << 30, 1 << 30))
+    for limit, count in (("max", 0), (None, 0), (str(1 << 40), 0), (str(1 << 28), 1)):
+        monkeypatch.setattr(checks, "_cgroup", lambda name, limit=limit: limit)
+        assert len(findings(checks.memory_limit)) == count
+
+
+def test_doctor_remove_ipc(tmp_path):
+    main, late = tmp_path / "logind.conf", tmp_path / "late.conf"
+    assert checks.remove_ipc_setting([main, late])
+    main.write_text("[Login]\n#RemoveIPC=no\n")
+    assert checks.remove_ipc_setting([main, late])
+    main.write_text("[Login]\nRemoveIPC=no\n")
+    assert not checks.remove_ipc_setting([main, late])
+    late.write_text("[Login]\nRemoveIPC = yes\n")
+    assert checks.remove_ipc_setting([main, late])
+
+
+def test_doctor_locked_memory(monkeypatch):
+    monkeypatch.setattr(checks.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(checks.resource, "getrlimit", lambda which: (8 << 20, 8 << 20))
+    (found,) = findings(checks.locked_memory)
+    assert found.level == "note"
+    assert "8.4 MB" in found.found
+    monkeypatch.setattr(checks.resource, "getrlimit", lambda which: (resource.RLIM_INFINITY,) * 2)
+    assert findings(checks.locked_memory)[0].level == "ok"
+
+
+def test_doctor_cores(monkeypatch):
+    monkeypatch.setattr(checks.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(checks.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    for quota, level in ((None, "ok"), ("max 100000", "ok"), ("150000 100000", "note")):
+        monkeypatch.setattr(checks, "_cgroup", lambda name, quota=quota: quota)
+        (found,) = findings(checks.cores)
+        assert (found.level, "4 of 8 cores" in found.found) == (level, True)
+
+
+def test_doctor_participants(make, peer):
+    pytest.importorskip("psutil")
+    ring = make()
+    stopped, dead = peer(ring), peer(ring)
+    stopped.do("consumer = ring.consumer(label='stopped')")
+    dead.do("out = ring.producer()")
+    dead.kill()
+    os.kill(stopped.pid, signal.SIGSTOP)
+    try:
+        helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
+        producer, consumer = findings(checks.dead_participants, [_inventory.look(ring.name)])
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    assert f"pid {dead.pid}" in producer.found
+    assert "holds the producer back" in consumer.found
+    assert consumer.do == f"kill -CONT {stopped.pid}"
+
+
+def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):
+    name = damage(ABI_OFFSET, struct.pack("<I", 77))
+    (found,) = findings(checks.unreadable_rings, [_inventory.look(name)])
+    assert (found.level, found.do) == ("problem", f"shmring rm {name}")
+    assert "77" in found.found
+    monkeypatch.setattr(checks.os, "geteuid", lambda: 12345)
+    (found,) = findings(checks.other_users, [_inventory.look(name)])
+    assert found.level == "note"
+
+
+# ---- bench
+
+
+def test_bench(cli, monkeypatch):
+    monkeypatch.setattr(bench, "SECONDS", 0.05)
+    monkeypatch.setattr(bench, "VIDEO", (48, 64, 3))
+    code, out, err = cli("bench", "--json")
+    assert (code, err) == (0, "")
+    results = {(one["what"], one["unit"]): one["value"] for one in json.loads(out)["results"]}
+    assert len(results) == 9
+    assert all(value > 0 for value in results.values())
+    assert any("asleep, median" in what for what, _ in results)
+
+
+# ---- mistakes, exit codes, terminals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "nonsense"),
+        ([], "shmring --help"),
+        (["info"], "missing argument 'NAME'"),
+        (["info", "a/b"], "no slash"),
+        (["info", "x", "--jsno"], "did you mean --json?"),
+        (["ls", "extra"], "unexpected extra argument"),
+        (["rm"], "--stale"),
+        (["rm", "x", "--stale"], "--stale"),
+        (["rm", "--stale", "--force"], "--force needs the NAME"),
+        (["top", "--interval", "0"], "'0' is not a number above 0"),
+        (["top"], "needs a terminal"),
+        (["metrics", "--listen", "host"], "write it as :9100"),
+        (["metrics", "--listen", ":99999"], "write it as :9100"),
+        (["completion", "tcsh"], "tcsh"),
+        (["write", "x", "--shape", "0", "--dtype", "u1"], "write it as 720,1280,3"),
+        (["write", "x", "--shape", "3", "--dtype", "float99"], "not a dtype of numpy"),
+        (["write", "x", "--frames", "0"], "'0' is not a number of frames"),
+        (["read", "x", "--timeout", "soon"], "'soon' is not a number of seconds"),
+        (["read", "x", "--format", "avi"], "avi"),
+    ],
+)
+def test_wrong_usage(cli, arguments, words):
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert err.startswith("shmring")
+
+
+def test_every_command_has_help(cli):
+    for name in COMMANDS:
+        code, out, err = cli(name, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"Usage: shmring {name} ")
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"shmring {shmring.__version__}\n", "")
+
+
+def test_what_to_install():
+    for library in ("click", "rich.console"):
+        code = f"import sys; sys.modules[{library!r}] = None; from shmring.__main__ import main; main(['ls'])"
+        with contextlib.ExitStack() as stack:
+            ring = stack.enter_context(
+                shmring.Ring.create(helpers.fresh_name(), shape=(), dtype="u1", slots=2)
+            )
+            said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            assert ring.name not in said.stdout
+        expected = f'shmring: this needs {library.partition(".")[0]}: pip install "shmring[cli]"\n'
+        assert (said.returncode, said.stderr) == (2, expected)
+
+
+def test_output_that_nobody_reads(make):
+    """As with `shmring ls | head -1`, where head is gone already."""
+    make()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, "ls"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def on_terminal(*arguments: str, **environment: str) -> str:
+    """What a command prints on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    settings = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stdin=theirs, env=settings)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the far end closed
+        while data := os.read(ours, 65536):
+            said += data
+    os.close(ours)
+    assert process.wait(helpers.PATIENCE) == 0
+    return said.decode()
+
+
+def test_colours_on_a_terminal_only(make):
+    ring = make()
+    coloured = on_terminal("ls")
+    assert "\x1b[32m" in coloured
+    assert ring.name in coloured
+    assert "\x1b[3" not in on_terminal("ls", NO_COLOR="1")
+    assert "\x1b[3" not in on_terminal("ls", TERM="dumb")
+
+
+def test_locale_c(make):
+    ring = make(attrs={"unit": "µV"})
+    with ring.consumer(label="größe"):
+        for command in (["ls"], ["info", ring.name]):
+            environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
+            said = subprocess.run([*COMMAND, *command], env=environment, capture_output=True, check=False)
+            assert (said.returncode, said.stderr) == (0, b"")
+            assert ring.name.encode() in said.stdout
+
+
+# ---- completion
+
+
+def test_completion_of_ring_names(make):
+    made = {make().name, make().name}
+    prefix = f"shmring-test-{os.getpid()}-"
+    offered = names.RingName().shell_complete(None, None, prefix)
+    assert made <= {item.value for item in offered}
+    assert all(item.value.startswith(prefix) for item in offered)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(cli, shell):
+    code, out, _ = cli("completion", shell)
+    assert code == 0
+    assert f"_SHMRING_COMPLETE={shell}_complete" in out
+
+
+@pytest.mark.skipif(
+    shutil.which("bash") is None or not (Path(sys.executable).parent / "shmring").exists(),
+    reason="needs bash, and the command in this environment",
+)
+def test_completion_in_bash(make):
+    ring = make()
+    script = f"""
+        eval "$(shmring completion bash)"
+        COMP_WORDS=(shmring info {ring.name[:-1]})
+        COMP_CWORD=2
+        _shmring_completion shmring
+        echo "${{COMPREPLY[@]}}"
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert ring.name in done.stdout.split(), done.stderr
