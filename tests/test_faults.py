@@ -143,7 +143,7 @@ MISTAKES = {
     ),
     "a reap does not ask whether the owner lives": ("liveness.h", OWNER_LIVES, ")"),
     "nobody is ever reaped": ("liveness.h", "const int dead =", "const int dead = 0 &&"),
-    "a block is ready before it is written": ("os.h", WRITTEN, f"{WRITTEN} identity->ready = 1;"),
+    "a block is ready before it is written": ("os.h", WRITTEN, f"{WRITTEN} shmring_store_release(&identity->ready, 1u);"),
 }
 
 

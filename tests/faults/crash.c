@@ -127,10 +127,16 @@ count_site(void)
 {
 }
 
+enum { LONGEST = 20000 }; /* of an operation, as far as it is stepped through */
+
+/* Anywhere; often near the end, where what was prepared becomes visible. */
 static aim
 aim_at_any_step(uint64_t *random)
 {
-    const aim found = {below(random, UINT64_C(1) << below(random, 13)), NULL, SIGKILL};
+    const uint64_t length = here->length != 0 ? here->length : 4000;
+    const uint64_t end = length < 300 ? length : 300;
+    const aim found = {one_in(random, 3) ? length - below(random, end) : below(random, length), NULL,
+                       SIGKILL};
     return found;
 }
 #define aim_at_a_rare_site aim_at_any_step
@@ -387,12 +393,14 @@ watch(const operation *what, tally *counts, pid_t victim, aim where, uint64_t *r
 #ifdef BY_INSTRUCTION
     (void)what, (void)random;
     CHECK(WIFSTOPPED(status));
-    for (uint64_t i = 0; i < where.at && !__atomic_load_n(&here->done, __ATOMIC_ACQUIRE); i++) {
+    uint64_t i = 0;
+    for (; i < where.at && !__atomic_load_n(&here->done, __ATOMIC_ACQUIRE); i++) {
         CHECK_EQUAL(ptrace(PTRACE_SINGLESTEP, victim, NULL, NULL), 0);
         status = wait_for(victim);
         if (!WIFSTOPPED(status))
             break;
     }
+    here->length = where.at >= LONGEST ? i : here->length;
     if (WIFSTOPPED(status)) {
         if (here->done)
             ptrace(PTRACE_DETACH, victim, NULL, NULL);
@@ -522,8 +530,8 @@ static aim
 next_aim(uint64_t turn, uint64_t *random)
 {
 #ifdef BY_INSTRUCTION
-    (void)turn;
-    return aim_at_any_step(random);
+    const aim to_its_end = {LONGEST, NULL, SIGKILL};
+    return turn == 0 ? to_its_end : aim_at_any_step(random);
 #else
     const aim found = {turn, NULL, one_in(random, 10) ? SIGSTOP : SIGKILL};
     return found;

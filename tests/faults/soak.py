@@ -38,7 +38,7 @@ SLOTS = 24
 HELD = 2  # by a consumer at most: 8 of them, and the frames being read, leave slots for the producer
 PATIENCE = 30.0  # seconds without any progress until it counts as a hang
 PAUSE = 0.12  # seconds between two disturbances, on average
-SAMPLES_EVERY = 1.0
+SAMPLES = 600  # of a whole run, so that they take no memory to speak of
 SHM = Path("/dev/shm")
 
 # Words of the shared board; one writer each.
@@ -343,7 +343,7 @@ def at_rest(ring: shmring.Ring) -> list[str]:
 
 def soak(seconds: float, seed: int, note: Callable[[str], None] = print) -> dict[str, object]:
     """Run and return the report."""
-    name = f"shmring-soak-{os.getpid()}"
+    name = f"soak-{os.getpid()}"
     board = Board()
     words = board.words
     began = time.monotonic()
@@ -371,7 +371,7 @@ def soak(seconds: float, seed: int, note: Callable[[str], None] = print) -> dict
                     seen, seen_at = delivered, now
                 elif now - seen_at > PATIENCE:
                     crew.violations.append(f"nothing goes on any more: {ring.stats()}")
-                if now - sampled_at >= SAMPLES_EVERY:
+                if now - sampled_at >= max(1.0, seconds / SAMPLES):
                     samples.append(sample(crew, name))
                     sampled_at = now
                     if len(samples) % 60 == 0:

@@ -34,6 +34,7 @@ typedef struct stage {
     uint64_t victim_place;
     uint32_t done;                 /* the victim lived through it */
     const struct crash_site *seen; /* where the victim died */
+    uint64_t length;               /* of the operation, in instructions */
     char name[160];                /* of what goes on, for messages */
     char failure[800];             /* of the first who failed */
     uint32_t failures;
