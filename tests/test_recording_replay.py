@@ -74,6 +74,26 @@ def test_loops_rolling_files_and_a_ring_that_is_there(make, tmp_path) -> None:
     assert all(frame.timestamp_ns > newest for frame in got)
 
 
+def test_gaps_are_played(make, tmp_path) -> None:
+    """Where the recorder lost frames, whoever consumes the replay loses as many."""
+    source = make(slots=4)
+    with source.producer(on_full="drop") as out:
+        recorder = recording.Recorder(source, tmp_path / "take.npy", frames=6)
+        helpers.feed(out, 7)  # 4 to 6 are dropped
+        thread = threading.Thread(target=recorder.run)
+        thread.start()
+        helpers.wait_until(lambda: recorder.frames == 4)
+        helpers.feed(out, 1)
+        helpers.wait_until(lambda: recorder.frames == 5)
+        out.drop(2)
+        helpers.feed(out, 1)
+        thread.join()
+    ring = make(slots=16)
+    frames = ring.consumer()
+    assert recording.replay(tmp_path / "take.npy", ring, pace=None) == 6
+    assert [(frame.seq, frame.lost) for frame in frames] == [(0, 0), (1, 0), (2, 0), (3, 0), (7, 3), (10, 2)]
+
+
 class Time:
     """A clock that only sleeping moves."""
 

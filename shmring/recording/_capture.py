@@ -50,7 +50,7 @@ class Capture:
     before : int
         Frames up to the trigger, the one that was newest at that moment (or met the condition) included.
     after : int
-        Frames after the trigger.
+        Frames after the trigger. What one capture has saved is not saved again by the next one.
     when : callable, optional
         Called with each new `Frame` until it returns true; that triggers. A condition that takes longer
         than the producer for a frame will not see all of them.
@@ -150,9 +150,9 @@ class Capture:
                 if position is None:
                     break
                 captured.append(self._save(self._history, position))
+                self._trigger_at = None
                 if self._on_capture is not None:
                     self._on_capture(captured[-1])
-                self._trigger_at = None
         finally:
             self._stopped = True
             self._leave()
@@ -177,8 +177,8 @@ class Capture:
             elif read_producer(self._ring._block, self._ring._fd)[0].state in ("closed", "died"):
                 # It may have come with the last frames.
                 return self._trigger_at
-            else:
-                select.select([self._bell], [], [], SLICE)
+            elif select.select([self._bell], [], [], SLICE)[0]:
+                os.eventfd_read(self._bell)
         return None
 
     # ---- saving
@@ -186,7 +186,8 @@ class Capture:
     def _save(self, history: Consumer, position: int) -> Summary:
         """Save the frames around a trigger."""
         began_at = time.monotonic()
-        first, end = max(0, position - self._before), position + self._after
+        # What an earlier capture has saved, or what came while it was saving, is not saved again.
+        first, end = max(_next_position(history), position - self._before), position + self._after
         held = self._hold(history, first, position, end)
         index = IndexMaker(self._description.index_dtype)
         path = piece(self._path, self._number) if self._several else self._path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -77,8 +78,8 @@ def replay(
 
     Notes
     -----
-    Seqs are given by the ring and have no gap where frames were lost when it was recorded. The time that
-    passed there passes in the replay, too.
+    Seqs are counted anew, from the ring's next one, with the recorded gaps: where the recorder lost frames,
+    consumers of the replay lose as many, and the time that passed there passes again.
     """
     if pace is not None and not pace > 0:
         raise ValueError(f"pace must be above 0 (None: as fast as possible), not {pace!r}")
@@ -170,6 +171,16 @@ class _Clock:
 
 
 def _publish(out: Producer, recording: Recording, some: slice, *, keep: bool) -> None:
+    """Publish frames, with a gap in seq wherever the recording has one."""
+    gaps = some.start + np.flatnonzero(recording.lost_before[some])
+    for first, last in pairwise([some.start, *gaps.tolist(), some.stop]):
+        if first < last:
+            if lost := int(recording.lost_before[first]):
+                out.drop(lost)
+            _publish_run(out, recording, slice(first, last), keep=keep)
+
+
+def _publish_run(out: Producer, recording: Recording, some: slice, *, keep: bool) -> None:
     array = np.asarray(recording.array[some])
     times = recording.timestamps_ns[some] if keep else None
     metas = None if recording.metas is None else recording.metas[some]

@@ -1,0 +1,252 @@
+"""shmring record, replay and capture: as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import helpers
+import shmring
+from recording_helpers import feed_seqs
+from shmring import recording
+
+pytest.importorskip("click", reason="needs the extra cli")
+
+
+def shmring_command(*words, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "shmring", *map(str, words)], stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.fixture
+def command(nothing_left_behind):
+    """Start a command; it is killed at the end of the test if it is still there."""
+    started = []
+
+    def start(*words, **options):
+        started.append(shmring_command(*words, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def end_of(process) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=3 * helpers.PATIENCE)
+    return process.returncode, out, err
+
+
+def run(*words) -> int:
+    """Run a command in this process; its exit code."""
+    from shmring._cli import app
+
+    return app.run([str(word) for word in words])
+
+
+def test_record_and_replay(make, command, tmp_path) -> None:
+    """A ring that appears later is recorded to its end, and played to a consumer that joins."""
+    name, path = helpers.fresh_name(), tmp_path / "take.npy"
+    recorder = command("record", name, path, "--json", stdout=subprocess.PIPE)
+    ring = make(name, shape=(100,), dtype="u1", slots=8)
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=3 * helpers.PATIENCE)
+        feed_seqs(out, ring, 20)
+    code, said, noise = end_of(recorder)
+    assert (code, noise) == (0, "")
+    summary = json.loads(said)
+    assert (summary["frames"], summary["lost"], summary["ended"]) == (20, 0, "producer closed")
+    assert summary["paths"] == [str(path)]
+    again = helpers.fresh_name()
+    player = command("replay", path, again, "--flat-out", "--wait-for", "1", "--loops", "2")
+    with shmring.Ring.attach(again, timeout=3 * helpers.PATIENCE) as played, played.consumer() as frames:
+        assert [int(frame.array[99]) for frame in frames] == [*range(20), *range(20)]
+    assert end_of(player) == (0, None, "shmring replay: 40 frames\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_recording_in_good_order(make, command, tmp_path, number) -> None:
+    ring, path = make(slots=8), tmp_path / "take.npy"
+    recorder = command("record", ring.name, path, "--roll-frames", "100")
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=3 * helpers.PATIENCE)
+        helpers.feed(out, 120)
+        helpers.wait_until(lambda: ring.stats().consumers[0].lag == 0)
+        recorder.send_signal(number)
+        code, _, noise = end_of(recorder)
+    assert code == 128 + number
+    assert noise.startswith("shmring record: stopped: 120 frames, ")
+    assert "0 lost; in 2 files, the last one" in noise
+    found = recording.open_recording(tmp_path / "take-0002.npy")
+    assert (found.seqs.tolist(), found.ended) == (list(range(100, 120)), "stopped")
+
+
+def test_a_signal_while_it_waits_for_the_ring(command, tmp_path) -> None:
+    recorder = command("record", helpers.fresh_name(), tmp_path / "take.npy")
+    signals_ready(recorder)
+    recorder.send_signal(signal.SIGTERM)
+    assert end_of(recorder) == (143, None, "")
+    assert not list(tmp_path.iterdir())
+
+
+def signals_ready(process) -> None:
+    """Return when the process has its own handler for SIGTERM."""
+
+    def caught() -> bool:
+        with open(f"/proc/{process.pid}/status") as status:
+            [mask] = [line.split()[1] for line in status if line.startswith("SigCgt")]
+        return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+
+    helpers.wait_until(caught, timeout=3 * helpers.PATIENCE)
+
+
+def test_the_producer_dies(make, peer, tmp_path, capsys) -> None:
+    ring = make(slots=8)
+    producer = peer(ring)
+    producer.do("out = ring.producer()\nhelpers.feed(out, 5)")
+    producer.kill()
+    assert run("record", ring.name, tmp_path / "take.npy") == 1
+    assert capsys.readouterr().err.startswith("shmring record: producer died: 5 frames, ")
+
+
+def test_limits_and_files(make, tmp_path, capsys) -> None:
+    ring = make(slots=16)
+    with ring.producer() as out:
+        helpers.feed(out, 10)
+        path = tmp_path / "take.npy"
+        assert run("record", ring.name, path, "--frames", 3) == 0
+        assert run("record", ring.name, path, "--frames", 3) == 1
+        assert "exists: take another name, append to it or overwrite it" in capsys.readouterr().err
+        assert run("record", ring.name, path, "--bytes", "8.2kB", "--append") == 0
+        assert len(np.load(path)) == 5
+        lossy = ["--seconds", 0.01, "--overwrite", "--lossy", "--start", "next"]
+        assert run("record", ring.name, path, *lossy) == 0
+        assert len(np.load(path)) == 0
+        assert run("record", ring.name, path, "--roll-bytes", "8KiB", "--keep", 2, "--frames", 10) == 0
+    assert [file.name for file in recording.pieces(path)] == ["take-0004.npy", "take-0005.npy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["record", "NAME", "take.dat"], 2, "must end in one of .npy, .zarr, .h5, .hdf5"),
+        (["record", "NAME", "take.npy", "--bytes", "7 apples"], 2, "is not a size; write it as 500MB"),
+        (["record", "NAME", "take.npy", "--keep", "2"], 2, "--keep needs --roll-frames"),
+        (["record", "NAME", "take.npy", "--append", "--overwrite"], 2, "not allowed with one another"),
+        (["record", "NAME", "take.npy", "--timeout", "0"], 3, "there is no ring"),
+        (["replay", "missing.npy", "NAME"], 1, "there is no missing.npy"),
+        (["capture", "NAME", "take.npy"], 2, "--before"),
+        (["capture", "NAME", "take.npy", "--before", "2", "--when", "1 +"], 2, "is not a Python expression"),
+    ],
+)
+def test_mistakes(monkeypatch, tmp_path, capsys, words, code, told) -> None:
+    """One line that says what to do; nothing is left."""
+    monkeypatch.chdir(tmp_path)
+    assert run(*(helpers.fresh_name() if word == "NAME" else word for word in words)) == code
+    noise = capsys.readouterr().err
+    assert told in noise
+    assert noise.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_capture_on_a_signal(make, command, tmp_path) -> None:
+    ring = make(slots=32)
+    with ring.producer() as out:
+        capture = command(
+            "capture", ring.name, tmp_path / "take.npy", "--before", 5, "--after", 2, "--captures", 2
+        )
+        armed = capture.stderr.readline()
+        assert armed == f"shmring capture: armed, pid {capture.pid}\n"
+        helpers.feed(out, 40)
+        capture.send_signal(signal.SIGUSR1)
+        helpers.wait_until((tmp_path / "take-0001.npy").exists, timeout=3 * helpers.PATIENCE)
+        helpers.feed(out, 2)
+        assert "limit: 7 frames" in capture.stderr.readline()
+        helpers.feed(out, 3)  # less than 5: what is saved already is not saved again
+        capture.send_signal(signal.SIGUSR1)
+        helpers.wait_until((tmp_path / "take-0002.npy").exists, timeout=3 * helpers.PATIENCE)
+        out.close()
+        code, _, noise = end_of(capture)
+    assert (code, noise.startswith("shmring capture: producer closed: 3 frames")) == (0, True)
+    assert recording.open_recording(tmp_path / "take-0001.npy").seqs.tolist() == list(range(35, 42))
+    assert recording.open_recording(tmp_path / "take-0002.npy").seqs.tolist() == [42, 43, 44]
+
+
+@pytest.mark.parametrize(("key", "code", "files"), [(b" ", 0, 1), (b"q", 1, 0)])
+def test_capture_on_a_key(make, command, tmp_path, key, code, files) -> None:
+    """Any key in the terminal triggers, q ends; the terminal is left as it was."""
+    ring = make(slots=8)
+    master, terminal = pty.openpty()
+    try:
+        capture = command("capture", ring.name, tmp_path / "take.npy", "--before", 2, stdin=terminal)
+        with ring.producer() as out:
+            assert "armed" in capture.stderr.readline()
+            helpers.feed(out, 3)
+            os.write(master, key)
+            assert end_of(capture)[0] == code
+    finally:
+        os.close(master)
+        os.close(terminal)
+    assert len(list(tmp_path.glob("*.json"))) == files
+
+
+def test_capture_on_a_condition(make, tmp_path, capsys) -> None:
+    ring = make(shape=(4,), dtype="u1", slots=16)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+        late = publish_when_joined(out, ring)
+        when = ["--when", "np.max(array) == 5"]
+        assert run("capture", ring.name, tmp_path / "take.npy", "--before", 2, *when) == 0
+        late.join()
+        assert run("capture", ring.name, tmp_path / "other.npy", "--before", 9) == 2
+        assert "create it with 18 slots" in capsys.readouterr().err
+    assert recording.open_recording(tmp_path / "take.npy").seqs.tolist() == [4, 5]
+
+
+def publish_when_joined(out, ring):
+    """Publish more when both consumers of a capture have joined."""
+
+    def work() -> None:
+        out.wait_for_consumers(2, timeout=helpers.PATIENCE)
+        feed_seqs(out, ring, 5)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_progress_on_a_terminal(make, command, tmp_path) -> None:
+    """Frames, size, rate and lag are shown where somebody looks."""
+    ring = make(slots=8)
+    master, terminal = pty.openpty()
+    seen = b""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shmring", "record", ring.name, str(tmp_path / "take.npy"), "--frames", "50"],
+        stderr=terminal,
+        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    )
+    try:
+        os.close(terminal)
+        with ring.producer() as out:
+            out.wait_for_consumers(1, timeout=3 * helpers.PATIENCE)
+            helpers.feed(out, 40)
+            while b"40 frames" not in seen:
+                seen += os.read(master, 4096)
+            helpers.feed(out, 10)
+            assert process.wait(3 * helpers.PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    assert b"lag 0" in seen
+    assert b"163.8 kB" in seen or b"164 kB" in seen
