@@ -31,7 +31,7 @@ def main() -> None:
         print(f"{key}: {value}")
     wanted = options.peers.split(",") if options.peers else None
     peers, absent = ([], []) if options.no_peers else available(wanted)
-    effort = parts.Effort(0.04 if options.quick else 0.25, options.quick, peers)
+    effort = parts.Effort(0.04 if options.quick else 0.2, options.quick, peers)
     chosen = options.parts or list(parts.NAMES)
     rows = suite.run(parts.cells(chosen, effort), rounds)
     result = {

@@ -3,7 +3,6 @@
 import ctypes
 import sys
 from collections.abc import Callable
-from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -13,49 +12,62 @@ from benchmarks.runner import unique_name
 
 TIMES = 1024
 BATCH = 64
+WARM_UP = 16  # free lists are filled, code is specialised
 
 
 def main() -> None:
     marks = ctypes.CDLL(sys.argv[1])
 
-    def count(name: str, times: int, frames: int, call: Callable[[], object]) -> None:
-        for _ in repeat(None, 8):
-            call()  # warm: free lists are filled, code is specialised
+    def count(name: str, times: int, frames: int, loop: Callable[[int], None]) -> None:
+        loop(WARM_UP if frames == times else 2)
         description = f"{name} {times} {frames}".encode()
         marks.mark_begin()
-        for _ in repeat(None, times):
-            call()
+        loop(times)
         marks.mark_end(description)
 
     data = np.ones(8, np.uint64)
     many = np.ones((BATCH, 8), np.uint64)
     ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
     with ring, ring.consumer() as consumer, ring.producer() as producer:
-        put = partial(producer.put, data)
+        put, claim, put_many = producer.put, producer.claim, producer.put_many
+        get, batch = consumer.get, consumer.batch
 
-        def drain() -> None:
-            while consumer.try_get():
+        def nothing(times: int) -> None:
+            for _ in repeat(None, times):
                 pass
 
-        def claim() -> None:
-            with producer.claim():
-                pass
+        def puts(times: int) -> None:
+            for _ in repeat(None, times):
+                put(data)
 
-        def array() -> None:
-            consumer.get().array  # noqa: B018
+        def gets(times: int) -> None:
+            for _ in repeat(None, times):
+                get()
 
-        def batch() -> None:
-            consumer.batch(BATCH).array  # noqa: B018
+        def arrays(times: int) -> None:
+            for _ in repeat(None, times):
+                get().array  # noqa: B018 - making the array is what is counted
 
-        count("empty", TIMES, TIMES, partial(int))
-        count("put", TIMES, TIMES, put)
-        count("get", TIMES - 64, TIMES - 64, consumer.get)
-        drain()
-        count("claim", TIMES, TIMES, claim)
-        count("array", TIMES - 64, TIMES - 64, array)
-        drain()
-        count("put_many", 16, 16 * BATCH, partial(producer.put_many, many))
-        count("batch", 8, 8 * BATCH, batch)
+        def claims(times: int) -> None:
+            for _ in repeat(None, times):
+                with claim():
+                    pass
+
+        def puts_of_many(times: int) -> None:
+            for _ in repeat(None, times):
+                put_many(many)
+
+        def batches(times: int) -> None:
+            for _ in repeat(None, times):
+                batch(BATCH, BATCH).array  # noqa: B018
+
+        count("empty", TIMES, TIMES, nothing)
+        count("put", TIMES, TIMES, puts)
+        count("get", TIMES, TIMES, gets)
+        count("claim", TIMES, TIMES, claims)
+        count("array", TIMES, TIMES, arrays)
+        count("put_many", 16, 16 * BATCH, puts_of_many)
+        count("batch", 16, 16 * BATCH, batches)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def stream(
         finally:
             transport.cleanup(job, link)
 
-    return isolated(work, transport.leftovers, LIMIT_S * (2 if transport.slow else 1))
+    return isolated(work, transport.leftovers, LIMIT_S * (3 if transport.slow else 1))
 
 
 def run_stream(
@@ -233,7 +233,7 @@ def ping_pong(
             for each, link in zip(jobs, links, strict=True):
                 transport.cleanup(each, link)
 
-    return isolated(work, transport.leftovers, LIMIT_S * (2 if transport.slow else 1))
+    return isolated(work, transport.leftovers, LIMIT_S * (3 if transport.slow else 1))
 
 
 def run_ping_pong(

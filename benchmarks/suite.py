@@ -19,8 +19,8 @@ def run(cells: Sequence[Cell], rounds: int) -> list[dict[str, Any]]:
     results = {id(cell): {metric: new_row(cell, metric) for metric in cell.units} for cell in cells}
     failures: dict[int, int] = {}
     began = time.monotonic()
-    for turn in range(rounds):
-        for number, cell in enumerate(cells):
+    try:
+        for turn, number, cell in ((t, n, c) for t in range(rounds) for n, c in enumerate(cells)):
             if (turn >= 1 and cell.once) or (turn >= FEWER_ROUNDS and cell.slow):
                 continue
             if failures.get(id(cell), 0) >= MOST_FAILURES:
@@ -29,7 +29,9 @@ def run(cells: Sequence[Cell], rounds: int) -> list[dict[str, Any]]:
                 f"round {turn + 1}/{rounds}, {number + 1}/{len(cells)}: {cell.case}: {cell.subject}", began
             )
             if not run_cell(cell, results[id(cell)].values()):
-                failures[id(cell)] = failures.get(id(cell), 0) + 1
+                failures[id(cell)] = failures.get(id(cell), 0) + (MOST_FAILURES if cell.slow else 1)
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was measured so far follows", file=sys.stderr)
     progress("", began)
     return [row.as_json() for cell in cells for row in results[id(cell)].values()]
 
@@ -55,5 +57,6 @@ def run_cell(cell: Cell, rows: Iterable[Row]) -> bool:
 
 
 def progress(text: str, began: float) -> None:
+    """On a terminal one line that changes; else nothing."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{time.monotonic() - began:5.0f} s  {text[:100]}", end="", file=sys.stderr, flush=True)
