@@ -159,3 +159,17 @@ def outside(session: nox.Session) -> None:
     session.install(".[test]")
     session.posargs[:] = session.posargs or ["-m", "", str(TREE / "tests" / "test_outside.py")]
     test_installed(session)
+
+
+@nox.session(default=False, python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """The fuzzers, for 60 seconds each (or the argument), after a replay of what they once found."""
+    duration = session.posargs[0] if session.posargs else "60"
+    session.install(".[test]", "atheris>=3")
+    session.run("make", "-C", "tests/fuzz", "replay", "fuzz", f"DURATION={duration}", external=True)
+    for target in ("schema", "calls"):
+        folder = session.create_tmp()
+        program = str(TREE / "tests" / "fuzz" / "fuzz_python.py")
+        options = [f"-max_total_time={int(duration) // 2}", "-seed=1", "-len_control=0", "-max_len=4000"]
+        with session.chdir(folder):  # not the tree: the wheel is what is tested
+            session.run("python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000")
