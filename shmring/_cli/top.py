@@ -32,7 +32,7 @@ def top(name: str | None, interval: float) -> int:
     p, space   pause, go on
     q          quit
     """  # noqa: D301  (\b keeps click from wrapping)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise click.UsageError("top needs a terminal: shmring ls and shmring metrics do not")
     if name is not None and (found := look(name)).ring is None:
         raise Refusal(found.problem)

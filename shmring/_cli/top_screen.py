@@ -116,18 +116,18 @@ class Top(App[int]):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.exit, 128 + number)
         self.screen.set_class(self.ring_name is not None, "alone")
-        self._set_columns()
+        self._set_columns(self.size.width)
         self.look()
         self.set_interval(self.interval, self.look)
 
     def on_resize(self, event: Resize) -> None:
         """Show more or fewer columns."""
         if self.wide != (event.size.width >= WIDE):
-            self._set_columns()
+            self._set_columns(event.size.width)
             self.show()
 
-    def _set_columns(self) -> None:
-        self.wide = self.size.width >= WIDE
+    def _set_columns(self, width: int) -> None:
+        self.wide = width >= WIDE
         for table, columns in (
             ("#rings", RINGS if self.wide else RINGS_NARROW),
             ("#consumers", CONSUMERS if self.wide else CONSUMERS_NARROW),

@@ -1,0 +1,315 @@
+"""`shmring top`: what its screen shows, its keys, narrow and wide, rings that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+import helpers
+
+pytest.importorskip("textual")
+
+from textual.widgets import DataTable, Sparkline, Static
+
+from shmring import _inventory
+from shmring._cli import top_screen
+from shmring._cli.top_model import SORT_KEYS, Model
+from shmring._cli.top_screen import Top, bar, sparks
+
+NARROW, WIDE = (80, 24), (200, 50)
+
+
+@pytest.fixture(autouse=True)
+def only_mine(monkeypatch):
+    """Whatever else goes on in /dev/shm at the same time is not on the screen."""
+
+    def look_at_all() -> list[_inventory.Found]:
+        prefix = f"shmring-test-{os.getpid()}-"
+        return [one for one in _inventory.look_at_all() if one.name.startswith(prefix)]
+
+    monkeypatch.setattr(top_screen, "look_at_all", look_at_all)
+
+
+def watch(script, name: str | None = None, size=WIDE) -> Top:
+    """Run `await script(app, pilot, look)` on a screen; `look` looks at the rings once more."""
+    app = Top(name, interval=3600.0)
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+
+            async def look() -> None:
+                app.look()
+                await app.workers.wait_for_complete()
+                await pilot.pause()
+
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            await script(app, pilot, look)
+
+    asyncio.run(run())
+    return app
+
+
+def shown(app: Top, table: str) -> list[list[str]]:
+    """The rows of a table as text."""
+    widget = app.query_one(table, DataTable)
+    return [[str(cell) for cell in widget.get_row_at(row)] for row in range(widget.row_count)]
+
+
+def columns(app: Top, table: str) -> list[str]:
+    return [str(column.label) for column in app.query_one(table, DataTable).ordered_columns]
+
+
+def text(app: Top, widget: str) -> str:
+    return str(app.query_one(widget, Static).content)
+
+
+def test_rings_and_consumers(make):
+    fast, slow = make(slots=8), make(slots=8)
+    with fast.producer() as out, slow.producer(), fast.consumer(label="recorder") as recorder:
+
+        async def script(app, pilot, look) -> None:
+            helpers.feed(out, 6)
+            await look()
+            rows = shown(app, "#rings")
+            assert [row[0] for row in rows] == [fast.name, slow.name]
+            row = dict(zip(columns(app, "#rings"), rows[0], strict=True))
+            assert (row["STATE"], row["LAG"], row["LOST"], row["CONS"]) == ("live", "6", "0", "1")
+            assert row["FILL"].endswith("75%")
+            assert row["RATE"] != "0/s"
+            assert str(os.getpid()) in row["PRODUCER"]
+            (consumer,) = shown(app, "#consumers")
+            row = dict(zip(columns(app, "#consumers"), consumer, strict=True))
+            assert (row["LABEL"], row["POLICY"], row["LAG"], row["HELD"]) == (
+                "recorder",
+                "lossless",
+                "6",
+                "0",
+            )
+            assert app.query_one("#history", Sparkline).data[-1] > 0
+            assert "2 rings" in text(app, "#summary")
+            assert f"{fast.name}  live  512 <u8  8 slots" in text(app, "#title")
+            helpers.drain(recorder)
+            await look()
+            assert shown(app, "#rings")[0][4].endswith(" 0%")
+
+        watch(script)
+
+
+def test_losses_show(make):
+    ring = make(slots=4)
+    with ring.producer() as out, ring.consumer(lossless=False, label="viewer") as viewer:
+        helpers.feed(out, 1)
+        viewer.get().release()
+
+        async def script(app, pilot, look) -> None:
+            helpers.feed(out, 20)
+            viewer.get().release()
+            await look()
+            row = dict(zip(columns(app, "#consumers"), shown(app, "#consumers")[0], strict=True))
+            assert row["LOST"] == "16"
+            assert row["LOST/s"] != "0/s"
+            assert dict(zip(columns(app, "#rings"), shown(app, "#rings")[0], strict=True))["LOST"] == "16"
+
+        watch(script)
+
+
+def test_narrow_and_wide(make):
+    make()
+
+    async def script(app, pilot, look) -> None:
+        assert columns(app, "#rings") == list(top_screen.RINGS_NARROW)
+        assert columns(app, "#consumers") == list(top_screen.CONSUMERS_NARROW)
+        (row,) = shown(app, "#rings")
+        assert len(row) == len(top_screen.RINGS_NARROW)
+        await pilot.resize_terminal(*WIDE)
+        await pilot.pause()
+        assert columns(app, "#rings") == list(top_screen.RINGS)
+        await pilot.resize_terminal(*NARROW)
+        await pilot.pause()
+        assert columns(app, "#rings") == list(top_screen.RINGS_NARROW)
+        await pilot.resize_terminal(20, 5)
+        await pilot.pause()
+
+    watch(script, size=NARROW)
+
+
+def test_narrow_rows_fit(make):
+    """Nothing of the table of rings is beyond the right edge of 80 columns."""
+    make()
+
+    async def script(app, pilot, look) -> None:
+        table = app.query_one("#rings", DataTable)
+        assert table.virtual_size.width <= NARROW[0]
+
+    watch(script, size=NARROW)
+
+
+def test_sort_and_reverse(make):
+    names = sorted(make().name for _ in range(3))
+
+    async def script(app, pilot, look) -> None:
+        for key in [*list(SORT_KEYS)[1:], next(iter(SORT_KEYS))]:
+            await pilot.press("s")
+            assert app.sorted_by == key
+            if key == "name":
+                assert [row[0] for row in shown(app, "#rings")] == names
+                await pilot.press("r")
+                assert [row[0] for row in shown(app, "#rings")] == names[::-1]
+                assert "by name ▼" in text(app, "#summary")
+
+    watch(script)
+
+
+def test_cursor_chooses_the_ring(make):
+    first, second = sorted((make(), make()), key=lambda ring: ring.name)
+    with second.consumer(label="of the second"):
+
+        async def script(app, pilot, look) -> None:
+            assert shown(app, "#consumers") == []
+            assert first.name in text(app, "#title")
+            await pilot.press("down")
+            await pilot.pause()
+            assert second.name in text(app, "#title")
+            assert shown(app, "#consumers")[0][0] == "of the second"
+            await look()
+            assert second.name in text(app, "#title")
+
+        watch(script)
+
+
+def test_pause(make):
+    ring = make()
+    with ring.producer() as out:
+
+        async def script(app, pilot, look) -> None:
+            await pilot.press("p")
+            assert "PAUSED" in text(app, "#summary")
+            helpers.feed(out, 2)
+            await look()
+            assert "published 0 " in text(app, "#title")
+            await pilot.press("space")
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            assert "published 2 " in text(app, "#title")
+            assert "PAUSED" not in text(app, "#summary")
+
+        watch(script)
+
+
+def test_rings_come_and_go(make):
+    async def script(app, pilot, look) -> None:
+        assert shown(app, "#rings") == []
+        assert text(app, "#title") == "No rings."
+        ring = make()
+        await look()
+        assert shown(app, "#rings")[0][0] == ring.name
+        ring.unlink()
+        await look()
+        assert shown(app, "#rings") == []
+
+    watch(script)
+
+
+def test_one_ring_alone(make, name):
+    ring = make(name)
+
+    async def script(app, pilot, look) -> None:
+        assert not app.query("#rings")
+        assert f"{name}  live" in text(app, "#title")
+        ring.unlink()
+        await look()
+        assert "waiting for it" in text(app, "#title")
+        again = make(name, slots=32)
+        await look()
+        assert f"{again.slots} slots" in text(app, "#title")
+
+    watch(script, name)
+
+
+@pytest.mark.parametrize(("key", "code"), [("q", 0), ("ctrl+c", 130)])
+def test_quit(make, key, code):
+    async def script(app, pilot, look) -> None:
+        await pilot.press(key)
+
+    assert watch(script).return_value == code
+
+
+def test_history_is_remembered(make):
+    ring = make()
+    model = Model()
+    with ring.producer(on_full="drop") as out:
+        for count in range(5):
+            helpers.feed(out, count)
+            model.update([_inventory.look(ring.name)])
+        (line,) = model.lines.values()
+        assert len(line.history) == 4
+        assert all(rate > 0 for rate in line.history)
+    ring.unlink()
+    model.update([])
+    assert not model.lines
+
+
+def test_bars_and_sparks():
+    assert str(bar(0.0, 4)) == "····   0%"
+    assert str(bar(0.5, 4)) == "██··  50%"
+    assert str(bar(7.0, 4)) == "████ 100%"
+    assert sparks([], 5) == ""
+    assert sparks([0, 1, 2], 5) == "▁▅█"
+    assert sparks([5, 5, 1, 2], 2) == "▅█"
+    assert sparks([0.5], 2, most=1.0) == "▅"
+
+
+@pytest.mark.parametrize("end", ["q", signal.SIGTERM, signal.SIGINT])
+def test_on_a_real_terminal(make, end):
+    """The screen is drawn, and the terminal is left as it was found."""
+    ring = make()
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    settings = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shmring", "top", ring.name],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    said = b""
+    try:
+        while f"{ring.name}  live".encode() not in said:
+            said += os.read(ours, 65536)
+        if end == "q":
+            os.write(ours, b"q")
+        else:
+            process.send_signal(end)
+        os.set_blocking(ours, False)
+
+        def ended() -> bool:
+            nonlocal said
+            with contextlib.suppress(BlockingIOError):
+                said += os.read(ours, 65536)
+            return process.poll() is not None
+
+        helpers.wait_until(ended)
+        with contextlib.suppress(BlockingIOError):
+            said += os.read(ours, 65536)
+        assert process.returncode == (0 if end == "q" else 128 + end)
+        assert b"Traceback" not in said
+        assert said.rfind(b"\x1b[?1049l") > said.rfind(b"\x1b[?1049h") >= 0  # back to the main screen
+        assert termios.tcgetattr(theirs) == settings
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
