@@ -17,7 +17,7 @@ from shmring.recording._growing import GrowingNpy, header_rows, read_rows, write
 from shmring.recording._stored import Stored
 
 HEADER_EVERY = 0.1  # seconds between two updates of the headers
-WRITE_BACK = 8 << 20  # bytes after which the kernel is asked to begin with the disk
+WRITE_BACK = 8 << 20  # bytes after which, with `sync`, the kernel is asked to begin with the disk
 JSON_ROOM = 4096  # the totals are written in place, so that a full disk has room for them
 
 
@@ -76,11 +76,16 @@ class NpyWriter:
             self._index.append(index[:fitted])
             raise
         self._index.append(index)
+        if self._syncer is not None:
+            self._begin_write_back()
+        if time.monotonic() - self._committed_at >= HEADER_EVERY:
+            self.flush()
+
+    def _begin_write_back(self) -> None:
+        """Keep the disk busy between two syncs, so that the next one has little left to do."""
         if (self._data.rows - self._written_back) * self.description.frame_nbytes >= WRITE_BACK:
             self._data.write_back(self._written_back, self._data.rows)
             self._written_back = self._data.rows
-        if time.monotonic() - self._committed_at >= HEADER_EVERY:
-            self.flush()
 
     def flush(self) -> None:
         """Let the headers say what is there (and, with `sync`, on the disk)."""
