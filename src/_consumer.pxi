@@ -161,7 +161,7 @@ cdef class Consumer:
         guard_lock(&self.guard)
         self.busy = False
         guard_unlock(&self.guard)
-        PyErr_CheckSignals()
+        look_around()
         return LOOK_AGAIN  # and whether another thread has closed this handle meanwhile
 
     cdef bint producer_is_dead(self) noexcept:
@@ -223,7 +223,7 @@ cdef class Consumer:
 
     cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
         """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
-        PyErr_CheckSignals()
+        look_around()
         if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
             self.raise_for(NOT_YET, least, timeout)
         return 0

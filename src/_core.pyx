@@ -38,6 +38,7 @@ cdef extern from "guard.h":
         pass
     void guard_lock "shmring_guard_lock"(Guard *guard) noexcept nogil
     void guard_unlock "shmring_guard_unlock"(Guard *guard) noexcept nogil
+    const bint SHMRING_FREE_THREADED
 
 MAGIC = b"SHMRING\0"
 ABI = SHMRING_ABI
@@ -55,6 +56,11 @@ PRODUCER_EXISTS, NO_PLACE = SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
 PRODUCER_NONE, PRODUCER_CLOSED = SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_CLOSED
 
 cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at whether the others live
+# Without the GIL, an object whose last reference another thread drops dies only when the thread that made
+# it runs Python code again: a frame that a waiting producer made must not stay held so long.
+cdef object enter_interpreter = eval("lambda: None")
+if SHMRING_FREE_THREADED:
+    SLICE_NS = 5_000_000
 cdef int64_t DEFAULT_SPIN_NS = 20_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
@@ -85,6 +91,16 @@ cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
     if n < 1:
         raise ValueError(f"{what} must be at least 1, not {n}")
     return most if n > most else n
+
+
+# ---- times ----
+
+
+cdef int look_around() except -1:
+    """Between two slices of a wait: signals, and what the interpreter put off until this thread runs."""
+    if SHMRING_FREE_THREADED:
+        enter_interpreter()
+    return PyErr_CheckSignals()
 
 
 

@@ -433,7 +433,7 @@ cdef class Producer:
                 self.full_since = 0
                 return True
             self.vacate()
-            PyErr_CheckSignals()  # a handler may use this handle, or close it
+            look_around()  # a handler may use this handle, or close it
             self.occupy(True)
             shmring_reap_all(&self.block.view, self.lock_fd)
             now = shmring_now_ns()
@@ -755,7 +755,7 @@ cdef class Producer:
             if now >= deadline:
                 from shmring import _diagnose
                 raise _diagnose.too_few_consumers(self.block, least, self.lock_fd, timeout)
-            PyErr_CheckSignals()
+            look_around()
 
     def close(self):
         """End the stream: consumers read what is left, then their iterations end. May be called twice.

@@ -13,12 +13,14 @@
 typedef PyMutex shmring_guard;
 #define shmring_guard_lock(guard) PyMutex_Lock(guard)
 #define shmring_guard_unlock(guard) PyMutex_Unlock(guard)
+#define SHMRING_FREE_THREADED 1
 
 #else
 
 typedef char shmring_guard;
 #define shmring_guard_lock(guard) ((void)(guard))
 #define shmring_guard_unlock(guard) ((void)(guard))
+#define SHMRING_FREE_THREADED 0
 
 #endif
 

@@ -25,6 +25,7 @@ CHILDREN = Path(__file__).with_name("children.py")
 WORDS = mmap.PAGESIZE // 8  # u8 words in a frame of one page: then `slots` needs no rounding up
 PATIENCE = 20.0  # seconds until a test gives up on something that must happen
 MASK = (1 << 64) - 1
+GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 # The lines of the table "What happens when". Each is claimed by a test with @pytest.mark.event(line).
 CONSUMER_KILLED = "a consumer is killed at any instruction, holding frames or not"

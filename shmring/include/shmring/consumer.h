@@ -475,7 +475,10 @@ shmring_slots_needed(const shmring_consumer *c, uint64_t least)
     uint64_t needed = c->next + least - from + c->pinned_slots;
     if (needed <= slots)
         return needed;
-    for (uint64_t position = from; position < c->head && position < c->next + least; position++) {
+    uint64_t end = c->next + least < c->head ? c->next + least : c->head;
+    if (end > from && end - from > slots)
+        end = from + slots; /* damaged counters may be far apart */
+    for (uint64_t position = from; position < end; position++) {
         const uint32_t slot = shmring_load_relaxed(&shmring_entry_at(c->block, position % slots)
                                                         ->slot); /* [relaxed: a lossy guess is good enough] */
         if (slot < slots && c->pin_counts[slot] != 0)

@@ -26,9 +26,9 @@ shmring_event_prepare(uint32_t *event)
 static inline void
 shmring_event_notify(uint32_t *event)
 {
-    uint32_t value = shmring_load_relaxed(event); /* [relaxed: ordered by the caller's fence] */
-    while (value & 1u) {
-        if (shmring_cas_relaxed(event, &value, value + 1u)) { /* [relaxed: the futex orders the rest] */
+    uint32_t value = shmring_load_relaxed(event);              /* [relaxed: ordered by the caller's fence] */
+    for (int tries = 0; (value & 1u) && tries < 64; tries++) { /* an honest word changes once or twice */
+        if (shmring_cas_relaxed(event, &value, value + 1u)) {  /* [relaxed: the futex orders the rest] */
             shmring_futex_wake_all(event);
             return;
         }

@@ -170,7 +170,8 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     row->pid = (uint32_t)getpid();
     shmring_store_relaxed(&row->flags, 0u); /* [relaxed: R4 publishes it] */
     memset(row->label, 0, sizeof row->label);
-    memcpy(row->label, label, strnlen(label, sizeof row->label - 1));
+    const size_t length = strlen(label);
+    memcpy(row->label, label, length < sizeof row->label ? length : sizeof row->label - 1);
     shmring_tell(c);
 
     c->cursor = shmring_first_guess(hot, slots, start);
