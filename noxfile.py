@@ -173,3 +173,9 @@ def fuzz(session: nox.Session) -> None:
         options = [f"-max_total_time={int(duration) // 2}", "-seed=1", "-len_control=0", "-max_len=4000"]
         with session.chdir(folder):  # not the tree: the wheel is what is tested
             session.run("python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000")
+
+
+@nox.session(venv_backend="none", default=False)
+def model(session: nox.Session) -> None:
+    """The model of the protocol, checked by spin: its short form, or `-- --only NAME`."""
+    session.run("python", "tests/model/check.py", *(session.posargs or ["--quick"]), external=True)

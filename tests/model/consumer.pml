@@ -192,7 +192,7 @@ inline take_lossy()
     :: else
     fi;
     if
-    :: !intact -> STEP(next = MAX(next + 1, claimed - MIN(claimed, SLOTS)); slot = NONE)
+    :: !intact -> STEP(assert(claimed >= known); next = MAX(next + 1, claimed - MIN(claimed, SLOTS)); slot = NONE)
     :: else
     fi;
     intact = 0
@@ -218,13 +218,15 @@ inline take()
     od
 }
 
-/* Frames that were offered after the last one taken, when no more will come. */
+/* Frames that were offered after the last one taken, when the producer of the epoch seen offers no more. */
 inline count_end()
 {
-    STEP(expected = MAX(expected, next_seq));
+    STEP(seq = next_seq);
+    STEP(expected = (epoch == of_epoch || COUNT_END_TRUSTS_NEXT_SEQ -> MAX(expected, seq) : expected));
 #ifdef LATEST
-    fresh = next
+    fresh = next;
 #endif
+    seq = 0
 }
 
 /* ---- join ---- */

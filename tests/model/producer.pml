@@ -422,6 +422,7 @@ inline rebuild()
 inline open()
 {
     STEP(assert(producer_lock == 0); producer_lock = me + 1);
+    assert(claimed >= head);
     rebuild();
 #ifdef TAKEOVER_LOWERS_CLAIMED
     STEP(claimed = head);

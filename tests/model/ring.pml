@@ -68,6 +68,11 @@
 #else
 #define PIN_IS_LATE 0
 #endif
+#ifdef COUNT_END_TRUSTS_ANY_EPOCH
+#define COUNT_END_TRUSTS_NEXT_SEQ 1
+#else
+#define COUNT_END_TRUSTS_NEXT_SEQ 0
+#endif
 #ifdef JOIN_TRUSTS_HISTORY
 #define JOIN_SEARCHES_STAMPS 0
 #else
@@ -107,7 +112,7 @@ next_frame:
     :: goto gone /* lives on, holds its lock, does nothing more */
 #endif
 #ifdef CLOSES_EARLY
-    :: next_seq < FRAMES -> close(); goto begin
+    :: next_seq < FRAMES && epoch < 2 -> close(); goto begin
 #endif
     fi;
 try:
@@ -212,6 +217,7 @@ fetch:
     fi;
 
     STEP(state = producer_state);
+    STEP(of_epoch = epoch);
 #ifdef HEAD_BEFORE_STATE
     STEP(intact = head > next);
     STEP(now_state = producer_state; assert(intact || now_state != CLOSED || next == head_at_close));
@@ -220,7 +226,7 @@ fetch:
     STEP(intact = head > next; assert(intact || now_state != CLOSED || next == head_at_close));
 #endif
     if
-    :: intact -> atomic { intact = 0; state = 0; now_state = 0 }; goto fetch
+    :: intact -> atomic { intact = 0; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
     :: !intact && now_state == CLOSED ->
         count_end();
         leave();
@@ -235,11 +241,11 @@ fetch:
             count_end();
             if
             :: leave(); goto departed
-            :: atomic { awaits = 1; state = 0; now_state = 0 }; goto fetch
+            :: atomic { awaits = 1; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
             fi
-        :: else -> atomic { got_lock = 0; intact = 0; state = 0; now_state = 0 }; goto fetch
+        :: else -> atomic { got_lock = 0; intact = 0; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
         fi
-    :: !intact && now_state != CLOSED -> now_state = 0
+    :: !intact && now_state != CLOSED -> atomic { now_state = 0; of_epoch = 0 }
     fi;
 
     hold_too_much();
