@@ -175,11 +175,31 @@ def read_description(path: Path) -> Description:
         ) from None
 
 
-def repair(path: Path) -> int:
-    """Let the headers say what is there, after the recorder was killed; frames gained."""
+def repair(path: str | os.PathLike[str]) -> int:
+    """Let the headers of a .npy recording say what is there, after its recorder was killed.
+
+    Only for programs that read the files themselves: `open_recording` needs no repair. Do not repair a
+    recording that is still going on.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.npy`` file that a recorder made.
+
+    Returns
+    -------
+    int
+        Frames that the headers did not count before.
+
+    Raises
+    ------
+    RecordingCorrupt
+        It is no recording, or parts of it are missing.
+    """
+    path = Path(path)
+    description = read(path).description
     data, index, _ = files(path)
     before = min(header_rows(data), header_rows(index))
-    description = read_description(path)
     writer = NpyWriter(path, description, append=True, sync=None)
     writer.close(description.ended or "killed", description.lost or 0)
     return writer.frames - before

@@ -138,7 +138,11 @@ class Recording:
 
     @property
     def ended(self) -> str | None:
-        """Why the recording ended (as `Summary.ended`); None: it goes on, or the recorder was killed."""
+        """Why the recording ended, as `Summary.ended`.
+
+        None: it goes on, or its recorder was killed (``"killed"`` after `repair`). ``"rolled"``: it goes on
+        in the next file.
+        """
         return self._description.ended
 
     @property

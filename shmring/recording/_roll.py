@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,20 @@ def piece(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}-{number:04d}{path.suffix}")
 
 
-def pieces(path: Path) -> list[Path]:
-    """Find the files of a rolling recording, in order."""
+def pieces(path: str | os.PathLike[str]) -> list[Path]:
+    """Find the files of a rolling recording.
+
+    Parameters
+    ----------
+    path : path-like
+        The name that was given to `record`, without a number.
+
+    Returns
+    -------
+    list of Path
+        Oldest first.
+    """
+    path = Path(path)
     pattern = re.compile(re.escape(path.stem) + r"-(\d{4,})" + re.escape(path.suffix))
     found = ((pattern.fullmatch(file.name), file) for file in path.parent.glob("*" + path.suffix))
     return [file for _, file in sorted((int(match[1]), file) for match, file in found if match)]
