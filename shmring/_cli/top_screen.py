@@ -182,8 +182,8 @@ class Top(App[int]):
             "shmring top",
             f"{len(lines)} {'ring' if len(lines) == 1 else 'rings'}" + (f" ({stale} stale)" if stale else ""),
             f"{_shm.DIRECTORY} {output.size(used)} of {output.size(disk.f_blocks * disk.f_frsize)}",
-            f"every {self.interval:g} s",
         ]
+        words += [f"every {self.interval:g} s"] if self.wide else []
         if self.ring_name is None:
             words.append(f"by {self.sorted_by} {'▼' if self.largest_first else '▲'}")
         words += ["PAUSED"] if self.paused else []
