@@ -21,7 +21,7 @@ if shutil.which(os.environ.get("CC", "cc")) is None:
 
 from benchmarks import cells, frames, ours, parts, report, runner, suite, targets  # noqa: E402
 
-TINY = parts.Effort(seconds=0.002, quick=True)
+TINY = parts.Effort(seconds=0.0002, quick=True)
 HEAVY = (
     "32 MiB",
     "256 KiB",

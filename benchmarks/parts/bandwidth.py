@@ -10,7 +10,7 @@ SIZES = {"1 MiB": MIB, "1080p frame": HD, "64 MiB": 64 * MIB}
 
 
 def cells(effort: Effort) -> list[Cell]:
-    milliseconds = round(effort.seconds * 400)
+    milliseconds = max(1, round(effort.seconds * 400))
     return [
         Cell(
             PART, f"{label}, {what}", "one core", LIMIT,

@@ -33,7 +33,7 @@ class Ray(Transport):
     spins = False
     slow = True
     whole = True
-    leftovers = ("/dev/shm/plasma*", "/dev/shm/ray*")
+    leftovers = ("/dev/shm/plasma*", "/dev/shm/ray*", "/dev/shm/sem.hdr*", "/dev/shm/sem.obj*")
 
     def __init__(self, channels: bool):
         self.channels = channels
