@@ -76,14 +76,23 @@ def check_seqs(found: recording.Recording, seqs) -> None:
 # ---- what was published is what is read
 
 
-@every_format
-@pytest.mark.parametrize("variable_rows", [False, True], ids=["whole", "rows"])
-@pytest.mark.parametrize("kind", KINDS)
+WHOLE = [(kind, False) for kind in KINDS]
+ROWS = [(kind, True) for kind, (_, shape) in KINDS.items() if shape]
+ROWS_IN_CHUNKS = [("structured", True), ("large and adjacent", True)]  # .npy has its own ways for each
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "variable_rows"),
+    [
+        pytest.param(suffix, *case, id=f"{suffix}, {case[0]}{', rows' * case[1]}")
+        for suffix in FORMATS
+        for case in WHOLE + (ROWS if suffix == ".npy" else ROWS_IN_CHUNKS)
+    ],
+    indirect=["suffix"],
+)
 def test_round_trip(make, tmp_path, suffix, kind, variable_rows) -> None:
     """Every kind of frame in every format: content, seqs, timestamps, metas, rows, attrs, dtypes."""
     dtype, shape = KINDS[kind]
-    if variable_rows and not shape:
-        pytest.skip("scalars have no rows")
     attrs = {"unit": "µm", "gain": [1, 2]}
     ring = make(shape=shape, dtype=dtype, meta=META, attrs=attrs, variable_rows=variable_rows, slots=8)
     count, path = 50, tmp_path / f"take{suffix}"
@@ -502,7 +511,7 @@ def test_libraries_formats_after_a_kill(make, peer, tmp_path, suffix) -> None:
 
 @pytest.mark.parametrize("shape", [(16,), (100, 100), (64, 64)], ids=["small", "apart", "adjacent"])
 @pytest.mark.parametrize("variable_rows", [False, True], ids=["whole", "rows"])
-@pytest.mark.parametrize("room", [0, 1, 300, 25_000, 61_000, 10**9])
+@pytest.mark.parametrize("room", [0, 300, 25_000, 61_000])
 def test_disk_full(make, monkeypatch, tmp_path, shape, variable_rows, room) -> None:
     """ENOSPC after so many bytes, in the middle of a frame too: whole frames before, a clear error."""
     ring = make(shape=shape, dtype="u1", slots=64, variable_rows=variable_rows)
