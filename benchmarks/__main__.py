@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts.NAMES)}")
     rounds = options.rounds or (1 if options.quick else 5)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by timeout(1): results so far are kept
     began = time.monotonic()
     facts = machine.describe()
     for key, value in facts.items():

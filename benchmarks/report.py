@@ -45,7 +45,18 @@ def lines_of(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         metric = f"{row['metric']}, {row['unit']}" if row["metric"] not in row["unit"] else row["unit"]
         if not row["values"]:
-            lines.append([row["subject"], metric, "failed", "", "", "", "", row["error"][:90]])
+            lines.append(
+                [
+                    row["subject"],
+                    metric,
+                    "failed" if row["error"] else "not run",
+                    "",
+                    "",
+                    "",
+                    "",
+                    row["error"][:90],
+                ]
+            )
             continue
         limit = limit_of(rows, row)
         part = f"{fraction(row, limit):.2f}" if limit and limit is not row else ""

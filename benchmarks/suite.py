@@ -57,6 +57,8 @@ def run_cell(cell: Cell, rows: Iterable[Row]) -> bool:
 
 
 def progress(text: str, began: float) -> None:
-    """On a terminal one line that changes; else nothing."""
-    if sys.stderr.isatty():
+    """On a terminal one line that changes; else a line each."""
+    if not sys.stderr.isatty():
+        print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
+    else:
         print(f"\r\x1b[K{time.monotonic() - began:5.0f} s  {text[:100]}", end="", file=sys.stderr, flush=True)
