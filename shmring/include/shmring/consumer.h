@@ -517,7 +517,7 @@ shmring_want_runs(shmring_consumer *c)
 static inline uint64_t
 shmring_epoch(const shmring_block *block)
 {
-    return shmring_load_relaxed(&block->hot->epoch); /* [relaxed: count_end looks at it again] */
+    return shmring_load_acquire(&block->hot->epoch); /* [A8 <- R8] */
 }
 
 static inline uint32_t

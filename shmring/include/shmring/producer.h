@@ -17,7 +17,8 @@ typedef struct shmring_producer {
     uint64_t limit; /* positions below it may be claimed, as far as the last rescan knows */
     uint64_t gate;  /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
     uint64_t claimed;
-    uint64_t join_epoch;
+    uint64_t join_epoch; /* this and active as the last rescan found them */
+    uint64_t active;
     uint64_t next_seq;
     uint64_t epoch;
     uint64_t dropped;
@@ -142,9 +143,9 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     shmring_store_relaxed(&hot->next_seq, p->next_seq);                /* [relaxed: R1 and R8 publish it] */
     shmring_store_relaxed(&hot->producer_pid, (uint32_t)getpid());     /* [relaxed: for messages] */
     shmring_store_relaxed(&hot->start_time, shmring_own_start_time()); /* [relaxed: for messages] */
-    shmring_store_relaxed(&hot->epoch, p->epoch);                      /* [relaxed: R8 publishes it] */
     shmring_store_release(&hot->producer_state, (uint32_t)SHMRING_PRODUCER_LIVE); /* [R8 -> A8] */
-    shmring_event_announce(&hot->data_event); /* heals a wake-up that a killed producer owed, too */
+    shmring_store_release(&hot->epoch, p->epoch); /* [R8 -> A8] last: a new epoch comes with a new state */
+    shmring_event_announce(&hot->data_event);     /* heals a wake-up that a killed producer owed, too */
     return SHMRING_OK;
 }
 
@@ -184,6 +185,7 @@ shmring_rescan(shmring_producer *p)
     const uint64_t slots = block->geometry.slots;
     p->join_epoch = shmring_load_acquire(&block->hot->join_epoch); /* [A4 <- R4] */
     uint64_t active = shmring_load_acquire(&block->hot->active);   /* [A10 <- R10] */
+    p->active = active;
     uint64_t gate = UINT64_MAX;
     int wants_history = 0;
     int lossy = 0;
@@ -210,10 +212,13 @@ shmring_rescan(shmring_producer *p)
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
 }
 
+/* active too: a newcomer's bit comes before its join_epoch, and whoever waited for consumers has seen it. */
 static inline int
 shmring_joined_since_rescan(const shmring_producer *p)
 {
-    return shmring_load_acquire(&p->block->hot->join_epoch) != p->join_epoch; /* [A4 <- R4] */
+    const shmring_hot *const hot = p->block->hot;
+    const uint64_t active = shmring_load_relaxed(&hot->active); /* [relaxed: the rescan acquires] */
+    return shmring_load_acquire(&hot->join_epoch) != p->join_epoch /* [A4 <- R4] */ || active != p->active;
 }
 
 static inline uint64_t

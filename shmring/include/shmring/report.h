@@ -42,7 +42,7 @@ shmring_report(const shmring_block *block, shmring_ring_report *report)
     report->head = shmring_load_acquire(&hot->head);                     /* [A1 <- R1] */
     report->next_seq = shmring_load_relaxed(&hot->next_seq);             /* [relaxed: a statistic] */
     report->producer_state = shmring_load_acquire(&hot->producer_state); /* [A8 <- R8] */
-    report->epoch = shmring_load_relaxed(&hot->epoch);                   /* [relaxed: A8 made it visible] */
+    report->epoch = shmring_load_relaxed(&hot->epoch);                   /* [relaxed: a statistic] */
     report->start_time = shmring_load_relaxed(&hot->start_time);         /* [relaxed: A8 made it visible] */
     report->producer_pid = shmring_load_relaxed(&hot->producer_pid);     /* [relaxed: A8 made it visible] */
     report->dropped = shmring_load_relaxed(&hot->dropped);               /* [relaxed: a statistic] */
