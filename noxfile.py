@@ -179,3 +179,41 @@ def fuzz(session: nox.Session) -> None:
 def model(session: nox.Session) -> None:
     """The model of the protocol, checked by spin: its short form, or `-- --only NAME`."""
     session.run("python", "tests/model/check.py", *(session.posargs or ["--quick"]), external=True)
+
+
+# ---- faults: kills at every point, a soak, valgrind
+
+
+def install_for_faults(session: nox.Session) -> None:
+    session.install(".[test]")
+    install(session, "setuptools", "Cython")
+    session.install("numpy")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Every role killed at every point of every operation; what the survivors promise is checked."""
+    install_for_faults(session)
+    session.run("python", "tests/faults/faults.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """One producer and eight consumers who join, hold, stop and are killed, for a minute."""
+    install_for_faults(session)
+    session.run("python", "tests/faults/soak.py", *(session.posargs or ["--seconds", "60"]))
+
+
+@nox.session
+def valgrind(session: nox.Session) -> None:
+    """The C self-test and a tour of the Python API under valgrind's memcheck."""
+    install_for_faults(session)
+    session.run("python", "tests/faults/memcheck.py")
+
+
+@nox.session
+def sanitize_core_short(session: nox.Session) -> None:
+    """A share of sanitize_core that fits into CI: what handles memory."""
+    names = ["frame", "handles", "layout", "producer", "table", "threads", "death"]
+    session.posargs[:] = [str(TREE / "tests" / f"test_{name}.py") for name in names]
+    sanitize_core(session)
