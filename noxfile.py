@@ -217,3 +217,15 @@ def sanitize_core_short(session: nox.Session) -> None:
     names = ["frame", "handles", "layout", "producer", "table", "threads", "death"]
     session.posargs[:] = [str(TREE / "tests" / f"test_{name}.py") for name in names]
     sanitize_core(session)
+
+
+@nox.session
+def litmus(session: nox.Session) -> None:
+    """The litmus tests: each edge of the protocol in the C11 memory model, from our own headers (relacy-dev)."""
+    session.run("make", "-C", "tests/litmus", "run", external=True)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Each fence, release, acquire and re-check removed once: some check must fail. --quick for CI."""
+    session.run("python", "tests/mutants.py", *session.posargs)

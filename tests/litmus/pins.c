@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Lossy reads against claims, swaps and batches.
+ */
+#include "ring.h"
+
+static void
+put_one(void)
+{
+    put();
+}
+
+static void
+put_two(void)
+{
+    put();
+    put();
+}
+
+static void
+full_ring_and_lossy(void)
+{
+    make_ring(2, META_BYTES);
+    open_producer();
+    join(0, LOSSY, SHMRING_START_OLDEST);
+    put_frames(2);
+}
+
+static void
+take_one(void)
+{
+    if (take(0, 0))
+        give_back(0, 0);
+}
+
+static void
+take_both(void)
+{
+    const int first = take(0, 0);
+    if (take(0, 1))
+        give_back(0, 1);
+    if (first)
+        give_back(0, 0);
+}
+
+/* A second consumer holds frame 0, so that the claim swaps. */
+static void
+first_slot_held(void)
+{
+    full_ring_and_lossy();
+    join(1, LOSSY, SHMRING_START_OLDEST);
+    CHECK(take(1, 0));
+}
+
+static void
+first_slot_held_first_read(void)
+{
+    first_slot_held();
+    take_and_release(0, 1);
+}
+
+/* The lossy consumer comes to an entry whose slot has changed. */
+static void
+first_slot_held_all_read(void)
+{
+    first_slot_held();
+    take_and_release(0, 2);
+}
+
+static void
+both_held(void)
+{
+    full_ring_and_lossy();
+    CHECK(take(0, 0) && take(0, 1));
+}
+
+static void
+give_both_back(void)
+{
+    give_back(0, 0);
+    give_back(0, 1);
+}
+
+/* ---- batches ---- */
+
+static void
+claim_two(void)
+{
+    if (shmring_claim(&world.p, 2) != SHMRING_OK)
+        return;
+    const uint64_t count = world.p.count;
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *const slot =
+            (uint8_t *)shmring_claimed_slot(&world.p) + i * world.block.geometry.slot_stride;
+        for (uint64_t at = 0; at < FRAME_BYTES; at += 8)
+            litmus_write(slot + at, 100 + world.p.next_seq + i);
+    }
+    shmring_publish(&world.p, count);
+}
+
+static void
+full_ring_and_first_read(void)
+{
+    make_ring(2, 0);
+    open_producer();
+    join(0, LOSSY, SHMRING_START_OLDEST);
+    put_frames(2);
+    take_and_release(0, 1);
+}
+
+/* ---- who died with a pin ---- */
+
+static void
+full_ring_one_held(void)
+{
+    full_ring_and_lossy();
+    CHECK(take(0, 0));
+}
+
+static void
+read_and_die(void)
+{
+    check_hold(0, 0);
+    die(CONSUMER_FD);
+}
+
+static void
+reap(void)
+{
+    shmring_reap_all(&world.block, OTHER_FD);
+}
+
+const litmus_test pin_tests[] = {
+    {"pin", "F6-F8, R6-A6, R2-A2", 3, full_ring_and_lossy, {put_one, take_one}, NULL, NULL},
+    {"pin_swapped", "F7-F8, R6-A6", 3, first_slot_held_first_read, {put_one, take_one}, NULL, NULL},
+    {"pin_both", "F6-F8, F7-F8, R6-A6", 2, full_ring_and_lossy, {put_two, take_both}, NULL, NULL},
+    {"pin_after_swap", "R2-A2", 3, first_slot_held_all_read, {put_one, take_one}, NULL, NULL},
+    {"unpin", "R6-A6", 3, both_held, {put_two, give_both_back}, NULL, NULL},
+    {"pin_batch", "F6-F8, R6-A6, R2-A2", 3, full_ring_and_first_read, {claim_two, take_one}, NULL, NULL},
+    {"reap_pins", "R6-A6", 2, full_ring_one_held, {put_two, read_and_die, reap}, NULL, NULL},
+    {NULL, NULL, 0, NULL, {NULL}, NULL, NULL},
+};

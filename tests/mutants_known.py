@@ -1,0 +1,103 @@
+"""The re-checks that mutants.py removes, and the mutants that may survive, each with its reason."""
+
+# Name, header, the text as it stands (once), and what takes its place.
+RECHECKS: list[tuple[str, str, str, str]] = [
+    (
+        "stamps after F10",
+        "consumer.h",
+        "return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;",
+        "return SHMRING_OK;",
+    ),
+    (
+        "newcomers after F6",
+        "producer.h",
+        "    if (shmring_joined_since_rescan(p))\n        shmring_rescan(p);\n}",
+        "}",
+    ),
+    (
+        "newcomers after F7",
+        "producer.h",
+        "    if (shmring_joined_since_rescan(p))\n        shmring_rescan(p);\n    if (later",
+        "    if (later",
+    ),
+    (
+        "pins after F7",
+        "producer.h",
+        "if (later >= p->limit || shmring_pins(p, taken) != 0) {",
+        "if (later >= p->limit) {",
+    ),
+    (
+        "limit after F7",
+        "producer.h",
+        "if (later >= p->limit || shmring_pins(p, taken) != 0) {",
+        "if (shmring_pins(p, taken) != 0) {",
+    ),
+    ("swap puts back", "producer.h", "shmring_store_release(&theirs->stamp, stamp);", "(void)stamp;"),
+    (
+        "claim puts back",
+        "producer.h",
+        "shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]);",
+        "(void)0;",
+    ),
+    (
+        "pins after F6",
+        "producer.h",
+        "if (shmring_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
+        "if (p->head < p->limit)",
+    ),
+    (
+        "pins of a batch",
+        "producer.h",
+        "if (p->slot_of[index] != slot || shmring_pins(p, slot) != 0)",
+        "if (p->slot_of[index] != slot)",
+    ),
+    (
+        "limit after F6",
+        "producer.h",
+        "if (p->head >= p->limit || shmring_settle(p) != SHMRING_OK) {",
+        "if (shmring_settle(p) != SHMRING_OK) {",
+    ),
+    ("claimed never back", "producer.h", "if (end > p->claimed) {", "if (end != p->claimed) {"),
+    (
+        "stamps zeroed",
+        "producer.h",
+        "shmring_store_relaxed(&entry->stamp, 0u); /* [relaxed: readers look below head only] */",
+        "(void)0;",
+    ),
+    (
+        "pin before cursor",
+        "consumer.h",
+        "shmring_pin_hold(c, c->older); /* alive two takes later",
+        "(void)0; /* alive two takes later",
+    ),
+    (
+        "seq after F10",
+        "liveness.h",
+        "if (stamp == shmring_published_stamp(position))\n            return;",
+        "(void)stamp;\n        return;",
+    ),
+    ("bit and epoch", "eventcount.h", "value + 1u", "value & ~1u"),
+]
+
+LOCKED = "the lock of the kernel that follows or precedes it orders the same"
+
+# Label, function, and which one of that label in the function.
+SURVIVORS: dict[tuple[str, str, int], str] = {
+    ("A2", "shmring_collect", 0): "whoever knows that the frame is below head has acquired head (A1)",
+    ("A2", "shmring_take_lossy", 0): "only the value counts; F8 stands before it",
+    ("A7", "shmring_take_lossy", 0): "only a lower bound of where to go on; what is there is looked at anew",
+    ("A2", "shmring_choose_start", 0): "the entry is below a head acquired just before (A1)",
+    ("A5", "shmring_reap", 0): LOCKED,
+    ("A5", "shmring_find_place", 0): LOCKED,
+    ("A1", "shmring_producer_open", 0): LOCKED,
+    ("A7", "shmring_producer_open", 0): LOCKED,
+    ("A1", "shmring_first_guess", 0): "a guess that is too low only holds the producer back for longer",
+    ("A7", "shmring_first_guess", 0): "a guess that is too low only holds the producer back for longer",
+    ("R5", "shmring_join", 0): "JOINING publishes nothing that anyone reads",
+    ("R3", "shmring_join", 0): "F9 stands between everything that it could order and it",
+    ("A10", "shmring_active_consumers", 0): "a number; who acts on it rescans (A10 there)",
+    ("A4", "shmring_joined_since_rescan", 0): "whoever finds it changed rescans, and acquires it there",
+    ("R2", "shmring_unmark", 0): "F6 stands between the publish of that frame and it",
+    ("R2", "shmring_swap", 0): "F7 stands between the publish of that frame and it",
+    ("R7", "shmring_mark", 0): "F2 or F5 stands between every store to head and it",
+}

@@ -1,0 +1,75 @@
+"""Weak memory: the litmus tests of tests/litmus, explored by Relacy; and what mutants.py takes for granted."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import mutants
+from source_labels import documented_edges, in_order
+
+HERE = Path(__file__).parent
+RELACY = Path("/usr/include/relacy/relacy.hpp")
+
+needs_relacy = pytest.mark.skipif(
+    not (RELACY.exists() and shutil.which("g++") and shutil.which("make")),
+    reason="needs relacy-dev, g++, make",
+)
+
+
+def litmus(out: Path, *arguments: str) -> str:
+    """What the litmus tests print."""
+    command = [
+        "make",
+        "-s",
+        "-C",
+        str(HERE / "litmus"),
+        f"OUT={out}",
+        f"ARGUMENTS={' '.join(arguments)}",
+        "run",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-6000:]
+    return said
+
+
+@needs_relacy
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_no_execution_breaks_a_promise_and_every_label_takes_a_step(tmp_path: Path) -> None:
+    said = litmus(tmp_path, "-l")
+    assert ", 0 failed" in said
+    steps = {(name, int(line)) for name, line in re.findall(r"^step \S*/(\w+\.h):(\d+)$", said, re.MULTILINE)}
+    missed = []
+    for mutant in mutants.all_mutants(mutants.INCLUDE):
+        source = (mutants.INCLUDE / "shmring" / mutant.file).read_text()
+        first, last = (source.count("\n", 0, at) + 1 for at in (mutant.start, mutant.end))
+        if "re-check" not in mutant.what and not any(
+            (mutant.file, line) in steps for line in range(first, last + 3)
+        ):
+            missed.append(mutant.key)
+    assert not missed
+
+
+@needs_relacy
+@pytest.mark.model
+@pytest.mark.timeout(600)
+def test_random_executions_with_older_values(tmp_path: Path) -> None:
+    names = [line.split("|")[0] for line in litmus(tmp_path, "-n").splitlines()]
+    sound = [name for name in names if name != "count_end"]  # its violation is known, and rare at random
+    assert ", 0 failed" in litmus(tmp_path, "-r", "20000", *sound)
+
+
+def test_each_documented_edge_has_a_litmus_test() -> None:
+    tables = "".join(path.read_text() for path in (HERE / "litmus").glob("*.c"))
+    named = {in_order(pair) for pair in re.findall(r"\b([RF]\d+)-([AF]\d+)\b", tables)}
+    documented = documented_edges((HERE.parent / "docs" / "protocol.md").read_text())
+    assert documented <= named, sorted(documented - named)
+
+
+def test_the_list_of_survivors_fits_the_headers() -> None:
+    keys = {mutant.key for mutant in mutants.all_mutants(mutants.INCLUDE)}
+    assert set(mutants.SURVIVORS) <= keys, sorted(set(mutants.SURVIVORS) - keys)
