@@ -221,7 +221,7 @@ def sanitize_core_short(session: nox.Session) -> None:
 
 @nox.session
 def litmus(session: nox.Session) -> None:
-    """The litmus tests: each edge of the protocol in the C11 memory model, from our own headers (relacy-dev)."""
+    """The litmus tests: each edge of the protocol in the C11 memory model, from our own headers."""
     session.run("make", "-C", "tests/litmus", "run", external=True)
 
 

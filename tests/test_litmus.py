@@ -1,4 +1,4 @@
-"""Weak memory: the litmus tests of tests/litmus, explored by Relacy; and what mutants.py takes for granted."""
+"""Weak memory: the litmus tests of tests/litmus, explored by Relacy; what mutants.py takes for granted."""
 
 import re
 import shutil
