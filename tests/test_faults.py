@@ -119,6 +119,7 @@ OWN_SLOT = "shmring_store_relaxed(&shmring_entry_at(block, index)->slot, (uint32
 OWNER_LIVES = """|| shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
     !shmring_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))"""
 WRITTEN = "identity->magic = SHMRING_MAGIC; identity->abi = SHMRING_ABI;"
+READY = "shmring_store_release(&identity->ready, 1u);"
 
 # Mistakes in the headers: the file, the words that are there, what stands there instead. Nothing is amiss
 # with any of them as long as nobody dies or stands still.
@@ -143,7 +144,11 @@ MISTAKES = {
     ),
     "a reap does not ask whether the owner lives": ("liveness.h", OWNER_LIVES, ")"),
     "nobody is ever reaped": ("liveness.h", "const int dead =", "const int dead = 0 &&"),
-    "a block is ready before it is written": ("os.h", WRITTEN, f"{WRITTEN} shmring_store_release(&identity->ready, 1u);"),
+    "a block is ready before it is written": (
+        "os.h",
+        WRITTEN,
+        f"{WRITTEN} {READY}",
+    ),
 }
 
 
