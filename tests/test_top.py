@@ -71,7 +71,8 @@ def columns(app: Top, table: str) -> list[str]:
 
 
 def text(app: Top, widget: str) -> str:
-    return str(app.query_one(widget, Static).content)
+    static = app.query_one(widget, Static)
+    return str(static.content if hasattr(static, "content") else static.renderable)  # Textual 1's name of it
 
 
 def test_rings_and_consumers(make):
