@@ -98,9 +98,9 @@ MUTANTS = {
     "PINS_BEFORE_MARK": ("pins are looked at before the mark", "lossy"),
     "SWAP_LOOKS_AT_PINS_ONCE": ("no second look at pins in a swap", "lossy"),
     "SWAP_KEEPS_THE_STAMP": ("the other entry stays valid while the slots are exchanged", "observer"),
-    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "lossy"),
+    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "adjacent"),
     "RUN_IGNORES_PINS": ("the rest of a batch takes pinned slots", "batch"),
-    "RUN_IGNORES_LIMIT": ("a batch runs beyond the limit", "batch"),
+    "RUN_IGNORES_LIMIT": ("a batch runs beyond the limit", "batch newcomer"),
     "SHORT_BATCH_LEAVES_MARKS": ("what is cut off a batch stays marked", "batch"),
     "FULL_LEAVES_MARK": ("FULL does not put the stamp back", "both"),
     "ABORT_RESTORES_STAMP": ("an abort makes the overwritten frame valid again", "observer"),
@@ -142,5 +142,7 @@ INSTANCES["lossy newcomer"] = Instance(
     "a lossy newcomer is lapped while it chooses its start", one(LOSSY, FRAMES=3, KILLS=0, FIRST_RESIDES=0)
 )
 
-# (proctype, statement) that no instance can reach, each with the reason.
-UNREACHABLE: set[tuple[str, str]] = set()
+INSTANCES["batch newcomer"] = Instance(
+    "a lossless consumer joins while a batch is claimed",
+    one(LOSSLESS, FRAMES=4, KILLS=0, BATCH=2, FIRST_RESIDES=0),
+)
