@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         print(f'shmring: this needs {library}: pip install "shmring[cli]"', file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # while it was still importing
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,10 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
         return "damaged", None, str(error)
     except errors.RingIncompatible as error:
         return ("foreign" if _is_foreign(name) else "other version"), None, str(error)
+    except errors.RingNotFound:
+        raise
+    except OSError as error:  # no descriptors or address space left, say: one block must not hide the rest
+        return "denied", None, f"{name!r} cannot be read now: {error}"
     try:
         created_ns, creator_pid = CREATED.unpack(os.pread(ring._fd, CREATED.size, CREATED_OFFSET))
         facts = RingFacts(

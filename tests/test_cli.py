@@ -265,6 +265,23 @@ def test_looking_leaves_no_trace(cli, make, only_mine):
     assert _inventory.look(name).state == "stale"
 
 
+def test_block_that_cannot_be_read_now(cli, make, only_mine, monkeypatch):
+    """As without a descriptor left: the others are still listed."""
+    fine, bad = make(), make()
+    attach = shmring.Ring.attach
+
+    def refuse(name: str, **options) -> shmring.Ring:
+        if name == bad.name:
+            raise OSError(24, "Too many open files")
+        return attach(name, **options)
+
+    monkeypatch.setattr(_inventory.Ring, "attach", refuse)
+    code, out, _ = cli("ls", "--json")
+    assert code == 0
+    assert entry(out, fine.name)["state"] == "live"
+    assert "Too many open files" in entry(out, bad.name)["problem"]
+
+
 # ---- info
 
 
