@@ -2,9 +2,8 @@
 
 python tests/faults/memcheck.py
 
-In the self-test no error and no definite leak is allowed. CPython and numpy leak at exit; so in the tour no
-error is allowed that is not suppressed (python.supp), and no leak of what was allocated on the way through
-the core.
+In the self-test no error and no definite leak is allowed. CPython and numpy leak at exit and look at bytes that
+nobody wrote; so in the tour these two count where the way to them leads through the core, all others always.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 C_TESTS = HERE.parent / "c"
-ROUNDS = 3
+ROUNDS = 1
 
 
-def errors_of(command: list[str], log: Path, *options: str) -> list[ET.Element]:
+def errors_of(command: list[str], log: Path) -> list[ET.Element]:
     """What memcheck found; the program's own failure ends this one."""
-    watch = ["valgrind", "-q", "--xml=yes", f"--xml-file={log}", "--leak-check=full", *options]
+    watch = ["valgrind", "-q", "--xml=yes", f"--xml-file={log}", "--leak-check=full"]
     leaks = ["--show-leak-kinds=definite", "--num-callers=40"]
     words = [*watch, *leaks, *command]
     done = subprocess.run(
@@ -39,8 +38,8 @@ def errors_of(command: list[str], log: Path, *options: str) -> list[ET.Element]:
     return list(ET.parse(log).getroot().iter("error"))
 
 
-def is_leak(error: ET.Element) -> bool:
-    return error.findtext("kind", "").startswith("Leak_")
+def is_usual(error: ET.Element) -> bool:
+    return error.findtext("kind", "").startswith(("Leak_", "Uninit"))
 
 
 def went_through_core(error: ET.Element) -> bool:
@@ -65,11 +64,13 @@ def main() -> int:
         )
         bad += errors_of([str(program)], out / "selftest.xml")
         tour = [sys.executable, str(HERE / "tour.py"), str(ROUNDS)]
-        found = errors_of(tour, out / "tour.xml", f"--suppressions={HERE / 'python.supp'}")
-        bad += [error for error in found if not is_leak(error) or went_through_core(error)]
+        found = errors_of(tour, out / "tour.xml")
+        bad += [error for error in found if not is_usual(error) or went_through_core(error)]
     for error in bad:
         show(error)
-    print(f"memcheck: {len(bad)} errors; {len(found)} reports in all from the tour, the rest leaks of others")
+    print(
+        f"memcheck: {len(bad)} errors; {len(found)} reports in all from the tour, the rest of CPython and numpy"
+    )
     return 1 if bad else 0
 
 
