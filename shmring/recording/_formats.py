@@ -22,6 +22,7 @@ class Writer(Protocol):
     @property
     def frames(self) -> int:
         """Whole frames in the file."""
+        ...
 
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         """Append frames and their index rows; OSError where they do not fit."""

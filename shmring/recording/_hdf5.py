@@ -24,7 +24,7 @@ class Hdf5Writer(ColumnWriter):
         self._file = h5py.File(path, "r+" if append else "x", libver="latest")
         try:
             if append:
-                datasets = {name: self._file[name] for name in self._file}
+                datasets: dict[str, Any] = {str(name): self._file[name] for name in self._file}
             else:
                 datasets = create_datasets(description, self._create)
             self._file.attrs[ATTRIBUTE] = description.to_json()
@@ -75,7 +75,7 @@ def read(path: Path) -> Stored:
     except OSError as error:
         raise RecordingCorrupt(f"{path} cannot be read: {error}") from None
     try:
-        return read_columns(parse(file.attrs[ATTRIBUTE], str(path)), file, file.close)
+        return read_columns(parse(str(file.attrs[ATTRIBUTE]), str(path)), file, file.close)
     except KeyError as error:
         file.close()
         raise RecordingCorrupt(f"{path} is no recording of shmring: {error}") from None
