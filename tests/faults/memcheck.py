@@ -2,8 +2,9 @@
 
 python tests/faults/memcheck.py
 
-In the self-test no error and no definite leak is allowed. CPython and numpy leak at exit and look at bytes that
-nobody wrote; so in the tour these two count where the way to them leads through the core, all others always.
+In the self-test no error and no definite leak is allowed. CPython and numpy leak at exit and look at bytes
+that nobody wrote; so in the tour these two count where the way to them leads through the core, all others
+always.
 """
 
 from __future__ import annotations
