@@ -58,9 +58,7 @@ def test_no_execution_breaks_a_promise_and_every_label_takes_a_step(tmp_path: Pa
 @pytest.mark.model
 @pytest.mark.timeout(600)
 def test_random_executions_with_older_values(tmp_path: Path) -> None:
-    names = [line.split("|")[0] for line in litmus(tmp_path, "-n").splitlines()]
-    sound = [name for name in names if name != "count_end"]  # its violation is known, and rare at random
-    assert ", 0 failed" in litmus(tmp_path, "-r", "20000", *sound)
+    assert ", 0 failed" in litmus(tmp_path, "-r", "20000")
 
 
 def test_each_documented_edge_has_a_litmus_test() -> None:
