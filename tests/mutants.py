@@ -5,8 +5,8 @@
 Each mutant is a copy of the headers with one of them removed or weakened. The checks that can see it run
 until one fails: the litmus tests that name its label, then all of them, then, for what is not a matter of
 memory order, the C programs of tests/c. Prints a table; exits with 1 if a mutant survives that SURVIVORS does
-not explain, or if one is caught that it lists. --quick runs only the litmus tests that name the label, and leaves
-the C programs out.
+not explain, or if one is caught that it lists. --quick runs only the litmus tests that name the label,
+and leaves the C programs out.
 """
 
 import argparse
