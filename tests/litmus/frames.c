@@ -201,7 +201,7 @@ const litmus_test frame_tests[] = {
      NULL,
      NULL},
     {"close", "R8-A8", 4, empty_ring_and_lossless, {put_drop_close, read_to_the_end}, NULL, NULL},
-    {"count_end", "F5-F10", 3, closed_and_read, {take_over_and_put, count_and_go_on}, NULL, NULL},
+    {"count_end", "F5-F10, R8-A8", 3, closed_and_read, {take_over_and_put, count_and_go_on}, NULL, NULL},
     {"copy_new", "R2-A2", 4, empty_ring, {put_one, copy_the_first}, NULL, NULL},
     {"copy_overwritten", "F6-F10", 4, full_ring, {put_one, copy_the_first}, NULL, NULL},
     {"copy_swapped", "F7-F10", 4, full_ring_first_slot_held, {put_one, copy_the_second}, NULL, NULL},
