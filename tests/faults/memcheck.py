@@ -69,9 +69,7 @@ def main() -> int:
         bad += [error for error in found if not is_usual(error) or went_through_core(error)]
     for error in bad:
         show(error)
-    print(
-        f"memcheck: {len(bad)} errors; {len(found)} reports in all from the tour, the rest of CPython and numpy"
-    )
+    print(f"memcheck: {len(bad)} errors; {len(found)} reports from the tour")
     return 1 if bad else 0
 
 
