@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyBUF_FORMAT, PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.long cimport PyLong_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -86,7 +86,13 @@ os.register_at_fork(after_in_child=_after_fork)
 
 cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
     """A number of frames, at least 1, cut to `most`."""
-    if not PyLong_CheckExact(n) and (isinstance(n, bool) or not isinstance(n, (int, np.integer))):
+    cdef int overflow
+    cdef long long value
+    if PyLong_CheckExact(n):  # nearly always; objects compare slowly
+        value = PyLong_AsLongLongAndOverflow(n, &overflow)
+        if value >= 1 and overflow == 0:
+            return most if <uint64_t>value > most else <uint64_t>value
+    elif isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"{what} must be an int, not {type(n).__name__}")
     if n < 1:
         raise ValueError(f"{what} must be at least 1, not {n}")

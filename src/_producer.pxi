@@ -172,19 +172,23 @@ cdef class Slot:
         ValueError
             If `count` is out of range, or the slot was published or aborted before.
         """
-        cdef uint64_t publish_count = self.claimed
+        if count is None:
+            self.publish_first(self.claimed)
+        elif 0 <= count <= self.claimed:
+            self.publish_first(count)
+        else:
+            raise ValueError(f"count must be 0 to {self.claimed}, not {count}")
+
+    cdef int publish_first(self, uint64_t count) except -1:
         cdef Producer producer = self.producer
-        if count is not None:
-            if not 0 <= count <= self.claimed:
-                raise ValueError(f"count must be 0 to {self.claimed}, not {count}")
-            publish_count = count
         self.finish()
         if self.scratch:
-            shmring_drop(&producer.core, publish_count)
+            shmring_drop(&producer.core, count)
         else:
-            self.describe(publish_count)
-            shmring_publish(&producer.core, publish_count)
+            self.describe(count)
+            shmring_publish(&producer.core, count)
         producer.vacate()
+        return 0
 
     def abort(self):
         """Give the slots back; nobody sees anything, no seq is used up."""
@@ -200,7 +204,7 @@ cdef class Slot:
         if self.producer.open_claim != self.number:
             return
         if kind is None:
-            self.publish()
+            self.publish_first(self.claimed)
         else:
             self.abort()
 
