@@ -271,6 +271,34 @@ def test_bars_and_sparks():
     assert sparks([0.5], 2, most=1.0) == "▅"
 
 
+def start_top(name: str, terminal: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "shmring", "top", name],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+
+
+def test_ends_with_its_terminal(make):
+    """It does not stay behind, busy, when the terminal is closed."""
+    ring = make()
+    ours, theirs = pty.openpty()
+    process = start_top(ring.name, theirs)
+    os.close(theirs)
+    try:
+        said = b""
+        while f"{ring.name}".encode() not in said:
+            said += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(helpers.PATIENCE) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("end", ["q", signal.SIGTERM, signal.SIGINT])
 def test_on_a_real_terminal(make, end):
     """The screen is drawn, and the terminal is left as it was found."""
@@ -278,14 +306,7 @@ def test_on_a_real_terminal(make, end):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     settings = termios.tcgetattr(theirs)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shmring", "top", ring.name],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color"},
-        start_new_session=True,
-    )
+    process = start_top(ring.name, theirs)
     said = b""
     try:
         while f"{ring.name}  live".encode() not in said:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 
 import click
 
@@ -38,4 +41,14 @@ def top(name: str | None, interval: float) -> int:
         raise Refusal(found.problem)
     from shmring._cli.top_screen import Top
 
+    # Without a terminal the screen would wait for ever, busy, for somebody to take its output.
+    signal.signal(signal.SIGHUP, lambda number, frame: os._exit(128 + number))
+    threading.excepthook = _end_without_terminal
     return Top(name, interval).run() or 0
+
+
+def _end_without_terminal(failed: threading.ExceptHookArgs) -> None:
+    """End at once if the thread that writes to the terminal cannot any more."""
+    if isinstance(failed.exc_value, OSError):
+        os._exit(128 + signal.SIGHUP)
+    threading.__excepthook__(failed)

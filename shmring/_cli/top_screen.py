@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -113,7 +112,7 @@ class Top(App[int]):
     def on_mount(self) -> None:
         """Begin to look."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.exit, 128 + number)
         self.screen.set_class(self.ring_name is not None, "alone")
         self._set_columns(self.size.width)
