@@ -1,8 +1,8 @@
 """shmring: stream ndarray frames between processes through shared memory, without a copy."""
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _version
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 try:
     import shmring._core  # noqa: F401
@@ -39,6 +39,9 @@ from shmring.errors import (
     TooManyConsumers,
 )
 
+if _TYPE_CHECKING:
+    from shmring._report_log import RingReporter, report_to_log
+
 __all__ = [
     # handles
     "Ring", "Producer", "Consumer", "Observer",
@@ -46,6 +49,8 @@ __all__ = [
     "Frame", "FrameCopy", "Batch", "Slot",
     # statistics
     "RingStats", "ProducerStats", "ConsumerStats",
+    # reports
+    "RingReporter", "report_to_log",
     # errors
     "ForkedHandle", "HandleBusy", "NoSpace", "ProducerDied", "ProducerExists", "RingAccessDenied",
     "RingClosed", "RingCorrupt", "RingEmpty", "RingExists", "RingFull", "RingIncompatible",
@@ -55,10 +60,25 @@ __all__ = [
     "get_include",
 ]  # fmt: skip
 
-try:
-    __version__ = _version("shmring")
-except PackageNotFoundError:  # a copied tree
-    __version__ = "0+unknown"
+
+def __getattr__(name: str) -> _Any:
+    # What takes longer to import than it is often used.
+    if name in ("RingReporter", "report_to_log"):
+        from shmring import _report_log
+
+        return getattr(_report_log, name)
+    if name == "__version__":
+        return _version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("shmring")
+    except PackageNotFoundError:  # a copied tree
+        return "0+unknown"
 
 
 def get_include() -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import weakref
 from collections.abc import Mapping
-from multiprocessing.shared_memory import SharedMemory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +15,9 @@ from shmring import _core, _diagnose, _shm, errors
 from shmring._observer import Observer
 from shmring._schema import Layout, read_schema
 from shmring._stats import RingStats, read_consumers, read_producer
+
+if TYPE_CHECKING:  # half of the time that importing shmring would take
+    from multiprocessing.shared_memory import SharedMemory
 
 __all__ = ["Ring"]
 
@@ -116,7 +117,7 @@ class Ring:
         ((720, 1280, 3), 4)
         """
         layout = Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows)
-        generation = secrets.token_bytes(16)
+        generation = os.urandom(16)
         request = (huge_pages, lock_memory)
         if block is not None:
             if name is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 
 from shmring import _core, _diagnose, errors
@@ -32,7 +31,7 @@ RETRY = 0.005  # seconds between two looks for a block that is not there yet
 
 def generated_name() -> str:
     """Return a name that nobody has."""
-    return f"shmring-{secrets.token_hex(6)}"
+    return f"shmring-{os.urandom(6).hex()}"
 
 
 def check_name(name: str) -> str:
