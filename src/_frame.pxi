@@ -220,18 +220,26 @@ cdef class Batch(Held):
         return self.consumer.schema.batch_array(
             lease.data, self.count, self.consumer.block.view.geometry.slot_stride, lease, False)
 
-    cdef object column(self, uint64_t which, object dtype):
-        return np.frombuffer(self.columns, dtype, self.count, 8 * which * self.room)
+    cdef cnp.ndarray column(self, uint64_t which, int type_number):
+        cdef cnp.npy_intp length = self.count
+        cdef char *data = PyBytes_AS_STRING(self.columns) + 8 * which * self.room
+        cdef cnp.dtype dtype = cnp.PyArray_DescrFromType(type_number)
+        Py_INCREF(dtype)
+        array = PyArray_NewFromDescr(
+            cnp.ndarray, dtype, 1, &length, NULL, data, cnp.NPY_ARRAY_CARRAY_RO, None)
+        Py_INCREF(self.columns)
+        PyArray_SetBaseObject(array, self.columns)
+        return array
 
     @property
     def seqs(self):
         """Seqs, uint64 of shape (len,), read-only. A gap: frames lost in between."""
-        return self.column(0, np.uint64)
+        return self.column(0, cnp.NPY_UINT64)
 
     @property
     def timestamps_ns(self):
         """Timestamps in nanoseconds, int64 of shape (len,), read-only."""
-        return self.column(1, np.int64)
+        return self.column(1, cnp.NPY_INT64)
 
     @property
     def metas(self):
