@@ -200,8 +200,10 @@ def lossless(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible():
-    """Ctrl-C ends the run even where it was started in the background with SIGINT ignored."""
+    """Signals do what they do in a terminal even where the run was started by nohup or in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     sys.stderr.flush()
