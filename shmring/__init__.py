@@ -14,7 +14,7 @@ except ModuleNotFoundError as _error:
         f"tree run `pip install -e .` first; to use an installed shmring, start Python in another directory."
     ) from None
 
-from shmring._core import Batch, Consumer, Frame, Producer, Slot
+from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation
 from shmring._observer import FrameCopy, Observer
 from shmring._ring import Ring
 from shmring._stats import ConsumerStats, ProducerStats, RingStats
@@ -56,6 +56,8 @@ __all__ = [
     "RingClosed", "RingCorrupt", "RingEmpty", "RingExists", "RingFull", "RingIncompatible",
     "RingNotFound", "RingNotReady", "ShmringError", "SlotsHeld", "TooFewConsumers",
     "TooManyConsumers",
+    # for the whole process
+    "survive_truncation",
     # for C and C++
     "get_include",
 ]  # fmt: skip

@@ -54,11 +54,13 @@ cdef class Consumer:
             &self.core, &self.block.view, lock_fd, self.lossless, STARTS[start], self.label.encode())
         if result != SHMRING_OK:
             from shmring import _diagnose
-            found = _diagnose.cannot_join(result, self.block, lock_fd, errno)
-            close_fd(lock_fd)
-            raise found
+            try:
+                raise _diagnose.cannot_join(result, self.block, lock_fd, errno)
+            finally:
+                close_fd(lock_fd)
         self.lock_fd, self.fork_mark = lock_fd, fork_count
         self.is_open = self.has_place = True
+        self.block.check()
         handles.add(self)
         return self
 
@@ -90,7 +92,8 @@ cdef class Consumer:
     cdef int enter(self) except -1:
         """Takes the handle for one step: whoever calls this unlocks the guard after it."""
         guard_lock(&self.guard)
-        if self.busy or not self.is_open or self.fork_mark != fork_count:
+        if (self.busy or not self.is_open or self.fork_mark != fork_count
+                or shmring_lost(&self.block.view)):
             guard_unlock(&self.guard)
             self.refuse()
         return 0
@@ -101,6 +104,7 @@ cdef class Consumer:
             raise _diagnose.forked("Consumer")
         if not self.is_open:
             raise errors.RingClosed(f"this Consumer of ring {self.block.name!r} is closed")
+        self.block.check()
         raise errors.HandleBusy(
             f"another thread is inside a call on this Consumer of ring {self.block.name!r}: use it from one "
             f"thread at a time, or join once for each thread")
@@ -202,6 +206,7 @@ cdef class Consumer:
         if result == SHMRING_OK:
             frame.consumer, frame.hold = self, taken.hold
             frame.lost_before, frame.last_epoch = taken.lost, taken.epoch
+            self.block.check()
             return frame
         if result == SHMRING_EMPTY:
             return None
@@ -355,6 +360,7 @@ cdef class Consumer:
                 raise MemoryError()
             batch.view = self.schema.batch_array(
                 PyBytes_AS_STRING(copy), taken.count, schema.frame_bytes, copy, False)
+        self.block.check()
         return batch
 
     cdef object copy_scattered(self, shmring_taken *taken):

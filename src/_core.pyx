@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport errno
+from libc.errno cimport EBUSY, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_fd
@@ -252,9 +252,19 @@ cdef class Block:
         if result != SHMRING_OK:
             from shmring import _diagnose
             raise _diagnose.cannot_map(result, name, fd, errno)
+        shmring_cover(&self.view)
 
     def __dealloc__(self):
+        shmring_uncover(&self.view)
         shmring_unmap(&self.view)
+
+    cdef int check(self) except -1:
+        """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
+        if shmring_lost(&self.view):
+            raise errors.RingCorrupt(
+                f"the file of ring {self.name!r} was cut while it was in use: what was read of it since then "
+                f"may be zeros, what was written is lost. Create the ring anew")
+        return 0
 
     @property
     def slots(self):
@@ -303,12 +313,14 @@ cdef class Block:
         """Return the ring's counters as a dict."""
         cdef shmring_ring_report report
         shmring_report(&self.view, &report)
+        self.check()
         return report
 
     def report_place(self, unsigned place):
         """Return a place of the consumer table as a dict, None if it is free."""
         cdef shmring_place_report report
         shmring_report_place(&self.view, place, &report)
+        self.check()
         cdef int kind = <int>(report.state & 0xff)
         if kind == SHMRING_PLACE_LOSSLESS:
             policy = "lossless"
@@ -338,6 +350,7 @@ cdef class Block:
             taken.metas = <uint8_t *>cnp.PyArray_DATA(meta)
         with nogil:
             result = shmring_copy_out(&self.view, position, data, &taken)
+        self.check()
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
@@ -347,6 +360,42 @@ cdef object corrupt(Block block):
     return errors.RingCorrupt(
         f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Create the ring "
         f"anew")
+
+
+def survive_truncation():
+    """Get RingCorrupt, not the end of the process, when the file of a ring is cut while in use.
+
+    Whoever may write to a ring's file may also make it shorter. The kernel answers the next touch of a page
+    that is gone with the signal SIGBUS, which ends the process. This installs a handler for that signal, in
+    the whole process and for all of its rings, attached before or later. It puts a page of zeros in the
+    place of each lost page that is touched, and the calls of shmring raise RingCorrupt from then on.
+
+    Frames that are held read as zeros where their pages are gone, *without* an exception: look whether a
+    call on the ring still works before you trust what was read. Closing and releasing work as ever. System
+    calls that are given a lost page (``os.write(fd, frame)``) fail with EFAULT.
+
+    Every other SIGBUS goes where it went before: to the handler installed earlier, or it ends the process.
+    Call this after whatever else takes the signal, such as ``faulthandler.enable()``. Calling it again does
+    nothing. Forked children have the handler too; programs started by exec do not.
+
+    Raises
+    ------
+    RuntimeError
+        Another handler was installed after the first call: the two would pass signals on to each other.
+    OSError
+        The kernel refused.
+
+    Examples
+    --------
+    >>> import shmring
+    >>> shmring.survive_truncation()
+    """
+    if not shmring_survive_truncation():
+        if errno == EBUSY:
+            raise RuntimeError(
+                "a handler of SIGBUS was installed over the one of survive_truncation(): install the other "
+                "one first (faulthandler.enable(), say), then call survive_truncation()")
+        raise OSError(errno, os.strerror(errno))
 
 
 # ---- what a frame looks like ----

@@ -171,6 +171,8 @@ cdef class Slot:
         ------
         ValueError
             If `count` is out of range, or the slot was published or aborted before.
+        RingCorrupt
+            After `survive_truncation`: the ring's file was cut.
         """
         if count is None:
             self.publish_first(self.claimed)
@@ -188,6 +190,7 @@ cdef class Slot:
             self.describe(count)
             shmring_publish(&producer.core, count)
         producer.vacate()
+        producer.block.check()
         return 0
 
     def abort(self):
@@ -299,11 +302,13 @@ cdef class Producer:
         cdef int result = shmring_producer_open(&self.core, &self.block.view, lock_fd)
         if result != SHMRING_OK:
             from shmring import _diagnose
-            found = _diagnose.cannot_produce(result, self.block, errno)
-            close_fd(lock_fd)
-            raise found
+            try:
+                raise _diagnose.cannot_produce(result, self.block, errno)
+            finally:
+                close_fd(lock_fd)
         self.lock_fd, self.fork_mark, self.is_open = lock_fd, fork_count, True
         self.first_head = self.core.head
+        self.block.check()
         handles.add(self)
         return self
 
@@ -324,7 +329,7 @@ cdef class Producer:
         cdef bint free
         guard_lock(&self.guard)
         free = not (self.busy or not self.is_open or self.fork_mark != fork_count
-                    or (claiming and self.open_claim != 0))
+                    or (claiming and (self.open_claim != 0 or shmring_lost(&self.block.view))))
         if free:
             self.busy = True
         guard_unlock(&self.guard)
@@ -387,6 +392,7 @@ cdef class Producer:
                 f"another thread is inside a call on this Producer of ring {self.block.name!r}: use it from "
                 f"one thread at a time")
         if claiming:
+            self.block.check()
             raise ValueError("a claimed slot is open: publish or abort it before the next frame")
         return 0
 
@@ -552,6 +558,7 @@ cdef class Producer:
         if not self.claim_frames(1, deadline):
             shmring_drop(&self.core, 1)
             self.vacate()
+            self.block.check()
             return False
         if exact and cnp.PyArray_IS_C_CONTIGUOUS(source):
             self.copy_frame(0, cnp.PyArray_DATA(source), nbytes)
@@ -562,6 +569,7 @@ cdef class Producer:
         shmring_describe(&self.core, 0, when, rows, meta_data)
         shmring_publish(&self.core, 1)
         self.vacate()
+        self.block.check()
         return True
 
     cdef void copy_frame(self, uint64_t i, const void *source, size_t nbytes) noexcept:
@@ -643,6 +651,7 @@ cdef class Producer:
                 if not self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline):
                     shmring_drop(&self.core, 1)
                     self.vacate()
+                    self.block.check()
                     done += 1
                     continue
             except errors.RingFull:
@@ -662,6 +671,7 @@ cdef class Producer:
                 shmring_describe(&self.core, i, when if times == NULL else times[done + i], rows, meta)
             shmring_publish(&self.core, count)
             self.vacate()
+            self.block.check()
             published += count
             done += count
         return published
@@ -716,6 +726,7 @@ cdef class Producer:
         self.occupy(True)
         shmring_drop(&self.core, count)
         self.vacate()
+        self.block.check()
 
     # ---- the others ----
 

@@ -129,3 +129,10 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_copy_out(const shmring_block *block, uint64_t position, void *target, shmring_taken *taken)
     void shmring_report(const shmring_block *block, shmring_ring_report *report)
     void shmring_report_place(const shmring_block *block, unsigned place, shmring_place_report *report)
+
+
+cdef extern from "shmring/truncation.h" nogil:
+    int shmring_cover(const shmring_block *block)
+    void shmring_uncover(const shmring_block *block)
+    bint shmring_lost(const shmring_block *block)
+    bint shmring_survive_truncation()

@@ -48,6 +48,13 @@ shmring_cpu_relax(void)
 #endif
 }
 
+/* Keeps the compiler from moving accesses across it. No ordering between threads. */
+static inline void
+shmring_compiler_barrier(void)
+{
+    __asm__ __volatile__("" ::: "memory");
+}
+
 /* Asks for a line that this core is about to write, exclusively. Compilers for plain x86-64 would ask for
  * it to read, which costs a second transfer; older processors take prefetchw for a nop. */
 static inline void

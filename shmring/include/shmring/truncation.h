@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Surviving a block whose file is cut while it is mapped. The kernel answers a touch of a lost page with
+ * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts a page of zeros there, and
+ * lets the access go on; but only in mappings that were announced (covered). Any other SIGBUS goes to whoever
+ * had the signal before. Not part of shmring.h: include it where it is wanted.
+ *
+ *     shmring_survive_truncation();    once
+ *     shmring_cover(&block);           after shmring_map
+ *     if (shmring_lost(&block)) ...    after a step: what it read or wrote may have been zeros
+ *     shmring_uncover(&block);         before shmring_unmap
+ *
+ * All of this is memory of the process, none of it of the block. A child of a fork has its own copy.
+ */
+#ifndef SHMRING_TRUNCATION_H
+#define SHMRING_TRUNCATION_H
+
+#include "os.h"
+
+#include <signal.h>
+
+/* One for all files that are linked into a program or library. */
+#define SHMRING_LINKED_ONCE __attribute__((weak, visibility("hidden")))
+
+#define SHMRING_MAX_COVERED 1024u /* two for a block; further ones are not covered */
+#define SHMRING_COVER_LOST UINT64_C(1)
+
+/* A covered mapping is one word, so that nobody can read half of one: its first page (of 4 KiB: every page
+ * size is a multiple) in 36 bits, its pages in 27, and whether one of them was lost. 0: free. */
+SHMRING_LINKED_ONCE uint64_t shmring_covered[SHMRING_MAX_COVERED];
+SHMRING_LINKED_ONCE uint32_t shmring_any_lost; /* ever, in this process */
+SHMRING_LINKED_ONCE struct sigaction shmring_sigbus_before;
+SHMRING_LINKED_ONCE uintptr_t shmring_sigbus_page; /* bytes, for the handler; 0: not installed */
+
+static inline uint64_t
+shmring_covered_first(uint64_t word)
+{
+    return word >> 28;
+}
+
+static inline uint64_t
+shmring_covered_pages(uint64_t word)
+{
+    return word >> 1 & ((UINT64_C(1) << 27) - 1);
+}
+
+static inline uint64_t
+shmring_page_of(const void *address)
+{
+    return (uint64_t)(uintptr_t)address >> 12;
+}
+
+static inline int
+shmring_covers(uint64_t word, const shmring_block *block)
+{
+    const uint64_t first = shmring_covered_first(word);
+    return first == shmring_page_of(block->control) || first == shmring_page_of(block->data);
+}
+
+static inline int
+shmring_cover_range(const void *begin, size_t bytes)
+{
+    const uint64_t first = shmring_page_of(begin);
+    const uint64_t pages = bytes >> 12;
+    if (first >> 36 != 0 || pages >> 27 != 0)
+        return 0;
+    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
+        uint64_t none = 0;
+        /* [relaxed: whoever touches the mapping got it from the thread that announced it] */
+        if (shmring_cas_relaxed(&shmring_covered[i], &none, first << 28 | pages << 1))
+            return 1;
+    }
+    return 0;
+}
+
+/* 0 if the table is full: what found no room is as without the handler. */
+static inline int
+shmring_cover(const shmring_block *block)
+{
+    const size_t data_bytes = 2 * block->geometry.slots * block->geometry.slot_stride;
+    const int control = shmring_cover_range(block->control, block->geometry.slots_offset);
+    return shmring_cover_range(block->data, data_bytes) && control;
+}
+
+static inline void
+shmring_uncover(const shmring_block *block)
+{
+    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
+        /* [relaxed: only the handler changes the words of a block that is mapped] */
+        const uint64_t word = shmring_load_relaxed(&shmring_covered[i]);
+        /* [relaxed: the unmapping comes later] */
+        if (word != 0 && shmring_covers(word, block))
+            shmring_store_relaxed(&shmring_covered[i], UINT64_C(0));
+    }
+}
+
+/* Whether pages of the block were found missing since it was mapped, by this thread's steps so far or by
+ * another thread. */
+static inline int
+shmring_lost(const shmring_block *block)
+{
+    shmring_compiler_barrier();                       /* the handler runs inside the accesses before */
+    if (shmring_load_relaxed(&shmring_any_lost) == 0) /* [relaxed: set before the zeros could be seen] */
+        return 0;
+    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
+        const uint64_t word = shmring_load_relaxed(&shmring_covered[i]); /* [relaxed: as before] */
+        if ((word & SHMRING_COVER_LOST) && shmring_covers(word, block))
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- the handler: loads, stores and system calls only ---- */
+
+/* 1 if the address lies in a covered mapping and can be read now. */
+static inline int
+shmring_replace_page(uintptr_t at)
+{
+    const uint64_t page = (uint64_t)at >> 12;
+    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
+        /* [relaxed: a thread that has the mapping sees that it is covered] */
+        const uint64_t word = shmring_load_relaxed(&shmring_covered[i]);
+        if (page - shmring_covered_first(word) >= shmring_covered_pages(word))
+            continue;
+        /* [relaxed: the system call comes after, and nobody sees zeros before it] */
+        shmring_fetch_or_relaxed(&shmring_covered[i], SHMRING_COVER_LOST);
+        shmring_store_relaxed(&shmring_any_lost, 1u); /* [relaxed: the same] */
+        return mmap((void *)(at - at % shmring_sigbus_page), shmring_sigbus_page, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    }
+    return 0;
+}
+
+static inline int
+shmring_has_handler(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) ||
+           (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
+}
+
+SHMRING_LINKED_ONCE void
+shmring_on_sigbus(int number, siginfo_t *info, void *context)
+{
+    const int saved = errno;
+    const int sent = info->si_code <= 0; /* by kill or raise, not by an access */
+    if (info->si_code == BUS_ADRERR && shmring_replace_page((uintptr_t)info->si_addr)) {
+        errno = saved;
+        return;
+    }
+    if (shmring_sigbus_before.sa_flags & SA_SIGINFO) {
+        shmring_sigbus_before.sa_sigaction(number, info, context);
+    } else if (shmring_has_handler(&shmring_sigbus_before)) {
+        shmring_sigbus_before.sa_handler(number);
+    } else if (!sent || shmring_sigbus_before.sa_handler == SIG_DFL) {
+        sigaction(number, &shmring_sigbus_before, NULL); /* the access happens again, and kills as ever */
+        if (sent)
+            raise(number); /* this one would not */
+    }
+    errno = saved;
+}
+
+/* 1 if the handler is installed, now or before. 0 and errno if not; EBUSY: another one was installed over it,
+ * and each would pass signals on to the other for ever. */
+static inline int
+shmring_survive_truncation(void)
+{
+    struct sigaction ours, now;
+    if (sigaction(SIGBUS, NULL, &now) != 0)
+        return 0;
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == shmring_on_sigbus)
+        return 1;
+    if (shmring_sigbus_page != 0 && shmring_has_handler(&now)) {
+        errno = EBUSY;
+        return 0;
+    }
+    shmring_sigbus_before = now;
+    shmring_sigbus_page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = shmring_on_sigbus;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigemptyset(&ours.sa_mask);
+    return sigaction(SIGBUS, &ours, NULL) == 0;
+}
+
+#endif /* SHMRING_TRUNCATION_H */
