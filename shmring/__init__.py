@@ -42,6 +42,8 @@ from shmring.errors import (
 if _TYPE_CHECKING:
     from shmring._report_log import RingReporter, report_to_log
 
+    __version__: str
+
 __all__ = [
     # handles
     "Ring", "Producer", "Consumer", "Observer",

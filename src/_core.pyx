@@ -109,7 +109,6 @@ cdef int look_around() except -1:
     return PyErr_CheckSignals()
 
 
-
 cdef int64_t deadline_of(object timeout) except -1:
     """The deadline for a timeout in seconds: for ever for None, 0 for one that never waits."""
     if timeout is None:
@@ -358,8 +357,8 @@ cdef class Block:
 
 cdef object corrupt(Block block):
     return errors.RingCorrupt(
-        f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Create the ring "
-        f"anew")
+        f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Create the "
+        f"ring anew")
 
 
 def survive_truncation():

@@ -188,7 +188,9 @@ cdef class Frame(Held):
     @property
     def meta(self):
         """Meta of the frame (a numpy scalar), None in a ring without meta."""
-        return None if self.own_meta is None else np.frombuffer(self.own_meta, self.consumer.schema.meta_dtype)[0]
+        if self.own_meta is None:
+            return None
+        return np.frombuffer(self.own_meta, self.consumer.schema.meta_dtype)[0]
 
     def __repr__(self):
         cdef Schema schema = self.consumer.schema

@@ -42,7 +42,17 @@ def nothing_left():
 # ---- workloads
 
 
-@pytest.mark.parametrize("part", [part for part in parts.NAMES if part != "instructions"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "cost",
+        *(
+            pytest.param(part, marks=pytest.mark.stress)
+            for part in parts.NAMES
+            if part not in ("cost", "instructions")
+        ),
+    ],
+)
 def test_every_workload_runs(part: str) -> None:
     chosen = [cell for cell in parts.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
     assert chosen

@@ -99,6 +99,7 @@ def test_wrong_books_do_not_pass(says, label, lost):
 # ---- kills
 
 
+@pytest.mark.stress
 @needs_gcc
 def test_processes_killed_at_every_access(tmp_path):
     report = faults.report_of([str(faults.build_program(tmp_path)), "3", "1", "8"])
