@@ -154,6 +154,27 @@ succeed(void)
         give_back(1, 0);
 }
 
+/* A place changes its owner while its bit may look the same to the producer: join_epoch alone tells. */
+static void
+full_ring_and_lossy(void)
+{
+    full_ring();
+    join(0, LOSSY, SHMRING_START_OLDEST);
+}
+
+static void
+rescan_and_put(void)
+{
+    shmring_rescan(&world.p);
+    put();
+}
+
+static void
+leave_at_once(void)
+{
+    shmring_leave(&world.c[0]);
+}
+
 /* ---- what the producer knows ---- */
 
 static void
@@ -161,7 +182,6 @@ put_when_somebody_is_there(void)
 {
     if (shmring_active_consumers(&world.block) == 0)
         return;
-    shmring_rescan(&world.p); /* what it knows of the gate may be older than the newcomer */
     world.seen = world.p.head + 1;
     put_three();
 }
@@ -258,6 +278,7 @@ const litmus_test place_tests[] = {
      {put_when_somebody_is_there, come_for_all_and_stay},
      nothing_is_missed,
      NULL},
+    {"join_after", "R4-A4, F6-F9", 2, full_ring_and_lossy, {rescan_and_put, leave_at_once, succeed}, NULL, NULL},
     {"want_runs", "R4-A4", 3, warm_ring, {rescan, want_runs}, NULL, NULL},
     {"leave", "R3-A3, R5-A5, R10-A10", 2, full_ring_one_held, {put_two, leave}, NULL, NULL},
     {"reap_gate", "R5-A5, R10-A10", 2, full_ring_one_held, {put_one, read_and_die, reap}, NULL, NULL},
