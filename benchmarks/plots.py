@@ -44,7 +44,11 @@ def draw(result: dict[str, Any], folder: Path) -> dict[str, str]:
             drawn[f"{name}.svg"] = title
             save(folder / f"{name}.svg", lambda axes, rows=rows, title=title: bars(axes, rows, title))
     for name, (title, suffix) in LINES.items():
-        rows = [row for row in result["rows"] if row["case"].endswith(suffix) and row["values"]]
+        rows = [
+            row
+            for row in result["rows"]
+            if row["part"] == "scaling" and row["case"].endswith(suffix) and row["values"]
+        ]
         if rows:
             drawn[f"{name}.svg"] = title
             save(
