@@ -4,15 +4,17 @@
 
 Each mutant is a copy of the headers with one of them removed or weakened. The checks that can see it run
 until one fails: the litmus tests that name its label, then all of them, then, for what is not a matter of
-memory order, the C programs of tests/c. Prints a table; exits with 1 if a mutant survives that SURVIVORS does
-not explain, or if one is caught that it lists. --quick runs only the litmus tests that name the label,
-and leaves the C programs out.
+memory order, the C programs of tests/c. First of all they must pass without a mutant. A check that does not
+end has failed, and the table says so. Prints that table in Markdown; exits with 1 if a mutant survives that
+SURVIVORS does not explain, or if one is caught that it lists. --quick runs only the litmus tests that name
+the label, of a re-check only the check that RECHECKS names, and leaves out what SURVIVORS lists.
 """
 
 import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from source_labels import ACCESS, spans, split, statements
 
 HERE = Path(__file__).parent
 INCLUDE = HERE.parent / "shmring" / "include"
-PROGRAMS = [("selftest", []), ("steps", []), ("stress", ["DURATION=5"])]
+PROGRAMS: dict[str, list[str]] = {"selftest": [], "steps": [], "stress": ["DURATION=5"]}
 # So that the C programs see a mutated RMW: the orders that no header asks for.
 MORE_SPELLINGS = """
 #ifndef SHMRING_ATOMIC_SPELLING
@@ -49,6 +51,7 @@ class Mutant:
     end: int
     text: str
     ordinal: int  # among mutants of the same label in the same function
+    first: str = ""  # the check that is tried first, of a re-check
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -103,12 +106,19 @@ def label_mutants(path: Path) -> Iterator[Mutant]:
 
 def recheck_mutants(include: Path) -> Iterator[Mutant]:
     """The changes that mutants_known.py lists; an error if one does not fit the headers any more."""
-    for name, file, old, new in RECHECKS:
+    for name, first, file, changes in RECHECKS:
         source = (include / "shmring" / file).read_text()
-        if source.count(old) != 1:
-            sys.exit(f"mutants_known.py is out of date: {name}: {file} has {source.count(old)} times {old!r}")
-        at = source.index(old)
-        yield Mutant(name, "re-check", file, function_at(source, at), at, at + len(old), new, 0)
+        for old, _ in changes:
+            if source.count(old) != 1:
+                sys.exit(
+                    f"mutants_known.py is out of date: {name}: {file} has {source.count(old)} times {old!r}"
+                )
+        start = min(source.index(old) for old, _ in changes)
+        end = max(source.index(old) + len(old) for old, _ in changes)
+        text = source[start:end]
+        for old, new in changes:
+            text = text.replace(old, new)
+        yield Mutant(name, "re-check", file, function_at(source, start), start, end, text, 0, first)
 
 
 def all_mutants(include: Path) -> list[Mutant]:
@@ -125,27 +135,56 @@ def all_mutants(include: Path) -> list[Mutant]:
     return numbered
 
 
-def run(*command: str, limit: int = 300) -> tuple[bool, str]:
-    """Whether a command succeeded, and what it printed. To run out of time is to fail: a hang."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return False, "it hung"
-    return done.returncode == 0, done.stdout + done.stderr
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    good: bool
+    hung: bool
+    said: str
+
+
+def run(*command: str, limit: float = 600) -> Outcome:
+    """Run a command; one that does not end within `limit` seconds is killed, with all that it started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+            return Outcome(False, True, said)
+    return Outcome(process.returncode == 0, False, said)
 
 
 class Trial:
-    """Builds and runs the checks against mutated headers."""
+    """Builds and runs the checks against the headers of a folder, and against mutants of them."""
 
     def __init__(self, folder: Path, quick: bool) -> None:
         self.folder = folder
         self.quick = quick
-        whole = [f"OUT={folder / 'whole'}", f"INCLUDE={folder / 'include'}"]
-        good, said = run("make", "-s", "-C", str(HERE / "litmus"), *whole, "build")
-        if not good:
-            sys.exit(said)
-        names = run(str(folder / "whole" / "litmus"), "-n")[1]
+        self.limit = 600.0
+        self.build(folder / "whole", folder / "include", folder / "whole" / "explore.o")
+        names = run(str(folder / "whole" / "litmus"), "-n").said
         self.edges = dict(line.split("|") for line in names.splitlines())
+
+    def build(self, out: Path, include: Path, explorer: Path) -> None:
+        settings = [f"OUT={out}", f"INCLUDE={include}", f"EXPLORER={explorer}"]
+        built = run("make", "-s", "-C", str(HERE / "litmus"), *settings, "build")
+        if not built.good:
+            sys.exit(f"the litmus tests do not compile with {include}:\n{built.said}")
+
+    def check_baseline(self, pool: ThreadPoolExecutor, programs: list[str]) -> None:
+        """What fails without a mutant says nothing about one; how long the slowest takes says what hangs."""
+        checks = [pool.submit(self.litmus, self.folder / "whole", [])]
+        include = self.folder / "include"
+        checks += [pool.submit(self.program, self.folder / "whole", include, name) for name in programs]
+        began = time.monotonic()
+        for check in checks:
+            if check.result():
+                sys.exit(f"{check.result()} fails without a mutant: nothing can be said about any of them")
+        self.limit = max(120.0, 10 * (time.monotonic() - began))
 
     def naming(self, label: str) -> list[str]:
         """The litmus tests that name a label."""
@@ -161,45 +200,46 @@ class Trial:
         atomic = out / "include" / "shmring" / "atomic.h"
         atomic.write_text(atomic.read_text() + MORE_SPELLINGS)
         try:
-            return self.litmus(mutant, out) or ("" if self.quick else self.programs(mutant, out))
+            return self.first_failure(mutant, out)
         finally:
             shutil.rmtree(out)
 
-    def litmus(self, mutant: Mutant, out: Path) -> str:
-        explorer = f"EXPLORER={self.folder / 'whole' / 'explore.o'}"
-        settings = [f"OUT={out}", f"INCLUDE={out / 'include'}", explorer]
-        good, said = run("make", "-s", "-C", str(HERE / "litmus"), *settings, "build")
-        if not good:
-            sys.exit(f"{mutant} does not compile:\n{said}")
-        first = self.naming(mutant.label)
-        for names in [first] if self.quick and first else [first, []] if first else [[]]:
-            good, said = run(str(out / "litmus"), "-x", *names)
-            failed = re.search(r"^(\w+) .*FAILED$", said, re.MULTILINE)
-            if not good:
-                return f"litmus {failed[1]}" if failed else "litmus (crash or hang)"
-        return ""
+    def first_failure(self, mutant: Mutant, out: Path) -> str:
+        if mutant.first in PROGRAMS:
+            caught = self.program(out, out / "include", mutant.first)
+            if caught or self.quick:
+                return caught
+        self.build(out, out / "include", self.folder / "whole" / "explore.o")
+        first = [mutant.first] if mutant.first in self.edges else self.naming(mutant.label)
+        caught = self.litmus(out, first) if first else ""
+        if caught or (self.quick and first):
+            return caught
+        caught = self.litmus(out, [])
+        if caught or self.quick or "relaxed" in mutant.what:
+            return caught  # the C programs run in the order of the program, or in that of this machine
+        return next(filter(None, (self.program(out, out / "include", name) for name in PROGRAMS)), "")
 
-    def programs(self, mutant: Mutant, out: Path) -> str:
-        if "relaxed" in mutant.what:
-            return ""  # they run in the order of the program, or in that of this machine
-        for program, arguments in PROGRAMS:
-            settings = [
-                f"OUT={out / 'c'}",
-                f"INCLUDE={out / 'include'}",
-                "OPTIMISE=-O1",
-                "WARNINGS=-w",
-                *arguments,
-            ]
-            if not run("make", "-s", "-C", str(HERE / "c"), *settings, f"run-native-{program}")[0]:
-                return program
-        return ""
+    def litmus(self, out: Path, names: list[str]) -> str:
+        """The first of the named litmus tests, or of all, that fails."""
+        ended = run(str(out / "litmus"), "-x", *names, limit=self.limit)
+        if ended.good:
+            return ""
+        failed = re.search(r"^(\w+) .*FAILED$", ended.said, re.MULTILINE)
+        return f"litmus {failed[1]}" if failed else f"litmus ({'hung' if ended.hung else 'crashed'})"
+
+    def program(self, out: Path, include: Path, name: str) -> str:
+        """The name of a C program if it fails."""
+        settings = [f"OUT={out / 'c'}", f"INCLUDE={include}", "OPTIMISE=-O1", "WARNINGS=-w", "LIMIT="]
+        command = ["make", "-s", "-C", str(HERE / "c"), *settings, *PROGRAMS[name], f"run-native-{name}"]
+        ended = run(*command, limit=self.limit)
+        return "" if ended.good else f"C {name}" + (" (hung)" if ended.hung else "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="only the litmus tests that name the label")
+    parser.add_argument("--quick", action="store_true", help="the form for CI: minutes less")
     parser.add_argument("--only", nargs="+", default=[], metavar="LABEL", help="only mutants of these labels")
     wishes = parser.parse_args()
     began = time.monotonic()
@@ -214,9 +254,12 @@ def main() -> None:
             for mutant in all_mutants(Path(folder) / "include")
             if not wishes.only or mutant.label in wishes.only
         ]
+        left_out = sum(mutant.key in SURVIVORS for mutant in mutants) if wishes.quick else 0
         if wishes.quick:
             mutants = [mutant for mutant in mutants if mutant.key not in SURVIVORS]
         trial = Trial(Path(folder), wishes.quick)
+        wanted = {mutant.first for mutant in mutants}
+        trial.check_baseline(pool, [name for name in PROGRAMS if name in wanted or not wishes.quick])
         print("| label | mutation | where | caught by |\n|---|---|---|---|")
         for mutant, caught in zip(mutants, pool.map(trial.caught_by, mutants), strict=True):
             known = SURVIVORS.get(mutant.key)
@@ -229,7 +272,8 @@ def main() -> None:
             print(f"| {mutant.label} | {mutant.what} | {where} | {verdict} |", flush=True)
     children = os.times()
     print(
-        f"\n{len(mutants)} mutants, {wrong} unexplained; {time.monotonic() - began:.0f} s, "
+        f"\n{len(mutants)} mutants, {wrong} unexplained, {left_out} listed survivors left out; "
+        f"{time.monotonic() - began:.0f} s, "
         f"{children.children_user + children.children_system:.0f} s of CPU"
     )
     sys.exit(wrong != 0)

@@ -57,7 +57,7 @@ def test_no_execution_breaks_a_promise_and_every_label_takes_a_step(tmp_path: Pa
 @needs_relacy
 @pytest.mark.model
 @pytest.mark.timeout(600)
-def test_random_executions_with_older_values(tmp_path: Path) -> None:
+def test_random_executions_of_any_number_of_preemptions(tmp_path: Path) -> None:
     assert ", 0 failed" in litmus(tmp_path, "-r", "20000")
 
 

@@ -3,9 +3,9 @@
  * Explores the litmus tests with Relacy:  litmus [-b BOUND] [-f] [-r EXECUTIONS] [-x] [-l] [-v] [-n] [NAME...]
  *
  * Each test is searched as it asks: in full, or every execution of at most BOUND preemptions ("bound"); in
- * both, a load may see the newest value that it may see, or the one before. -r does random executions
- * instead, in which it may be the one before that, too. -x stops at the first failure, -l prints the lines of
- * the headers that took a step, -v the history of a failure, -n names and edges of the tests instead.
+ * both, a load may see the newest value that it may see, or one of the two before. -r does random executions
+ * instead. -x stops at the first failure, -l prints the lines of the headers that took a step, -v the history
+ * of a failure, -n names and edges of the tests instead.
  *
  * A seq_cst fence of Relacy also carries along what another one published. C11's does not; where that made
  * a difference, a mutant would survive here that fails on paper.
