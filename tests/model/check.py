@@ -11,6 +11,7 @@ import argparse
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,20 +89,27 @@ def unreached_of(report: str) -> Counter[tuple[str, str]]:
     return found
 
 
+def output_of(command: list[str], folder: Path) -> str:
+    """What pan says; interrupted at the limit, it still says how far it came."""
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            return run.communicate(timeout=LIMIT_S)[0]
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGINT)
+            return run.communicate()[0]
+
+
 def explore(defines: Defines, compact: bool) -> Result:
     """Build pan and run it to the end, or to the first error."""
     with tempfile.TemporaryDirectory(prefix="shmring-model-") as name:
         folder = Path(name)
         build(folder, defines, compact)
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        run = subprocess.run(
-            ["./pan", f"-m{DEPTH}"], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
+        said = output_of(["./pan", f"-m{DEPTH}"], folder)
         cpu = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
         listing = subprocess.run(
             ["./pan", "-d"], cwd=folder, capture_output=True, text=True, check=False
         ).stdout
-    said = run.stdout
     error = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", said, re.MULTILINE)
     return Result(
         error=error[1] if error else "" if "errors: 0" in said else f"pan said {said[-300:]!r}",
@@ -149,12 +157,13 @@ def check_instances(names: list[str], vacuity: bool) -> bool:
 
 def check_mutants(names: Iterable[str]) -> bool:
     good = True
-    print(f"\n{'mutant':34} {'instance':15} {'states':>9}  what failed", flush=True)
+    print(f"\n{'mutant':34} {'instance':18} {'states':>9} {'cpu s':>6}  what failed", flush=True)
     for name in names:
         _, where = MUTANTS[name]
         result = explore({**INSTANCES[where].defines, name: 1}, compact=True)
         good &= bool(result.error)
-        print(f"{name:34} {where:15} {result.states:9,}  {result.error or 'SURVIVES'}", flush=True)
+        verdict = result.error or ("SURVIVES" if result.complete else "not completed")
+        print(f"{name:34} {where:18} {result.states:9,} {result.cpu_s:6.1f}  {verdict}", flush=True)
     return good
 
 
@@ -167,7 +176,11 @@ def main() -> int:
     instances = [
         n for n in INSTANCES if n in wanted and (asked.only or not asked.quick or INSTANCES[n].quick)
     ]
-    mutants = [n for n in MUTANTS if n in wanted]
+    mutants = [
+        n
+        for n in MUTANTS
+        if n in wanted and (asked.only or not asked.quick or INSTANCES[MUTANTS[n][1]].quick)
+    ]
     good = check_instances(instances, vacuity=not asked.only) if instances else True
     if mutants:
         good &= check_mutants(mutants)

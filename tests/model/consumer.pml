@@ -315,14 +315,9 @@ inline become_known()
 #else
     STEP(place[mine].cursor = cursor);
     STEP(place[mine].state = (lossless -> LOSSLESS : LOSSY));
-#ifdef JOIN_COUNTED_BEFORE_ACTIVE
-    STEP(join_epoch++);
-    STEP(active_bits = active_bits | BIT(mine))
-#else
     STEP(active_bits = active_bits | BIT(mine));
 #ifndef JOIN_UNCOUNTED
     STEP(join_epoch++)
-#endif
 #endif
 #endif
 }

@@ -63,10 +63,35 @@ INSTANCES = {
     "batch": Instance(
         "batches of two, cut short, aborted", one(LOSSY, FRAMES=3, KILLS=0, BATCH=2, HOLDS=1, ABORTS=1)
     ),
-    "both": Instance("one consumer of each policy", two(LOSSLESS, LOSSY, FRAMES=3)),
+    "lossy newcomer": Instance(
+        "a lossy newcomer is lapped while it chooses its start",
+        one(LOSSY, FRAMES=3, KILLS=0, FIRST_RESIDES=0),
+    ),
+    "batch newcomer": Instance(
+        "a lossless consumer joins while a batch is claimed",
+        one(LOSSLESS, FRAMES=4, KILLS=0, BATCH=2, FIRST_RESIDES=0),
+    ),
+    "adjacent, observed": Instance(
+        "private copies beside swaps for the sake of a run that end in FULL",
+        one(LOSSY, SLOTS=3, FRAMES=5, KILLS=0, HOLDS=2, OBSERVED=1),
+    ),
+    "two sleepers": Instance(
+        "two who sleep on one eventcount, and a producer that falls silent",
+        two(LOSSLESS, LOSSLESS, FRAMES=1, SILENCE=1),
+    ),
+    "reaper killed": Instance(
+        "one killed who holds a pin, and then whoever reaps or takes over",
+        one(LOSSY, FRAMES=1, KILLS=2),
+    ),
+    "lossy drops": Instance(
+        "every slot pinned: FULL after the mark, and the producer drops",
+        one(LOSSY, FRAMES=4, KILLS=0, DROPS=1, HOLDS=1),
+    ),
+    "both": Instance("one consumer of each policy", two(LOSSLESS, LOSSY, FRAMES=3), quick=False),
     "warm": Instance(
         "warm reuse while a lossless newcomer joins",
         two(LOSSLESS, LOSSLESS, FRAMES=3, WARM=1, SECOND_RESIDES=0),
+        quick=False,
     ),
     "contest": Instance(
         "two newcomers and a reaper at one place",
@@ -91,32 +116,32 @@ INSTANCES = {
 # mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.
 MUTANTS = {
     "GATE_OFF_BY_ONE": ("the gate lets one position too many through", "lossless"),
-    "MARK_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_epoch after the mark", "warm"),
-    "SWAP_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_epoch in a swap (ADR 4)", "warm"),
-    "RESCAN_READS_EPOCH_LAST": ("join_epoch is read after the places", "warm"),
+    "MARK_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_epoch after the mark", "newcomers"),
+    "SWAP_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_epoch in a swap (ADR 4)", "newcomers"),
+    "RESCAN_READS_EPOCH_LAST": ("join_epoch is read after the places", "newcomers"),
     "CLAIM_IGNORES_PINS": ("the claimed slot's pins are not looked at", "lossy"),
     "PINS_BEFORE_MARK": ("pins are looked at before the mark", "lossy"),
     "SWAP_LOOKS_AT_PINS_ONCE": ("no second look at pins in a swap", "lossy"),
     "SWAP_KEEPS_THE_STAMP": ("the other entry stays valid while the slots are exchanged", "observer"),
-    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "adjacent"),
+    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "adjacent, observed"),
     "RUN_IGNORES_PINS": ("the rest of a batch takes pinned slots", "batch"),
     "RUN_IGNORES_LIMIT": ("a batch runs beyond the limit", "batch newcomer"),
     "SHORT_BATCH_LEAVES_MARKS": ("what is cut off a batch stays marked", "batch"),
-    "FULL_LEAVES_MARK": ("FULL does not put the stamp back", "both"),
+    "FULL_LEAVES_MARK": ("FULL does not put the stamp back", "lossy drops"),
     "ABORT_RESTORES_STAMP": ("an abort makes the overwritten frame valid again", "observer"),
     "HEAD_BEFORE_STAMP": ("head is stored before the entries", "lossless"),
     "LOOKS_FOR_SLEEPERS_BEFORE_HEAD": ("the producer looks for sleepers, then stores head", "lossless"),
-    "BIT_CLEARED_WITHOUT_EPOCH": ("a wake clears the sleep bit in the same epoch", "both"),
+    "BIT_CLEARED_WITHOUT_EPOCH": ("a wake clears the sleep bit in the same epoch", "two sleepers"),
     "LOOKS_BEFORE_THE_BIT": ("a sleeper looks at head, then sets the bit", "lossless"),
     "OPEN_UNANNOUNCED": ("a takeover wakes nobody", "drops"),
     "CLOSE_UNANNOUNCED": ("a close wakes nobody", "lossless"),
     "HEAD_BEFORE_STATE": ("a consumer looks at head, then whether the producer closed", "lossless"),
     "COUNT_END_TRUSTS_ANY_EPOCH": ("next_seq of the next producer counts as lost", "lossless"),
-    "TAKEOVER_KEEPS_STAMPS": ("a takeover leaves half-done stamps", "takeover"),
+    "TAKEOVER_KEEPS_STAMPS": ("a takeover leaves half-done stamps", "lossless"),
     "TAKEOVER_KEEPS_PERMUTATION": ("a takeover leaves two entries with one slot", "lossy"),
     "TAKEOVER_LOWERS_CLAIMED": ("a takeover sets claimed back to head", "newcomers"),
     "CLAIMED_NOT_RAISED": ("a claim does not raise claimed", "newcomers"),
-    "REAP_STATE_FIRST": ("a reaper frees the place, then clears the pins", "takeover"),
+    "REAP_STATE_FIRST": ("a reaper frees the place, then clears the pins", "reaper killed"),
     "REAP_KEEPS_PINS": ("a reaper leaves the pins", "lossy"),
     "REAP_EVICTS_THE_LIVING": ("a reaper does not ask for the lock", "lossless"),
     "RETIRE_STATE_FIRST": ("a place is FREE before its bit in active falls", "newcomers"),
@@ -128,21 +153,11 @@ MUTANTS = {
     "LOSSY_LOOKS_ONCE": ("no second look at the stamp after the pin", "lossy"),
     "PIN_AFTER_SECOND_LOOK": ("the second look at the stamp comes before the pin", "lossy"),
     "LEAVES_BEFORE_PINS": ("who leaves stops gating before its frames are pinned", "lossless"),
-    "JOIN_LOOKS_BEFORE_IT_IS_SEEN": ("a newcomer reads claimed and head before it is known", "warm"),
-    "JOIN_UNCOUNTED": ("a join does not raise join_epoch", "warm"),
-    "JOIN_COUNTED_BEFORE_ACTIVE": ("join_epoch goes up before the bit in active", "warm"),
+    "JOIN_LOOKS_BEFORE_IT_IS_SEEN": ("a newcomer reads claimed and head before it is known", "newcomers"),
+    "JOIN_UNCOUNTED": ("a join does not raise join_epoch", "newcomers"),
     "STATE_BEFORE_CURSOR": ("the state counts before the provisional cursor stands", "newcomers"),
-    "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "warm"),
+    "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
     "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),
     "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),
     "OBSERVER_LOOKS_TOO_EARLY": ("its second look comes before the last read", "observer"),
 }
-
-INSTANCES["lossy newcomer"] = Instance(
-    "a lossy newcomer is lapped while it chooses its start", one(LOSSY, FRAMES=3, KILLS=0, FIRST_RESIDES=0)
-)
-
-INSTANCES["batch newcomer"] = Instance(
-    "a lossless consumer joins while a batch is claimed",
-    one(LOSSLESS, FRAMES=4, KILLS=0, BATCH=2, FIRST_RESIDES=0),
-)

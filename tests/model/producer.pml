@@ -19,7 +19,7 @@ inline rescan()
 #ifndef RESCAN_READS_EPOCH_LAST
     STEP(seen_epoch = join_epoch);
 #endif
-    STEP(found = active_bits; gate = NONE; lossy_active = 0; turn = 0; skip_absent());
+    STEP(found = active_bits; seen_active = found; gate = NONE; lossy_active = 0; turn = 0; skip_absent());
     do
     :: turn < PLACES ->
         STEP(
@@ -41,9 +41,11 @@ inline rescan()
     atomic { limit = (gate == NONE -> NONE : gate + SLOTS + BEYOND_THE_GATE); found = 0; turn = 0 }
 }
 
+/* active, then join_epoch: a newcomer's bit comes first. */
 inline look_for_newcomers()
 {
-    STEP(joined = join_epoch != seen_epoch);
+    STEP(joined = active_bits != seen_active);
+    STEP(joined = joined || join_epoch != seen_epoch);
     if
     :: joined -> joined = 0; rescan()
     :: else
@@ -412,6 +414,7 @@ inline rebuild()
         settled = 0;
         for (i : 0 .. SLOTS - 1) {
             assert(!(taken_slots & BIT(entry[i].slot))); /* no slot is leaked */
+            assert(entry[i].stamp == 0 || WHOLE(i)); /* nothing half-done is left to surface */
             taken_slots = taken_slots | BIT(entry[i].slot)
         };
         i = 0;
@@ -432,8 +435,8 @@ inline open()
     :: else
     fi;
     floor_seq = 0;
-    STEP(epoch++);
     STEP(producer_state = LIVE; limit = head; NEWS(DATA));
+    STEP(epoch++);
 #ifdef OPEN_UNANNOUNCED
     atomic { owes[DATA] = owes[DATA] & ~BIT(me) }
 #else

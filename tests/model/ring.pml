@@ -95,7 +95,7 @@ byte lives = LIVES;
 proctype Producer()
 {
     byte me = PRODUCER;
-    byte limit, seen_epoch, saved[BATCH], gate, found, kind, turn, count, published, first, first_seq;
+    byte limit, seen_epoch, seen_active, saved[BATCH], gate, found, kind, turn, count, published, first, first_seq;
     byte back, freed, taken, given, stamp, taken_slots, settled, floor_seq;
     bit lossy_active, joined, pinned, swapped, ring_full, prepared, got_lock, sees_sleeper, cas_done;
 #if BATCH > 1
@@ -147,7 +147,7 @@ try:
 
 killed:
     atomic {
-        limit = 0; seen_epoch = 0; gate = 0; found = 0; kind = 0; turn = 0; count = 0; published = 0;
+        limit = 0; seen_epoch = 0; seen_active = 0; gate = 0; found = 0; kind = 0; turn = 0; count = 0; published = 0;
         first = 0; first_seq = 0; back = 0; freed = 0; taken = 0; given = 0; stamp = 0;
         taken_slots = 0; settled = 0; floor_seq = 0; lossy_active = 0; joined = 0; pinned = 0; swapped = 0;
         ring_full = 0; prepared = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; saved[0] = 0;
@@ -316,6 +316,9 @@ proctype Observer()
         if
         :: position >= 1 -> position = position - 1
         :: position >= 2 -> position = position - 2
+#if SLOTS > 2
+        :: position >= 3 -> position = position - 3
+#endif
         :: goto gone
         fi;
         STEP(intact = entry[position % SLOTS].stamp == PUBLISHED(position));
