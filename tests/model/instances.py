@@ -71,9 +71,9 @@ INSTANCES = {
         "a lossless consumer joins while a batch is claimed",
         one(LOSSLESS, FRAMES=4, KILLS=0, BATCH=2, FIRST_RESIDES=0),
     ),
-    "adjacent, observed": Instance(
-        "private copies beside swaps for the sake of a run that end in FULL",
-        one(LOSSY, SLOTS=3, FRAMES=5, KILLS=0, HOLDS=2, OBSERVED=1),
+    "adjacent drops": Instance(
+        "a swap for the sake of a run, and then FULL",
+        one(LOSSY, SLOTS=3, FRAMES=5, KILLS=0, HOLDS=2, DROPS=1),
     ),
     "two sleepers": Instance(
         "two who sleep on one eventcount, and a producer that falls silent",
@@ -123,7 +123,7 @@ MUTANTS = {
     "PINS_BEFORE_MARK": ("pins are looked at before the mark", "lossy"),
     "SWAP_LOOKS_AT_PINS_ONCE": ("no second look at pins in a swap", "lossy"),
     "SWAP_KEEPS_THE_STAMP": ("the other entry stays valid while the slots are exchanged", "observer"),
-    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "adjacent, observed"),
+    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "adjacent drops"),
     "RUN_IGNORES_PINS": ("the rest of a batch takes pinned slots", "batch"),
     "RUN_IGNORES_LIMIT": ("a batch runs beyond the limit", "batch newcomer"),
     "SHORT_BATCH_LEAVES_MARKS": ("what is cut off a batch stays marked", "batch"),

@@ -373,7 +373,8 @@ begin:
             fi
         };
         for (i : 0 .. SLOTS - 1) {
-            assert(producer_state != CLOSED || entry[i].stamp % 2 == 0)
+            assert(producer_state != CLOSED || entry[i].stamp % 2 == 0);
+            assert(!WHOLE(i) || INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]))
         };
         i = 0;
         j = 0
