@@ -72,6 +72,10 @@ def package(session: nox.Session) -> None:
     check_wheel(session, wheel)
     session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(f"{wheel}[cli,test]")
+    if session.python == PYTHONS[0] and not session.posargs:  # the README's command runs the rest on it
+        session.posargs[:] = [
+            str(TREE / "tests" / f"test_{name}.py") for name in ("package", "ring", "processes")
+        ]
     test_installed(session)
 
 
