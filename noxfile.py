@@ -72,15 +72,18 @@ def package(session: nox.Session) -> None:
     check_wheel(session, wheel)
     session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(f"{wheel}[cli,test]")
-    if session.python == PYTHONS[0] and not session.posargs:  # the README's command runs the rest on it
-        session.posargs[:] = [
-            str(TREE / "tests" / f"test_{name}.py") for name in ("package", "ring", "processes")
-        ]
-    test_installed(session)
+    # The README's command runs all of them on the first one.
+    test_installed(
+        session, test_files("package", "ring", "processes") if session.python == PYTHONS[0] else []
+    )
 
 
-def test_installed(session: nox.Session, **environment: str) -> None:
-    """Run the tests of the tree against the package that the session installed."""
+def test_files(*names: str) -> list[str]:
+    return [str(TREE / "tests" / f"test_{name}.py") for name in names]
+
+
+def test_installed(session: nox.Session, tests: list[str], **environment: str) -> None:
+    """Run tests of the tree, by default all, against the package that the session installed."""
     session.chdir(session.create_tmp())
     where = session.run(
         "python", "-c", "import shmring; print(shmring.__file__)", env=environment, silent=True
@@ -88,7 +91,7 @@ def test_installed(session: nox.Session, **environment: str) -> None:
     if not where or Path(where.strip()).is_relative_to(TREE / "shmring"):
         session.error(f"the tests would import {where}, not the installed package")
     arguments = ["-c", str(TREE / "pyproject.toml"), "-p", "no:cacheprovider"]
-    session.run("pytest", *arguments, *(session.posargs or [str(TREE / "tests")]), env=environment)
+    session.run("pytest", *arguments, *(session.posargs or tests or [str(TREE / "tests")]), env=environment)
 
 
 def check_sdist(session: nox.Session, path: Path) -> None:
@@ -144,6 +147,10 @@ def sanitize(session: nox.Session) -> None:
 @nox.session(default=False)
 def sanitize_core(session: nox.Session) -> None:
     """The tests against an extension module built with the address and undefined-behaviour sanitizers."""
+    test_sanitized(session, [])
+
+
+def test_sanitized(session: nox.Session, tests: list[str]) -> None:
     session.install(".[cli,test]", env={"SANITIZE": "address,undefined"})
     libraries = [
         session.run("gcc", f"-print-file-name=lib{name}.so", external=True, silent=True)
@@ -154,15 +161,14 @@ def sanitize_core(session: nox.Session) -> None:
         "ASAN_OPTIONS": "detect_leaks=0:handle_segv=0",  # Python leaks at exit; a test provokes SIGSEGV
         "PYTHONMALLOC": "malloc",  # so that every object is watched
     }
-    test_installed(session, **settings)
+    test_installed(session, tests, **settings)
 
 
 @nox.session(default=False, python=PYTHONS)
 def outside(session: nox.Session) -> None:
     """Programs of others on rings: CPython's own tests in a process with rings alive, numpy's on frames."""
     session.install(".[test]")
-    session.posargs[:] = session.posargs or ["-m", "", str(TREE / "tests" / "test_outside.py")]
-    test_installed(session)
+    test_installed(session, ["-m", "", *test_files("outside")])
 
 
 @nox.session(default=False, python="3.11")
@@ -218,9 +224,7 @@ def valgrind(session: nox.Session) -> None:
 @nox.session
 def sanitize_core_short(session: nox.Session) -> None:
     """A share of sanitize_core that fits into CI: what handles memory."""
-    names = ["frame", "handles", "layout", "producer", "table", "threads", "death"]
-    session.posargs[:] = [str(TREE / "tests" / f"test_{name}.py") for name in names]
-    sanitize_core(session)
+    test_sanitized(session, test_files("frame", "handles", "layout", "producer", "table", "threads", "death"))
 
 
 @nox.session(venv_backend="none", default=False)
