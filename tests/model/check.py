@@ -39,7 +39,7 @@ class Result:
     depth: int
     memory_mb: float
     cpu_s: float
-    statements: Counter[tuple[str, str]]  # (proctype, statement) -> how often it is there
+    statements: Counter[tuple[str, str]]  # (proctype, line) -> states there
     unreached: Counter[tuple[str, str]]
 
 
@@ -67,15 +67,15 @@ def number(pattern: str, text: str) -> float:
 
 
 def statements_of(listing: str) -> Counter[tuple[str, str]]:
-    """Every state of every proctype, from `pan -d`: named by the statement that leads on from it."""
+    """Every state of every proctype, from `pan -d`: by its line, which is the same in all instances."""
     found: set[tuple[str, str, str]] = set()
     proctype = ""
     for line in listing.splitlines():
         if line.startswith("proctype "):
             proctype = line.split()[1]
-        elif step := re.match(r"\s+state\s+(\d+) -\(.* => (.*)$", line):
+        elif step := re.match(r"\s+state\s+(\d+) -\(.* (\S+:\d+) => ", line):
             found.add((proctype, step[1], step[2]))
-    return Counter((proctype, text) for proctype, _, text in found)
+    return Counter((proctype, where) for proctype, _, where in found)
 
 
 def unreached_of(report: str) -> Counter[tuple[str, str]]:
@@ -84,7 +84,7 @@ def unreached_of(report: str) -> Counter[tuple[str, str]]:
     for line in report.splitlines():
         if line.startswith("unreached in "):
             proctype = line.split()[-1]
-        elif step := re.match(r'\t\S+, state \d+, "(.*)"$', line):
+        elif step := re.match(r"\t(\S+:\d+), state \d+, ", line):
             found[proctype, step[1]] += 1
     return found
 
@@ -124,7 +124,7 @@ def explore(defines: Defines, compact: bool) -> Result:
 
 
 def check_instances(names: list[str], vacuity: bool) -> bool:
-    """Run instances; with `vacuity`, list the statements that none of them reached."""
+    """Run instances; with `vacuity`, list the lines that none of them reached."""
     good = True
     known: set[tuple[str, str]] = set()
     reached: set[tuple[str, str]] = set()
@@ -149,9 +149,7 @@ def check_instances(names: list[str], vacuity: bool) -> bool:
         )
     if vacuity:
         dead = sorted(known - reached)
-        print(
-            f"\n{len(known)} statements, reached in no instance: {len(dead)}", *dead, sep="\n  ", flush=True
-        )
+        print(f"\n{len(known)} lines, reached in no instance: {len(dead)}", *dead, sep="\n  ", flush=True)
     return good
 
 
