@@ -140,7 +140,7 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(found["dtype"]))
         meta = found["meta"]
         meta_dtype = None if meta is None else np.lib.format.descr_to_dtype(ast.literal_eval(meta))
-        shape = tuple(found["shape"])
+        shape: tuple[int, ...] = tuple(found["shape"])
         variable_rows = block.row_bytes != 0
         if len(shape) > 31 or not all(isinstance(length, int) and 0 < length <= 1 << 40 for length in shape):
             raise ValueError("shape")
