@@ -151,7 +151,7 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
             raise ValueError("frame size")
         if meta_dtype is not None and meta_dtype.hasobject:
             raise ValueError("meta dtype")
-        if variable_rows and block.row_bytes * shape[0] != frame_bytes:
+        if variable_rows and (not shape or block.row_bytes * shape[0] != frame_bytes):
             raise ValueError("row size")
         return _core.Schema(dtype, shape, meta_dtype, variable_rows), dict(found["attrs"])
     except (ValueError, TypeError, KeyError, IndexError, SyntaxError, RecursionError, MemoryError) as error:
