@@ -50,7 +50,7 @@ def measure_calls(
             while time.monotonic() < deadline or len(found["claim"]) < 8:
                 claims(producer, readers, turn, found)
                 if not in_place:
-                    copies(producer, readers[0], nbytes // 8, turn, found)
+                    copies(producer, readers[0], nbytes // 8, turn, max(1, slots // (2 * turn)), found)
     return {call: median(values) for call, values in found.items() if values}
 
 
@@ -75,9 +75,14 @@ def claims(
 
 
 def copies(
-    producer: shmring.Producer, reader: shmring.Consumer, words: int, turn: int, found: dict[str, list[float]]
+    producer: shmring.Producer,
+    reader: shmring.Consumer,
+    words: int,
+    turn: int,
+    batches: int,
+    found: dict[str, list[float]],
 ) -> None:
-    """Frames by copy: one per call and in batches."""
+    """Frames by copy: one per call and in batches of a turn's length."""
     get = reader.get
 
     def get_array() -> None:
@@ -94,12 +99,14 @@ def copies(
     found["array"].append(per_call(turn, get_array) - without)
     settle(reader)
     many = np.ones((turn, words), np.uint64)
-    found["put_many"].append(per_call(1, partial(producer.put_many, many)) / turn)
-    began = clock()
-    batch = reader.batch(turn, turn)
-    array = batch.array
-    found["batch"].append((clock() - began) / turn)
-    del array, batch
+    batch = reader.batch
+
+    def batch_array() -> None:
+        batch(turn, turn).array  # noqa: B018
+
+    found["put_many"].append(per_call(batches, partial(producer.put_many, many)) / turn)
+    found["batch"].append(per_call(batches, batch_array) / turn)
+    settle(reader)
 
 
 def settle(reader: shmring.Consumer) -> None:

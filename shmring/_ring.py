@@ -295,7 +295,8 @@ class Ring:
             With a full ring: sleep until there is space, drop the new frame (everyone sees the gap in
             seq), or raise RingFull at once.
         spin : float, optional
-            Seconds to spin before each sleep; default 20 microseconds; ``inf`` never sleeps.
+            Seconds to spin before each sleep; ``inf`` never sleeps. Default: adapts to the waits, 1 to 50
+            microseconds.
 
         Returns
         -------
@@ -340,7 +341,8 @@ class Ring:
         wait_for_takeover : bool
             Wait for a next producer when the producer dies, rather than raise ProducerDied.
         spin : float, optional
-            Seconds to spin before each sleep; default 20 microseconds; ``inf`` never sleeps.
+            Seconds to spin before each sleep; ``inf`` never sleeps. Default: adapts to the waits, 1 to 50
+            microseconds.
 
         Returns
         -------

@@ -32,6 +32,7 @@ cdef class Consumer:
     cdef readonly str label
     """What the consumer was called when it joined."""
     cdef int64_t spin_ns
+    cdef bint spin_adapts
     cdef int64_t checked_at
 
     def __init__(self, Block block, Schema schema, bint lossless, str start, str label,
@@ -44,7 +45,7 @@ cdef class Consumer:
             raise ValueError(f"a label has no NUL: {label!r}")
         if len(label.encode()) > LABEL_BYTES:
             raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
-        self.spin_ns = spin_of(spin)
+        self.spin_ns, self.spin_adapts = spin_of(spin), spin is None and CORES > 1
         self.block, self.schema = block, schema
         self.lossless, self.label, self.awaits_takeover = lossless, label, wait_for_takeover
 
@@ -145,6 +146,15 @@ cdef class Consumer:
             raise _diagnose.slots_held(self.block, least, held, view.geometry.slots)
         return how
 
+    cdef bint comes_soon(self, uint64_t least) noexcept:
+        """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
+        return (self.spin_ns > 0 and not shmring_crowded(&self.block.view, CORES)
+                and shmring_wait_briefly(&self.block.view, self.core.next + least))
+
+    cdef void adapt_spin(self, int64_t started) noexcept:
+        if self.spin_adapts:
+            self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
+
     cdef Pause pause(self, uint64_t least, int64_t deadline, int64_t started) except *:
         """Waits at most a slice for `least` frames from next on; NOT_YET: the deadline has passed."""
         cdef shmring_block *view = &self.block.view
@@ -215,14 +225,20 @@ cdef class Consumer:
     cdef Frame wait_frame(self, bint latest, object timeout):
         cdef Frame frame
         cdef int64_t deadline = deadline_of(timeout)
-        cdef int64_t started = shmring_now_ns()
+        cdef int64_t started
         cdef Pause how
+        if deadline != 0 and self.comes_soon(1):
+            frame = self.take_frame(latest)
+            if frame is not None:
+                return frame
+        started = shmring_now_ns()
         while True:
             how = self.pause(1, deadline, started)
             if how != LOOK_AGAIN:
                 self.raise_for(how, 1, timeout)
             frame = self.take_frame(latest)
             if frame is not None:
+                self.adapt_spin(started)
                 return frame
             self.check_patience(1, deadline, timeout)
 
@@ -330,9 +346,10 @@ cdef class Consumer:
             return None
         if not window and head - self.core.next < room:
             room = head - self.core.next
-        cdef bytes columns = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(16 * room))
-        taken.seqs = <uint64_t *>PyBytes_AS_STRING(columns)
-        taken.timestamps_ns = <int64_t *>taken.seqs + room
+        cdef bytes seqs = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * room))
+        cdef bytes timestamps = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * room))
+        taken.seqs = <uint64_t *>PyBytes_AS_STRING(seqs)
+        taken.timestamps_ns = <int64_t *>PyBytes_AS_STRING(timestamps)
         rows = metas = copy = None
         taken.rows, taken.metas = NULL, NULL
         if schema.variable_rows:
@@ -354,7 +371,8 @@ cdef class Consumer:
         batch.consumer, batch.hold, batch.count = self, taken.hold, taken.count
         batch.lost_before, batch.last_epoch = taken.lost, taken.epoch
         batch.interrupted, batch.copied = taken.interrupted, taken.scattered
-        batch.columns, batch.room, batch.all_rows, batch.all_metas = columns, room, rows, metas
+        batch.all_seqs, batch.all_timestamps = seqs, timestamps
+        batch.all_rows, batch.all_metas = rows, metas
         if batch.copied:
             if copy is None:
                 raise MemoryError()
@@ -415,9 +433,13 @@ cdef class Consumer:
         while True:
             batch = self.take_batch(least, most, 0)
             if batch is not None:
+                if started != 0:
+                    self.adapt_spin(started)
                 return batch
             if started == 0:
                 deadline, started = deadline_of(timeout), shmring_now_ns()
+                if deadline != 0 and self.comes_soon(least):
+                    continue
             else:
                 self.check_patience(least, deadline, timeout)
             how = self.pause(least, deadline, started)

@@ -61,7 +61,6 @@ cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at wheth
 cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
-cdef int64_t DEFAULT_SPIN_NS = 20_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
 cdef long CORES = len(os.sched_getaffinity(0))
@@ -126,7 +125,7 @@ cdef int64_t deadline_of(object timeout) except -1:
 cdef int64_t spin_of(object spin) except -1:
     """Nanoseconds to spin before a sleep, for seconds; None: the default."""
     if spin is None:
-        return DEFAULT_SPIN_NS if CORES > 1 else 0
+        return SHMRING_SPIN_FIRST_NS if CORES > 1 else 0
     cdef double seconds = spin
     if not seconds >= 0:
         raise ValueError(f"spin must be None or seconds >= 0, not {spin!r}")

@@ -209,8 +209,8 @@ cdef class Batch(Held):
     """
 
     cdef Py_ssize_t count
-    cdef uint64_t room
-    cdef bytes columns  # room for so many seqs, then for so many timestamps
+    cdef bytes all_seqs  # these have room for what was asked for
+    cdef bytes all_timestamps
     cdef object all_rows
     cdef object all_metas
     cdef readonly bint copied
@@ -222,26 +222,25 @@ cdef class Batch(Held):
         return self.consumer.schema.batch_array(
             lease.data, self.count, self.consumer.block.view.geometry.slot_stride, lease, False)
 
-    cdef cnp.ndarray column(self, uint64_t which, int type_number):
+    cdef cnp.ndarray column(self, bytes values, int type_number):
         cdef cnp.npy_intp length = self.count
-        cdef char *data = PyBytes_AS_STRING(self.columns) + 8 * which * self.room
         cdef cnp.dtype dtype = cnp.PyArray_DescrFromType(type_number)
         Py_INCREF(dtype)
         array = PyArray_NewFromDescr(
-            cnp.ndarray, dtype, 1, &length, NULL, data, cnp.NPY_ARRAY_CARRAY_RO, None)
-        Py_INCREF(self.columns)
-        PyArray_SetBaseObject(array, self.columns)
+            cnp.ndarray, dtype, 1, &length, NULL, PyBytes_AS_STRING(values), cnp.NPY_ARRAY_CARRAY_RO, None)
+        Py_INCREF(values)
+        PyArray_SetBaseObject(array, values)
         return array
 
     @property
     def seqs(self):
         """Seqs, uint64 of shape (len,), read-only. A gap: frames lost in between."""
-        return self.column(0, cnp.NPY_UINT64)
+        return self.column(self.all_seqs, cnp.NPY_UINT64)
 
     @property
     def timestamps_ns(self):
         """Timestamps in nanoseconds, int64 of shape (len,), read-only."""
-        return self.column(1, cnp.NPY_INT64)
+        return self.column(self.all_timestamps, cnp.NPY_INT64)
 
     @property
     def metas(self):

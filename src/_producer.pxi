@@ -286,6 +286,7 @@ cdef class Producer:
     cdef unsigned long fork_mark
     cdef OnFull full_policy
     cdef int64_t spin_ns
+    cdef bint spin_adapts
     cdef int64_t full_since
     cdef int64_t reaped_at
     cdef uint64_t first_head
@@ -294,7 +295,7 @@ cdef class Producer:
         if on_full not in ON_FULL:
             raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
         self.full_policy = ON_FULL[on_full]
-        self.spin_ns = spin_of(spin)
+        self.spin_ns, self.spin_adapts = spin_of(spin), spin is None and CORES > 1
         self.block, self.schema = block, schema
 
     def _open(self, int lock_fd):
@@ -403,6 +404,11 @@ cdef class Producer:
         if shmring_claim(&self.core, want) == SHMRING_OK:
             self.full_since = 0
             return True
+        if (self.full_policy == WAIT and deadline != 0 and self.spin_ns > 0
+                and not shmring_crowded(&self.block.view, CORES)
+                and shmring_claim_briefly(&self.core, want) == SHMRING_OK):
+            self.full_since = 0
+            return True
         return self.claim_slowly(want, deadline)
 
     cdef bint claim_slowly(self, uint64_t want, int64_t deadline) except -1:
@@ -441,6 +447,8 @@ cdef class Producer:
                     f"this Producer of ring {self.block.name!r} was closed by another thread")
             if result == SHMRING_OK:
                 self.full_since = 0
+                if self.spin_adapts:
+                    self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
                 return True
             self.vacate()
             look_around()  # a handler may use this handle, or close it

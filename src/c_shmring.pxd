@@ -94,6 +94,10 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     void shmring_producer_close(shmring_producer *p)
     int shmring_claim(shmring_producer *p, uint64_t want)
+    const int64_t SHMRING_SPIN_FIRST_NS
+    int64_t shmring_adapt_spin(int64_t spin_ns, int64_t waited_ns)
+    bint shmring_crowded(const shmring_block *block, long cores)
+    int shmring_claim_briefly(shmring_producer *p, uint64_t want)
     int shmring_claim_wait(
         shmring_producer *p, uint64_t want, int64_t deadline_ns, int64_t spin_ns, long cores)
     void *shmring_claimed_slot(const shmring_producer *p)
@@ -121,6 +125,7 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_want_runs(shmring_consumer *c)
     uint32_t shmring_producer_state(const shmring_block *block)
     uint64_t shmring_head(const shmring_block *block)
+    bint shmring_wait_briefly(const shmring_block *block, uint64_t needed)
     void shmring_wait_data(
         const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns, int64_t spin_ns,
         long cores)

@@ -1,7 +1,8 @@
-"""Processor time of a process that waits."""
+"""Processor time of a process that waits, for ever or from frame to frame."""
 
 import contextlib
 import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -14,12 +15,15 @@ from benchmarks.runner import isolated, unique_name
 
 PART = "idle"
 UNITS = {"used": "% of a core", "wake_ups": "1/s"}
+PACED_UNITS = {"used": "% of a core", "late": "ns"}
+PACES = (100, 1_000, 10_000, 50_000)  # frames/s
+SPINS = {"shmring": (None, "default spin"), "shmring, sleeps at once": (0, "spin=0")}
 
 
 def cells(effort: Effort) -> list[Cell]:
     seconds = 0.5 if effort.quick else 2.0
     cases = {"a blocked consumer": blocked_consumer, "a blocked producer": blocked_producer}
-    return [
+    blocked = [
         Cell(
             PART,
             case,
@@ -32,6 +36,21 @@ def cells(effort: Effort) -> list[Cell]:
         )
         for case, wait in cases.items()
     ]
+    paced = [
+        Cell(
+            PART,
+            f"a consumer of {pace:,} frames/s",
+            subject,
+            OURS,
+            lambda pace=pace, spin=spin: isolated(lambda: paced_consumer(pace, spin, effort.seconds * 2)),
+            PACED_UNITS,
+            settings,
+            slow=True,
+        )
+        for pace in PACES
+        for subject, (spin, settings) in SPINS.items()
+    ]
+    return blocked + paced
 
 
 def used(wait: Callable[[], object], error: type[Exception]) -> dict[str, float]:
@@ -65,3 +84,37 @@ def blocked_producer(seconds: float) -> dict[str, float]:
         for _ in range(ring.slots):
             producer.put(data)
         return used(lambda: producer.put(data, timeout=seconds), shmring.RingFull)
+
+
+def paced_consumer(pace: int, spin: float | None, seconds: float) -> dict[str, float]:
+    """A consumer that gets a frame now and then: what waiting for it costs, and how late it is there."""
+    frames = max(8, int(pace * seconds))
+    late = []
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=64)
+    with ring, ring.consumer(spin=spin) as consumer:
+        pid = os.fork()
+        if pid == 0:
+            os.sched_setaffinity(0, {0})
+            produce_paced(ring, pace, frames)
+            os._exit(0)
+        os.sched_setaffinity(0, {os.cpu_count() - 1})
+        consumer.get(timeout=10)
+        began, before = time.monotonic(), time.process_time()
+        for _ in range(frames - 1):
+            timestamp_ns = consumer.get(timeout=10).timestamp_ns
+            late.append(time.monotonic_ns() - timestamp_ns)
+        elapsed = time.monotonic() - began
+        os.waitpid(pid, 0)
+    return {"used": 100 * (time.process_time() - before) / elapsed, "late": statistics.median(late)}
+
+
+def produce_paced(ring: shmring.Ring, pace: int, frames: int) -> None:
+    data = np.zeros(8, np.uint64)
+    step = 1_000_000_000 // pace
+    with ring.producer() as producer:
+        due = time.monotonic_ns() + step
+        for _ in range(frames):
+            while time.monotonic_ns() < due:
+                pass
+            producer.put(data)
+            due += step

@@ -38,8 +38,64 @@ both_ways_of_copying_are_tried_and_write_every_byte(void)
     }
     CHECK(ways[0] >= (int)SHMRING_TRIAL);
     CHECK(ways[1] >= (int)SHMRING_TRIAL);
-    CHECK_EQUAL(p.streaming_wins, p.copy_ns[1] < p.copy_ns[0]);
+    CHECK_EQUAL(p.streaming_wins, p.copy_ns[1] + p.copy_ns[1] / 4 < p.copy_ns[0]);
     CHECK_EQUAL(shmring_copy_streams(&p), p.streaming_wins);
+    free(source);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+/* One trial with these best times; when the next one begins. */
+static uint64_t
+judge(shmring_producer *p, int64_t through_ns, int64_t past_ns)
+{
+    for (uint64_t turn = 0; turn < 2 * SHMRING_TRIAL; turn++) {
+        const int streaming = turn >= SHMRING_TRIAL;
+        const int64_t best = streaming ? past_ns : through_ns;
+        shmring_judge_copy(p, turn, streaming, turn % SHMRING_TRIAL == 1 ? best : best + 1000);
+    }
+    return p->trial_every;
+}
+
+static void
+trials_grow_rare_until_one_changes_the_way(void)
+{
+    shmring_producer p;
+    memset(&p, 0, sizeof p);
+    p.trial_every = SHMRING_TRIAL_SOON;
+    CHECK_EQUAL(judge(&p, 100, 90), 2 * SHMRING_TRIAL_SOON); /* not by a quarter */
+    CHECK(!p.streaming_wins);
+    CHECK_EQUAL(judge(&p, 100, 79), SHMRING_TRIAL_SOON);
+    CHECK(p.streaming_wins);
+    for (uint64_t every = 2 * SHMRING_TRIAL_SOON; every <= SHMRING_TRIAL_LATE; every *= 2)
+        CHECK_EQUAL(judge(&p, 100, 50), every);
+    CHECK_EQUAL(judge(&p, 100, 50), SHMRING_TRIAL_LATE);
+    CHECK_EQUAL(judge(&p, 50, 100), SHMRING_TRIAL_SOON);
+    CHECK(!p.streaming_wins);
+}
+
+static void
+the_next_trial_begins_when_it_is_due(void)
+{
+    ring r;
+    shmring_producer p;
+    make_ring(&r, large_slots());
+    open_producer(&r, &p);
+    p.exceeds_cache = 1;
+    uint8_t *const source = (uint8_t *)calloc(1, (size_t)r.block.geometry.frame_bytes);
+    CHECK(source != NULL);
+    CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
+    p.trial_every = SHMRING_TRIAL_SOON;
+    for (unsigned copy = 0; copy < 2 * SHMRING_TRIAL; copy++)
+        shmring_copy_in(&p, 0, source, SHMRING_LARGE_COPY);
+    const uint64_t every = p.trial_every;
+    for (uint64_t copy = 2 * SHMRING_TRIAL; copy < every; copy++) {
+        CHECK_EQUAL(p.trial_began, 0);
+        CHECK_EQUAL(shmring_copy_streams(&p), p.streaming_wins);
+        shmring_copy_in(&p, 0, source, SHMRING_LARGE_COPY);
+    }
+    CHECK_EQUAL(p.trial_began, every);
+    CHECK(!shmring_copy_streams(&p)); /* its first turn goes through the cache */
     free(source);
     close_producer(&p);
     end_ring(&r);
@@ -67,6 +123,8 @@ small_frames_and_small_rings_are_not_timed(void)
 
 const test copy_tests[] = {
     TEST(both_ways_of_copying_are_tried_and_write_every_byte),
+    TEST(trials_grow_rare_until_one_changes_the_way),
+    TEST(the_next_trial_begins_when_it_is_due),
     TEST(small_frames_and_small_rings_are_not_timed),
     LAST_TEST,
 };

@@ -252,6 +252,55 @@ spinning_is_bounded(void)
 }
 
 static void
+whoever_spins_gives_way_now_and_then(void)
+{
+    ring r;
+    make_ring(&r, page_slots(2));
+    for (long cores = 1; cores < 9; cores += 7) {
+        shmring_spin spin = shmring_spin_start(&r.block, SHMRING_FOR_EVER, cores);
+        const int64_t due = spin.yield_ns;
+        CHECK_EQUAL(due == 0, spin.crowded); /* then at every look */
+        while (!spin.crowded && spin.yield_ns == due)
+            CHECK(shmring_spin_once(&spin));
+        CHECK(spin.crowded || shmring_now_ns() >= due);
+    }
+    end_ring(&r);
+}
+
+static void
+the_default_spin_adapts_to_the_waits(void)
+{
+    int64_t spin = SHMRING_SPIN_FIRST_NS;
+    spin = shmring_adapt_spin(spin, SHMRING_SPIN_MOST_NS + 1);
+    CHECK_EQUAL(spin, SHMRING_SPIN_FIRST_NS / 2);
+    for (unsigned i = 0; i < 10; i++)
+        spin = shmring_adapt_spin(spin, SHMRING_SECOND);
+    CHECK_EQUAL(spin, SHMRING_SPIN_LEAST_NS);
+    CHECK_EQUAL(shmring_adapt_spin(spin, SHMRING_SPIN_MOST_NS), SHMRING_SPIN_MOST_NS);
+}
+
+static void
+a_brief_wait_looks_and_gives_up(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer c;
+    make_ring(&r, page_slots(2));
+    open_producer(&r, &p);
+    join(&r, &c, 1, SHMRING_START_OLDEST);
+    CHECK(!shmring_wait_briefly(&r.block, 1));
+    put_all(&p, 2);
+    CHECK(shmring_wait_briefly(&r.block, 2));
+    CHECK_EQUAL(shmring_claim_briefly(&p, 1), SHMRING_FULL);
+    read_seq(&c, 0);
+    CHECK_EQUAL(shmring_claim_briefly(&p, 1), SHMRING_OK);
+    shmring_abort(&p);
+    leave(&c);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+static void
 a_full_ring_is_waited_for_until_the_deadline(void)
 {
     ring r;
@@ -282,6 +331,9 @@ const test waiting_tests[] = {
     TEST(waiting_for_consumers_ends_when_they_come),
     TEST(waiting_for_any_of_several_ends_with_the_first),
     TEST(spinning_is_bounded),
+    TEST(whoever_spins_gives_way_now_and_then),
+    TEST(the_default_spin_adapts_to_the_waits),
+    TEST(a_brief_wait_looks_and_gives_up),
     TEST(a_full_ring_is_waited_for_until_the_deadline),
     LAST_TEST,
 };

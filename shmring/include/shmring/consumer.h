@@ -238,10 +238,9 @@ shmring_passed(const shmring_consumer *c, uint64_t end)
 /* Counts frames first seen in this take (overlapping windows meet some again), and the gap before each:
  * what was passed over on purpose was skipped, the rest is lost, whatever the cause. */
 static inline void
-shmring_count(shmring_consumer *c, shmring_taken *taken)
+shmring_count_gaps(shmring_consumer *c, shmring_taken *taken)
 {
     uint64_t passed = shmring_passed(c, c->next);
-    taken->lost = 0;
     for (uint64_t i = 0; i < taken->count; i++) {
         const uint64_t seq = taken->seqs[i];
         if (seq < c->expected_seq && c->delivered == 0)
@@ -255,6 +254,21 @@ shmring_count(shmring_consumer *c, shmring_taken *taken)
         passed = 0;
         c->delivered++;
         c->expected_seq = seq + 1;
+    }
+}
+
+static inline void
+shmring_count(shmring_consumer *c, shmring_taken *taken)
+{
+    const uint64_t first = taken->seqs[0];
+    const uint64_t last = taken->seqs[taken->count - 1];
+    taken->lost = 0;
+    if (first == c->expected_seq &&
+        last - first == taken->count - 1) { /* seqs only grow: no gap in between */
+        c->delivered += taken->count;
+        c->expected_seq = last + 1;
+    } else {
+        shmring_count_gaps(c, taken);
     }
     if (c->fresh < c->next + taken->count)
         c->fresh = c->next + taken->count;
@@ -299,37 +313,46 @@ shmring_available(shmring_consumer *c, uint64_t least)
 static inline int
 shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken)
 {
-    const uint64_t slots = c->block->geometry.slots;
+    /* Copies of what the loop reads: to the compiler, each of its stores might be one to these. */
+    shmring_taken out = *taken;
+    const shmring_block block = *c->block;
+    const uint64_t slots = block.geometry.slots;
+    const uint64_t next = c->next;
+    uint32_t *const run = c->run;
+    const int lossless = c->lossless;
     uint64_t index = c->index;
+    uint64_t following = slots; /* the slot after the last one; no slot at first */
     uint64_t i = 0;
     int result = SHMRING_OK;
     taken->interrupted = 0;
     taken->scattered = 0;
     for (; i < most; i++) {
         if (i + SHMRING_PREFETCH_AHEAD < most)
-            __builtin_prefetch(shmring_entry_ahead(c->block, index), 0);
-        shmring_entry *const entry = shmring_entry_at(c->block, index);
-        if (!c->lossless &&
-            shmring_load_acquire(&entry->stamp) != shmring_published_stamp(c->next + i)) /* [A2 <- R2] */
+            __builtin_prefetch(shmring_entry_ahead(&block, index), 0);
+        shmring_entry *const entry = shmring_entry_at(&block, index);
+        if (!lossless &&
+            shmring_load_acquire(&entry->stamp) != shmring_published_stamp(next + i)) /* [A2 <- R2] */
             break;
         const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: A1 or A2 made it visible] */
         if (slot >= slots) {
             result = SHMRING_CORRUPT;
             break;
         }
-        if (i > 0 && slot != (c->run[i - 1] + 1 == slots ? 0 : c->run[i - 1] + 1)) {
+        if (slot != following && following != slots) {
             if (!scattered_too) {
                 taken->interrupted = 1;
                 break;
             }
             taken->scattered = 1;
         }
-        c->run[i] = slot;
-        if (!c->lossless)
+        run[i] = slot;
+        following = slot + 1 == slots ? 0 : slot + 1;
+        if (!lossless)
             shmring_pin(c, slot);
-        shmring_note(taken, i, &c->block->geometry, entry);
-        index = shmring_next_index(c->block, index);
+        shmring_note(&out, i, &block.geometry, entry);
+        index = shmring_next_index(&block, index);
     }
+    taken->epoch = out.epoch;
     taken->count = i;
     return result;
 }
@@ -442,7 +465,7 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
     return SHMRING_EMPTY; /* lapped again and again: the caller looks at signals and the time */
 }
 
-/* Takes least to most frames from next on; SHMRING_EMPTY if there are fewer. `step` (0: as many as
+/* Takes least (1 or more) to most frames from next on; SHMRING_EMPTY if there are fewer. `step` (0: as many as
  * taken) says how far to go on: windows overlap. scattered_too: exactly `least` frames even where
  * they are not adjacent (then taken->scattered). */
 static inline int
@@ -524,6 +547,18 @@ static inline uint32_t
 shmring_producer_state(const shmring_block *block)
 {
     return shmring_load_acquire(&block->hot->producer_state); /* [A8 <- R8] */
+}
+
+/* 1 as soon as head >= needed, 0 if it does not come in a moment. */
+static inline int
+shmring_wait_briefly(const shmring_block *block, uint64_t needed)
+{
+    for (unsigned look = 0; look < SHMRING_BRIEF_LOOKS; look++) {
+        if (shmring_head(block) >= needed)
+            return 1;
+        shmring_cpu_relax();
+    }
+    return 0;
 }
 
 /* Spins for spin_ns, then sleeps until head >= needed, the producer's state is no longer `state`,

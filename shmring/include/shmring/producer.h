@@ -9,6 +9,13 @@
 #include "copy.h"
 #include "eventcount.h"
 
+#define SHMRING_LARGE_COPY ((size_t)1 << 20)
+#define SHMRING_TRIAL 4u /* frames copied one way, then the other way; the fastest of them counts */
+/* Frames from one trial to the next: few after one that changed the way, twice as many after each that
+ * did not. */
+#define SHMRING_TRIAL_SOON 32u
+#define SHMRING_TRIAL_LATE 2048u
+
 typedef struct shmring_producer {
     shmring_block *block;
     int lock_fd;
@@ -33,6 +40,8 @@ typedef struct shmring_producer {
     int lossy_active;
     int streaming_wins;                /* the last trial's outcome */
     uint64_t copies;                   /* large copies so far */
+    uint64_t trial_began;              /* copies before the last trial */
+    uint64_t trial_every;              /* copies from it to the next one */
     int64_t copy_ns[2];                /* through the cache, past it: in the last trial */
     uint64_t saved[SHMRING_MAX_BATCH]; /* stamps as found by the claim */
 } shmring_producer;
@@ -140,6 +149,7 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->exceeds_cache = slots * block->geometry.slot_stride > cache;
     p->warm_slots = cache / 2 / block->geometry.slot_stride;
     p->warm_slots = p->warm_slots < 2 ? 2 : p->warm_slots;
+    p->trial_every = SHMRING_TRIAL_SOON;
     shmring_store_relaxed(&hot->next_seq, p->next_seq);                /* [relaxed: R1 and R8 publish it] */
     shmring_store_relaxed(&hot->producer_pid, (uint32_t)getpid());     /* [relaxed: for messages] */
     shmring_store_relaxed(&hot->start_time, shmring_own_start_time()); /* [relaxed: for messages] */
@@ -162,15 +172,11 @@ shmring_producer_close(shmring_producer *p)
 
 /* ---- how to copy ---- */
 
-#define SHMRING_LARGE_COPY ((size_t)1 << 20)
-#define SHMRING_TRIAL 4u         /* frames copied one way, then the other way; the fastest of them counts */
-#define SHMRING_TRIAL_EVERY 512u /* frames from one trial to the next */
-
 /* Whether the next large copy goes past the cache. Then there is no use in warm slots either. */
 static inline int
 shmring_copy_streams(const shmring_producer *p)
 {
-    const uint64_t turn = p->copies % SHMRING_TRIAL_EVERY;
+    const uint64_t turn = p->copies - p->trial_began;
     return turn < 2 * SHMRING_TRIAL ? turn >= SHMRING_TRIAL : p->streaming_wins;
 }
 
@@ -493,31 +499,62 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_relaxed(&hot->dropped, p->dropped);   /* [relaxed: a statistic] */
 }
 
-/* Copies one whole frame of `bytes` bytes into frame i of the open claim, the best way for the case.
- * Where the ring exceeds the cache, machines differ in what is best: so now and then both ways are
- * timed, and the faster one is used until the next trial. */
+/* Notes how long the copy of a trial's turn took. After the last one the faster way is chosen; streaming must
+ * win by a quarter, since the consumer then reads from memory. */
 static inline void
-shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t bytes)
+shmring_judge_copy(shmring_producer *p, uint64_t turn, int streaming, int64_t took_ns)
 {
-    uint8_t *const target = shmring_slot_at(p->block, p->slot) + i * p->block->geometry.slot_stride;
-    if (!p->exceeds_cache || bytes < SHMRING_LARGE_COPY) {
-        memcpy(target, source, bytes);
+    if (turn % SHMRING_TRIAL == 0 || took_ns < p->copy_ns[streaming])
+        p->copy_ns[streaming] = took_ns;
+    if (turn + 1 < 2 * SHMRING_TRIAL)
         return;
-    }
+    const int wins = p->copy_ns[1] + p->copy_ns[1] / 4 < p->copy_ns[0];
+    if (wins != p->streaming_wins)
+        p->trial_every = SHMRING_TRIAL_SOON;
+    else if (p->trial_every < SHMRING_TRIAL_LATE)
+        p->trial_every *= 2;
+    p->streaming_wins = wins;
+}
+
+/* Where the ring exceeds the cache, machines differ in how large copies are best made: so now and then both
+ * ways are timed, and the faster one is used until the next trial. */
+static inline void
+shmring_copy_large(shmring_producer *p, void *target, const void *source, size_t bytes)
+{
     const int streaming = shmring_copy_streams(p);
-    const uint64_t turn = p->copies++ % SHMRING_TRIAL_EVERY;
+    const uint64_t turn = p->copies++ - p->trial_began;
     const int64_t began = shmring_now_ns();
     if (streaming)
         shmring_copy_streaming(target, source, bytes);
     else
         memcpy(target, source, bytes);
-    const int64_t took = shmring_now_ns() - began;
-    if (turn >= 2 * SHMRING_TRIAL)
-        return;
-    if (turn % SHMRING_TRIAL == 0 || took < p->copy_ns[streaming])
-        p->copy_ns[streaming] = took;
-    if (turn == 2 * SHMRING_TRIAL - 1)
-        p->streaming_wins = p->copy_ns[1] < p->copy_ns[0];
+    if (turn < 2 * SHMRING_TRIAL)
+        shmring_judge_copy(p, turn, streaming, shmring_now_ns() - began);
+    else if (turn + 1 >= p->trial_every)
+        p->trial_began = p->copies;
+}
+
+/* Copies one whole frame of `bytes` bytes into frame i of the open claim, the best way for the case. */
+static inline void
+shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t bytes)
+{
+    uint8_t *const target = shmring_slot_at(p->block, p->slot) + i * p->block->geometry.slot_stride;
+    if (p->exceeds_cache && bytes >= SHMRING_LARGE_COPY)
+        shmring_copy_large(p, target, source, bytes);
+    else
+        memcpy(target, source, bytes);
+}
+
+/* Claims as shmring_claim does, if there is space in a moment. */
+static inline int
+shmring_claim_briefly(shmring_producer *p, uint64_t want)
+{
+    for (unsigned look = 0; look < SHMRING_BRIEF_LOOKS; look++) {
+        shmring_cpu_relax();
+        if (shmring_claim(p, want) == SHMRING_OK)
+            return SHMRING_OK;
+    }
+    return SHMRING_FULL;
 }
 
 /* Claims as shmring_claim does; spins for spin_ns, then sleeps until there is space, the deadline
