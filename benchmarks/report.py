@@ -18,7 +18,7 @@ README_ROWS = [
     ("64 B, batches of 64", "cost"),
     ("1080p by copy, consumer touches", "video"),
     ("1080p by copy, consumer reads all", "video"),
-    ("1080p in place, consumer touches", "video"),
+    ("1080p in place, transport", "video"),
     ("64 B, spinning", "latency"),
     ("64 B, asleep", "latency"),
 ]

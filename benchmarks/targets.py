@@ -141,7 +141,7 @@ PLAIN, WARM = "plain C ring", "plain C ring, slot freed last first"
 HD_TOUCH, HD_ALL, HD_PLACE = (
     "1080p by copy, consumer touches",
     "1080p by copy, consumer reads all",
-    "1080p in place, consumer touches",
+    "1080p in place, transport",
 )
 SPINNING, ASLEEP = "64 B, spinning", "64 B, asleep"
 TARGETS = [

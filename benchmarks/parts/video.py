@@ -25,11 +25,14 @@ def cells(effort: Effort) -> list[Cell]:
                 for peer in effort.peers
                 if not peer.in_place and nbytes <= peer.most_nbytes and (label == "1080p" or peer.contender)
             ]
-        case = f"{label} in place, consumer touches"
-        options = {"nbytes": nbytes, "slots": SLOTS, "reads": "touch"}
-        made += [
-            stream_cell(PART, case, Shmring("claim"), effort, **options),
-            ring_cell(PART, case, effort, how="place", **options),
-        ]
-        made += [stream_cell(PART, case, peer, effort, **options) for peer in effort.peers if peer.in_place]
+        for reads, word in (("touch", "consumer touches"), ("sample", "transport")):
+            case = f"{label} in place, {word}"
+            options = {"nbytes": nbytes, "slots": SLOTS, "reads": reads}
+            made += [
+                stream_cell(PART, case, Shmring("claim"), effort, **options),
+                ring_cell(PART, case, effort, how="place", **options),
+            ]
+            made += [
+                stream_cell(PART, case, peer, effort, **options) for peer in effort.peers if peer.in_place
+            ]
     return made

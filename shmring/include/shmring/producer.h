@@ -10,7 +10,10 @@
 #include "eventcount.h"
 
 #define SHMRING_LARGE_COPY ((size_t)1 << 20)
-#define SHMRING_TRIAL 4u /* frames copied one way, then the other way; the fastest of them counts */
+/* A trial's frames, through the cache and then past it; of each the fastest counts. Slots get warm again
+ * only after some frames. */
+#define SHMRING_TRIAL_WARM 4u
+#define SHMRING_TRIAL 6u
 /* Frames from one trial to the next: few after one that changed the way, twice as many after each that
  * did not. */
 #define SHMRING_TRIAL_SOON 32u
@@ -177,7 +180,7 @@ static inline int
 shmring_copy_streams(const shmring_producer *p)
 {
     const uint64_t turn = p->copies - p->trial_began;
-    return turn < 2 * SHMRING_TRIAL ? turn >= SHMRING_TRIAL : p->streaming_wins;
+    return turn < SHMRING_TRIAL ? turn >= SHMRING_TRIAL_WARM : p->streaming_wins;
 }
 
 /* ---- claim ---- */
@@ -504,9 +507,9 @@ shmring_drop(shmring_producer *p, uint64_t count)
 static inline void
 shmring_judge_copy(shmring_producer *p, uint64_t turn, int streaming, int64_t took_ns)
 {
-    if (turn % SHMRING_TRIAL == 0 || took_ns < p->copy_ns[streaming])
+    if (turn == 0 || turn == SHMRING_TRIAL_WARM || took_ns < p->copy_ns[streaming])
         p->copy_ns[streaming] = took_ns;
-    if (turn + 1 < 2 * SHMRING_TRIAL)
+    if (turn + 1 < SHMRING_TRIAL)
         return;
     const int wins = p->copy_ns[1] + p->copy_ns[1] / 4 < p->copy_ns[0];
     if (wins != p->streaming_wins)
@@ -528,7 +531,7 @@ shmring_copy_large(shmring_producer *p, void *target, const void *source, size_t
         shmring_copy_streaming(target, source, bytes);
     else
         memcpy(target, source, bytes);
-    if (turn < 2 * SHMRING_TRIAL)
+    if (turn < SHMRING_TRIAL)
         shmring_judge_copy(p, turn, streaming, shmring_now_ns() - began);
     else if (turn + 1 >= p->trial_every)
         p->trial_began = p->copies;
