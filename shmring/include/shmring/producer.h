@@ -275,34 +275,25 @@ shmring_position_of(const shmring_producer *p, uint64_t index)
     return p->head + (index >= p->index ? index - p->index : index + p->block->geometry.slots - p->index);
 }
 
-/* Takes one of the slots freed last, as far as the last rescan knows. */
-static inline int
-shmring_take_warm(shmring_producer *p)
+/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The consumers'
+ * cursors are looked at anew each time: next to a large copy that is nothing, and each slot more that is in
+ * use takes its share of the cache. */
+static inline void
+shmring_reuse_warm(shmring_producer *p)
 {
     const uint64_t slots = p->block->geometry.slots;
-    for (uint64_t back = 1; back <= p->warm_slots && back <= p->gate; back++) {
+    shmring_rescan(p);
+    const uint64_t most = p->reuse_warm ? p->warm_slots : 0;
+    for (uint64_t back = 1; back <= most && back <= p->gate; back++) {
         const uint64_t freed = p->gate - back;
         if (freed + slots <= p->head || freed >= p->head) /* overwritten by now, or not published */
-            return 0;
+            return;
         const uint64_t other = freed % slots;
         const uint64_t stamp = shmring_load_relaxed(
             &shmring_entry_at(p->block, other)->stamp); /* [relaxed: only the producer writes it] */
         if (stamp == shmring_published_stamp(freed) && shmring_swap(p, other, freed + slots))
-            return 1;
+            return;
     }
-    return 0;
-}
-
-/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. Looks at
- * the consumers' cursors anew only when all that it knows of are taken. */
-static inline void
-shmring_reuse_warm(shmring_producer *p)
-{
-    if (shmring_take_warm(p))
-        return;
-    shmring_rescan(p);
-    if (p->reuse_warm)
-        shmring_take_warm(p);
 }
 
 /* Prefers the slot that follows the slot of the frame before, so that runs are one piece of memory.
