@@ -343,15 +343,18 @@ shmring_mark(shmring_producer *p, uint64_t from, uint64_t to)
         p->claimed = end;
         shmring_store_release(&p->block->hot->claimed, end); /* [R7 -> A7] */
     }
-    uint64_t index = (p->index + from) % p->block->geometry.slots;
+    const shmring_block block =
+        *p->block; /* a copy: to the compiler, stamps might be stored into the block */
+    const uint64_t head = p->head;
+    uint64_t index = (p->index + from) % block.geometry.slots;
     for (uint64_t i = from; i < to; i++) {
         if (i + SHMRING_PREFETCH_AHEAD < to)
-            shmring_prefetch_write(shmring_entry_ahead(p->block, index));
-        shmring_entry *const entry = shmring_entry_at(p->block, index);
+            shmring_prefetch_write(shmring_entry_ahead(&block, index));
+        shmring_entry *const entry = shmring_entry_at(&block, index);
         p->saved[i] = shmring_load_relaxed(&entry->stamp); /* [relaxed: only the producer writes it] */
         shmring_store_relaxed(&entry->stamp,
-                              shmring_writing_stamp(p->head + i)); /* [relaxed: ordered by the fence below] */
-        index = shmring_next_index(p->block, index);
+                              shmring_writing_stamp(head + i)); /* [relaxed: ordered by the fence below] */
+        index = shmring_next_index(&block, index);
     }
     shmring_fence_seq_cst(); /* [F6 <-> F8, F9, F10] the marks before a look at pins and newcomers */
     if (shmring_joined_since_rescan(p))
@@ -444,15 +447,20 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
-    shmring_hot *const hot = p->block->hot;
+    const shmring_block block = *p->block; /* copies, as in shmring_mark */
+    const uint32_t *const slot_of = p->slot_of;
+    const uint64_t first_seq = p->next_seq;
+    const uint64_t head = p->head;
+    const uint64_t epoch = p->epoch;
+    shmring_hot *const hot = block.hot;
     uint64_t index = p->index;
     for (uint64_t i = 0; i < count; i++) {
-        shmring_entry *const entry = shmring_entry_at(p->block, index);
-        shmring_store_relaxed(&entry->slot, p->slot_of[index]); /* [relaxed: R2 publishes it] */
-        shmring_store_relaxed(&entry->seq, p->next_seq + i);    /* [relaxed: R2 publishes it] */
-        shmring_store_relaxed(&entry->epoch, p->epoch);         /* [relaxed: R2 publishes it] */
-        shmring_store_release(&entry->stamp, shmring_published_stamp(p->head + i)); /* [R2 -> A2] */
-        index = shmring_next_index(p->block, index);
+        shmring_entry *const entry = shmring_entry_at(&block, index);
+        shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: R2 publishes it] */
+        shmring_store_relaxed(&entry->seq, first_seq + i);   /* [relaxed: R2 publishes it] */
+        shmring_store_relaxed(&entry->epoch, epoch);         /* [relaxed: R2 publishes it] */
+        shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [R2 -> A2] */
+        index = shmring_next_index(&block, index);
     }
     const uint64_t next = index;
     for (uint64_t i = count; i < p->count; i++) { /* written to, but not published: never readable */
