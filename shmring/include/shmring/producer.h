@@ -296,14 +296,22 @@ shmring_reuse_warm(shmring_producer *p)
     }
 }
 
+/* The slot that follows the slot of the frame before. */
+static inline uint64_t
+shmring_following_slot(const shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    const uint64_t before = p->slot_of[p->index == 0 ? slots - 1 : p->index - 1];
+    return before + 1 == slots ? 0 : before + 1;
+}
+
 /* Prefers the slot that follows the slot of the frame before, so that runs are one piece of memory.
  * Spares recent history while a lossy consumer reads it. */
 static inline void
 shmring_rejoin_run(shmring_producer *p)
 {
     const uint64_t slots = p->block->geometry.slots;
-    const uint64_t before = p->slot_of[p->index == 0 ? slots - 1 : p->index - 1];
-    const uint64_t wanted = before + 1 == slots ? 0 : before + 1;
+    const uint64_t wanted = shmring_following_slot(p);
     if (p->slot_of[p->index] == wanted)
         return;
     const uint64_t other = p->entry_of[wanted];
@@ -474,8 +482,12 @@ shmring_publish(shmring_producer *p, uint64_t count)
     p->next_seq += count;
     p->head += count;
     p->index = next;
-    shmring_prefetch_write(shmring_entry_at(p->block, next));
-    shmring_prefetch_write(shmring_slot_at(p->block, p->slot_of[next]));
+    /* What the claim after the next one writes: its lines come from another core meanwhile. */
+    const uint64_t following = shmring_following_slot(p);
+    shmring_prefetch_write(shmring_entry_at(&block, shmring_next_index(&block, next)));
+    shmring_prefetch_write(shmring_slot_at(&block, shmring_next_index(&block, following)));
+    if (slot_of[next] != following) /* the next claim swaps, and looks at the pins there */
+        shmring_prefetch_write(shmring_entry_at(&block, following));
     shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: R1 publishes it] */
     shmring_store_release(&hot->head, p->head);         /* [R1 -> A1] */
     shmring_fence_seq_cst();                            /* [F2 <-> F1] head before a look for sleepers */
