@@ -1,6 +1,6 @@
 """shmring: stream ndarray frames between processes through shared memory, without a copy."""
 
-from pathlib import Path as _Path
+import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -10,14 +10,14 @@ except ModuleNotFoundError as _error:
     if _error.name != "shmring._core":
         raise
     raise ImportError(
-        f"shmring was imported from {_Path(__file__).parent}, where its core is not compiled. In a source "
-        f"tree run `pip install -e .` first; to use an installed shmring, start Python in another directory."
+        f"shmring was imported from {_os.path.dirname(__file__)}, where its core is not compiled. In a "
+        f"source tree run `pip install -e .` first; to use an installed shmring, start Python in another "
+        f"directory."
     ) from None
 
 from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation
 from shmring._observer import FrameCopy, Observer
 from shmring._ring import Ring
-from shmring._stats import ConsumerStats, ProducerStats, RingStats
 from shmring.errors import (
     ForkedHandle,
     HandleBusy,
@@ -41,6 +41,7 @@ from shmring.errors import (
 
 if _TYPE_CHECKING:
     from shmring._report_log import RingReporter, report_to_log
+    from shmring._stats import ConsumerStats, ProducerStats, RingStats
 
     __version__: str
 
@@ -71,9 +72,17 @@ def __getattr__(name: str) -> _Any:
         from shmring import _report_log
 
         return getattr(_report_log, name)
+    if name in ("ConsumerStats", "ProducerStats", "RingStats"):
+        from shmring import _stats
+
+        return getattr(_stats, name)
     if name == "__version__":
         return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
 
 
 def _version() -> str:
@@ -93,4 +102,4 @@ def get_include() -> str:
     str
         Directory that holds ``shmring/shmring.h``.
     """
-    return str(_Path(__file__).parent / "include")
+    return _os.path.join(_os.path.dirname(__file__), "include")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from shmring import _core, errors
-from shmring._stats import ConsumerStats, command_of, read_consumers, read_producer
+from shmring._census import command_of, consumer_rows, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,10 +120,11 @@ def in_use(name: str, fd: int) -> errors.RingExists:
             block = _core.Block(reopened, _core.OBSERVE, name)
         finally:
             os.close(reopened)
-        producer, _ = read_producer(block, fd)
-        if producer.state == "live":
-            who.append(f"producer {process(producer.pid)}")
-        who += [f"consumer {process(one.pid, one.label)}" for one in read_consumers(block, fd) if one.alive]
+        state, report = producer_state(block, fd)
+        if state == "live":
+            who.append(f"producer {process(report['producer_pid'])}")
+        alive = [one for one in consumer_rows(block, fd) if one["alive"]]
+        who += [f"consumer {process(one['pid'], one['label'])}" for one in alive]
     return errors.RingExists(
         f"ring {name!r} exists and is in use ({'; '.join(who) or 'somebody is attached to it'}): attach to "
         f"it, pass exist_ok=True, or choose another name"
@@ -174,17 +175,17 @@ def forked(what: str) -> errors.ForkedHandle:
 def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
     """Name whoever holds the producer up."""
     stalled = seconds(since_ns)
-    consumers = read_consumers(block, lock_fd)
-    gating = [one for one in consumers if one.policy == "lossless" and one.cursor == gate]
+    consumers = consumer_rows(block, lock_fd)
+    gating = [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
     if gate is not None and gating and block.report()["head"] >= gate + slots:
-        who = "; ".join(f"{process(one.pid, one.label)}, lag {one.lag} frames" for one in gating)
+        who = "; ".join(f"{process(one['pid'], one['label'])}, lag {one['lag']} frames" for one in gating)
         return errors.RingFull(
             f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
             f"read, for {stalled} now: {who}. Wait longer, use more slots, "
             f'on_full="drop", or make that consumer lossy'
         )
-    holding = [one for one in consumers if one.held]
-    who = "; ".join(f"{process(one.pid, one.label)} holds {one.held} frames" for one in holding)
+    holding = [one for one in consumers if one["held"]]
+    who = "; ".join(f"{process(one['pid'], one['label'])} holds {one['held']} frames" for one in holding)
     return errors.RingFull(
         f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
         f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), or use more "
@@ -211,7 +212,7 @@ def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
 def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
     """Explain why this process cannot join."""
     if result == _core.NO_PLACE:
-        who = "; ".join(process(one.pid, one.label) for one in read_consumers(block, lock_fd))
+        who = "; ".join(process(one["pid"], one["label"]) for one in consumer_rows(block, lock_fd))
         return errors.TooManyConsumers(
             f"ring {block.name!r} has {block.consumers} places for consumers and all are taken by living "
             f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
@@ -222,16 +223,17 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
-    producer, report = read_producer(block, lock_fd)
-    state = {
+    state, report = producer_state(block, lock_fd)
+    pid = report["producer_pid"]
+    standing = {
         "none": "no producer has come yet",
-        "live": f"the producer ({process(producer.pid)}) is alive",
+        "live": f"the producer ({process(pid)}) is alive",
         "closed": "the producer has closed",
-        "died": f"the producer (pid {producer.pid}) died",
-    }[producer.state]
+        "died": f"the producer (pid {pid}) died",
+    }[state]
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
-        f"{wanted} in ring {block.name!r} within {timeout:g} s; {state}, {report['head']} frames were "
+        f"{wanted} in ring {block.name!r} within {timeout:g} s; {standing}, {report['head']} frames were "
         f"published so far"
     )
 
@@ -265,8 +267,8 @@ def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.
 
 def too_few_consumers(block: _core.Block, least: int, lock_fd: int, timeout: float) -> errors.TooFewConsumers:
     """Explain a timeout of wait_for_consumers."""
-    found: list[ConsumerStats] = [one for one in read_consumers(block, lock_fd) if one.policy != "left"]
-    who = "; ".join(process(one.pid, one.label) for one in found) or "nobody"
+    found = [one for one in consumer_rows(block, lock_fd) if one["policy"] != "left"]
+    who = "; ".join(process(one["pid"], one["label"]) for one in found) or "nobody"
     return errors.TooFewConsumers(
         f"{len(found)} of {least} consumers joined ring {block.name!r} within {timeout:g} s: {who}"
     )

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from shmring import _core, _diagnose
-from shmring._stats import read_producer
+from shmring._census import producer_state
 
 __all__ = ["FrameCopy", "Observer"]
 
 POLL = 0.001  # seconds; an observer may not write, so it cannot ask to be woken
 
 
-@dataclass(frozen=True, slots=True)
 class FrameCopy:
     """A frame of an Observer, copied.
 
@@ -39,13 +37,32 @@ class FrameCopy:
         Which producer of the ring published it, from 1.
     """
 
-    array: np.ndarray[Any, Any]
-    seq: int
-    timestamp_ns: int
-    lost: int
-    meta: Any
-    rows: int | None
-    epoch: int
+    __slots__ = ("array", "epoch", "lost", "meta", "rows", "seq", "timestamp_ns")
+
+    def __init__(
+        self,
+        array: np.ndarray[Any, Any],
+        *,
+        seq: int,
+        timestamp_ns: int,
+        lost: int,
+        meta: Any,
+        rows: int | None,
+        epoch: int,
+    ) -> None:
+        self.array = array
+        self.seq = seq
+        self.timestamp_ns = timestamp_ns
+        self.lost = lost
+        self.meta = meta
+        self.rows = rows
+        self.epoch = epoch
+
+    def __repr__(self) -> str:
+        """Say what it is a copy of; not the content."""
+        lost = f", {self.lost} lost before it" if self.lost else ""
+        array = self.array
+        return f"<shmring.FrameCopy seq {self.seq}, shape {array.shape}, dtype {array.dtype}{lost}>"
 
 
 class Observer:
@@ -132,13 +149,13 @@ class Observer:
             found = self._look(newest=newest)
             if found is not None:
                 return found
-            producer, _ = read_producer(self._block, self._lock_fd)
+            state, _ = producer_state(self._block, self._lock_fd)
             found = self._look(newest=newest)  # once more: the end comes after the last frame
             if found is not None:
                 return found
-            if producer.state == "closed":
+            if state == "closed":
                 raise _diagnose.stream_ended(self._block)
-            if producer.state == "died":
+            if state == "died":
                 raise _diagnose.producer_died(self._block)
             if deadline is not None and time.monotonic() >= deadline:
                 raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
@@ -162,7 +179,7 @@ class Observer:
             if self._schema.variable_rows:
                 array = array[:rows]
             return FrameCopy(
-                array=array,
+                array,
                 seq=seq,
                 timestamp_ns=timestamp_ns,
                 lost=lost,

@@ -8,16 +8,18 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from shmring import _core, _diagnose, _shm, errors
+from shmring._census import consumer_rows, producer_state
 from shmring._observer import Observer
 from shmring._schema import Layout, read_schema
-from shmring._stats import RingStats, read_consumers, read_producer
 
-if TYPE_CHECKING:  # half of the time that importing shmring would take
+if TYPE_CHECKING:  # most of the time that importing shmring would take
     from multiprocessing.shared_memory import SharedMemory
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from shmring._stats import RingStats
 
 __all__ = ["Ring"]
 
@@ -376,6 +378,8 @@ class Ring:
         -------
         RingStats
         """
+        from shmring._stats import RingStats, read_consumers, read_producer
+
         self._check_open()
         producer, report = read_producer(self._block, self._fd)
         return RingStats(
@@ -442,10 +446,10 @@ class Ring:
         what = f"{self.name!r}, shape {self.shape}, dtype {self.dtype}, {self.slots} slots"
         if self._closed:
             return f"<shmring.Ring {what}, closed>"
-        producer, report = read_producer(self._block, self._fd)
-        joined = len(read_consumers(self._block, self._fd))
+        state, report = producer_state(self._block, self._fd)
+        joined = len(consumer_rows(self._block, self._fd))
         return (
-            f"<shmring.Ring {what}, {report['head']} frames published, producer {producer.state}, "
+            f"<shmring.Ring {what}, {report['head']} frames published, producer {state}, "
             f"{joined} of {self.consumers} consumers{', readonly' if self._readonly else ''}>"
         )
 

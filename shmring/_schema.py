@@ -6,12 +6,14 @@ import ast
 import json
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shmring import _core, errors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Layout", "read_schema"]
 

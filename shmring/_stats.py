@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring import _core
+from shmring._census import ProducerState, command_of, consumer_rows, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from shmring import _core
 
 __all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
 
@@ -29,7 +31,7 @@ class ProducerStats:
         Counts the ring's producers.
     """
 
-    state: Literal["none", "live", "closed", "died"]
+    state: ProducerState
     pid: int
     command: str
     epoch: int
@@ -109,27 +111,9 @@ class RingStats:
     consumers: tuple[ConsumerStats, ...]
 
 
-def command_of(pid: int) -> str:
-    """Return the command line of a process, ``""`` if it is gone or hidden."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return ""
-
-
 def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, dict[str, int]]:
     """Read the producer and the ring's counters out of a block."""
-    report = block.report()
-    state: Literal["none", "live", "closed", "died"]
-    if report["producer_state"] == _core.PRODUCER_NONE:
-        state = "none"
-    elif report["producer_state"] == _core.PRODUCER_CLOSED:
-        state = "closed"
-    elif _core.lock_held(lock_fd, _core.LOCK_PRODUCER):
-        state = "live"
-    else:
-        state = "died"
+    state, report = producer_state(block, lock_fd)
     pid = report["producer_pid"]
     command = command_of(pid) if state == "live" else ""
     return ProducerStats(state, pid, command, report["epoch"]), report
@@ -137,29 +121,4 @@ def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, dict
 
 def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:
     """Read every taken place of the consumer table."""
-    head = block.report()["head"]
-    found = []
-    for place in range(block.consumers):
-        row = block.report_place(place)
-        if row is None:
-            continue
-        alive = _core.lock_held(lock_fd, _core.lock_place(place))
-        lag = 0 if row["policy"] == "left" else max(0, head - row["next"])
-        found.append(
-            ConsumerStats(
-                place=place,
-                pid=row["pid"],
-                command=command_of(row["pid"]) if alive else "",
-                label=row["label"],
-                policy=row["policy"],
-                cursor=row["cursor"],
-                lag=lag,
-                lost=row["lost"],
-                skipped=row["skipped"],
-                delivered=row["delivered"],
-                held=max(row["held"], row["pins"]),
-                alive=alive,
-                joined_ns=row["joined_ns"],
-            )
-        )
-    return tuple(found)
+    return tuple(ConsumerStats(**row) for row in consumer_rows(block, lock_fd))

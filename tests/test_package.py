@@ -51,6 +51,37 @@ def test_import_needs_numpy_alone() -> None:
     assert said.stdout == "[]\n"
 
 
+def test_import_is_light() -> None:
+    code = """if True:
+        import sys, numpy
+        before = set(sys.modules)
+        import shmring
+        print(*set(sys.modules) - before)
+    """
+    command = [sys.executable, "-c", code]
+    new = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert "shmring._core" in new
+    heavy = {
+        "asyncio",
+        "dataclasses",
+        "multiprocessing",
+        "numpy.typing",
+        "pathlib",
+        "subprocess",
+        "urllib.parse",
+    }
+    later = {"shmring._aio", "shmring._stats", "shmring._report_log", "shmring._cli", "shmring.recording"}
+    assert new & (heavy | later) == set()
+
+
+def test_what_is_imported_later_is_there_all_the_same() -> None:
+    code = "import shmring; print(*dir(shmring)); from shmring import *; print(RingStats, report_to_log)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, later = said.stdout.splitlines()
+    assert set(names.split()) >= {*shmring.__all__, "__version__"}
+    assert "_stats.RingStats" in later
+
+
 def test_python_floor() -> None:
     assert importlib.metadata.metadata("shmring")["Requires-Python"] == ">=3.11"
 

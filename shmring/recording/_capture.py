@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
-from shmring._stats import read_producer
+from shmring._census import producer_state
 from shmring.recording._description import describe
 from shmring.recording._failure import failed
 from shmring.recording._formats import as_path
@@ -174,7 +174,7 @@ class Capture:
                     pass
                 except (RingClosed, ProducerDied):
                     return None
-            elif read_producer(self._ring._block, self._ring._fd)[0].state in ("closed", "died"):
+            elif producer_state(self._ring._block, self._ring._fd)[0] in ("closed", "died"):
                 # It may have come with the last frames.
                 return self._trigger_at
             elif select.select([self._bell], [], [], SLICE)[0]:
