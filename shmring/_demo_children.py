@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import multiprocessing
+import os
 import signal
 import time
 import zlib
@@ -13,7 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from shmring import Consumer, Frame, Producer, ProducerDied, Ring, RingClosed, RingFull, ShmringError, Slot
+from shmring import (
+    Consumer,
+    Frame,
+    Producer,
+    ProducerDied,
+    Ring,
+    RingClosed,
+    RingFull,
+    ShmringError,
+    Slot,
+)
 from shmring._demo_sources import Source, UserError
 
 META = np.dtype([("crc32", "<u4")])
@@ -67,11 +80,18 @@ class Pace:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.begin = time.monotonic()
-        self.stopped = False
+        self._told = False
+        parent = multiprocessing.parent_process()
+        self._parent = os.getppid() if parent is None else parent.pid
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
-        self.stopped = True
+        self._told = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the demo said so, or is no more."""
+        return self._told or os.getppid() != self._parent
 
     @property
     def seconds(self) -> float:
@@ -179,5 +199,9 @@ def run(role: str, ring: Ring, pipe: Connection, source: Source, limits: Limits)
         report = Report(failure=str(error))
     except (ShmringError, OSError) as error:
         report = Report(failure=f"{type(error).__name__}: {error}")
-    pipe.send(report)
+    try:
+        pipe.send(report)
+    except BrokenPipeError:  # the demo was killed: nobody else removes the ring's name
+        with contextlib.suppress(FileNotFoundError):  # another process of the demo was faster
+            ring.unlink()
     pipe.close()

@@ -23,9 +23,9 @@ from shmring._demo_verdict import COLUMNS, final_rows, find_problems, praise
 GRACE = 10.0  # seconds that the processes have to end once the stream was stopped
 JOBS = {
     "producer": "writes each frame into its slot and computes its crc32",
-    "recorder": "lossless: gets every frame and checks its crc32 in place",
-    "viewer": "lossy and slow: holds each frame for 40 ms before it checks it",
-    "latest": "looks at the newest frame ten times a second and checks it",
+    "recorder": "lossless: gets every frame, checks its crc32 in place",
+    "viewer": "lossy and slow: holds a frame for 40 ms, then checks it",
+    "latest": "checks the newest frame, ten times a second",
 }
 
 

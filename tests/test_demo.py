@@ -19,6 +19,7 @@ import shmring
 from shmring import _demo_show, _demo_sources
 from shmring.__main__ import main
 from shmring._demo_children import Report
+from shmring._demo_parent import JOBS
 from shmring._demo_verdict import find_problems
 
 SMALL = ("--size", "64x48")
@@ -98,6 +99,10 @@ def test_verified(start):
     assert "in place and 0 as copies;" in lines[-1]
 
 
+def test_lines_about_the_processes_fit_a_terminal():
+    assert max(len(f"  {'':<8}  pid {1:<7}  {job}") for job in JOBS.values()) <= 80
+
+
 def test_live_rates(start):
     demo = start(*SMALL, "--seconds", "1.5")
     line = demo.read_until("GB/s [|]").string
@@ -166,6 +171,12 @@ def test_terminated(start):
     code, output = demo.end()
     assert code == 128 + signal.SIGTERM
     assert "Stopped by SIGTERM" in output
+
+
+def test_killed(start):
+    demo = start(*ENDLESS).streaming()
+    demo.process.kill()
+    assert demo.end()[0] == -signal.SIGKILL  # and its children have ended, quietly, and nothing is left
 
 
 def delivered(ring: shmring.Ring, label: str) -> int:
