@@ -1,5 +1,7 @@
 """The errors of shmring: one tree, each also a standard type."""
 
+import errno
+
 __all__ = [
     "ForkedHandle",
     "HandleBusy",
@@ -33,17 +35,25 @@ class ShmringError(Exception):
 class RingExists(ShmringError, FileExistsError):
     """The name belongs to a live ring, or to a block that is not a ring."""
 
+    errno = errno.EEXIST
+
 
 class RingNotFound(ShmringError, FileNotFoundError):
     """No ring has that name, or another one than the one asked for."""
+
+    errno = errno.ENOENT
 
 
 class RingAccessDenied(ShmringError, PermissionError):
     """The block's file mode does not let this user in."""
 
+    errno = errno.EACCES
+
 
 class RingNotReady(ShmringError, TimeoutError):
     """The block is there, but was not initialised within the timeout."""
+
+    errno = errno.ETIMEDOUT
 
 
 class RingIncompatible(ShmringError, ValueError):
@@ -57,13 +67,19 @@ class RingCorrupt(ShmringError, RuntimeError):
 class NoSpace(ShmringError, OSError):
     """The shared-memory file system cannot hold a block of that size."""
 
+    errno = errno.ENOSPC
+
 
 class RingFull(ShmringError, TimeoutError):
     """The producer found no space in time; the message names who holds it up."""
 
+    errno = errno.ETIMEDOUT
+
 
 class RingEmpty(ShmringError, TimeoutError):
     """The consumer found no frame in time."""
+
+    errno = errno.ETIMEDOUT
 
 
 class RingClosed(ShmringError, EOFError):
@@ -77,6 +93,8 @@ class ProducerExists(ShmringError, RuntimeError):
 class ProducerDied(ShmringError, ConnectionError):
     """The producer's process ended without closing; every published frame was read."""
 
+    errno = errno.EPIPE
+
 
 class TooManyConsumers(ShmringError, RuntimeError):
     """Every place of the consumer table is taken by a living consumer."""
@@ -84,6 +102,8 @@ class TooManyConsumers(ShmringError, RuntimeError):
 
 class TooFewConsumers(ShmringError, TimeoutError):
     """Not enough consumers joined in time."""
+
+    errno = errno.ETIMEDOUT
 
 
 class SlotsHeld(ShmringError, RuntimeError):

@@ -1,6 +1,7 @@
 """Errors: one tree, each also a standard type; messages name what was found, expected, to do."""
 
 import builtins
+import errno
 import os
 import struct
 import subprocess
@@ -63,6 +64,20 @@ def test_the_tree_is_complete():
     }
     assert public == {"ShmringError", *STANDARD}
     assert shmring.ShmringError.__bases__ == (Exception,)
+
+
+def test_errors_of_the_system_have_their_errno():
+    """For code that looks at errno, as one does with OSError."""
+    found = {name: getattr(shmring, name)("the message") for name in STANDARD}
+    numbered = {name: error.errno for name, error in found.items() if isinstance(error, OSError)}
+    assert numbered == {
+        "RingExists": errno.EEXIST,
+        "RingNotFound": errno.ENOENT,
+        "RingAccessDenied": errno.EACCES,
+        "NoSpace": errno.ENOSPC,
+        "ProducerDied": errno.EPIPE,
+        **dict.fromkeys(("RingNotReady", "RingFull", "RingEmpty", "TooFewConsumers"), errno.ETIMEDOUT),
+    }
 
 
 @pytest.mark.parametrize("name", STANDARD)
