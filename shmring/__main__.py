@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from shmring._cli import streams
+
 LIBRARIES = ("click", "rich", "textual", "psutil", "prometheus_client")
 
 
@@ -17,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments
         The words after `shmring`; by default those of this process.
     """
+    streams.stand_in()
     try:
         from shmring._cli import app
 

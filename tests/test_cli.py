@@ -577,6 +577,37 @@ def test_output_that_nobody_reads(make):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("ls >&-", 1, "shmring: Bad file descriptor\n"),
+        ("ls --json >/dev/full", 1, "shmring: No space left on device\n"),
+        ("write {name} --shape 8 --dtype u1 <&-", 1, "shmring: Bad file descriptor\n"),
+        ("info {name}-2 2>&- | cat >&2", 0, ""),
+    ],
+)
+def test_standard_streams_that_are_closed_or_full(make, words, code, said):
+    """Whatever is opened gets the number of a closed one: a ring must not be taken for stdin or stdout."""
+    name = make().name if words.startswith("ls") else helpers.fresh_name()
+    command = f'"{sys.executable}" -m shmring {words.format(name=name)}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (code, said, "")
+
+
+def test_messages_about_others_are_escaped(cli, make):
+    """A process that is named in an error chose its command line itself."""
+    ring = make()
+    code = "'\x1b[2J'; import shmring, sys; c = shmring.Ring.attach(sys.argv[1]).consumer(); print(); input()"
+    command = [sys.executable, "-u", "-c", code, ring.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        exit_code, _, err = cli("write", ring.name, "--shape", "8", "--dtype", "u1")
+        other.communicate(b"\n")
+    assert exit_code == 1
+    assert "\\x1b[2J" in err
+    assert "\x1b" not in err
+
+
 def on_terminal(*arguments: str, **environment: str) -> str:
     """What a command prints on a terminal of 80 columns."""
     ours, theirs = pty.openpty()

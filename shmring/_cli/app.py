@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import shmring
-from shmring._cli import COMMANDS
+from shmring._cli import COMMANDS, output, streams
 
 PROGRAM = "shmring"
 EXIT_CODES = {
@@ -90,16 +89,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}: {_usage(error)} (see {where} --help)", 2)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # The reader of our output left (| head): the flush at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output left (| head)
+        streams.give_up_stdout()
         return 1
     except click.ClickException as error:
         return _fail(f"{PROGRAM}: {error.format_message()}", 1)
     except shmring.RingNotFound as error:
         return _fail(f"{PROGRAM}: {error}", 3)
-    except (shmring.ShmringError, OSError) as error:
+    except shmring.ShmringError as error:
         return _fail(f"{PROGRAM}: {error}", 1)
+    except OSError as error:
+        streams.give_up_stdout()
+        return _fail(f"{PROGRAM}: {_system(error)}", 1)
     return result if isinstance(result, int) else 0
 
 
@@ -111,6 +112,13 @@ def _usage(error: click.UsageError) -> str:
     return message[:1].lower() + message[1:].rstrip(".")
 
 
+def _system(error: OSError) -> str:
+    """Say what the operating system refused, without its numbers."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+
+
 def _fail(line: str, code: int) -> int:
-    print(" ".join(line.split()), file=sys.stderr)
+    print(output.clean(" ".join(line.split())), file=sys.stderr)
     return code
