@@ -144,7 +144,7 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
         meta_dtype = None if meta is None else np.lib.format.descr_to_dtype(ast.literal_eval(meta))
         shape: tuple[int, ...] = tuple(found["shape"])
         variable_rows = block.row_bytes != 0
-        if len(shape) > 31 or not all(isinstance(length, int) and 0 < length <= 1 << 40 for length in shape):
+        if len(shape) > 31 or not all(type(length) is int and 0 < length <= 1 << 40 for length in shape):
             raise ValueError("shape")
         if dtype.hasobject or dtype.subdtype is not None:
             raise ValueError("dtype")

@@ -551,6 +551,13 @@ def test_any_dtype_of_the_right_size(descr, meta):
         attach_with_schema(schema, sizes[0], sizes[1], 0)
 
 
+@pytest.mark.parametrize("rows", [0, 8])
+def test_a_length_that_is_true_is_refused(rows):
+    """It counts as 1, but no array can be made with it; found by fuzzing."""
+    schema = json.dumps({"dtype": "'<f8'", "shape": [True], "meta": None, "attrs": {}}).encode()
+    assert not attach_with_schema(schema, 8, 0, rows)
+
+
 def test_a_shape_of_very_many_axes_is_refused_at_once(attacked):
     """Their product would keep a core busy for seconds, out of reach of Ctrl-C."""
     schema = json.dumps({"dtype": "'|u1'", "shape": [9] * 250_000, "meta": None, "attrs": {}}).encode()
