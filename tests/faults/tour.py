@@ -82,11 +82,11 @@ def tour(number: int) -> None:
         with (
             pickle.loads(pickle.dumps(ring)) as again,
             again.producer() as successor,
-            again.consumer() as reader,
+            again.consumer(start="next") as reader,  # the frames that are left would fill the ring for it
         ):
             successor.put(np.zeros(WORDS, "u8"))
             successor.close()
-            assert sum(1 for _ in reader) > 0
+            assert sum(1 for _ in reader) == 1
     with contextlib.suppress(shmring.RingNotFound):
         shmring.Ring.attach(ring.name)
 
