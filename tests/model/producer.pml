@@ -111,7 +111,7 @@ inline swap(other, later)
     atomic { taken = 0; given = 0; stamp = 0; pinned = 0 }
 }
 
-/* Warm reuse: the slots freed last, as far as the last rescan knows. */
+/* Warm reuse: the slots freed last. */
 inline take_warm()
 {
     back = 1;
@@ -135,14 +135,9 @@ inline take_warm()
 
 inline reuse_warm()
 {
-    take_warm();
+    rescan();
     if
-    :: !swapped ->
-        rescan();
-        if
-        :: gate != NONE && !lossy_active -> take_warm()
-        :: else
-        fi
+    :: gate != NONE && !lossy_active -> take_warm()
     :: else
     fi;
     swapped = 0
