@@ -44,9 +44,7 @@ INSTANCES = {
         "pins, laps, swaps away from held slots, leave while holding, takeover, reap",
         one(LOSSY, FRAMES=3, HOLDS=1, LEAVES=1),
     ),
-    "takeover": Instance(
-        "the one who takes over is killed as well", one(LOSSY, FRAMES=2, KILLS=2), quick=False
-    ),
+    "takeover": Instance("the one who takes over is killed as well", one(LOSSY, FRAMES=2, KILLS=2)),
     "newcomers": Instance(
         "joins (oldest, newest, next) at the place of one who left or died",
         one(LOSSLESS, FRAMES=3, LIVES=1, LEAVES=1),
@@ -87,16 +85,14 @@ INSTANCES = {
         "every slot pinned: FULL after the mark, and the producer drops",
         one(LOSSY, FRAMES=4, KILLS=0, DROPS=1, HOLDS=1),
     ),
-    "both": Instance("one consumer of each policy", two(LOSSLESS, LOSSY, FRAMES=3), quick=False),
+    "both": Instance("one consumer of each policy", two(LOSSLESS, LOSSY, FRAMES=3)),
     "warm": Instance(
         "warm reuse while a lossless newcomer joins",
         two(LOSSLESS, LOSSLESS, FRAMES=3, WARM=1, SECOND_RESIDES=0),
-        quick=False,
     ),
     "contest": Instance(
         "two newcomers and a reaper at one place",
         two(LOSSLESS, LOSSY, PLACES=1, FRAMES=1, KILLS=1, FIRST_RESIDES=0, SECOND_RESIDES=0),
-        quick=False,
     ),
     "adjacent": Instance(
         "three slots: swaps for the sake of a run", one(LOSSY, SLOTS=3, FRAMES=4, KILLS=0, HOLDS=1)
@@ -107,10 +103,8 @@ INSTANCES = {
     "warm, killed": Instance(
         "as warm, one of all killed", two(LOSSLESS, LOSSLESS, WARM=1, SECOND_RESIDES=0, KILLS=1), quick=False
     ),
-    "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1), quick=False),
-    "adjacent, killed": Instance(
-        "as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1), quick=False
-    ),
+    "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1)),
+    "adjacent, killed": Instance("as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1)),
 }
 
 # mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.
