@@ -313,10 +313,20 @@ def test_the_ring_s_name_is_taken(start, make):
     assert helpers.block(ring.name).exists()
 
 
+@pytest.mark.parametrize(("dtype", "shape"), [("O", (3, 2)), ("u1", (3, 0))])
+def test_npy_input_that_makes_no_ring(start, name, tmp_path, dtype, shape):
+    path = tmp_path / "input.npy"
+    np.save(path, np.zeros(shape, dtype), allow_pickle=True)
+    with path.open("rb") as file:
+        code, _, err = ended(start("write", name, "--format", "npy", stdin=file))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "the frames on stdin make no ring" in err
+
+
 def test_timeouts(start, name, make):
     code, out, err = ended(start("read", name, "--timeout", "0.05"))
     assert (code, out) == (3, b"")
-    assert "there is no ring" in err
+    assert err == f"shmring: there is no ring {name!r} in /dev/shm: see shmring ls\n"
     ring = make()
     code, _, err = ended(start("read", ring.name, "--timeout", "0.05"))
     assert code == 1

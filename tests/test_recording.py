@@ -718,6 +718,42 @@ def test_no_recording(tmp_path, suffix) -> None:
         recording.open_recording(path)
 
 
+@every_format
+def test_damaged_recordings(make, tmp_path, suffix) -> None:
+    """Each file cut in several places, or without its text: read as far as it goes, or RecordingCorrupt."""
+    ring = make(shape=(50,), dtype="u2", slots=64)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 40)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    recording.record(ring, whole / f"take{suffix}")
+    corrupt = 0
+    for file in sorted(path for path in whole.rglob("*") if path.is_file()):
+        original = file.read_bytes()
+        cuts = [original[: len(original) * share // 4] for share in range(4)]
+        for data in (*cuts, b"{" + original[1:], original.replace(b'"', b"'")):
+            file.write_bytes(data)
+            try:
+                with recording.open_recording(whole / f"take{suffix}") as found:
+                    assert len(np.asarray(found.array[:])) == len(found.seqs)
+            except recording.RecordingCorrupt:
+                corrupt += 1
+        file.write_bytes(original)
+    assert corrupt > 5 if suffix != ".h5" else corrupt >= 4
+
+
+def test_a_closed_recording(make, tmp_path) -> None:
+    suffix = recording_helpers.need(".h5")
+    ring = make(shape=(3,), dtype="u1")
+    with ring.producer() as out:
+        feed_seqs(out, ring, 2)
+    recording.record(ring, tmp_path / f"take{suffix}")
+    found = recording.open_recording(tmp_path / f"take{suffix}")
+    found.close()
+    with pytest.raises(ValueError, match="was closed"):
+        found.array[0]
+
+
 def test_parts_of_different_recordings(make, tmp_path) -> None:
     for name, shape in (("a", (3,)), ("b", (4,))):
         ring = make(shape=shape, dtype="u1")

@@ -104,6 +104,7 @@ class Time:
         return self.now_ns
 
     def sleep(self, seconds: float) -> None:
+        assert seconds < 2**63 / 1e9
         self.now_ns += round(seconds * 1e9)
 
 
@@ -127,6 +128,23 @@ def test_pace(make, monkeypatch, tmp_path, pace, gap) -> None:
     recording.replay(tmp_path / "take.npy", ring, pace=pace, loops=2)
     once = [number * gap for number in range(6)]
     assert published == once + [5 * gap + due for due in once]
+
+
+def test_recorded_time_that_goes_back(make, monkeypatch, tmp_path) -> None:
+    """The producer's clock was set back by an hour, later on by a century; frames keep their distance."""
+    from shmring.recording import _replay
+
+    source, ring = make(slots=16), make(slots=16)
+    hour = 3_600 * 10**9
+    stamps = [2 * hour, 2 * hour + 1000, hour, hour + 1000, hour + 1000 + 876_000 * hour]
+    with source.producer() as out:
+        for stamp in stamps:
+            out.put(helpers.payload(0), timestamp_ns=stamp)
+    recording.record(source, tmp_path / "take.npy")
+    clock = Time()
+    monkeypatch.setattr(_replay, "time", clock)
+    assert recording.replay(tmp_path / "take.npy", ring, pace=1e-3) == 5
+    assert clock.now_ns - 5_000_000 == pytest.approx((2_000 + 876_000 * hour) * 1000)
 
 
 def test_late_frames_are_made_up_for(make, monkeypatch, tmp_path) -> None:

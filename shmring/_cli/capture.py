@@ -17,7 +17,8 @@ import click
 import numpy as np
 
 from shmring._cli import names, output, types
-from shmring._cli.record import FILE, Signals, as_json, as_plain, check_usage, ring_timeout, tell
+from shmring._cli.advice import advice
+from shmring._cli.record import FILE, Signals, as_json, as_plain, ring_timeout, tell
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -57,9 +58,7 @@ def _compiled(text: str) -> CodeType:
     help="Trigger at the first frame for which this Python expression is true. It knows array, seq, "
     "timestamp_ns, meta, lost and np: 'array.max() > 200'.",
 )
-@click.option(
-    "--captures", metavar="N", type=types.COUNT, default=1, help="End after N captures (default 1)."
-)
+@click.option("--captures", metavar="N", type=types.COUNT, help="End after N captures (default 1).")
 @click.option("--forever", is_flag=True, help="Capture again and again, until Ctrl-C.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @ring_timeout
@@ -70,7 +69,7 @@ def capture(
     before: int,
     after: int,
     when: CodeType | None,
-    captures: int,
+    captures: int | None,
     forever: bool,
     overwrite: bool,
     timeout: float | None,
@@ -87,8 +86,10 @@ def capture(
     """
     from shmring.recording import Capture
 
-    wanted = None if forever else captures
-    with check_usage(), Signals() as signals:
+    if forever and captures is not None:
+        raise click.UsageError("--captures and --forever are not allowed with one another")
+    wanted = None if forever else captures or 1
+    with advice(name), Signals() as signals:
         one = Capture(
             name,
             file,

@@ -9,6 +9,7 @@ import click
 
 from shmring import NoSpace, Ring
 from shmring._cli import types
+from shmring._cli.advice import advice
 from shmring._demo_children import META, Limits
 from shmring._demo_parent import Demo, Signals
 from shmring._demo_sources import Drawn, Source, UserError, open_camera, open_film
@@ -76,9 +77,11 @@ def demo(
         with Signals() as signals:
             source = _open_source(video, camera, size)
             attrs = {"source": source.title, "axes": ["row", "column", "colour"]}
-            with Ring.create(
-                shape=source.shape, dtype="u1", slots=slots, consumers=4, meta=META, attrs=attrs
-            ) as ring:
+            with advice():
+                ring = Ring.create(
+                    shape=source.shape, dtype="u1", slots=slots, consumers=4, meta=META, attrs=attrs
+                )
+            with ring:
                 return Demo(ring, source, Limits(frames, seconds, rate), signals).run()
     except (UserError, NoSpace) as error:
         print(f"shmring demo: {error}", file=sys.stderr)

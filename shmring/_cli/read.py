@@ -12,6 +12,7 @@ import click
 
 from shmring import Batch, Consumer, Ring, RingClosed
 from shmring._cli import names, pipes, types
+from shmring._cli.advice import advice
 from shmring._cli.app import Refusal
 
 STDOUT = 1
@@ -76,7 +77,7 @@ def read(
     pipes.widen(STDOUT)
     with (
         pipes.ended_by_signals(),
-        Ring.attach(name, timeout=timeout) as ring,
+        _attach(name, timeout) as ring,
         ring.consumer(lossless=lossless, start=start, label=label) as consumer,
     ):
         if layout == "raw":
@@ -97,6 +98,11 @@ def read(
             raise Refusal(
                 f"the ring was closed after {count} of the {frames} frames that the header promises"
             )
+
+
+def _attach(name: str, timeout: float | None) -> Ring:
+    with advice(name):
+        return Ring.attach(name, timeout=timeout)
 
 
 def _pump(ring: Ring, consumer: Consumer, frames: int | None, timeout: float | None) -> int:

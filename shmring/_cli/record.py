@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from shmring import ShmringError
 from shmring._cli import names, output, types
+from shmring._cli.advice import advice
 
 if TYPE_CHECKING:
     from shmring.recording import Recorder, Summary
@@ -131,7 +130,7 @@ def record(
     if keep is not None and limits == (None, None, None):
         raise click.UsageError("--keep needs --roll-frames, --roll-seconds or --roll-bytes")
     roll = None if limits == (None, None, None) else Roll(*limits, keep=keep)
-    with check_usage(), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as progress:
+    with advice(name), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as progress:
         recorder = Recorder(
             name,
             file,
@@ -151,22 +150,6 @@ def record(
         summary = recorder.run()
     tell("record", summary, as_json)
     return signals.code or (1 if summary.ended == "producer died" else 0)
-
-
-@contextlib.contextmanager
-def check_usage() -> Iterator[None]:
-    """Turn what the library calls wrong values into wrong usage, and missing libraries into advice."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        extra = {"zarr": "zarr", "h5py": "hdf5"}.get(error.name or "")
-        if extra is None:
-            raise
-        raise click.ClickException(f'this needs {error.name}: pip install "shmring[{extra}]"') from None
-    except ShmringError:
-        raise
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
 
 
 class Signals:

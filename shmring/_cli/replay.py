@@ -8,7 +8,8 @@ from typing import Literal
 import click
 
 from shmring._cli import names, pipes, types
-from shmring._cli.record import FILE, check_usage
+from shmring._cli.advice import advice
+from shmring._cli.record import FILE
 
 
 @click.command()
@@ -18,11 +19,10 @@ from shmring._cli.record import FILE, check_usage
     "--pace",
     metavar="FACTOR",
     type=types.POSITIVE,
-    default=1.0,
     help="Times the recorded pace: 2 is twice as fast (default 1).",
 )
 @click.option("--flat-out", is_flag=True, help="As fast as the ring takes the frames.")
-@click.option("--loops", metavar="N", type=types.COUNT, default=1, help="Play it N times (default 1).")
+@click.option("--loops", metavar="N", type=types.COUNT, help="Play it N times (default 1).")
 @click.option("--forever", is_flag=True, help="Play it again and again, until Ctrl-C.")
 @click.option(
     "--timestamps",
@@ -48,9 +48,9 @@ from shmring._cli.record import FILE, check_usage
 def replay(
     file: str,
     name: str,
-    pace: float,
+    pace: float | None,
     flat_out: bool,
-    loops: int,
+    loops: int | None,
     forever: bool,
     timestamps: Literal["recorded", "now"],
     wait_for: int | None,
@@ -66,12 +66,16 @@ def replay(
     """
     from shmring.recording import replay as play
 
-    with check_usage(), pipes.ended_by_signals():
+    if flat_out and pace is not None:
+        raise click.UsageError("--flat-out and --pace are not allowed with one another")
+    if forever and loops is not None:
+        raise click.UsageError("--forever and --loops are not allowed with one another")
+    with advice(name), pipes.ended_by_signals():
         published = play(
             file,
             name,
-            pace=None if flat_out else pace,
-            loops=None if forever else loops,
+            pace=None if flat_out else pace or 1.0,
+            loops=None if forever else loops or 1,
             timestamps=timestamps,
             wait_for=wait_for or 0,
             timeout=timeout,

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import click
 import numpy as np
 
-from shmring import Producer, Ring, RingExists
+from shmring import Producer, Ring
 from shmring._cli import names, output, pipes, types
+from shmring._cli.advice import advice
 from shmring._cli.app import Refusal
-from shmring._inventory import users
 
 STDIN = 0
 RING_BYTES = 8_000_000
@@ -91,18 +91,17 @@ def write(
     slots = slots or max(16, min(RING_BYTES // max(frame_nbytes, 1), 1024))
     pipes.widen(STDIN)
     with pipes.ended_by_signals():
-        try:
-            ring = Ring.create(name, shape=shape, dtype=np.dtype(dtype), slots=slots)
-        except RingExists as error:
-            raise Refusal(f"{error}" if "block" in str(error) else _in_use(name)) from None
+        with advice(name):
+            try:
+                ring = Ring.create(name, shape=shape, dtype=np.dtype(dtype), slots=slots)
+            except ValueError as error:
+                if layout == "raw":
+                    raise
+                raise Refusal(f"the frames on stdin make no ring: {error}") from None
         with ring, ring.producer(on_full=on_full) as out:
             if wait_for is not None:
                 out.wait_for_consumers(wait_for, timeout)
             return _pump(ring, out, frames, timeout)
-
-
-def _in_use(name: str) -> str:
-    return f"ring {name!r} is in use ({users(name)}): end that first, or choose another name"
 
 
 def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring.recording._description import Description
+from shmring.recording._errors import RecordingCorrupt
 from shmring.recording._stored import Stored
 
 CHUNK = 4 << 20  # bytes of frames in a chunk
@@ -183,7 +184,8 @@ def written_rows(seqs: Any) -> int:
 class LazyFrames:
     """Reads frames from a dataset when it is indexed, as the dtype that they were recorded with."""
 
-    def __init__(self, dataset: Any, description: Description, count: int) -> None:
+    def __init__(self, path: Path, dataset: Any, description: Description, count: int) -> None:
+        self._path = path
         self._dataset = dataset
         self._raw = dataset.ndim > 1 + len(description.shape)
         self.dtype = description.dtype
@@ -199,7 +201,15 @@ class LazyFrames:
         first, *others = key
         # Both relative to the frames that count: behind them the dataset may have room for more.
         first = slice(*first.indices(len(self))) if isinstance(first, slice) else range(len(self))[first]
-        return as_recorded(self._dataset[(first, *others)], self.dtype, self._raw)[()]
+        return as_recorded(self._read((first, *others)), self.dtype, self._raw)[()]
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        try:
+            return self._dataset[key]
+        except (OSError, RuntimeError, ValueError) as error:
+            if hasattr(self._dataset, "id") and not self._dataset.id.valid:
+                raise ValueError(f"the recording {self._path} was closed") from None
+            raise RecordingCorrupt(f"frames of {self._path} are damaged: {error}") from None
 
     def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
@@ -207,11 +217,11 @@ class LazyFrames:
         return np.asarray(self[:], dtype)
 
 
-def read_columns(description: Description, datasets: Any, close: Callable[[], None]) -> Stored:
+def read_columns(path: Path, description: Description, datasets: Any, close: Callable[[], None]) -> Stored:
     """Read what a ColumnWriter wrote, as far as it got."""
     count = written_rows(datasets["seq"])
     index = np.zeros(count, description.index_dtype)
     for name in index.dtype.names or ():
         dataset, dtype = datasets[column_name(name)], index.dtype[name]
         index[name] = as_recorded(dataset[:count], dtype, raw=dataset.ndim > 1)
-    return Stored(description, LazyFrames(datasets["frames"], description, count), index, close)
+    return Stored(description, LazyFrames(path, datasets["frames"], description, count), index, close)

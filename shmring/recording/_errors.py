@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shmring.errors import ShmringError
@@ -26,3 +29,15 @@ class RecordingFailed(ShmringError, OSError):
     def __init__(self, message: str, summary: Summary) -> None:
         super().__init__(message)
         self.summary = summary
+
+
+@contextlib.contextmanager
+def damage_is_told(path: Path) -> Iterator[None]:
+    """Turn whatever the libraries raise at a file that they cannot make sense of into one error."""
+    try:
+        yield
+    except (RecordingCorrupt, FileNotFoundError, PermissionError, ImportError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise RecordingCorrupt(f"{path} is damaged, or no recording of shmring: {said}") from None

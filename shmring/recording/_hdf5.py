@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from shmring.recording._columns import ColumnWriter, create_datasets, read_columns
 from shmring.recording._description import Description, parse
-from shmring.recording._errors import RecordingCorrupt
+from shmring.recording._errors import damage_is_told
 from shmring.recording._stored import Stored
 
 ATTRIBUTE = "shmring"
+SUPERBLOCK = 12  # bytes: signature, version (3 with libver="latest"), two sizes, flags
+SWMR_WRITE = 0b100  # the flag of HDF5's single-writer mode
 
 
 class Hdf5Writer(ColumnWriter):
@@ -66,22 +69,24 @@ class Hdf5Writer(ColumnWriter):
 
 def read(path: Path) -> Stored:
     """Open a recording for reading, as far as it got."""
+    with damage_is_told(path), contextlib.ExitStack() as stack:
+        file = stack.enter_context(_open(path))
+        stored = read_columns(path, parse(str(file.attrs[ATTRIBUTE]), str(path)), file, file.close)
+        stack.pop_all()
+        return stored
+
+
+def _open(path: Path) -> Any:
     import h5py
 
-    try:
-        file = h5py.File(path, "r", libver="latest", swmr=True)  # also opens what a killed recorder left
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RecordingCorrupt(f"{path} cannot be read: {error}") from None
-    try:
-        return read_columns(parse(str(file.attrs[ATTRIBUTE]), str(path)), file, file.close)
-    except KeyError as error:
-        file.close()
-        raise RecordingCorrupt(f"{path} is no recording of shmring: {error}") from None
-    except BaseException:
-        file.close()
-        raise
+    with open(path, "rb") as file:
+        start = file.read(SUPERBLOCK)
+    if len(start) == SUPERBLOCK and start[8] == 3 and start[11] & SWMR_WRITE:
+        # Its recorder is at work, or was killed. Not for any other file: this waits very long where
+        # something is damaged, for a writer that may be in the middle of it.
+        return h5py.File(path, "r", libver="latest", swmr=True)
+    # No lock: a recorder that is just ending opens the file once more.
+    return h5py.File(path, "r", libver="latest", locking=False)
 
 
 def read_description(path: Path) -> Description:

@@ -22,6 +22,7 @@ __all__ = ["replay"]
 
 BATCH = 4 << 20  # bytes that are published at once where nothing is to be waited for
 SLOTS = 16
+LONGEST_SLEEP = 1e9  # seconds; damaged timestamps can ask for more than the system can count
 RING_BYTES = 8 << 20  # small frames get more slots, up to this size
 
 
@@ -79,7 +80,8 @@ def replay(
     Notes
     -----
     Seqs are counted anew, from the ring's next one, with the recorded gaps: where the recorder lost frames,
-    consumers of the replay lose as many, and the time that passed there passes again.
+    consumers of the replay lose as many, and the time that passed there passes again. Where timestamps go
+    back, because a clock was set, nothing is waited for.
     """
     if pace is not None and not pace > 0:
         raise ValueError(f"pace must be above 0 (None: as fast as possible), not {pace!r}")
@@ -152,22 +154,28 @@ class _Clock:
     """Says when the frames of a recording are due."""
 
     def __init__(self, first_ns: int, pace: float) -> None:
-        self._first_ns, self._pace = first_ns, pace
-        self._began_ns = time.monotonic_ns()
+        self._last_ns, self._pace = first_ns, pace
+        self._due_ns = time.monotonic_ns()
 
     def wait(self, timestamps_ns: npt.NDArray[np.int64]) -> int:
         """Wait until the first frame is due; how many are by then."""
-        wait_ns = self._due_ns(int(timestamps_ns[0])) - time.monotonic_ns()
-        if wait_ns > 0:
-            time.sleep(wait_ns / 1e9)
+        stamps = timestamps_ns.tolist()
+        self._go_on(stamps[0])
+        while (wait_ns := self._due_ns - time.monotonic_ns()) > 0:
+            time.sleep(min(wait_ns / 1e9, LONGEST_SLEEP))
         now_ns = time.monotonic_ns()
         count = 1
-        while count < len(timestamps_ns) and self._due_ns(int(timestamps_ns[count])) <= now_ns:
+        while count < len(stamps) and self._due_at(stamps[count]) <= now_ns:
+            self._go_on(stamps[count])
             count += 1
         return count
 
-    def _due_ns(self, timestamp_ns: int) -> int:
-        return self._began_ns + round((timestamp_ns - self._first_ns) / self._pace)
+    def _due_at(self, timestamp_ns: int) -> int:
+        """Where the recorded time goes back (a clock was set), the frame is due with the one before it."""
+        return self._due_ns + round(max(0, timestamp_ns - self._last_ns) / self._pace)
+
+    def _go_on(self, timestamp_ns: int) -> None:
+        self._due_ns, self._last_ns = self._due_at(timestamp_ns), timestamp_ns
 
 
 def _publish(out: Producer, recording: Recording, some: slice, *, keep: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from shmring.recording._columns import ColumnWriter, create_datasets, read_columns
 from shmring.recording._description import Description, parse
-from shmring.recording._errors import RecordingCorrupt
+from shmring.recording._errors import RecordingCorrupt, damage_is_told
 from shmring.recording._stored import Stored
 
 ATTRIBUTE = "shmring"
@@ -69,12 +69,13 @@ def read(path: Path) -> Stored:
     """Open a recording for reading, as far as it got."""
     import zarr
 
-    try:
-        group = zarr.open_group(path, mode="r")
+    with damage_is_told(path):
+        try:
+            group = zarr.open_group(path, mode="r")
+        except FileNotFoundError:
+            raise RecordingCorrupt(f"{path} is no recording of shmring: it is no Zarr group") from None
         description = parse(str(group.attrs[ATTRIBUTE]), str(path))
-        return read_columns(description, group, lambda: None)
-    except (KeyError, FileNotFoundError) as error:
-        raise RecordingCorrupt(f"{path} is no recording of shmring: {error!r}") from None
+        return read_columns(path, description, group, lambda: None)
 
 
 def read_description(path: Path) -> Description:

@@ -1,0 +1,45 @@
+"""What errors of the library mean on the command line: wrong usage, a missing extra, what to type."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import click
+
+from shmring import RingExists, RingNotFound, ShmringError
+from shmring._cli.app import Refusal
+from shmring._inventory import look, users
+
+EXTRAS = {"zarr": "zarr", "h5py": "hdf5"}
+
+
+@contextlib.contextmanager
+def advice(name: str | None = None) -> Iterator[None]:
+    """Translate the errors of a command that works with the ring `name`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(error.name or "")
+        if extra is None:
+            raise
+        raise Refusal(f'this needs {error.name}: pip install "shmring[{extra}]"') from None
+    except RingNotFound as error:
+        if name is not None:
+            look(name)  # says so for the command line, where there is none
+        raise error from None
+    except RingExists as error:
+        raise Refusal(_in_use(name) or str(error)) from None
+    except ShmringError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _in_use(name: str | None) -> str:
+    try:
+        if name is None or look(name).ring is None:
+            return ""
+        return f"ring {name!r} is in use ({users(name)}): end that first, or choose another name"
+    except RingNotFound:  # it went away meanwhile
+        return ""
