@@ -93,7 +93,7 @@ class ProducerExists(ShmringError, RuntimeError):
 class ProducerDied(ShmringError, ConnectionError):
     """The producer's process ended without closing; every published frame was read."""
 
-    errno = errno.EPIPE
+    errno = errno.ECONNRESET  # not EPIPE: programs take that for their own reader leaving, and are silent
 
 
 class TooManyConsumers(ShmringError, RuntimeError):

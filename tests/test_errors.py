@@ -75,7 +75,7 @@ def test_errors_of_the_system_have_their_errno():
         "RingNotFound": errno.ENOENT,
         "RingAccessDenied": errno.EACCES,
         "NoSpace": errno.ENOSPC,
-        "ProducerDied": errno.EPIPE,
+        "ProducerDied": errno.ECONNRESET,
         **dict.fromkeys(("RingNotReady", "RingFull", "RingEmpty", "TooFewConsumers"), errno.ETIMEDOUT),
     }
 
