@@ -85,8 +85,7 @@ def complete(waiters: list[asyncio.Future[None]]) -> None:
 
 async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
     """Take the next frame; the body of ``Consumer.get_async``."""
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+    _core.check_timeout(timeout)
     frame = consumer.try_get()
     if frame is not None:
         return frame

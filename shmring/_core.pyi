@@ -37,6 +37,7 @@ _Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
 
 handles: weakref.WeakSet[Any]
 
+def check_timeout(timeout: float | None) -> None: ...
 def choose_geometry(
     slots: int, frame_bytes: int, meta_bytes: int, row_bytes: int, consumers: int, schema_bytes: int
 ) -> tuple[int, int] | None: ...

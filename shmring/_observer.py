@@ -140,8 +140,7 @@ class Observer:
         return self._wait(timeout, newest=True)
 
     def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+        _core.check_timeout(timeout)
         if self._closed:
             raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -200,8 +200,7 @@ class Ring:
             A truncated or overwritten block.
         """
         bare = _shm.check_name(name)
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+        _core.check_timeout(timeout)
         fd = _shm.open_attached(bare, timeout, readonly)
         return cls._adopt(bare, fd, owner=False, readonly=readonly)
 

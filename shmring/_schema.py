@@ -31,7 +31,10 @@ class Layout:
         attrs: Mapping[str, Any] | None,
         variable_rows: bool,
     ) -> None:
-        lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        try:
+            lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        except TypeError:
+            raise TypeError(f"shape must be a tuple of ints, not {shape!r}") from None
         for length in lengths:
             if isinstance(length, bool) or not isinstance(length, (int, np.integer)):
                 raise TypeError(f"shape must be a tuple of ints, not {shape!r}")
@@ -89,7 +92,10 @@ def plain_dtype(dtype: npt.DTypeLike, what: str) -> tuple[np.dtype[Any], tuple[i
     """Return a dtype that can live in shared memory, and the axes of a sub-array dtype."""
     if dtype is None:
         raise TypeError(f"{what} must be a numpy dtype, not None")
-    found = np.dtype(dtype)
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"{what} must be a numpy dtype, not {dtype!r}: {error}") from None
     if found.hasobject:
         raise ValueError(f"{what} {found} holds Python objects, which another process cannot read")
     if found.itemsize == 0:

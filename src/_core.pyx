@@ -108,13 +108,27 @@ cdef int look_around() except -1:
     return PyErr_CheckSignals()
 
 
+cdef double seconds_of(str what, object value) except -1:
+    cdef double seconds
+    try:
+        seconds = value
+    except TypeError:
+        raise TypeError(f"{what} must be None or seconds >= 0, not {value!r}") from None
+    if not seconds >= 0:
+        raise ValueError(f"{what} must be None or seconds >= 0, not {value!r}")
+    return seconds
+
+
+def check_timeout(timeout):
+    """Refuse what is no timeout."""
+    deadline_of(timeout)
+
+
 cdef int64_t deadline_of(object timeout) except -1:
     """The deadline for a timeout in seconds: for ever for None, 0 for one that never waits."""
     if timeout is None:
         return SHMRING_FOR_EVER
-    cdef double seconds = timeout
-    if not seconds >= 0:
-        raise ValueError(f"timeout must be None or seconds >= 0, not {timeout!r}")
+    cdef double seconds = seconds_of("timeout", timeout)
     if seconds == 0:
         return 0
     if seconds > 1e9:
@@ -126,9 +140,7 @@ cdef int64_t spin_of(object spin) except -1:
     """Nanoseconds to spin before a sleep, for seconds; None: the default."""
     if spin is None:
         return SHMRING_SPIN_FIRST_NS if CORES > 1 else 0
-    cdef double seconds = spin
-    if not seconds >= 0:
-        raise ValueError(f"spin must be None or seconds >= 0, not {spin!r}")
+    cdef double seconds = seconds_of("spin", spin)
     return SHMRING_FOR_EVER if seconds > 1e9 else <int64_t>(seconds * 1e9)
 
 

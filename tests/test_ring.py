@@ -139,8 +139,11 @@ def test_every_place_of_the_table_can_be_taken(make, consumers):
         {"slots": 2.5},
         {"slots": "4"},
         {"shape": "ab"},
+        {"shape": None},
+        {"shape": 2.5},
         {"shape": (2.5,)},
         {"dtype": "no such type"},
+        {"meta": "no such type"},
         {"consumers": "many"},
         {"mode": "rw"},
         {"attrs": [1, 2]},
@@ -151,7 +154,7 @@ def test_every_place_of_the_table_can_be_taken(make, consumers):
 )
 def test_wrong_arguments_are_refused_and_leave_nothing(name, wrong):
     arguments = {"shape": (4,), "dtype": "u1", "slots": 4} | wrong
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))} must be|the limits are"):
         shmring.Ring.create(name, **arguments)
     assert not helpers.block(name).exists()
 

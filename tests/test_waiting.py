@@ -71,7 +71,7 @@ def test_a_timeout_ends_every_wait(ring, wait, timeout):
 def test_an_impossible_timeout_is_refused(ring, wait, timeout):
     before, expression, _ = wait
     space = set_up(ring, before)
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, TypeError), match="timeout must be None or seconds >= 0, not "):
         eval(expression.format("float('nan')" if timeout != timeout else timeout), space)
 
 
