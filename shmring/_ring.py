@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import weakref
@@ -36,7 +37,7 @@ class Ring:
     _schema: _core.Schema
     _attrs: dict[str, Any]
     _fd: int
-    _owner: bool
+    _owner: int  # the process that created it, 0 if attached
     _readonly: bool
     _closed: bool
     _request: tuple[bool, bool]
@@ -217,7 +218,7 @@ class Ring:
     ) -> Ring:
         """Make a Ring of a descriptor, and own it."""
         ring = cls.__new__(cls)
-        ring._fd, ring._owner, ring._readonly, ring._closed = fd, owner, readonly, False
+        ring._fd, ring._owner, ring._readonly, ring._closed = fd, os.getpid() if owner else 0, readonly, False
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
@@ -257,7 +258,6 @@ class Ring:
         os.close(inherited)
         self._finalizer = weakref.finalize(self, os.close, self._fd)
         self._children = weakref.WeakSet()
-        self._owner = False  # the parent removes the name
         if not self._readonly:
             _shm.enter(self._fd)
 
@@ -431,8 +431,9 @@ class Ring:
 
     def __exit__(self, *_exception: object) -> None:
         """Close; the creator removes the name as well."""
-        if self._owner and not self._closed and _shm.same_file(self._fd, self.name):
-            _shm.unlink(self.name)
+        if self._owner == os.getpid():  # a child of a fork has it from its parent
+            with contextlib.suppress(FileNotFoundError):  # somebody else removed it already
+                self.unlink()
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

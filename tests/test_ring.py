@@ -243,6 +243,18 @@ def test_the_creators_with_unlinks_after_an_exception_too(name):
     assert not helpers.block(name).exists()
 
 
+def test_the_creators_with_unlinks_a_ring_that_was_closed_before(name, fork):
+    with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=4) as ring:
+        ring.close()
+
+        def leave(send):
+            ring.__exit__(None, None, None)
+
+        assert fork(leave).wait() == 0
+        assert helpers.block(name).exists()  # the parent's to remove
+    assert not helpers.block(name).exists()
+
+
 def test_an_attachers_with_only_closes(ring):
     with shmring.Ring.attach(ring.name) as other:
         pass
