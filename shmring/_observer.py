@@ -37,8 +37,6 @@ class FrameCopy:
         Which producer of the ring published it, from 1.
     """
 
-    __slots__ = ("array", "epoch", "lost", "meta", "rows", "seq", "timestamp_ns")
-
     def __init__(
         self,
         array: np.ndarray[Any, Any],
