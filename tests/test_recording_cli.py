@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -223,6 +224,27 @@ def publish_when_joined(out, ring):
     thread = threading.Thread(target=work)
     thread.start()
     return thread
+
+
+def test_progress_does_not_count_the_time_before_the_ring(make, monkeypatch, tmp_path) -> None:
+    pytest.importorskip("rich")
+    from shmring._cli.record import Progress
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    said = []
+    ring = make()
+    ring.producer().close()
+    recorder = recording.Recorder(ring, tmp_path / "take.npy", seconds=100.0)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now - 1000)  # it was started long ago
+    with Progress(False, None, 100.0, None) as progress:
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        progress._display.update = lambda task, **shown: said.append(shown)
+        progress.show(recorder)
+        monkeypatch.undo()
+    recorder.run()
+    assert "  0 s  " in said[0]["description"]
+    assert said[0]["completed"] < 0.01
 
 
 def test_progress_on_a_terminal(make, command, tmp_path) -> None:

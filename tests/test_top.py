@@ -156,6 +156,21 @@ def test_narrow_rows_fit(make):
     watch(script, size=NARROW)
 
 
+def test_a_ring_without_a_producer_says_so(make):
+    """In words too: on a narrow terminal, and where colours are off."""
+    idle, closed = make(), make()
+    closed.producer().close()
+
+    async def script(app, pilot, look) -> None:
+        assert sorted(row[1] for row in shown(app, "#rings")) == ["-", "closed"]
+        closed.close()
+        idle.close()
+        await look()
+        assert {row[1] for row in shown(app, "#rings")} == {"stale"}
+
+    watch(script, size=NARROW)
+
+
 def test_sort_and_reverse(make):
     names = sorted(make().name for _ in range(3))
 

@@ -43,7 +43,7 @@ def file_system(blocks: list[Found]) -> Findings:
     disk = os.statvfs(_shm.DIRECTORY)
     total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     found = f"{_shm.DIRECTORY}: {output.size(total)}, {output.size(free)} free"
-    remount = f"mount -o remount,size=2G {_shm.DIRECTORY}"
+    remount = f"sudo mount -o remount,size={2 * total >> 20}M {_shm.DIRECTORY}"  # twice of what it has
     if total == DOCKER_DEFAULT:
         yield Finding(
             "size",

@@ -56,7 +56,10 @@ def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] |
     registry.register(RingCollector(chosen))
     host, port = listen
     with ended_by_signals():
-        server, thread = start_http_server(port, host, registry)
+        try:
+            server, thread = start_http_server(port, host, registry)
+        except OSError as error:
+            raise Refusal(f"cannot listen at {host}:{port}: {error.strerror}") from None
         try:
             where = f"[{host}]" if ":" in host else host
             print(

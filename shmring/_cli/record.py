@@ -6,7 +6,6 @@ import dataclasses
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -202,7 +201,6 @@ class Progress:
             self._display = progress.Progress(bar, text, console=Console(stderr=True), transient=True)
             self._display.start()
             self._task = self._display.add_task("waiting for the ring", total=None)
-            self._began_at = time.monotonic()
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -213,7 +211,7 @@ class Progress:
         """Draw it anew."""
         if not self._shown:
             return
-        seconds = time.monotonic() - self._began_at
+        seconds = recorder.seconds  # the time before the ring was there does not count
         parts = [(recorder.frames, self._frames), (recorder.nbytes, self._nbytes), (seconds, self._seconds)]
         shares = [done / limit for done, limit in parts if limit is not None]
         said = (

@@ -145,6 +145,11 @@ class Recorder:
         return self._taken * self._ring.frame_nbytes
 
     @property
+    def seconds(self) -> float:
+        """Seconds since `run` began."""
+        return time.monotonic() - self._began_at
+
+    @property
     def lost(self) -> int:
         """Frames that the recorder did not get."""
         return self._index.lost
