@@ -203,7 +203,13 @@ class Top(App[int]):
         return {
             "NAME": Text(_cut(output.clean(line.found.name), cut), style=output.COLOURS[line.found.state]),
             "STATE": Text(line.found.state, style=output.COLOURS[line.found.state]),
-            "RATE": right(output.rate(line.rate) if stats.producer.state == "live" else line.standing),
+            "RATE": right(
+                output.rate(line.rate)
+                if stats.producer.state == "live"
+                else "-"
+                if self.wide
+                else line.standing
+            ),
             "BANDWIDTH": right(f"{output.size(line.bandwidth)}/s"),
             "FILL": bar(line.fill, width),
             "LAG": right(f"{line.lag:,}"),
