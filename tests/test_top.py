@@ -286,13 +286,13 @@ def test_bars_and_sparks():
     assert sparks([0.5], 2, most=1.0) == "▅"
 
 
-def start_top(name: str, terminal: int) -> subprocess.Popen[bytes]:
+def start_top(name: str, terminal: int, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "shmring", "top", name],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env={**os.environ, "TERM": "xterm-256color"},
+        env={**os.environ, "TERM": "xterm-256color", **environment},
         start_new_session=True,
     )
 
@@ -312,6 +312,28 @@ def test_ends_with_its_terminal(make):
     finally:
         process.kill()
         process.wait()
+
+
+def test_in_the_locale_c(make):
+    """Bars are bars: the terminal knows UTF-8 though the locale does not say so."""
+    ring = make()
+    ours, theirs = pty.openpty()
+    process = start_top(ring.name, theirs, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    os.close(theirs)
+    try:
+        said = b""
+        while "▁".encode() not in said:
+            assert b"\\u2581" not in said
+            said += os.read(ours, 65536)
+        os.write(ours, b"q")
+        with contextlib.suppress(OSError):  # the far end closed
+            while os.read(ours, 65536):
+                pass
+        assert process.wait(helpers.PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 @pytest.mark.parametrize("end", ["q", signal.SIGTERM, signal.SIGINT])

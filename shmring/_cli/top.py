@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -39,6 +40,9 @@ def top(name: str | None, interval: float) -> int:
         raise click.UsageError("top needs a terminal: shmring ls and shmring metrics do not")
     if name is not None and (found := look(name)).ring is None:
         raise Refusal(found.problem)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # the screen is drawn with it, whatever LC_ALL=C says
     from shmring._cli.top_screen import Top
 
     # Without a terminal the screen would wait for ever, busy, for somebody to take its output.
