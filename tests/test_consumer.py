@@ -522,6 +522,66 @@ def test_the_last_batch_may_be_short(ring):
             consumer.batch(4, 3, 1)
 
 
+def test_a_batch_takes_all_that_is_there_not_what_was_seen_before(make, lossless):
+    ring = make(slots=8)
+    with ring.producer() as producer:
+        feed(producer, 2)
+        with ring.consumer(lossless=lossless) as consumer:  # which sees two
+            feed(producer, 3)
+            batch = consumer.batch(8)
+            assert (check_batch(batch), batch.interrupted) == ([0, 1, 2, 3, 4], False)
+
+
+def test_the_short_last_batch_is_delivered_not_lost(make, lossless):
+    ring = make(slots=8)
+    with ring.consumer(lossless=lossless) as consumer:
+        with ring.producer() as producer:
+            feed(producer, 2)
+            producer.drop(3)
+        assert check_batch(consumer.batch(8, 4)) == [0, 1]
+        assert (consumer.delivered, consumer.lost) == (2, 0)
+        with pytest.raises(shmring.RingClosed):
+            consumer.batch(8, 4)
+        assert (consumer.delivered, consumer.lost) == (2, 3)
+
+
+def test_what_windows_leave_at_the_end_is_not_lost(make):
+    ring = make(slots=8)
+    with ring.consumer() as consumer:
+        with ring.producer() as producer:
+            feed(producer, 5)
+        assert [check_batch(window) for window in consumer.windows(3)] == [[0, 1, 2]]
+        assert (consumer.delivered, consumer.lost) == (3, 0)
+        assert [check(frame) for frame in consumer] == [3, 4]
+        assert (consumer.delivered, consumer.lost) == (5, 0)
+
+
+def test_after_overlapping_windows_what_was_dropped_is_lost_not_skipped(make):
+    ring = make(slots=8)
+    with ring.consumer() as consumer:
+        with ring.producer() as producer:
+            feed(producer, 3)
+            producer.drop()
+        assert [check_batch(window) for window in consumer.windows(3, 1)] == [[0, 1, 2]]
+        assert (consumer.delivered, consumer.lost) == (3, 1)
+        with ring.producer() as producer:
+            producer.drop(4)
+            feed(producer, 1)
+            assert check(consumer.latest()) == 8
+        assert (consumer.delivered, consumer.lost, consumer.skipped) == (4, 5, 0)
+
+
+def test_stats_follow_a_lossy_consumer_past_what_is_gone(make):
+    ring = make(slots=2)
+    with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
+        feed(producer, 1)
+        with producer.claim(2) as slot:
+            slot.array[:] = 0
+            slot.abort()
+        assert consumer.try_get() is None
+        assert (consumer.lag, ring.stats().consumers[0].lag) == (0, 0)
+
+
 @pytest.mark.parametrize("sizes", [(0, 1), (-1, 1), (2, 3), (2, 0), (2, -1), (5, 5), ("2", 1)], ids=str)
 def test_impossible_batches_are_refused(ring, sizes):
     with ring.producer() as producer, ring.consumer() as consumer:

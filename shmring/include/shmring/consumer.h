@@ -276,7 +276,8 @@ shmring_count(shmring_consumer *c, shmring_taken *taken)
 }
 
 /* Frames that were offered after the last one taken, when the producer of that epoch offers no more. If
- * another one has begun, the seq of its first frame will tell. */
+ * another one has begun, the seq of its first frame will tell. Frames that can still be read (fewer than a
+ * batch or window needs) are not lost: then the count waits. */
 static inline void
 shmring_count_end(shmring_consumer *c, uint64_t epoch)
 {
@@ -284,23 +285,25 @@ shmring_count_end(shmring_consumer *c, uint64_t epoch)
     const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A8 made it visible] */
     shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq before a look at whose it is */
     const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
-    if (now != epoch || next_seq <= c->expected_seq)
+    const uint64_t head = shmring_head(c->block);
+    if (now != epoch || next_seq <= c->expected_seq || (c->next < head && c->fresh < head))
         return;
     const uint64_t gap = next_seq - c->expected_seq;
-    const uint64_t passed = shmring_passed(c, shmring_head(c->block));
+    const uint64_t passed = shmring_passed(c, head);
     const uint64_t wanted = gap < passed ? gap : passed;
     c->skipped += wanted;
     c->lost += gap - wanted;
     c->expected_seq = next_seq;
-    c->fresh = c->next;
+    if (c->fresh < c->next)
+        c->fresh = c->next;
     shmring_tell(c);
 }
 
-/* Published frames from next on; looks at head anew if fewer than `least` are known of. */
+/* Published frames from next on; looks at head anew if fewer than `wanted` are known of. */
 static inline uint64_t
-shmring_available(shmring_consumer *c, uint64_t least)
+shmring_available(shmring_consumer *c, uint64_t wanted)
 {
-    if (c->head < c->next + least)
+    if (c->head < c->next + wanted)
         c->head = shmring_head(c->block);
     return c->head > c->next ? c->head - c->next : 0;
 }
@@ -409,12 +412,14 @@ static inline int
 shmring_take_lossless(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
                       shmring_taken *taken)
 {
-    const uint64_t available = shmring_available(c, least);
-    if (c->head > SHMRING_MAX_POSITION || available > c->block->geometry.slots)
+    const uint64_t slots = c->block->geometry.slots;
+    const uint64_t room = most < slots ? most : slots;
+    const uint64_t available = shmring_available(c, room);
+    if (c->head > SHMRING_MAX_POSITION || available > slots)
         return SHMRING_CORRUPT;
     if (available < least)
         return SHMRING_EMPTY;
-    const int result = shmring_collect(c, most < available ? most : available, scattered_too, taken);
+    const int result = shmring_collect(c, room < available ? room : available, scattered_too, taken);
     return result == SHMRING_OK ? shmring_finish_take(c, step, taken) : result;
 }
 
@@ -430,11 +435,14 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
     const uint64_t needed = scattered_too ? least : 1;
     const uint64_t room = most < slots ? most : slots;
     for (unsigned round = 0; round < SHMRING_MOST_LAPS; round++) {
-        const uint64_t available = shmring_available(c, least);
+        const uint64_t available = shmring_available(c, room);
         if (c->head > SHMRING_MAX_POSITION)
             return SHMRING_CORRUPT;
-        if (available < least)
+        if (available < least) {
+            if (round != 0)
+                shmring_tell(c); /* nothing is left of what it went past */
             return SHMRING_EMPTY;
+        }
         const int result = shmring_collect(c, room < available ? room : available, scattered_too, taken);
         const uint64_t pinned = taken->count;
         uint64_t intact = 0;
