@@ -1,9 +1,9 @@
 """The Python API against a model in plain Python: random programs over several handles of one process.
 
-The model knows positions, seqs and who holds what. It predicts every result that the documentation
-promises; where that leaves room (how many slots of a claim are adjacent, what a swap left of the history),
-it checks that the result lies within the promise and goes on from there. Every frame that is held, and every
-view of one, is compared with its only right content after every step.
+The model knows positions, seqs and who holds what, and predicts every result. What the documentation promises
+(how many frames fit, what is lost) it says by itself; what the protocol decides (how many slots of a claim
+are adjacent, what a swap left of the history) it takes from tests/ring_model.py. Every frame that is held, and
+every view of one, is compared with its only right content after every step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import helpers
+import ring_model
 import shmring
 from helpers import payload
 
@@ -30,14 +31,18 @@ class Reader:
     """What the model knows of one consumer."""
 
     handle: shmring.Consumer
+    core: ring_model.Consumer
     lossless: bool
-    next: int  # position
     fresh: int  # positions from here on were never delivered
     aim: int  # where latest or windows jumped to
     expected: int  # seq
     lost: int = 0
     skipped: int = 0
     delivered: int = 0
+
+    @property
+    def next(self) -> int:
+        return self.core.next
 
     def passed(self, end: int) -> int:
         return max(0, min(self.aim, end) - self.fresh)
@@ -67,7 +72,7 @@ class Holding:
     frame: shmring.Frame | shmring.Batch | None
     positions: list[int]
     seqs: list[int]
-    copied: bool
+    core: ring_model.Hold | None  # None: a copy
     views: list[np.ndarray] = field(default_factory=list)
 
     @property
@@ -102,14 +107,14 @@ class RingMachine(RuleBasedStateMachine):
         self.other = shmring.Ring.attach(self.name) if attached else self.ring
         self.slots = slots
         self.seq_of: list[int] = []  # position -> seq
-        self.next_seq = self.dropped = self.claimed = self.epoch = 0
+        self.core = ring_model.Ring(slots)
+        self.next_seq = self.dropped = self.epoch = 0
         self.producer: shmring.Producer | None = None
         self.slot: shmring.Slot | None = None
         self.state = "none"
         self.readers: list[Reader] = []
         self.left: list[Reader] = []
         self.holdings: list[Holding] = []
-        self.untouched = True  # every published frame of the last lap is still there
         self.observer = self.other.observer()
         self.seen_position = 0
         self.seen_seq: int | None = None
@@ -120,28 +125,20 @@ class RingMachine(RuleBasedStateMachine):
     def head(self) -> int:
         return len(self.seq_of)
 
-    def position_of(self, seq: int) -> int:
-        return self.seq_of.index(seq)
-
     def occupied(self) -> int:
         """Slots that may not be overwritten: unread by a lossless consumer, or held by anyone."""
         gate = min((one.next for one in self.readers if one.lossless), default=self.head)
-        held = {p for one in self.holdings if not one.copied for p in one.positions}
+        held = {p for one in self.holdings if one.core for p in one.positions}
         return len(held | set(range(gate, self.head)))
 
     def held_by(self, reader: Reader) -> list[int]:
-        mine = [one for one in self.holdings if one.reader is reader and not one.copied]
+        mine = [one for one in self.holdings if one.reader is reader and one.core]
         return [p for one in mine for p in one.positions]
 
     def publish(self, count: int) -> None:
         self.seq_of += range(self.next_seq, self.next_seq + count)
         self.next_seq += count
-
-    def oldest(self) -> int:
-        return max(0, max(self.claimed, self.head) - self.slots)
-
-    def history_is_known(self) -> bool:
-        return self.untouched and self.ring.stats().swaps == 0
+        self.core.publish(count)
 
     def pick(self, things: list, n: int):
         return things[n % len(things)]
@@ -152,6 +149,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule(on_full=st.sampled_from(["wait", "drop", "raise"]))
     def open_producer(self, on_full):
         self.producer = self.other.producer(on_full=on_full)
+        self.core.take_over()
         self.on_full = on_full
         self.state = "live"
         self.epoch += 1
@@ -167,8 +165,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def close_producer(self):
         self.producer.close()
-        if self.slot is not None:
-            self.untouched = False
+        self.core.publish(0)
         self.producer = self.slot = None
         self.state = "closed"
 
@@ -176,6 +173,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def put(self):
         frame, full = payload(self.next_seq), self.occupied() >= self.slots
+        assert self.core.claim(1) == (not full)
         if full and self.on_full != "drop":
             with pytest.raises(shmring.RingFull):
                 self.producer.put(frame, timeout=0)
@@ -192,17 +190,25 @@ class RingMachine(RuleBasedStateMachine):
     def put_many(self, count):
         frames = np.stack([payload(self.next_seq + i) for i in range(count)])
         room = max(0, self.slots - self.occupied()) if self.gated() else count
-        self.untouched = self.untouched and not self.holdings
+        if room:  # what a consumer passes over before it is published is overwritten at once
+            room += max(0, min((one.next for one in self.readers if one.lossless), default=0) - self.head)
         expected = min(count, room)
+        assert self.put_by_model(count) == expected
         if expected == 0 and self.on_full != "drop":
             with pytest.raises(shmring.RingFull):
                 self.producer.put_many(frames, timeout=0)
             return
         assert self.producer.put_many(frames, timeout=0) == expected
-        self.publish(expected)
         if self.on_full == "drop":
             self.next_seq += count - expected
             self.dropped += count - expected
+
+    def put_by_model(self, count: int) -> int:
+        done = 0
+        while done < count and (claimed := self.core.claim(count - done)):
+            self.publish(claimed)
+            done += claimed
+        return done
 
     def gated(self) -> bool:
         """Whether anything can make this ring full before `count` frames are in."""
@@ -211,7 +217,8 @@ class RingMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.producer is not None and self.slot is None)
     @rule(n=st.integers(1, 7))
     def claim(self, n):
-        room = self.slots - self.occupied()
+        room, expected = self.slots - self.occupied(), self.core.claim(n)
+        assert (expected > 0) == (room > 0)
         if room <= 0 and self.on_full != "drop":
             with pytest.raises(shmring.RingFull):
                 self.producer.claim(n, timeout=0)
@@ -219,11 +226,9 @@ class RingMachine(RuleBasedStateMachine):
         slot = self.producer.claim(n, timeout=0)
         assert slot.dropped is (room <= 0)
         assert slot.seq == self.next_seq
-        assert 1 <= slot.count <= (n if slot.dropped else min(n, room))
+        assert slot.count == (min(n, self.slots) if slot.dropped else expected)
+        assert slot.dropped or slot.count <= room
         self.slot = slot
-        if not slot.dropped:
-            self.claimed = max(self.claimed, self.head + min(n, self.slots))
-            self.untouched = self.untouched and n == 1
         helpers.fill(slot) if n == 1 else self.fill_many(slot)
         with pytest.raises(ValueError, match="open"):
             self.producer.put(payload(0))
@@ -243,8 +248,6 @@ class RingMachine(RuleBasedStateMachine):
             self.next_seq += count
             self.dropped += count
             return
-        if count < slot.count:
-            self.untouched = False
         self.publish(count)
 
     # ---- consumers
@@ -258,19 +261,18 @@ class RingMachine(RuleBasedStateMachine):
         handle = self.pick([self.ring, self.other], len(self.readers)).consumer(
             lossless=lossless, start=start
         )
-        lag, history = handle.lag, self.head - self.oldest()
-        assert lag <= {"oldest": history, "newest": min(1, history), "next": 0}[start]
-        if self.history_is_known():
-            assert lag == {"oldest": history, "newest": min(1, history), "next": 0}[start]
-        first = self.head - lag
+        core = ring_model.Consumer(self.core, lossless, start)
+        first, lag = core.next, self.head - core.next
+        assert handle.lag == lag <= {"oldest": self.slots, "newest": 1, "next": 0}[start]
         expected = self.seq_of[first] if lag else self.next_seq
-        self.readers.append(Reader(handle, lossless, first, first, first, expected))
+        self.readers.append(Reader(handle, core, lossless, first, first, expected))
 
     @precondition(lambda self: self.readers)
     @rule(n=ANY)
     def leave(self, n):
         reader = self.pick(self.readers, n)
         reader.handle.close()
+        reader.core.leave()
         self.readers.remove(reader)
         if self.held_by(reader):
             self.left.append(reader)
@@ -279,111 +281,89 @@ class RingMachine(RuleBasedStateMachine):
 
     def nothing_there(self, reader: Reader, call, *, least: int = 1) -> None:
         """`call` finds fewer than `least` frames: the error that says why."""
-        if self.state == "closed" and not (0 < self.head - reader.next < least):
-            gap = max(0, self.next_seq - reader.expected)
-            wanted = min(gap, reader.passed(self.head))
+        if self.state == "closed":
             with pytest.raises(shmring.RingClosed):
                 call()
-            reader.skipped += wanted
-            reader.lost += gap - wanted
-            reader.expected = max(reader.expected, self.next_seq)
-            reader.fresh = max(reader.fresh, reader.next) if gap else reader.fresh
-        elif len(set(self.held_by(reader))) + least > self.slots:
-            with pytest.raises(shmring.SlotsHeld):
-                call()
-        else:
-            with pytest.raises(shmring.RingEmpty):
-                call()
+            self.count_end(reader)
+            return
+        stuck = len(set(self.held_by(reader))) + least > self.slots
+        assert reader.core.holds_too_much(least) is stuck
+        with pytest.raises(shmring.SlotsHeld if stuck else shmring.RingEmpty):
+            call()
 
-    def bounds(self, reader: Reader) -> range:
-        """Where the next frame of a reader may be."""
-        if reader.lossless:
-            return range(reader.next, reader.next + 1)
-        if self.history_is_known():
-            first = max(reader.next, self.oldest())
-            return range(first, first + 1)
-        return range(reader.next, self.head)
+    def count_end(self, reader: Reader) -> None:
+        """Every frame was delivered: what was offered after the last one is lost."""
+        gap = max(0, self.next_seq - reader.expected)
+        wanted = min(gap, reader.passed(self.head))
+        reader.skipped += wanted
+        reader.lost += gap - wanted
+        reader.expected = max(reader.expected, self.next_seq)
+        reader.fresh = max(reader.fresh, reader.next) if gap else reader.fresh
 
-    def took(self, reader: Reader, held, seqs: list[int], bounds: range, step: int = 0) -> None:
+    def skip_until(self, reader: Reader, least: int) -> None:
+        """A lossy read goes on past what is gone as long as `least` frames may follow."""
+        core = reader.core
+        while not core.lossless and self.head - core.next >= least and not self.core.published(core.next):
+            core.next = max(core.next + 1, self.core.oldest)
+
+    def took(self, reader: Reader, held, seqs: list[int], count: int, step: int = 0) -> None:
         """A frame, batch or window came: is it the right one?"""
-        first = self.position_of(seqs[0])
-        assert first in bounds
-        assert seqs == self.seq_of[first : first + len(seqs)]
+        first = reader.next
+        assert seqs == self.seq_of[first : first + count]
         assert held.lost == reader.count(first, seqs)
         assert held.epoch >= 1
-        reader.next = first + (step or len(seqs))
-        if step or len(seqs) > 1:
+        core = reader.core.take(count, step)
+        if step or count > 1:
             reader.aim = reader.next
-        copied = isinstance(held, shmring.Batch) and held.copied
-        self.holdings.append(Holding(reader, held, list(range(first, first + len(seqs))), list(seqs), copied))
+        assert (isinstance(held, shmring.Batch) and held.copied) is (core is None)
+        self.holdings.append(Holding(reader, held, list(range(first, first + count)), seqs, core))
 
     @precondition(lambda self: self.readers)
     @rule(n=ANY, how=st.sampled_from(["try_get", "get", "latest", "next"]))
     def take_one(self, n, how):
         reader = self.pick(self.readers, n)
-        there = self.head - reader.next
         take = {
             "try_get": reader.handle.try_get,
             "get": lambda: reader.handle.get(0),
             "latest": lambda: reader.handle.latest(0),
             "next": lambda: next(reader.handle),
         }[how]
-        if there <= 0:
-            if how == "try_get" and self.state != "closed" and len(set(self.held_by(reader))) < self.slots:
-                assert take() is None
-            elif how != "next":
-                self.nothing_there(reader, take)
-            return
-        if how == "latest" and there > 1:
-            reader.next = reader.aim = self.head - 1
-        bounds = self.bounds(reader)
-        if reader.lossless or self.history_is_known():
+        if how == "next" and not any(
+            reader.lossless or self.core.published(p) for p in range(reader.next, self.head)
+        ):
+            return  # it would wait
+        if how == "latest" and self.head - reader.next > 1:
+            reader.core.next = reader.aim = self.head - 1
+        self.skip_until(reader, 1)
+        if reader.next < self.head:
             frame = take()
-        else:  # a swap may have taken every frame that was left
-            if how == "next":
-                return
-            try:
-                frame = take()
-            except (shmring.RingEmpty, shmring.SlotsHeld):
-                frame = None
-            except shmring.RingClosed:
-                self.nothing_was_left(reader)
-                frame = None
-            if frame is None:
-                reader.next = self.head - reader.handle.lag
-                assert reader.next == self.head
-                return
-        self.took(reader, frame, [frame.seq], bounds)
-
-    def nothing_was_left(self, reader: Reader) -> None:
-        reader.next = self.head
-        gap = max(0, self.next_seq - reader.expected)
-        wanted = min(gap, reader.passed(self.head))
-        reader.skipped += wanted
-        reader.lost += gap - wanted
-        reader.expected, reader.fresh = self.next_seq, max(reader.fresh, reader.next)
+            self.took(reader, frame, [frame.seq], 1)
+        elif how == "try_get" and self.state != "closed" and not reader.core.holds_too_much(1):
+            assert take() is None
+        else:
+            self.nothing_there(reader, take)
 
     @precondition(lambda self: self.readers)
     @rule(n=ANY, most=st.integers(1, 7), least=st.integers(1, 3))
     def take_batch(self, n, most, least):
         reader = self.pick(self.readers, n)
         least = min(least, most, self.slots)
-        there = self.head - reader.next
-        if not reader.lossless and not self.history_is_known():
-            return
-        bounds = self.bounds(reader)
-        there = min(there, self.head - bounds.start)
-        if there < least and not (self.state == "closed" and there > 0):
-            if not (reader.lossless or there == self.head - reader.next):
-                return
+        reader.core.want_runs()
+        if self.head - reader.next >= least:
+            self.skip_until(reader, least)
+        if self.state == "closed" and 0 < self.head - reader.next < least:
+            least = 1  # the end of the stream: what is left
+            if reader.fresh >= self.head:
+                self.count_end(reader)
+            self.skip_until(reader, least)
+        if self.head - reader.next < least:
             self.nothing_there(reader, lambda: reader.handle.batch(most, least, timeout=0), least=least)
             return
         batch = reader.handle.batch(most, least, timeout=0)
-        seqs = [int(seq) for seq in batch.seqs]
-        assert len(batch) == len(seqs) <= min(most, there)
-        assert batch.interrupted or len(seqs) == min(most, there)
+        count = reader.core.run(most)
+        assert batch.interrupted is (count < min(most, self.head - reader.next))
         assert not batch.copied
-        self.took(reader, batch, seqs, bounds)
+        self.took(reader, batch, [int(seq) for seq in batch.seqs], count)
 
     @precondition(lambda self: self.readers)
     @rule(n=ANY, length=st.integers(1, 4), step=st.integers(1, 4))
@@ -393,10 +373,9 @@ class RingMachine(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="slots"):
                 reader.handle.windows(length, step)
         elif reader.lossless and self.head - reader.next >= length:
+            reader.core.want_runs()
             window = next(reader.handle.windows(length, step))
-            seqs = [int(seq) for seq in window.seqs]
-            assert len(seqs) == length
-            self.took(reader, window, seqs, self.bounds(reader), step)
+            self.took(reader, window, [int(seq) for seq in window.seqs], length, step)
 
     # ---- holds
 
@@ -438,6 +417,9 @@ class RingMachine(RuleBasedStateMachine):
         self.end_dead()
 
     def end_dead(self) -> None:
+        for one in self.holdings:
+            if one.core and not one.alive:
+                one.reader.core.release(one.core)
         self.holdings = [one for one in self.holdings if one.alive]
         self.left = [one for one in self.left if self.held_by(one)]
 
@@ -449,21 +431,13 @@ class RingMachine(RuleBasedStateMachine):
         first = max(self.seen_position, self.head - self.slots)
         if newest:
             first = max(first, self.head - 1)
-        known = self.history_is_known()
-        if known:
-            first = max(first, self.oldest())
-        try:
-            copy = look(0)
-        except shmring.RingEmpty:
-            assert self.state != "closed"
-            assert not known or first >= self.head
+        there = [p for p in range(first, self.head) if self.core.published(p)]
+        if not there:
+            with pytest.raises(shmring.RingClosed if self.state == "closed" else shmring.RingEmpty):
+                look(0)
             return
-        except shmring.RingClosed:
-            assert self.state == "closed"
-            assert not known or first >= self.head
-            return
-        position = self.position_of(copy.seq)
-        assert position == first if known else first <= position < self.head
+        copy, position = look(0), there[0]
+        assert copy.seq == self.seq_of[position]
         assert np.array_equal(copy.array, payload(copy.seq))
         assert copy.lost == (0 if self.seen_seq is None else copy.seq - self.seen_seq)
         self.seen_position, self.seen_seq = position + 1, copy.seq + 1
@@ -474,6 +448,7 @@ class RingMachine(RuleBasedStateMachine):
             assert (ring.slots, ring.shape) == (self.slots, self.ring.shape)
             with contextlib.suppress(shmring.TooManyConsumers), ring.consumer(start="next") as consumer:
                 assert consumer.lag == 0
+                self.core.joins += 1
 
     # ---- what always holds
 
@@ -489,6 +464,7 @@ class RingMachine(RuleBasedStateMachine):
             return
         stats = self.ring.stats()
         assert (stats.published, stats.next_seq, stats.dropped) == (self.head, self.next_seq, self.dropped)
+        assert stats.swaps == self.core.swaps
         assert (stats.producer.state, stats.producer.epoch) == (self.state, self.epoch)
         rows = {one.place: one for one in stats.consumers}
         assert len(rows) == len(self.readers) + len(self.left)
