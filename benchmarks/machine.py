@@ -48,6 +48,7 @@ def describe() -> dict[str, str]:
         "caches": f"L2 {first_line(f'{cache}/index2/size')}, L3 {first_line(f'{cache}/index3/size')}",
         "memory": first_line("/proc/meminfo", "MemTotal"),
         "pinning": "1 to 1: producer on core 0, consumer on core 1; more than two processes: not pinned",
+        "scheduling": scheduling(),
         "governor": first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "kernel": f"{platform.system()} {platform.release()}",
         "huge pages for shared memory": first_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
@@ -58,6 +59,14 @@ def describe() -> dict[str, str]:
         "shmring": f"{project['version']}, commit {output('git', 'describe', '--always', '--dirty')}",
         "numpy": np.__version__,
     }
+
+
+def scheduling() -> str:
+    """The scheduler's policy for this process, and so for all that it starts."""
+    policies = {os.SCHED_OTHER: "other", os.SCHED_FIFO: "fifo", os.SCHED_RR: "rr"}
+    policy = os.sched_getscheduler(0)
+    priority = os.sched_getparam(0).sched_priority
+    return f"{policies.get(policy, policy)}, priority {priority}, nice {os.nice(0)}"
 
 
 def load() -> str:
