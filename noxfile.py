@@ -164,11 +164,31 @@ def test_sanitized(session: nox.Session, tests: list[str]) -> None:
     test_installed(session, tests, **settings)
 
 
-@nox.session(default=False, python=PYTHONS)
+# Long tests that are sessions of their own, which show more of what they do.
+ELSEWHERE = [
+    "test_c.py::test_under_sanitizers",
+    "test_faults.py::test_all_faults",
+    "test_faults.py::test_soak",
+    "test_model.py::test_the_short_form",
+    "test_outside.py::test_cpython_multiprocessing_while_rings_are_alive",
+]
+
+
+@nox.session(default=False)
+def long(session: nox.Session) -> None:
+    """The tests that pytest leaves out by default, but for those that are other sessions."""
+    session.install(".[test]")
+    tests = [f"--deselect=tests/{name}" for name in ELSEWHERE]
+    marks = ["-m", "stress or model or sanitizer", "--durations=15"]
+    session.run("pytest", "-p", "no:cacheprovider", *marks, *tests, *session.posargs)
+
+
+@nox.session(default=False)
 def outside(session: nox.Session) -> None:
     """Programs of others on rings: CPython's own tests in a process with rings alive, numpy's on frames."""
     session.install(".[test]")
-    test_installed(session, ["-m", "", *test_files("outside")])
+    tests = ["-m", "", "--durations=5", *test_files("outside")]
+    test_installed(session, tests) if session.virtualenv.is_sandboxed else session.run("pytest", *tests)
 
 
 @nox.session(default=False, python="3.11")

@@ -53,7 +53,8 @@ def nothing_left():
         ),
     ],
 )
-def test_every_workload_runs(part: str) -> None:
+def test_every_workload_runs(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LIMIT_S", 100.0)  # others may be busy on this machine
     chosen = [cell for cell in parts.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
     assert chosen
     for cell in chosen:

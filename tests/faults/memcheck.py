@@ -3,8 +3,8 @@
 python tests/faults/memcheck.py
 
 In the self-test no error and no definite leak is allowed. CPython and numpy leak at exit and look at bytes
-that nobody wrote; so in the tour these two count where the way to them leads through the core, all others
-always.
+that nobody wrote, and the dynamic loader's strncmp reads whole words; so in the tour these three count where
+the way to them leads through the core, all others always.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def errors_of(command: list[str], log: Path) -> list[ET.Element]:
 
 
 def is_usual(error: ET.Element) -> bool:
-    return error.findtext("kind", "").startswith(("Leak_", "Uninit"))
+    by_loader = any(frame.findtext("fn") == "is_dst" for frame in error.iter("frame"))
+    return by_loader or error.findtext("kind", "").startswith(("Leak_", "Uninit"))
 
 
 def went_through_core(error: ET.Element) -> bool:
