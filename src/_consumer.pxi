@@ -599,7 +599,7 @@ cdef class Consumer:
 
     @property
     def skipped(self):
-        """Frames that `latest` passed over."""
+        """Frames that `latest`, or `windows` with a step longer than the window, passed over."""
         return self.core.skipped
 
     @property

@@ -571,6 +571,16 @@ def test_after_overlapping_windows_what_was_dropped_is_lost_not_skipped(make):
         assert (consumer.delivered, consumer.lost, consumer.skipped) == (4, 5, 0)
 
 
+def test_windows_that_jump_past_the_end_of_a_stream_skip_of_the_next_one_too(make):
+    ring = make(slots=8)
+    with ring.consumer() as consumer:
+        for count, found in ((1, [0]), (2, []), (2, [4])):
+            with ring.producer() as producer:
+                feed(producer, count)
+            assert [check_batch(window)[0] for window in consumer.windows(1, 4)] == found
+        assert (consumer.delivered, consumer.lost, consumer.skipped) == (2, 0, 3)
+
+
 def test_stats_follow_a_lossy_consumer_past_what_is_gone(make):
     ring = make(slots=2)
     with ring.producer() as producer, ring.consumer(lossless=False) as consumer:

@@ -30,7 +30,7 @@ typedef struct shmring_consumer {
     uint64_t head;   /* as last seen */
     uint64_t cursor; /* as last stored (lossless) */
     uint64_t expected_seq;
-    uint64_t fresh; /* positions from here on were never delivered */
+    uint64_t fresh; /* positions from here on were neither delivered nor counted as lost or skipped */
     uint64_t aim;   /* where latest or windows jumped to: what lies between was passed over on purpose */
     uint64_t delivered;
     uint64_t lost;
@@ -283,9 +283,9 @@ shmring_count_end(shmring_consumer *c, uint64_t epoch)
 {
     const shmring_hot *const hot = c->block->hot;
     const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A8 made it visible] */
-    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq before a look at whose it is */
-    const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
     const uint64_t head = shmring_head(c->block);
+    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq and head before a look at whose they are */
+    const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
     if (now != epoch || next_seq <= c->expected_seq || (c->next < head && c->fresh < head))
         return;
     const uint64_t gap = next_seq - c->expected_seq;
@@ -294,8 +294,8 @@ shmring_count_end(shmring_consumer *c, uint64_t epoch)
     c->skipped += wanted;
     c->lost += gap - wanted;
     c->expected_seq = next_seq;
-    if (c->fresh < c->next)
-        c->fresh = c->next;
+    if (c->fresh < head)
+        c->fresh = head; /* not next: windows may have jumped to a frame of the next producer */
     shmring_tell(c);
 }
 
