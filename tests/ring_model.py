@@ -211,6 +211,7 @@ class Consumer:
         unread = {
             self.ring.slot_of[p % self.ring.slots]
             for p in range(start, min(self.next + least, self.ring.head))
+            if self.lossless or self.ring.published(p)
         }
         return self.next + least - start + len(mine) - len(mine & unread)
 

@@ -592,6 +592,18 @@ def test_stats_follow_a_lossy_consumer_past_what_is_gone(make):
         assert (consumer.lag, ring.stats().consumers[0].lag) == (0, 0)
 
 
+def test_a_batch_that_can_never_come_is_refused_although_what_is_next_is_gone(make):
+    ring = make(slots=2)
+    with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
+        feed(producer, 2)
+        held = consumer.get(0)
+        with producer.claim() as slot:  # in the slot of the unread frame, since the other one is held
+            with pytest.raises(shmring.SlotsHeld):
+                consumer.batch(2, 2, 0)
+            slot.abort()
+        held.release()
+
+
 @pytest.mark.parametrize("sizes", [(0, 1), (-1, 1), (2, 3), (2, 0), (2, -1), (5, 5), ("2", 1)], ids=str)
 def test_impossible_batches_are_refused(ring, sizes):
     with ring.producer() as producer, ring.consumer() as consumer:

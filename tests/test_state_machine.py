@@ -2,8 +2,8 @@
 
 The model knows positions, seqs and who holds what, and predicts every result. What the documentation promises
 (how many frames fit, what is lost) it says by itself; what the protocol decides (how many slots of a claim
-are adjacent, what a swap left of the history) it takes from tests/ring_model.py. Every frame that is held, and
-every view of one, is compared with its only right content after every step.
+are adjacent, what a swap left of the history) it takes from tests/ring_model.py. Every frame that is held,
+and every view of one, is compared with its only right content after every step.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ class Reader:
     handle: shmring.Consumer
     core: ring_model.Consumer
     lossless: bool
-    fresh: int  # positions from here on were never delivered
-    aim: int  # where latest or windows jumped to
-    expected: int  # seq
+    aim: int  # latest or windows passed over what comes before this position and was not delivered
+    expected: int  # seq that was not yet delivered, lost or skipped
     lost: int = 0
     skipped: int = 0
     delivered: int = 0
@@ -44,23 +43,23 @@ class Reader:
     def next(self) -> int:
         return self.core.next
 
-    def passed(self, end: int) -> int:
-        return max(0, min(self.aim, end) - self.fresh)
+    def miss(self, end: int, position_of: dict[int, int]) -> int:
+        """Account for the frames below seq `end` that did not come; how many of them are lost."""
+        missing = range(self.expected, end)
+        passed = sum(position_of.get(seq, self.aim) < self.aim for seq in missing)
+        self.skipped += passed
+        self.lost += len(missing) - passed
+        self.expected = max(self.expected, end)
+        return len(missing) - passed
 
-    def count(self, first: int, seqs: list[int]) -> int:
-        """Account for frames from position `first` on; how many were lost before and between them."""
-        passed, lost = self.passed(first), 0
+    def count(self, seqs: list[int], position_of: dict[int, int]) -> int:
+        """Account for frames that came; how many were lost before and between them."""
+        lost = 0
         for seq in seqs:
-            if seq < self.expected:
-                continue
-            gap = seq - self.expected
-            self.skipped += min(gap, passed)
-            lost += gap - min(gap, passed)
-            passed = 0
-            self.delivered += 1
-            self.expected = seq + 1
-        self.fresh = max(self.fresh, first + len(seqs))
-        self.lost += lost
+            if seq >= self.expected:  # else a window before had it
+                lost += self.miss(seq, position_of)
+                self.delivered += 1
+                self.expected = seq + 1
         return lost
 
 
@@ -107,6 +106,7 @@ class RingMachine(RuleBasedStateMachine):
         self.other = shmring.Ring.attach(self.name) if attached else self.ring
         self.slots = slots
         self.seq_of: list[int] = []  # position -> seq
+        self.position_of: dict[int, int] = {}  # seq -> position
         self.core = ring_model.Ring(slots)
         self.next_seq = self.dropped = self.epoch = 0
         self.producer: shmring.Producer | None = None
@@ -136,7 +136,9 @@ class RingMachine(RuleBasedStateMachine):
         return [p for one in mine for p in one.positions]
 
     def publish(self, count: int) -> None:
-        self.seq_of += range(self.next_seq, self.next_seq + count)
+        for seq in range(self.next_seq, self.next_seq + count):
+            self.position_of[seq] = self.head
+            self.seq_of.append(seq)
         self.next_seq += count
         self.core.publish(count)
 
@@ -265,7 +267,7 @@ class RingMachine(RuleBasedStateMachine):
         first, lag = core.next, self.head - core.next
         assert handle.lag == lag <= {"oldest": self.slots, "newest": 1, "next": 0}[start]
         expected = self.seq_of[first] if lag else self.next_seq
-        self.readers.append(Reader(handle, core, lossless, first, first, expected))
+        self.readers.append(Reader(handle, core, lossless, first, expected))
 
     @precondition(lambda self: self.readers)
     @rule(n=ANY)
@@ -286,19 +288,15 @@ class RingMachine(RuleBasedStateMachine):
                 call()
             self.count_end(reader)
             return
-        stuck = len(set(self.held_by(reader))) + least > self.slots
+        needed = {*self.held_by(reader), *range(reader.next, reader.next + least)}
+        stuck = len(needed) > self.slots
         assert reader.core.holds_too_much(least) is stuck
         with pytest.raises(shmring.SlotsHeld if stuck else shmring.RingEmpty):
             call()
 
     def count_end(self, reader: Reader) -> None:
         """Every frame was delivered: what was offered after the last one is lost."""
-        gap = max(0, self.next_seq - reader.expected)
-        wanted = min(gap, reader.passed(self.head))
-        reader.skipped += wanted
-        reader.lost += gap - wanted
-        reader.expected = max(reader.expected, self.next_seq)
-        reader.fresh = max(reader.fresh, reader.next) if gap else reader.fresh
+        reader.miss(self.next_seq, self.position_of)
 
     def skip_until(self, reader: Reader, least: int) -> None:
         """A lossy read goes on past what is gone as long as `least` frames may follow."""
@@ -310,10 +308,10 @@ class RingMachine(RuleBasedStateMachine):
         """A frame, batch or window came: is it the right one?"""
         first = reader.next
         assert seqs == self.seq_of[first : first + count]
-        assert held.lost == reader.count(first, seqs)
+        assert held.lost == reader.count(seqs, self.position_of)
         assert held.epoch >= 1
         core = reader.core.take(count, step)
-        if step or count > 1:
+        if step:
             reader.aim = reader.next
         assert (isinstance(held, shmring.Batch) and held.copied) is (core is None)
         self.holdings.append(Holding(reader, held, list(range(first, first + count)), seqs, core))
@@ -353,7 +351,7 @@ class RingMachine(RuleBasedStateMachine):
             self.skip_until(reader, least)
         if self.state == "closed" and 0 < self.head - reader.next < least:
             least = 1  # the end of the stream: what is left
-            if reader.fresh >= self.head:
+            if self.seq_of[-1] < reader.expected:  # windows had what is left
                 self.count_end(reader)
             self.skip_until(reader, least)
         if self.head - reader.next < least:
