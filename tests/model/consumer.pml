@@ -218,15 +218,32 @@ inline take()
     od
 }
 
+/* What next_seq (in seq) and head (in newest) say is the end. The count waits while frames can still be read;
+ * without windows those can only be the next producer's. */
+inline count_up_to_the_end()
+{
+    if
+    :: seq > expected && (next >= newest || fresh >= newest) ->
+        expected = seq;
+#ifdef LATEST
+        fresh = MAX(fresh, newest)
+#endif
+    :: else
+    fi
+}
+
 /* Frames that were offered after the last one taken, when the producer of the epoch seen offers no more. */
 inline count_end()
 {
     STEP(seq = next_seq);
-    STEP(expected = (epoch == of_epoch || COUNT_END_TRUSTS_NEXT_SEQ -> MAX(expected, seq) : expected));
-#ifdef LATEST
-    fresh = next;
-#endif
-    seq = 0
+    STEP(newest = head);
+    STEP(
+        if
+        :: epoch == of_epoch || COUNT_END_TRUSTS_NEXT_SEQ -> count_up_to_the_end()
+        :: else
+        fi;
+        seq = 0;
+        newest = 0)
 }
 
 /* ---- join ---- */
