@@ -345,7 +345,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule(n=ANY, most=st.integers(1, 7), least=st.integers(1, 3))
     def take_batch(self, n, most, least):
         reader = self.pick(self.readers, n)
-        least = min(least, most, self.slots)
+        asked = least = min(least, most, self.slots)
         reader.core.want_runs()
         if self.head - reader.next >= least:
             self.skip_until(reader, least)
@@ -355,11 +355,13 @@ class RingMachine(RuleBasedStateMachine):
                 self.count_end(reader)
             self.skip_until(reader, least)
         if self.head - reader.next < least:
-            self.nothing_there(reader, lambda: reader.handle.batch(most, least, timeout=0), least=least)
+            self.nothing_there(reader, lambda: reader.handle.batch(most, asked, timeout=0), least=least)
             return
-        batch = reader.handle.batch(most, least, timeout=0)
+        batch = reader.handle.batch(most, asked, timeout=0)
         count = reader.core.run(most)
-        assert batch.interrupted is (count < min(most, self.head - reader.next))
+        after = reader.next + count
+        more = count < most and after < self.head and (reader.lossless or self.core.published(after))
+        assert batch.interrupted is more
         assert not batch.copied
         self.took(reader, batch, [int(seq) for seq in batch.seqs], count)
 
