@@ -283,6 +283,8 @@ cdef class Consumer:
         ...         frames.get(timeout=1).array
         array([1., 1.], dtype=float32)
         """
+        if timeout is not None:
+            seconds_of("timeout", timeout)
         frame = self.take_frame(False)
         return frame if frame is not None else self.wait_frame(False, timeout)
 
@@ -328,6 +330,8 @@ cdef class Consumer:
         RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`.
         """
+        if timeout is not None:
+            seconds_of("timeout", timeout)
         frame = self.take_frame(True)
         return frame if frame is not None else self.wait_frame(True, timeout)
 
@@ -424,6 +428,8 @@ cdef class Consumer:
         cdef int64_t deadline = 0, started = 0
         cdef Batch batch
         cdef Pause how
+        if timeout is not None:
+            seconds_of("timeout", timeout)
         if least > most:
             raise ValueError(f"min_frames={least} is more than max_frames={most}")
         if least > self.block.view.geometry.slots:

@@ -75,6 +75,17 @@ def test_an_impossible_timeout_is_refused(ring, wait, timeout):
         eval(expression.format("float('nan')" if timeout != timeout else timeout), space)
 
 
+@pytest.mark.parametrize("name", [name for name, (_, _, error) in WAITS.items() if error == "RingEmpty"])
+def test_an_impossible_timeout_is_refused_although_there_is_no_need_to_wait(ring, name):
+    before, expression, _ = WAITS[name]
+    space = set_up(ring, before)
+    with ring.producer() as producer:
+        feed(producer, 3)
+        with pytest.raises(ValueError, match="timeout must be None or seconds >= 0, not -1"):
+            eval(expression.format(-1), space)
+        assert eval(expression.format(0), space) is not None  # nothing was taken
+
+
 @pytest.mark.parametrize("timeout", ["1e9", "1e300", "float('inf')", "10**30"])
 def test_a_huge_timeout_is_a_long_wait(ring, peer, timeout):
     other = peer(ring)
