@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -237,14 +239,15 @@ def test_progress_does_not_count_the_time_before_the_ring(make, monkeypatch, tmp
     recorder = recording.Recorder(ring, tmp_path / "take.npy", seconds=100.0)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now - 1000)  # it was started long ago
-    with Progress(False, None, 100.0, None) as progress:
+    with Progress(False, None, 100.0, None) as line:
         monkeypatch.setattr(time, "monotonic", lambda: now)
-        progress._display.update = lambda task, **shown: said.append(shown)
-        progress.show(recorder)
+        monkeypatch.setattr(line, "draw", lambda text, share: said.append((text, share)))
+        line.show(recorder)
         monkeypatch.undo()
     recorder.run()
-    assert "  0 s  " in said[0]["description"]
-    assert said[0]["completed"] < 0.01
+    ((text, share),) = said
+    assert "  0 s  " in text
+    assert share < 0.01
 
 
 def test_progress_on_a_terminal(make, command, tmp_path) -> None:
@@ -272,3 +275,43 @@ def test_progress_on_a_terminal(make, command, tmp_path) -> None:
         os.close(master)
     assert b"lag 0" in seen
     assert b"163.8 kB" in seen or b"164 kB" in seen
+
+
+def test_replay_shows_how_far_it_is(make, tmp_path) -> None:
+    ring = make(slots=64)
+    with ring.producer() as out:
+        for number in range(40):
+            out.put(helpers.payload(number), timestamp_ns=number * 10**7)
+    recording.record(ring, tmp_path / "take.npy")
+    seen = on_terminal(["replay", str(tmp_path / "take.npy"), helpers.fresh_name()])
+    shares = [int(part) for part in re.findall(rb"(\d+) frames  [\d.,]+/s", seen)]
+    assert shares  # the last frame is due long after the first report
+    assert shares == sorted(shares)
+    assert b"shmring replay: 40 frames" in seen
+
+
+def test_quiet_replay_shows_nothing_on_the_way(make, tmp_path) -> None:
+    ring = make()
+    with ring.producer() as out:
+        out.put(helpers.payload(0))
+    recording.record(ring, tmp_path / "take.npy")
+    seen = on_terminal(["replay", str(tmp_path / "take.npy"), helpers.fresh_name(), "--quiet"])
+    assert seen == b"shmring replay: 1 frames\r\n"
+
+
+def on_terminal(arguments: list[str]) -> bytes:
+    """What a command that succeeds writes on a terminal."""
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shmring", *arguments],
+        stderr=terminal,
+        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    )
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # the far end closed
+        while data := os.read(ours, 4096):
+            seen += data
+    os.close(ours)
+    assert process.wait(helpers.PATIENCE) == 0
+    return seen

@@ -14,6 +14,7 @@ import click
 
 from shmring._cli import names, output, types
 from shmring._cli.advice import advice
+from shmring._cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from shmring.recording import Recorder, Summary
@@ -129,7 +130,7 @@ def record(
     if keep is not None and limits == (None, None, None):
         raise click.UsageError("--keep needs --roll-frames, --roll-seconds or --roll-bytes")
     roll = None if limits == (None, None, None) else Roll(*limits, keep=keep)
-    with advice(name), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as progress:
+    with advice(name), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as line:
         recorder = Recorder(
             name,
             file,
@@ -143,7 +144,7 @@ def record(
             wait_for_takeover=takeover,
             timeout=timeout,
             sync=sync,
-            progress=progress.show,
+            progress=line.show,
         )
         signals.stop = recorder.stop
         summary = recorder.run()
@@ -184,46 +185,23 @@ class Signals:
         return 128 + self._received if self._received else 0
 
 
-class Progress:
-    """A line on the terminal: how much, how fast, how far behind."""
+class Progress(ProgressLine):
+    """How much, how fast, how far behind."""
 
     def __init__(self, quiet: bool, frames: int | None, seconds: float | None, nbytes: int | None) -> None:
-        self._shown = sys.stderr.isatty() and not quiet
+        super().__init__(quiet, "waiting for the ring")
         self._frames, self._seconds, self._nbytes = frames, seconds, nbytes
-
-    def __enter__(self) -> Progress:
-        if self._shown:
-            from rich import progress
-            from rich.console import Console
-
-            bar = progress.BarColumn(bar_width=20)
-            text = progress.TextColumn("{task.description}")
-            self._display = progress.Progress(bar, text, console=Console(stderr=True), transient=True)
-            self._display.start()
-            self._task = self._display.add_task("waiting for the ring", total=None)
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._shown:
-            self._display.stop()
 
     def show(self, recorder: Recorder) -> None:
         """Draw it anew."""
-        if not self._shown:
-            return
         seconds = recorder.seconds  # the time before the ring was there does not count
         parts = [(recorder.frames, self._frames), (recorder.nbytes, self._nbytes), (seconds, self._seconds)]
         shares = [done / limit for done, limit in parts if limit is not None]
-        said = (
+        self.draw(
             f"{recorder.frames} frames  {output.size(recorder.nbytes)}  "
             f"{output.size(recorder.nbytes / max(seconds, 1e-9))}/s  {output.age(seconds)}  "
-            f"lag {recorder.lag}  lost {recorder.lost}"
-        )
-        self._display.update(
-            self._task,
-            description=said,
-            total=1.0 if shares else None,
-            completed=min(1.0, max(shares, default=0.0)),
+            f"lag {recorder.lag}  lost {recorder.lost}",
+            max(shares, default=None),
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Literal
 
 import click
 
-from shmring._cli import names, pipes, types
+from shmring._cli import names, output, pipes, types
 from shmring._cli.advice import advice
-from shmring._cli.record import FILE
+from shmring._cli.progress import ProgressLine
+from shmring._cli.record import FILE, quiet
 
 
 @click.command()
@@ -45,6 +47,7 @@ from shmring._cli.record import FILE
     default="wait",
     help="With a full ring, play slower, or drop frames (default wait).",
 )
+@quiet
 def replay(
     file: str,
     name: str,
@@ -57,6 +60,7 @@ def replay(
     timeout: float | None,
     slots: int | None,
     on_full: Literal["wait", "drop"],
+    quiet: bool,
 ) -> None:
     """Create the ring NAME and publish the frames of the recording FILE, at the pace at which they came.
 
@@ -70,7 +74,7 @@ def replay(
         raise click.UsageError("--flat-out and --pace are not allowed with one another")
     if forever and loops is not None:
         raise click.UsageError("--forever and --loops are not allowed with one another")
-    with advice(name), pipes.ended_by_signals():
+    with advice(name), pipes.ended_by_signals(), Progress(quiet, wait_for) as line:
         published = play(
             file,
             name,
@@ -81,5 +85,23 @@ def replay(
             timeout=timeout,
             slots=slots,
             on_full=on_full,
+            progress=line.show,
         )
     print(f"shmring replay: {published} frames", file=sys.stderr)
+
+
+class Progress(ProgressLine):
+    """How much, how fast."""
+
+    def __init__(self, quiet: bool, wait_for: int | None) -> None:
+        super().__init__(quiet, "waiting for consumers" if wait_for else "starting")
+        self._began: tuple[float, int] | None = None
+
+    def show(self, published: int, share: float | None) -> None:
+        """Draw it anew."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now, published  # the time before consumers joined does not count
+        seconds, frames = now - self._began[0], published - self._began[1]
+        rate = output.rate(frames / seconds if seconds > 0 else None)
+        self.draw(f"{published} frames  {rate}  {output.age(seconds)}", share)

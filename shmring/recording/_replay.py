@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,7 @@ __all__ = ["replay"]
 
 BATCH = 4 << 20  # bytes that are published at once where nothing is to be waited for
 SLOTS = 16
+REPORT_EVERY = 0.1  # seconds
 LONGEST_SLEEP = 1e9  # seconds; damaged timestamps can ask for more than the system can count
 RING_BYTES = 8 << 20  # small frames get more slots, up to this size
 
@@ -37,6 +40,7 @@ def replay(
     timeout: float | None = None,
     slots: int | None = None,
     on_full: Literal["wait", "drop"] = "wait",
+    progress: Callable[[int, float | None], object] | None = None,
 ) -> int:
     """Publish the frames of a recording, with their metas, at the pace at which they came.
 
@@ -60,6 +64,9 @@ def replay(
         Of the ring that is created; default: 16, more for small frames.
     on_full : {"wait", "drop"}
         As in ``Ring.producer``.
+    progress : callable, optional
+        Called after frames were published, at most ten times a second: with their number so far, and with the
+        share of all that is done, 0 to 1, or None if it goes on until interrupted.
 
     Returns
     -------
@@ -98,11 +105,30 @@ def replay(
         with ring.producer(on_full=on_full) as out:
             if wait_for:
                 out.wait_for_consumers(wait_for, timeout)
+            report = _Report(progress, out, None if loops is None else loops * sum(map(len, recordings)))
             played = 0
             while loops is None or played < loops:
-                _play(out, ring, recordings, pace, keep=timestamps == "recorded")
+                _play(out, ring, recordings, pace, report, keep=timestamps == "recorded")
                 played += 1
             return out.published
+
+
+class _Report:
+    """Tells somebody now and then how far it is."""
+
+    def __init__(
+        self, progress: Callable[[int, float | None], object] | None, out: Producer, frames: int | None
+    ) -> None:
+        self._progress, self._out, self._frames = progress, out, frames
+        self._done = 0
+        self._reported_at = -math.inf
+
+    def count(self, frames: int) -> None:
+        """So many more were played; those that a full ring dropped count, too."""
+        self._done += frames
+        if self._progress is not None and time.monotonic() - self._reported_at >= REPORT_EVERY:
+            self._reported_at = time.monotonic()
+            self._progress(self._out.published, None if self._frames is None else self._done / self._frames)
 
 
 def _files(path: Path) -> list[Path]:
@@ -135,7 +161,15 @@ def _check_same(recording: Recording, ring: Ring) -> None:
         )
 
 
-def _play(out: Producer, ring: Ring, recordings: list[Recording], pace: float | None, *, keep: bool) -> None:
+def _play(
+    out: Producer,
+    ring: Ring,
+    recordings: list[Recording],
+    pace: float | None,
+    report: _Report,
+    *,
+    keep: bool,
+) -> None:
     """Publish everything once."""
     most = max(1, min(BATCH // ring.frame_nbytes, ring.slots // 2))
     starts = [int(recording.timestamps_ns[0]) for recording in recordings if len(recording)]
@@ -147,6 +181,7 @@ def _play(out: Producer, ring: Ring, recordings: list[Recording], pace: float | 
             if clock is not None:
                 some = slice(done, done + clock.wait(recording.timestamps_ns[some]))
             _publish(out, recording, some, keep=keep)
+            report.count(some.stop - done)
             done = some.stop
 
 
