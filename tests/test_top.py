@@ -204,6 +204,28 @@ def test_cursor_chooses_the_ring(make):
         watch(script)
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["below-rings", "alone"])
+def test_more_consumers_than_lines_scroll(make, alone):
+    ring = make(consumers=64)
+    consumers = [ring.consumer(lossless=False, label=f"viewer-{number}") for number in range(40)]
+
+    async def script(app, pilot, look):
+        table = app.query_one("#consumers", DataTable)
+        assert 4 < table.size.height < 24
+        assert table.region.bottom <= 23  # all of it is above the footer
+        table.focus()
+        await pilot.press("end" if alone else "pagedown", "down")
+        await pilot.pause()
+        scrolled = table.scroll_offset.y
+        assert scrolled > 0
+        await look()
+        assert table.scroll_offset.y == scrolled  # a new look does not move it
+
+    watch(script, ring.name if alone else None, NARROW)
+    for consumer in consumers:
+        consumer.close()
+
+
 def test_pause(make):
     ring = make()
     with ring.producer() as out:

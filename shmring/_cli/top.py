@@ -31,7 +31,8 @@ def top(name: str | None, interval: float) -> int:
     producer up. LOST counts what consumers lost and what the producer dropped.
 
     \b
-    up, down   choose the ring whose consumers are shown
+    up, down   choose the ring whose consumers are shown; scroll them
+    tab        go to the consumers, and back
     s, r       sort by the next column; reverse
     p, space   pause, go on
     q          quit

@@ -71,11 +71,12 @@ class Top(App[int]):
     CSS = """
     #summary { height: 1; background: $panel; padding: 0 1; }
     #rings { height: 1fr; min-height: 5; }
-    #ring { height: auto; max-height: 65%; border-top: solid $panel; }
+    #ring { height: auto; border-top: solid $panel; }
     #title { height: auto; padding: 0 1; }
     #history { height: 3; margin: 0 1; }
-    #consumers { height: auto; }
-    .alone #ring { height: 1fr; max-height: 100%; border-top: none; }
+    #consumers { height: auto; max-height: 40vh; }
+    .alone #ring { height: 1fr; border-top: none; }
+    .alone #consumers { height: 1fr; max-height: 100%; }
     .alone #history { height: 6; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
