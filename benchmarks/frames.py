@@ -5,6 +5,7 @@ ones from one buffer (as a camera driver would use), whose first word is rewritt
 """
 
 import itertools
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,8 @@ class Frames:
         self.sum_of_rest = (self.words - 1) * FILLER & (1 << 64) - 1
 
     def _array(self, number: int) -> Words:
-        data = np.full((self.batch, self.words), FILLER, np.uint64)
+        data = page_aligned(self.batch * self.words).reshape(self.batch, self.words)
+        data[...] = FILLER
         data[:, 0] = np.arange(number * self.batch, (number + 1) * self.batch) % self.period
         return data if self.batch > 1 else data[0]
 
@@ -81,6 +83,12 @@ class Frames:
                 raise WrongFrame(f"message {number}: wrong checksum")
         if whole and self.in_place:
             np.add.reduce(rows[0])
+
+
+def page_aligned(words: int) -> Words:
+    """Make an array that lies in memory as a driver's buffer does, and those of the limits."""
+    memory = np.empty(words * 8 + mmap.PAGESIZE, np.uint8)
+    return memory[-memory.ctypes.data % mmap.PAGESIZE :][: words * 8].view(np.uint64)
 
 
 def consume(receiver: Receiver, frames: Frames, first: int, count: int, reads: str) -> int:
