@@ -113,7 +113,7 @@ class Faulty(ours.Shmring):
 @pytest.mark.parametrize("fault", ["lost", "doubled", "damaged", "renumbered"])
 @pytest.mark.parametrize("nbytes", [64, 1 << 17])
 def test_wrong_frames_are_noticed(fault: str, nbytes: int) -> None:
-    with pytest.raises(runner.RunFailed, match="WrongFrame: message"):
+    with pytest.raises(runner.RunFailed, match="WrongFrame: frame"):
         runner.stream(Faulty(fault), nbytes=nbytes, slots=8, reads="all", seconds=0.5, most=20_000)
 
 

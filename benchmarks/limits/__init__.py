@@ -1,11 +1,14 @@
 """What the machine allows: small C programs, built when the suite starts."""
 
+import ctypes
 import functools
 import json
 import os
 import shutil
 import subprocess
+import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +29,12 @@ def folder() -> Path:
         if source.stem == "marks":
             continue  # only the instruction counts need it, and valgrind's headers
         target = place / source.stem
+        library = source.stem == "reader"
         command = [
             compiler,
             "-O3",
             "-std=gnu11",
+            *(["-shared", "-fPIC", f"-I{sysconfig.get_path('include')}"] if library else []),
             f"-I{shmring.get_include()}",
             str(source),
             "-o",
@@ -61,3 +66,11 @@ def run(program: str, *arguments: Any) -> Any:
 def probe() -> float:
     """Nanoseconds from one core to the other, now."""
     return float(run("pingpong", "probe"))
+
+
+@functools.cache
+def frame_sum() -> Callable[[Any], int]:
+    """The function that reads a whole frame of words, and adds them up modulo 2**64."""
+    function = ctypes.PyDLL(str(folder() / "reader")).sum_frame
+    function.argtypes, function.restype = [ctypes.py_object], ctypes.c_uint64
+    return function
