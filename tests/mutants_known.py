@@ -129,7 +129,7 @@ LOCKED = "the lock of the kernel that follows or precedes it orders the same"
 
 # Label, function, and which one of that label in the function.
 SURVIVORS: dict[tuple[str, str, int], str] = {
-    ("A2", "shmring_collect", 0): "whoever knows that the frame is below head has acquired head (A1)",
+    ("A2", "shmring_collect_as", 0): "whoever knows that the frame is below head has acquired head (A1)",
     ("A2", "shmring_take_lossy", 0): "only the value counts; F8 stands before it",
     ("A7", "shmring_take_lossy", 0): "only a lower bound of where to go on; what is there is looked at anew",
     ("A2", "shmring_choose_start", 0): "the entry is below a head acquired just before (A1)",

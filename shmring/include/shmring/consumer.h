@@ -312,9 +312,12 @@ shmring_available(shmring_consumer *c, uint64_t wanted)
  * scattered ones will do, at the first that is not adjacent to the one before. A lossy consumer pins
  * them and stops at the first that is not intact. A lossless one needs no look at the stamp: the entry
  * holds the position by construction, even while a producer that met a newcomer puts a stamp back.
- * SHMRING_CORRUPT for a slot outside the block. */
-static inline int
-shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken)
+ * SHMRING_CORRUPT for a slot outside the block.
+ *
+ * `lossless` and `bare` (neither rows nor metas are asked for) are constants to the compiler: a loop for each. */
+static inline __attribute__((always_inline)) int
+shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken, int lossless,
+                   int bare)
 {
     /* Copies of what the loop reads: to the compiler, each of its stores might be one to these. */
     shmring_taken out = *taken;
@@ -322,11 +325,14 @@ shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_t
     const uint64_t slots = block.geometry.slots;
     const uint64_t next = c->next;
     uint32_t *const run = c->run;
-    const int lossless = c->lossless;
     uint64_t index = c->index;
     uint64_t following = slots; /* the slot after the last one; no slot at first */
     uint64_t i = 0;
     int result = SHMRING_OK;
+    if (bare) {
+        out.rows = NULL;
+        out.metas = NULL;
+    }
     taken->interrupted = 0;
     taken->scattered = 0;
     for (; i < most; i++) {
@@ -358,6 +364,14 @@ shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_t
     taken->epoch = out.epoch;
     taken->count = i;
     return result;
+}
+
+static inline int
+shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken)
+{
+    if (c->lossless && taken->rows == NULL && taken->metas == NULL)
+        return shmring_collect_as(c, most, scattered_too, taken, 1, 1);
+    return shmring_collect_as(c, most, scattered_too, taken, c->lossless, 0);
 }
 
 static inline int
