@@ -129,16 +129,13 @@ def serve(sender: Sender, receiver: Receiver, frames: Frames, first: int, count:
     check_at = first + count - 1
     number = first
     message = None
-    before = now()
     for payload in frames.stream(first, count):
+        before = now()
         send(payload)
         message = recv()
-        after = now()
-        note(after - before)
+        note(now() - before)
         if number % 64 == 0 or number == check_at:
             frames.check(receiver.view(message), number, frames.words < 64)
-            after = now()
-        before = after
         number += 1
     return times
 
