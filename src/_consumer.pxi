@@ -427,7 +427,7 @@ cdef class Consumer:
         cdef uint64_t most = count_of(max_frames, "max_frames", SHMRING_MAX_SLOTS)
         cdef int64_t deadline = 0, started = 0
         cdef Batch batch
-        cdef Pause how
+        cdef Pause how = LOOK_AGAIN
         if timeout is not None:
             seconds_of("timeout", timeout)
         if least > most:
@@ -446,7 +446,7 @@ cdef class Consumer:
                 deadline, started = deadline_of(timeout), shmring_now_ns()
                 if deadline != 0 and self.comes_soon(least):
                     continue
-            else:
+            elif how == LOOK_AGAIN:
                 self.check_patience(least, deadline, timeout)
             how = self.pause(least, deadline, started)
             if how == LOOK_AGAIN:

@@ -252,5 +252,7 @@ class Consumer:
                 self.pin_lagging()
         elif hold is not None:
             self.pin(hold)
+        else:
+            self.pin_lagging()  # what is held; nothing of what was copied
         self.store_cursor()
         return hold

@@ -522,6 +522,18 @@ def test_the_last_batch_may_be_short(ring):
             consumer.batch(4, 3, 1)
 
 
+def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):
+    """And not a frame that may still come, which RingEmpty would say."""
+    ring = make(slots=4)
+    lossy = ring.consumer(lossless=False)
+    with ring.producer() as producer:
+        feed(producer, 2)
+        producer.claim(4).abort()  # took the slots of both
+    with pytest.raises(shmring.RingClosed):
+        lossy.batch(3, 3, timeout=0)
+    assert lossy.lost == 2
+
+
 def test_a_batch_takes_all_that_is_there_not_what_was_seen_before(make, lossless):
     ring = make(slots=8)
     with ring.producer() as producer:

@@ -316,6 +316,28 @@ scattered_windows_are_told_slot_by_slot(void)
     }
 }
 
+static void
+a_frame_held_across_a_scattered_window_keeps_its_own_slot_only(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer c;
+    take t;
+    make_broken_run(&r, &p, &c, 1);
+    CHECK_EQUAL(shmring_take(&c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+    shmring_hold *const hold = t.taken.hold;
+    CHECK_EQUAL(shmring_take(&c, 4, 4, 4, 1, ask(&t)), SHMRING_OK);
+    CHECK(t.taken.scattered);
+    shmring_end_scattered(&c, &t.taken);
+    CHECK_EQUAL(c.cursor, 13);
+    CHECK_EQUAL(c.pinned_slots, 1);
+    shmring_release(&c, hold);
+    CHECK_EQUAL(c.pinned_slots, 0);
+    leave(&c);
+    close_producer(&p);
+    end_ring(&r);
+}
+
 /* ---- the latest ---- */
 
 static void
@@ -551,6 +573,7 @@ const test consumer_tests[] = {
     TEST(overlapping_windows_count_each_frame_once),
     TEST(windows_that_leave_frames_out_skip_them),
     TEST(scattered_windows_are_told_slot_by_slot),
+    TEST(a_frame_held_across_a_scattered_window_keeps_its_own_slot_only),
     TEST(the_latest_passes_over_older_ones_on_purpose),
     TEST(what_is_skipped_is_not_lost_and_what_is_lost_not_skipped),
     TEST(the_latest_after_windows_skips_only_what_was_never_delivered),

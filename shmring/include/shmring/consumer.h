@@ -409,12 +409,13 @@ shmring_finish_take(shmring_consumer *c, uint64_t step, shmring_taken *taken)
     return SHMRING_OK;
 }
 
-/* Ends a take of scattered frames, once they are copied: no hold can name their slots. */
+/* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held
+ * get pins, or else the cursor would stay behind for them and for all that is copied meanwhile. */
 static inline void
 shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
 {
     if (c->lossless) {
-        shmring_store_cursor(c);
+        shmring_stop_lagging(c);
         return;
     }
     for (uint64_t i = 0; i < taken->count; i++)
