@@ -298,11 +298,15 @@ class RingMachine(RuleBasedStateMachine):
         """Every frame was delivered: what was offered after the last one is lost."""
         reader.miss(self.next_seq, self.position_of)
 
+    def past_what_is_gone(self, reader: Reader, least: int) -> int:
+        """Where a lossy read arrives, which goes on as long as `least` frames may follow."""
+        position = reader.next
+        while not reader.lossless and self.head - position >= least and not self.core.published(position):
+            position = max(position + 1, self.core.oldest)
+        return position
+
     def skip_until(self, reader: Reader, least: int) -> None:
-        """A lossy read goes on past what is gone as long as `least` frames may follow."""
-        core = reader.core
-        while not core.lossless and self.head - core.next >= least and not self.core.published(core.next):
-            core.next = max(core.next + 1, self.core.oldest)
+        reader.core.next = self.past_what_is_gone(reader, least)
 
     def took(self, reader: Reader, held, seqs: list[int], count: int, step: int = 0) -> None:
         """A frame, batch or window came: is it the right one?"""
@@ -326,9 +330,7 @@ class RingMachine(RuleBasedStateMachine):
             "latest": lambda: reader.handle.latest(0),
             "next": lambda: next(reader.handle),
         }[how]
-        if how == "next" and not any(
-            reader.lossless or self.core.published(p) for p in range(reader.next, self.head)
-        ):
+        if how == "next" and self.past_what_is_gone(reader, 1) >= self.head:
             return  # it would wait
         if how == "latest" and self.head - reader.next > 1:
             reader.core.next = reader.aim = self.head - 1
