@@ -202,7 +202,7 @@ def test_the_readme_has_the_two_commands() -> None:
     text = (TREE / "README.md").read_text()
     commands = dict(re.findall(r"^<!-- ci: (\w+) -->\n```bash\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL))
     assert commands == {
-        "run": 'pip install ".[cli]" && shmring demo',
+        "run": 'pip install -e ".[cli]" && shmring demo',
         "test": 'pip install -e ".[test]" && pytest',
     }
 
