@@ -9,13 +9,14 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shmring import _core, errors
+from shmring import _core, _limits, errors
 from shmring._census import command_of, consumer_rows, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "being_removed",
     "cannot_join",
     "cannot_map",
     "cannot_produce",
@@ -25,7 +26,6 @@ __all__ = [
     "held_up",
     "in_use",
     "no_frame",
-    "no_space",
     "producer_died",
     "slots_held",
     "stream_ended",
@@ -89,7 +89,7 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
         return errors.RingCorrupt(
             f"the header of ring {name!r} contradicts itself: something overwrote it. Create it anew"
         )
-    return OSError(error, f"cannot map ring {name!r}: {os.strerror(error)}")
+    return _limits.refused(error, f"cannot map ring {name!r}")
 
 
 def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
@@ -131,19 +131,11 @@ def in_use(name: str, fd: int) -> errors.RingExists:
     )
 
 
-def no_space(name: str, needed: int, directory: str) -> errors.NoSpace:
-    """Explain that /dev/shm cannot hold a block."""
-    try:
-        found = os.statvfs(directory)
-        room = (
-            f"{directory} has {found.f_bavail * found.f_frsize} bytes free of "
-            f"{found.f_blocks * found.f_frsize}"
-        )
-    except OSError:
-        room = f"{directory} is too small"
-    return errors.NoSpace(
-        f"no space for ring {name!r}: it needs {needed} bytes, {room}. Use fewer slots, remove stale rings "
-        f"from {directory}, or enlarge it (docker run --shm-size=...; mount -o remount,size=... {directory})"
+def being_removed(name: str, waited: float) -> errors.RingExists:
+    """Explain a name that somebody removes or replaces, and does not finish."""
+    return errors.RingExists(
+        f"the name {name!r} is taken: another process has been removing or replacing that ring for "
+        f"{waited:g} s (a stopped shmring rm, say). End that process, or choose another name"
     )
 
 
@@ -206,7 +198,7 @@ def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
             f"ring {block.name!r} cannot be taken over: two published frames claim the same slot, so "
             f"something overwrote its entries. Create it anew"
         )
-    return OSError(error, f"cannot become the producer of ring {block.name!r}: {os.strerror(error)}")
+    return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
 
 
 def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
@@ -218,7 +210,7 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
             f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
             f"{_core.MAX_CONSUMERS})"
         )
-    return OSError(error, f"cannot join ring {block.name!r}: {os.strerror(error)}")
+    return _limits.refused(error, f"cannot join ring {block.name!r}")
 
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
