@@ -12,6 +12,7 @@ from shmring import _cgroup, errors
 __all__ = ["cannot_prefault", "check_room", "refused"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAPPINGS = 4  # that a ring takes
 PAGE_TABLES = 128  # a ring's page tables and the kernel's index of its pages take at most this part of it
 
 
@@ -45,8 +46,8 @@ def cannot_prefault(number: int, name: str, nbytes: int, huge_pages: bool) -> OS
     soft = _soft(resource.RLIMIT_MEMLOCK)
     return OSError(
         number,
-        f"cannot lock the memory of ring {name!r} ({os.strerror(number)}): it takes {nbytes} bytes (slots count "
-        f"twice), this process may lock {'any number' if soft is None else soft}: raise the limit "
+        f"cannot lock the memory of ring {name!r} ({os.strerror(number)}): it takes {nbytes} bytes (slots "
+        f"count twice), this process may lock {'any number' if soft is None else soft}: raise the limit "
         f"(ulimit -l unlimited), or leave lock_memory=True out",
     )
 
@@ -126,10 +127,12 @@ def _setting(path: str) -> str:
 
 def _many_files() -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (
-        f"this process has as many files open as it may ({soft}): close some, or raise the limit (ulimit -n "
-        f"{max(soft, hard) if soft < hard else '..., after one in /etc/security/limits.conf: nofile'})"
+    how = (
+        f"ulimit -n {hard}"
+        if soft < hard
+        else "as root: nofile in /etc/security/limits.conf, LimitNOFILE= of a service"
     )
+    return f"this process has as many files open as it may ({soft}): close some, or raise the limit ({how})"
 
 
 def _many_files_in_all() -> str:
@@ -139,9 +142,18 @@ def _many_files_in_all() -> str:
     )
 
 
+def _mappings() -> int:
+    """Count this process's mappings; in small pieces, since there may be no memory for more."""
+    try:
+        with open("/proc/self/maps", "rb", 0) as file:
+            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(4096), b""))
+    except OSError:
+        return 0
+
+
 def _no_memory() -> str:
-    maps, most = _setting("/proc/self/maps").count("\n") + 1, _setting("/proc/sys/vm/max_map_count")
-    if most.isdigit() and maps >= int(most) - 2:
+    maps, most = _mappings(), _setting("/proc/sys/vm/max_map_count")
+    if most.isdigit() and maps >= int(most) - MAPPINGS:
         return (
             f"this process has {maps} mappings, as many as it may: raise the limit "
             f"(sudo sysctl vm.max_map_count={2 * int(most)})"

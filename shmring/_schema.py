@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "read_schema"]
 
 MAX_AXES = 31  # numpy before 2.0 has 32, and a batch takes one
+MAX_LEVELS = 100  # of attrs: whoever attaches deep in a stack of calls must be able to read them, too
 MAX_META = _core.MAX_META
 MAX_BLOCK = _core.MAX_BLOCK
 FIRST_FOREIGN = 24  # numpy's own types have the numbers below
@@ -116,8 +117,10 @@ def plain_dtype(dtype: npt.DTypeLike, what: str) -> tuple[np.dtype[Any], tuple[i
         found = without_metadata(found)
     except RecursionError:
         raise too_deep(what) from None
-    if found.itemsize == 0 or 0 in axes:
-        raise ValueError(f"{what} {np.dtype(dtype)} has no size; give its length ('S16', 'V8')")
+    if 0 in axes:
+        raise ValueError(f"{what} {np.dtype(dtype)} is a sub-array with an axis of 0: no frame is empty")
+    if found.itemsize == 0:
+        raise ValueError(f"{what} {found} has no size; give its length ('S16', 'V8')")
     return found, axes
 
 
@@ -208,17 +211,29 @@ def write_schema(
     }
     try:
         text = json.dumps({**described, "attrs": dict(attrs or {})}, allow_nan=False)
-        json.loads(text)  # it may take less nesting than it gives
+        too_many_levels = levels_of(attrs or {}) > MAX_LEVELS
     except RecursionError:
-        raise ValueError("attrs are nested too deeply for JSON: flatten them") from None
+        too_many_levels = True
     except (TypeError, ValueError) as error:
         raise type(error)(f"attrs must be a mapping of str to what JSON can hold: {error}") from None
+    if too_many_levels:
+        raise ValueError(f"attrs are nested too deeply: at most {MAX_LEVELS} levels, so flatten them")
     schema = text.encode()
     if len(schema) > _core.MAX_SCHEMA:
         raise ValueError(
-            f"dtype and attrs take {len(schema)} bytes, at most {_core.MAX_SCHEMA} fit in a ring"
+            f"dtype, meta and attrs take {len(schema)} bytes to describe, at most {_core.MAX_SCHEMA} fit in "
+            f"a ring: shorten the names of the fields, or the attrs"
         )
     return schema
+
+
+def levels_of(value: Any) -> int:
+    """Return how deep mappings and lists are nested."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        return 0
+    return 1 + max(map(levels_of, value), default=0)
 
 
 def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:

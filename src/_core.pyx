@@ -205,7 +205,7 @@ def reopen(int fd, bint writable):
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
     cdef int copy = shmring_reopen(fd, writable)
     if copy < 0:
-        raise refused(errno, "cannot open the file of a ring once more")
+        raise refused(errno, "cannot open a ring once more")
     return copy
 
 
