@@ -20,6 +20,7 @@ __all__ = [
     "cannot_join",
     "cannot_map",
     "cannot_produce",
+    "cut",
     "denied",
     "describe_array",
     "forked",
@@ -90,6 +91,14 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
             f"the header of ring {name!r} contradicts itself: something overwrote it. Create it anew"
         )
     return _limits.refused(error, f"cannot map ring {name!r}")
+
+
+def cut(name: str) -> errors.RingCorrupt:
+    """Explain a block that lost pages while it was mapped."""
+    return errors.RingCorrupt(
+        f"the file of ring {name!r} was cut while it was in use: what was read of it since then may be "
+        f"zeros, what was written is lost. Create the ring anew"
+    )
 
 
 def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring import _core, _diagnose, _shm, errors
@@ -289,6 +289,19 @@ class Ring:
             raise errors.RingAccessDenied(
                 f"ring {self.name!r} is attached readonly: use observer(), or attach without readonly=True"
             )
+
+    @contextlib.contextmanager
+    def _uncut(self) -> Iterator[None]:
+        """Around whatever reads frames for others: RingCorrupt if it may have read zeros of a cut file."""
+        self._check_length()
+        try:
+            yield
+        finally:
+            self._check_length()
+
+    def _check_length(self) -> None:
+        if not self._closed and os.fstat(self._fd).st_size < self.nbytes:
+            raise _diagnose.cut(self.name)
 
     def producer(
         self, *, on_full: Literal["wait", "drop", "raise"] = "wait", spin: float | None = None

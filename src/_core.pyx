@@ -279,9 +279,8 @@ cdef class Block:
     cdef int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
         if shmring_lost(&self.view):
-            raise errors.RingCorrupt(
-                f"the file of ring {self.name!r} was cut while it was in use: what was read of it since then "
-                f"may be zeros, what was written is lost. Create the ring anew")
+            from shmring import _diagnose
+            raise _diagnose.cut(self.name)
         return 0
 
     @property
