@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["MemoryLimit", "cores_of_time", "memory_limits"]
 
-ROOT = Path("/")
 # What cannot be dropped when memory gets short, as memory.stat names it. Cached files can be.
 USED = {
     1: ("total_rss", "total_shmem"),
@@ -18,8 +17,7 @@ USED = {
 MACHINE_USED = ("AnonPages", "Shmem", "SUnreclaim", "KernelStack", "PageTables")
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryLimit:
+class MemoryLimit(NamedTuple):
     """How much memory somebody may use, and how much of it is left, in bytes."""
 
     whose: str
@@ -28,20 +26,20 @@ class MemoryLimit:
     file: str  # where the limit can be changed; "" for the machine
 
 
-def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
+def memory_limits(root: str = "") -> list[MemoryLimit]:
     """Return every memory limit that holds for this process: of its group, the groups above, the machine.
 
     Parameters
     ----------
-    root : Path
-        Where ``proc`` and ``sys`` lie.
+    root : str
+        Where ``/proc`` and ``/sys`` lie.
 
     Returns
     -------
     list of MemoryLimit
         Empty where the kernel does not say.
     """
-    machine = _sizes(root / "proc/meminfo")
+    machine = _sizes(f"{root}/proc/meminfo")
     swap = machine.get("SwapFree", 0)
     found = [
         limit for folder, version in _folders("memory", root) if (limit := _group(folder, version, swap))
@@ -53,96 +51,97 @@ def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
     return found
 
 
-def cores_of_time(root: Path = ROOT) -> float | None:
+def cores_of_time(root: str = "") -> float | None:
     """Return how many cores' worth of time the control groups give, None if they set no limit."""
     shares = [share for folder, version in _folders("cpu", root) if (share := _share(folder, version))]
     return min(shares, default=None)
 
 
-def _group(folder: Path, version: int, swap: int) -> MemoryLimit | None:
+def _group(folder: str, version: int, swap: int) -> MemoryLimit | None:
     name = "memory.max" if version == 2 else "memory.limit_in_bytes"
-    limit = _number(folder / name)
+    limit = _number(f"{folder}/{name}")
     if limit is None:
         return None
-    stat = _sizes(folder / "memory.stat")
+    stat = _sizes(f"{folder}/memory.stat")
     room = limit - sum(stat.get(key, 0) for key in USED[version])
     return MemoryLimit(
-        f"the control group {folder}", limit, room + _swap(folder, version, swap), str(folder / name)
+        f"the control group {folder}", limit, room + _swap(folder, version, swap), f"{folder}/{name}"
     )
 
 
-def _swap(folder: Path, version: int, free: int) -> int:
+def _swap(folder: str, version: int, free: int) -> int:
     """Return the bytes that may go out to swap when the limit is reached."""
     if version == 2:
-        most, used = _number(folder / "memory.swap.max"), _number(folder / "memory.swap.current") or 0
+        most, used = _number(f"{folder}/memory.swap.max"), _number(f"{folder}/memory.swap.current") or 0
     else:
-        both, memory = (
-            _number(folder / "memory.memsw.limit_in_bytes"),
-            _number(folder / "memory.limit_in_bytes"),
-        )
+        both = _number(f"{folder}/memory.memsw.limit_in_bytes")
+        memory = _number(f"{folder}/memory.limit_in_bytes")
         most = None if both is None or memory is None else both - memory
-        used = _sizes(folder / "memory.stat").get("total_swap", 0)
+        used = _sizes(f"{folder}/memory.stat").get("total_swap", 0)
     return free if most is None else max(0, min(free, most - used))
 
 
-def _share(folder: Path, version: int) -> float | None:
+def _share(folder: str, version: int) -> float | None:
     if version == 2:
-        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        quota, _, period = _text(f"{folder}/cpu.max").partition(" ")
     else:
-        quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
+        quota, period = _text(f"{folder}/cpu.cfs_quota_us"), _text(f"{folder}/cpu.cfs_period_us")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 
 
-def _folders(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
+def _folders(controller: str, root: str) -> Iterator[tuple[str, int]]:
     """Yield the folders of this process's groups, the innermost first, with the version of each hierarchy.
 
     Inside a container the group's path may be one of the world outside: what is mounted is the group then.
     """
+    paths = _paths(controller, root)
+    for line in _text(f"{root}/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        words, kind = left.split(), right.split()
+        if kind[0] == "cgroup2":
+            version = 2
+        elif kind[0] == "cgroup" and controller in kind[2].split(","):
+            version = 1
+        else:
+            continue
+        if version not in paths:
+            continue
+        mounted, path = words[3].rstrip("/"), paths[version]
+        names = path.removeprefix(mounted).split("/")[1:] if path.startswith(mounted) else []
+        for depth in range(0 if ".." in names else len(names), -1, -1):
+            folder = "/".join([root + words[4], *names[:depth]]).rstrip("/")
+            if os.path.isdir(folder):
+                yield folder, version
+
+
+def _paths(controller: str, root: str) -> dict[int, str]:
+    """Return the path of this process's group in each hierarchy, by its version."""
     paths = {}
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in _text(f"{root}/proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             paths[2] = path
         elif controller in controllers.split(","):
             paths[1] = path
-    for line in _text(root / "proc/self/mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        words, kind = left.split(), right.split()
-        if len(words) < 5 or len(kind) < 3:
-            continue
-        version = (
-            2
-            if kind[0] == "cgroup2"
-            else 1
-            if kind[0] == "cgroup" and controller in kind[2].split(",")
-            else 0
-        )
-        if version not in paths:
-            continue
-        mounted, top = words[3].rstrip("/"), root / words[4].lstrip("/")
-        path = paths[version]
-        inside = path.removeprefix(mounted).strip("/") if path.startswith(mounted) else ""
-        folder = top / inside
-        yield from (
-            (one, version) for one in (folder, *folder.parents) if one.is_relative_to(top) and one.is_dir()
-        )
+    return paths
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text().strip()
+        with open(path) as file:
+            return file.read().strip()
     except OSError:
         return ""
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str) -> int | None:
     """Read a limit; None for none, which version 1 writes as a number near 2**63."""
     text = _text(path)
     return int(text) if text.isdigit() and int(text) < 1 << 62 else None
 
 
-def _sizes(path: Path) -> dict[str, int]:
+def _sizes(path: str) -> dict[str, int]:
     """Read lines of a name and a number of bytes or kB."""
     found = {}
     for line in _text(path).splitlines():

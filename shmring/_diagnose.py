@@ -197,10 +197,12 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
 def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
     """Explain why this process cannot become the producer."""
     if result == _core.PRODUCER_EXISTS:
-        pid = block.report()["producer_pid"]
+        report = block.report()
+        opening = report["producer_state"] in (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED)
+        who = "a process that is just opening it" if opening else process(report["producer_pid"])
         return errors.ProducerExists(
-            f"ring {block.name!r} has a live producer already: {process(pid)}. A ring has one producer at a "
-            f"time; close that one first, or use another ring"
+            f"ring {block.name!r} has a live producer already: {who}. A ring has one producer at a time; "
+            f"close that one first, or use another ring"
         )
     if result == _core.CORRUPT:
         return errors.RingCorrupt(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from pathlib import Path
 
 from shmring import _cgroup, errors
 
 __all__ = ["cannot_prefault", "check_room", "refused"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LITTLE = 1 << 20  # bytes for which the memory limits, a millisecond's reading, are not looked at
 MAPPINGS = 4  # that a ring takes
 PAGE_TABLES = 128  # a ring's page tables and the kernel's index of its pages take at most this part of it
 
@@ -94,6 +94,8 @@ def _free_space(left: int, there: int, directory: str) -> str:
 
 def _memory(left: int) -> str:
     """Look at the memory: past its limits the kernel kills a process rather than refuse."""
+    if left < LITTLE:
+        return ""
     wanted = left + left // PAGE_TABLES
     short = min(_cgroup.memory_limits(), key=lambda limit: limit.room, default=None)
     if short is None or wanted <= short.room:
@@ -120,7 +122,8 @@ def _soft(which: int) -> int | None:
 
 def _setting(path: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        with open(path) as file:
+            return file.read().strip()
     except OSError:
         return "unknown"
 
@@ -201,7 +204,13 @@ def _big_file() -> str:
     )
 
 
+def _no_nameless_files() -> str:
+    return "/dev/shm cannot have files without a name (O_TMPFILE): mount a tmpfs there"
+
+
 _WHY = {
+    errno.EISDIR: _no_nameless_files,
+    errno.EOPNOTSUPP: _no_nameless_files,
     errno.EMFILE: _many_files,
     errno.ENFILE: _many_files_in_all,
     errno.ENOMEM: _no_memory,

@@ -270,6 +270,7 @@ def test_memory_that_may_not_be_locked(other, name):
     if other.ask("0 <= most < 1 << 21"):
         pytest.skip("this process may lock next to nothing")
     other.do("def may_lock(soft): resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, most))")
+    other.do("shmring.RingStats")  # imported while it may be read
     other.do("may_lock(1 << 16); os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
     locked = 'lock_memory=True, shape=(1 << 16,), dtype="u1", slots=4'
     found = other.ask(f"refused(lambda: shmring.Ring.create({locked}))")
@@ -309,6 +310,18 @@ def test_a_refused_producer_touches_no_page(other, name):
         assert other.ask("faults() - before") < (32 << 20) // os.sysconf("SC_PAGESIZE") // 4
     finally:
         helpers.block(name).unlink()
+
+
+def test_a_producer_that_is_still_opening_is_not_given_the_name_of_the_last_one(ring):
+    ring.producer().close()
+    opening = _core.reopen(ring._fd, True)
+    try:
+        assert _core.lock(opening, _core.LOCK_PRODUCER, _core.EXCLUSIVE)
+        with pytest.raises(shmring.ProducerExists, match="a process that is just opening it"):
+            ring.producer()
+    finally:
+        os.close(opening)
+    ring.producer().close()
 
 
 def test_the_next_producer_is_let_in_when_the_first_closed(make):
@@ -401,7 +414,9 @@ NO_LIMIT_1 = 9223372036854771712
 
 
 def rooms(root: Path) -> dict[str, tuple[int, int]]:
-    return {one.whose.rpartition("cgroup")[2]: (one.limit, one.room) for one in _cgroup.memory_limits(root)}
+    return {
+        one.whose.rpartition("cgroup")[2]: (one.limit, one.room) for one in _cgroup.memory_limits(str(root))
+    }
 
 
 MACHINE = {"this machine": (1000 << 10, 700 << 10)}
@@ -443,8 +458,9 @@ def test_inside_a_container_the_mounted_group_is_its_own(tmp_path):
     mounted = MOUNTED_1.replace(" / ", " /docker/1234 ")
     root = groups(tmp_path, files, "3:memory:/docker/1234", mounted)
     assert rooms(root) == {"/memory": (4000, 4000), **MACHINE}
-    root = groups(tmp_path, files, "3:memory:/../elsewhere", mounted)
-    assert rooms(root) == {"/memory": (4000, 4000), **MACHINE}
+    for mounts in (mounted, MOUNTED_1):
+        root = groups(tmp_path, files, "3:memory:/../elsewhere", mounts)
+        assert rooms(root) == {"/memory": (4000, 4000), **MACHINE}
 
 
 @pytest.mark.parametrize(("most", "room"), [("max", 5000 + 300 * 1024), ("2000", 5000 + 1500), ("0", 5000)])
@@ -460,8 +476,8 @@ def test_what_may_go_out_to_swap_is_room(tmp_path, most, room):
 
 
 def test_a_machine_that_says_nothing(tmp_path):
-    assert _cgroup.memory_limits(tmp_path) == []
-    assert _cgroup.cores_of_time(tmp_path) is None
+    assert _cgroup.memory_limits(str(tmp_path)) == []
+    assert _cgroup.cores_of_time(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -481,7 +497,7 @@ def test_a_machine_that_says_nothing(tmp_path):
     ids=["2", "1"],
 )
 def test_time_of_both_versions(tmp_path, files, cgroup, mounts):
-    assert _cgroup.cores_of_time(groups(tmp_path, files, cgroup, mounts)) == 1.5
+    assert _cgroup.cores_of_time(str(groups(tmp_path, files, cgroup, mounts))) == 1.5
 
 
 def test_a_memory_limit_below_the_ring_is_no_space(name, monkeypatch):
