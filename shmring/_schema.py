@@ -80,7 +80,7 @@ class Layout:
         if chosen is None:
             raise ValueError(
                 f"{slots} slots of {self.frame_bytes} bytes (meta of {self.meta_bytes} bytes each) make no "
-                f"block: it may have {MAX_BLOCK} bytes (1 TiB) with all that belongs to it"
+                f"block: the limits are 1 TiB for a block and 1 MiB for one meta"
             )
         self.nbytes: int = chosen[1]
 
