@@ -105,7 +105,10 @@ class Ring:
         Raises
         ------
         RingExists
-            The name belongs to a live ring, or to another program's block.
+            The name belongs to a live ring, or to another program's block; with `exist_ok`: to a ring that
+            another process began to remove and does not.
+        RingAccessDenied
+            /dev/shm is read-only, or not for this user.
         RingIncompatible
             With `exist_ok`: the live ring has another shape, dtype or meta.
         NoSpace

@@ -7,6 +7,7 @@ used it ends, and because a block made here is complete before it gets its name.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -63,8 +64,10 @@ def has_generation(name: str, generation: bytes) -> bool:
     """Return whether the name belongs to the ring of that generation."""
     try:
         fd = _core.open_block(name, _core.OBSERVE)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL):
+            return False  # nothing, or no file
+        raise
     try:
         return _core.read_identity(fd) == (0, generation)
     finally:

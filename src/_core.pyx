@@ -326,9 +326,8 @@ cdef class Block:
             number = errno
         if not done:
             from shmring import _limits
-            raise _limits.cannot_prefault(
-                number, self.name, self.block_bytes + self.view.geometry.slots * self.view.geometry.slot_stride,
-                huge_pages)
+            twice = self.view.geometry.slots * self.view.geometry.slot_stride
+            raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
 
     def report(self):
         """Return the ring's counters as a dict."""
