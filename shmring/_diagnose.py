@@ -9,23 +9,24 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from shmring import _core, errors
+from shmring import _core, _limits, errors
 from shmring._census import command_of, consumer_rows, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "being_removed",
     "cannot_join",
     "cannot_map",
     "cannot_produce",
+    "cut",
     "denied",
     "describe_array",
     "forked",
     "held_up",
     "in_use",
     "no_frame",
-    "no_space",
     "producer_died",
     "slots_held",
     "stream_ended",
@@ -89,7 +90,15 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
         return errors.RingCorrupt(
             f"the header of ring {name!r} contradicts itself: something overwrote it. Create it anew"
         )
-    return OSError(error, f"cannot map ring {name!r}: {os.strerror(error)}")
+    return _limits.refused(error, f"cannot map ring {name!r}")
+
+
+def cut(name: str) -> errors.RingCorrupt:
+    """Explain a block that lost pages while it was mapped."""
+    return errors.RingCorrupt(
+        f"the file of ring {name!r} was cut while it was in use: what was read of it since then may be "
+        f"zeros, what was written is lost. Create the ring anew"
+    )
 
 
 def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
@@ -131,19 +140,11 @@ def in_use(name: str, fd: int) -> errors.RingExists:
     )
 
 
-def no_space(name: str, needed: int, directory: str) -> errors.NoSpace:
-    """Explain that /dev/shm cannot hold a block."""
-    try:
-        found = os.statvfs(directory)
-        room = (
-            f"{directory} has {found.f_bavail * found.f_frsize} bytes free of "
-            f"{found.f_blocks * found.f_frsize}"
-        )
-    except OSError:
-        room = f"{directory} is too small"
-    return errors.NoSpace(
-        f"no space for ring {name!r}: it needs {needed} bytes, {room}. Use fewer slots, remove stale rings "
-        f"from {directory}, or enlarge it (docker run --shm-size=...; mount -o remount,size=... {directory})"
+def being_removed(name: str, waited: float) -> errors.RingExists:
+    """Explain a name that somebody removes or replaces, and does not finish."""
+    return errors.RingExists(
+        f"the name {name!r} is taken: another process has been removing or replacing that ring for "
+        f"{waited:g} s (a stopped shmring rm, say). End that process, or choose another name"
     )
 
 
@@ -196,17 +197,19 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
 def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
     """Explain why this process cannot become the producer."""
     if result == _core.PRODUCER_EXISTS:
-        pid = block.report()["producer_pid"]
+        report = block.report()
+        opening = report["producer_state"] in (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED)
+        who = "a process that is just opening it" if opening else process(report["producer_pid"])
         return errors.ProducerExists(
-            f"ring {block.name!r} has a live producer already: {process(pid)}. A ring has one producer at a "
-            f"time; close that one first, or use another ring"
+            f"ring {block.name!r} has a live producer already: {who}. A ring has one producer at a time; "
+            f"close that one first, or use another ring"
         )
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
             f"ring {block.name!r} cannot be taken over: two published frames claim the same slot, so "
             f"something overwrote its entries. Create it anew"
         )
-    return OSError(error, f"cannot become the producer of ring {block.name!r}: {os.strerror(error)}")
+    return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
 
 
 def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
@@ -218,7 +221,7 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
             f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
             f"{_core.MAX_CONSUMERS})"
         )
-    return OSError(error, f"cannot join ring {block.name!r}: {os.strerror(error)}")
+    return _limits.refused(error, f"cannot join ring {block.name!r}")
 
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring import _core, _diagnose, _shm, errors
@@ -104,11 +105,14 @@ class Ring:
         Raises
         ------
         RingExists
-            The name belongs to a live ring, or to another program's block.
+            The name belongs to a live ring, or to another program's block; with `exist_ok`: to a ring that
+            another process began to remove and does not.
+        RingAccessDenied
+            /dev/shm is read-only, or not for this user.
         RingIncompatible
             With `exist_ok`: the live ring has another shape, dtype or meta.
         NoSpace
-            /dev/shm is too small; nothing is left behind.
+            /dev/shm is too small, or more memory than a limit allows; nothing is left behind.
         TypeError, ValueError
             An argument is not what it should be.
 
@@ -134,6 +138,7 @@ class Ring:
         bare = _shm.generated_name() if name is None else _shm.check_name(name)
         if not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
+        deadline = time.monotonic() + _shm.PATIENCE
         while True:
             try:
                 fd = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
@@ -144,8 +149,11 @@ class Ring:
                 return cls._adopt(bare, fd, owner=True, prefault=prefault, request=request)
             try:
                 ring = cls.attach(bare)
-            except errors.RingNotFound:
-                continue  # it went away meanwhile
+            except errors.RingNotFound:  # it went away meanwhile, or is about to
+                if time.monotonic() >= deadline:
+                    raise _diagnose.being_removed(bare, _shm.PATIENCE) from None
+                time.sleep(_shm.RETRY)
+                continue
             ring._check_same(layout)
             return ring
 
@@ -285,6 +293,19 @@ class Ring:
                 f"ring {self.name!r} is attached readonly: use observer(), or attach without readonly=True"
             )
 
+    @contextlib.contextmanager
+    def _uncut(self) -> Iterator[None]:
+        """Around whatever reads frames for others: RingCorrupt if it may have read zeros of a cut file."""
+        self._check_length()
+        try:
+            yield
+        finally:
+            self._check_length()
+
+    def _check_length(self) -> None:
+        if not self._closed and os.fstat(self._fd).st_size < self.nbytes:
+            raise _diagnose.cut(self.name)
+
     def producer(
         self, *, on_full: Literal["wait", "drop", "raise"] = "wait", spin: float | None = None
     ) -> _core.Producer:
@@ -313,9 +334,15 @@ class Ring:
         self._check_open(writing=True)
         block = self._map(_core.PRODUCE, self.name)
         handle = _core.Producer(block, self._schema, on_full, spin)
-        if self._prefault:
-            block.prefault(*self._request)
-        handle._open(_core.reopen(self._fd, True))
+        lock_fd = _core.reopen(self._fd, True)
+        try:
+            # The lock first: whoever is refused pays for no page. Before _open nothing else has changed.
+            if _core.lock(lock_fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
+                block.prefault(*self._request)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        handle._open(lock_fd)
         self._children.add(handle)
         return handle
 
@@ -525,10 +552,7 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
     try:
         if _shm.in_use(fd) or not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
-        try:
-            os.posix_fallocate(fd, 0, layout.nbytes)
-        except OSError:
-            raise _diagnose.no_space(name, layout.nbytes, _shm.DIRECTORY) from None
+        _shm.reserve(fd, name, layout.nbytes)
         mapped = _core.reopen(fd, True)
         try:
             _core.format_block(mapped, *layout.geometry, generation, layout.schema)

@@ -11,7 +11,7 @@ import errno
 import os
 import time
 
-from shmring import _core, _diagnose, errors
+from shmring import _core, _diagnose, _limits, errors
 
 __all__ = [
     "DIRECTORY",
@@ -27,6 +27,8 @@ __all__ = [
 
 DIRECTORY = "/dev/shm"
 RETRY = 0.005  # seconds between two looks for a block that is not there yet
+PATIENCE = 5.0  # seconds that create(exist_ok=True) waits for somebody who removes or replaces the ring
+STEP = 64 << 20  # bytes; what is taken between two looks at what is left
 
 
 def generated_name() -> str:
@@ -62,8 +64,10 @@ def has_generation(name: str, generation: bytes) -> bool:
     """Return whether the name belongs to the ring of that generation."""
     try:
         fd = _core.open_block(name, _core.OBSERVE)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL):
+            return False  # nothing, or no file
+        raise
     try:
         return _core.read_identity(fd) == (0, generation)
     finally:
@@ -77,19 +81,42 @@ def unlink(name: str) -> None:
 
 def allocate(name: str, size: int, mode: int) -> int:
     """Return a descriptor of a nameless block whose pages are all there, so that no touch is a SIGBUS."""
-    fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        raise errors.RingAccessDenied(
+            f"cannot create ring {name!r}: this user may not write to {DIRECTORY} (chmod 1777 {DIRECTORY})"
+        ) from None
+    except OSError as error:
+        raise _limits.refused(error.errno or 0, f"cannot create ring {name!r}") from None
     try:
         os.fchmod(fd, mode)
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        os.close(fd)
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM, errno.EDQUOT):
-            raise _diagnose.no_space(name, size, DIRECTORY) from None
-        raise
+        reserve(fd, name, size)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def reserve(fd: int, name: str, size: int) -> None:
+    """Take all pages of a block that are not there yet; NoSpace if they cannot be had.
+
+    In steps, each after a look at what is left: of two that begin at once and do not both fit, one gives up
+    before the file system is full.
+    """
+    try:
+        for done in range(0, size, STEP):
+            _limits.check_room(name, size, bytes_of(os.fstat(fd)), DIRECTORY)
+            os.posix_fallocate(fd, done, min(STEP, size - done))
+    except errors.NoSpace:
+        raise
+    except OSError as error:
+        raise _limits.refused(error.errno or 0, f"no space for ring {name!r} of {size} bytes") from None
+
+
+def bytes_of(status: os.stat_result) -> int:
+    """Return the bytes that a file takes, whatever its length."""
+    return status.st_blocks * 512
 
 
 def create(
@@ -114,6 +141,7 @@ def create(
     NoSpace
         It does not fit.
     """
+    free_name(name, size)
     fd = allocate(name, size, mode)
     try:
         mapped = _core.reopen(fd, True)
@@ -132,6 +160,16 @@ def create(
     except BaseException:
         os.close(fd)
         raise
+
+
+def free_name(name: str, size: int) -> None:
+    """Remove a stale ring of that name if a block of `size` bytes fits once its space is free."""
+    try:
+        there = os.lstat(path_of(name))
+    except FileNotFoundError:
+        return
+    _limits.check_room(name, size, bytes_of(there), DIRECTORY)
+    replace_stale(name)
 
 
 def replace_stale(name: str) -> None:
@@ -196,6 +234,8 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
                 f"there is no ring {name!r} (no block of that name in {DIRECTORY}); create it first, check "
                 f"the name, or wait for it with attach(..., timeout=seconds)"
             )
+        except errors.RingAccessDenied:
+            raise  # not the mode: a read-only file system
         except PermissionError:
             raise _diagnose.denied(name, path_of(name), readonly) from None
         else:

@@ -45,7 +45,7 @@ class RingNotFound(ShmringError, FileNotFoundError):
 
 
 class RingAccessDenied(ShmringError, PermissionError):
-    """The block's file mode does not let this user in."""
+    """The block's file mode, or a read-only file system, does not let this user in."""
 
     errno = errno.EACCES
 
@@ -65,7 +65,7 @@ class RingCorrupt(ShmringError, RuntimeError):
 
 
 class NoSpace(ShmringError, OSError):
-    """The shared-memory file system cannot hold a block of that size."""
+    """The shared-memory file system, or a memory or file limit, has no room for a block of that size."""
 
     errno = errno.ENOSPC
 

@@ -53,10 +53,11 @@ cdef class Consumer:
         """Take a place; owns lock_fd from now on."""
         cdef int result = shmring_join(
             &self.core, &self.block.view, lock_fd, self.lossless, STARTS[start], self.label.encode())
+        cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_join(result, self.block, lock_fd, errno)
+                raise _diagnose.cannot_join(result, self.block, lock_fd, number)
             finally:
                 close_fd(lock_fd)
         self.lock_fd, self.fork_mark = lock_fd, fork_count

@@ -44,7 +44,8 @@ MAGIC = b"SHMRING\0"
 ABI = SHMRING_ABI
 MAX_CONSUMERS = SHMRING_MAX_CONSUMERS
 MAX_SLOTS = SHMRING_MAX_SLOTS
-MAX_SCHEMA = SHMRING_MAX_SCHEMA
+MAX_SCHEMA = MAX_META = SHMRING_MAX_SCHEMA
+MAX_BLOCK = SHMRING_MAX_BLOCK
 LABEL_BYTES = SHMRING_LABEL_BYTES - 1
 LOCK_PRODUCER = SHMRING_LOCK_PRODUCER
 LOCK_PRESENCE = SHMRING_LOCK_PRESENCE
@@ -183,14 +184,20 @@ def format_block(int fd, uint64_t slots, uint64_t frame_bytes, uint64_t meta_byt
     if fill_geometry(&g, slots, frame_bytes, meta_bytes, row_bytes, consumers, len(schema)) != SHMRING_OK:
         raise ValueError("these sizes make no valid block")
     if shmring_format(fd, &g, <const uint8_t *><const char *>generation, <const char *>schema) != SHMRING_OK:
-        raise OSError(errno, os.strerror(errno))
+        raise refused(errno, "cannot map a new ring")
+
+
+cdef object refused(int number, str what):
+    """The error for something that the kernel refused."""
+    from shmring import _limits
+    return _limits.refused(number, what)
 
 
 def open_block(str name, int access):
     """Return a descriptor of the block of that name; OSError if there is none."""
     cdef int fd = shmring_open(os.fsencode(name), access)
     if fd < 0:
-        raise OSError(errno, os.strerror(errno), name)
+        raise refused(errno, f"cannot open ring {name!r}")
     return fd
 
 
@@ -198,14 +205,14 @@ def reopen(int fd, bint writable):
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
     cdef int copy = shmring_reopen(fd, writable)
     if copy < 0:
-        raise OSError(errno, os.strerror(errno))
+        raise refused(errno, "cannot open a ring once more")
     return copy
 
 
 def link(int fd, str path):
     """Give the nameless file behind fd a name; FileExistsError if somebody has it."""
     if shmring_link(fd, os.fsencode(path)) != 0:
-        raise OSError(errno, os.strerror(errno), path)
+        raise refused(errno, f"cannot give a ring the name {path!r}")
 
 
 def lock(int fd, int64_t byte, int type):
@@ -258,10 +265,11 @@ cdef class Block:
 
     def __cinit__(self, int fd, int access, str name):
         cdef int result = shmring_map(&self.view, fd, access)
+        cdef int number = errno  # an import may set it
         self.name, self.access = name, access
         if result != SHMRING_OK:
             from shmring import _diagnose
-            raise _diagnose.cannot_map(result, name, fd, errno)
+            raise _diagnose.cannot_map(result, name, fd, number)
         shmring_cover(&self.view)
 
     def __dealloc__(self):
@@ -271,9 +279,8 @@ cdef class Block:
     cdef int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
         if shmring_lost(&self.view):
-            raise errors.RingCorrupt(
-                f"the file of ring {self.name!r} was cut while it was in use: what was read of it since then "
-                f"may be zeros, what was written is lost. Create the ring anew")
+            from shmring import _diagnose
+            raise _diagnose.cut(self.name)
         return 0
 
     @property
@@ -312,12 +319,15 @@ cdef class Block:
     def prefault(self, bint huge_pages, bint lock_memory):
         """Touch every page of the slots, so that no frame pays for a page fault."""
         cdef bint done
+        cdef int number
         cdef bint writable = self.access == SHMRING_PRODUCE
         with nogil:
             done = shmring_prefault(&self.view, writable, huge_pages, lock_memory)
+            number = errno
         if not done:
-            raise OSError(errno, f"the kernel refused huge pages or locked memory: {os.strerror(errno)} "
-                                 f"(see ulimit -l and /sys/kernel/mm/transparent_hugepage/shmem_enabled)")
+            from shmring import _limits
+            twice = self.view.geometry.slots * self.view.geometry.slot_stride
+            raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
 
     def report(self):
         """Return the ring's counters as a dict."""
@@ -377,8 +387,9 @@ def survive_truncation():
 
     Whoever may write to a ring's file may also make it shorter. The kernel answers the next touch of a page
     that is gone with the signal SIGBUS, which ends the process. This installs a handler for that signal, in
-    the whole process and for all of its rings, attached before or later. It puts a page of zeros in the
-    place of each lost page that is touched, and the calls of shmring raise RingCorrupt from then on.
+    the whole process and for all of its rings, attached before or later. When a lost page is touched, it
+    puts zeros in the place of that page and of all that follow it in the file, and the calls of shmring
+    raise RingCorrupt from then on.
 
     Frames that are held read as zeros where their pages are gone, *without* an exception: look whether a
     call on the ring still works before you trust what was read. Closing and releasing work as ever. System

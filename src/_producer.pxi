@@ -301,10 +301,11 @@ cdef class Producer:
     def _open(self, int lock_fd):
         """Become the producer; owns lock_fd from now on."""
         cdef int result = shmring_producer_open(&self.core, &self.block.view, lock_fd)
+        cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_produce(result, self.block, errno)
+                raise _diagnose.cannot_produce(result, self.block, number)
             finally:
                 close_fd(lock_fd)
         self.lock_fd, self.fork_mark, self.is_open = lock_fd, fork_count, True

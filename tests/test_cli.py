@@ -24,7 +24,7 @@ import shmring
 
 pytest.importorskip("click")
 
-from shmring import _inventory
+from shmring import _cgroup, _inventory
 from shmring._cli import COMMANDS, app, bench, checks, doctor, ls, names, output, rm
 
 ABI_OFFSET = 8
@@ -430,9 +430,14 @@ def test_doctor_size(monkeypatch, total, free, level, words):
 
 def test_doctor_memory_limit(monkeypatch):
     monkeypatch.setattr(checks.os, "statvfs", lambda path: file_system(1 << 30, 1 << 30))
-    for limit, count in (("max", 0), (None, 0), (str(1 << 40), 0), (str(1 << 28), 1)):
-        monkeypatch.setattr(checks, "_cgroup", lambda name, limit=limit: limit)
+    roomy = _cgroup.MemoryLimit("this machine", 1 << 40, 1 << 39, "")
+    tight = _cgroup.MemoryLimit("the control group /a", 1 << 28, 1 << 27, "/a/memory.max")
+    for limits, count in (([], 0), ([roomy], 0), ([tight, roomy], 1)):
+        monkeypatch.setattr(_cgroup, "memory_limits", lambda limits=limits: limits)
         assert len(findings(checks.memory_limit)) == count
+    (found,) = findings(checks.memory_limit)
+    assert "/a may use 268 MB of memory, 134 MB are left" in found.found
+    assert "/a/memory.max" in found.do
 
 
 def test_doctor_remove_ipc(tmp_path):
@@ -459,8 +464,8 @@ def test_doctor_locked_memory(monkeypatch):
 def test_doctor_cores(monkeypatch):
     monkeypatch.setattr(checks.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(checks.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    for quota, level in ((None, "ok"), ("max 100000", "ok"), ("150000 100000", "note")):
-        monkeypatch.setattr(checks, "_cgroup", lambda name, quota=quota: quota)
+    for share, level in ((None, "ok"), (8.0, "ok"), (1.5, "note")):
+        monkeypatch.setattr(_cgroup, "cores_of_time", lambda share=share: share)
         (found,) = findings(checks.cores)
         assert (found.level, "4 of 8 cores" in found.found) == (level, True)
 

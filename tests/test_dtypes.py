@@ -357,3 +357,58 @@ def test_rows_need_variable_rows(make):
 def test_variable_rows_need_an_axis(name):
     with pytest.raises(ValueError, match="variable_rows"):
         shmring.Ring.create(name, shape=(), dtype="i4", slots=2, variable_rows=True)
+
+
+# ---- notes on dtypes, and other packages' types
+
+NOTED = [
+    np.dtype("f4", metadata={"unit": "V"}),
+    np.dtype("S10", metadata={"h5py_encoding": "utf-8"}),
+    np.dtype("i1", metadata={"enum": {"a": 1}}),
+    np.dtype("<M8[ns]", metadata={"tz": "UTC"}),
+    np.dtype([("x", np.dtype(">f4", metadata={"unit": "V"})), (("title", "y"), "u1")], align=True),
+    np.dtype([("x", np.dtype("f4", metadata={"unit": "V"}), (2, 3))]),
+    np.dtype(("(2,)u1", (3,))),
+    np.dtype([("x", "(2,)u1", (3,))]),
+]
+
+
+@pytest.mark.parametrize("dtype", NOTED, ids=str)
+def test_notes_on_a_dtype_are_left_out(make, dtype):
+    ring = make(shape=(2,), dtype=dtype, meta=[("one", dtype)])
+    with shmring.Ring.attach(ring.name) as other, ring.producer() as producer, other.consumer() as consumer:
+        assert other.dtype == dtype.base or other.dtype == dtype.base.base
+        assert other.meta_dtype == np.dtype([("one", dtype)])
+        value = np.zeros((2,), dtype)
+        producer.put(value)
+        assert consumer.get(0).array.tobytes() == value.tobytes()
+
+
+def foreign_types():
+    """Types that other packages add to numpy; the first one comes with numpy itself."""
+    from numpy._core._rational_tests import rational
+
+    found = [pytest.param(np.dtype(rational), "u8", id="rational")]
+    try:
+        import ml_dtypes
+    except ImportError:
+        return found
+    names = ("bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint4")
+    return found + [
+        pytest.param(np.dtype(getattr(ml_dtypes, name)), "u2" if name == "bfloat16" else "u1", id=name)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize(("dtype", "plain"), foreign_types())
+def test_another_packages_type_is_refused_with_advice_that_works(make, name, dtype, plain):
+    module, kind = dtype.type.__module__, dtype.type.__name__
+    for arguments in ({"dtype": dtype}, {"meta": dtype}, {"dtype": [("a", "u1"), ("b", dtype, (2,))]}):
+        with pytest.raises(ValueError, match=rf'{kind}.*numpy.*"{plain}".*view\({module}.{kind}\)'):
+            shmring.Ring.create(name, **({"shape": (4,), "dtype": "u1", "slots": 2} | arguments))
+    assert not helpers.block(name).exists()
+    ring = make(shape=(4,), dtype=plain)
+    values = np.arange(4).astype(dtype)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        producer.put(values.view(plain))
+        assert np.array_equal(consumer.get(0).array.view(dtype), values)

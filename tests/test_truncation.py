@@ -5,12 +5,15 @@ After survive_truncation() nothing ends that process; without it, SIGBUS does.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
 import pytest
 
 import helpers
+import shmring
+from recording_helpers import zarr_thread  # noqa: F401 - a fixture
 
 # Runs in the child: a ring of four one-page slots with three frames in it, everything open, one frame held.
 OPENED = """if True:
@@ -211,6 +214,70 @@ def test_a_hole_in_a_full_file_system(peer):
     assert other.ask("int(held.array.sum())") == 0
     with pytest.raises(helpers.PeerError, match="was cut"):
         other.do("ring.stats()")
+
+
+# ---- what writes frames elsewhere: never zeros for frames
+
+
+def cut(ring) -> None:
+    """Take the last slot away."""
+    os.truncate(helpers.block(ring.name), ring.nbytes - helpers.WORDS * 8)
+
+
+def cut_under_way(ring):
+    """A write that finds its pages gone: the kernel's answer."""
+
+    def write(*given):
+        cut(ring)
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    return write
+
+
+@pytest.fixture(params=[".npy", ".zarr", ".h5"])
+def recorder(request, ring, tmp_path):
+    pytest.importorskip({".zarr": "zarr", ".h5": "h5py"}.get(request.param, "numpy"))
+    recording = pytest.importorskip("shmring.recording")
+    with ring.producer() as producer:
+        helpers.feed(producer, 3)
+        yield recording.Recorder(ring, tmp_path / f"take{request.param}", frames=3)
+
+
+def test_a_recorder_counts_no_zeros(ring, recorder):
+    cut(ring)
+    with pytest.raises(shmring.RingCorrupt, match="was cut"):
+        recorder.run()
+    assert recorder.summary.frames == 0
+    assert len(shmring.recording.open_recording(recorder.path)) == 0
+
+
+def test_a_ring_that_is_cut_while_it_is_recorded(ring, recorder, monkeypatch):
+    monkeypatch.setattr(recorder._files, "write", cut_under_way(ring))
+    with pytest.raises(shmring.RingCorrupt, match="was cut"):
+        recorder.run()
+    assert recorder.summary.frames == 0
+
+
+def test_a_capture_of_a_ring_that_is_cut(ring, tmp_path):
+    recording = pytest.importorskip("shmring.recording")
+    with ring.producer() as producer:
+        capture = recording.Capture(ring, tmp_path / "take.npy", before=2, after=0)
+        helpers.feed(producer, 3)
+        capture.trigger()
+        cut(ring)
+        with pytest.raises(shmring.RingCorrupt, match="was cut"):
+            capture.run()
+
+
+def test_a_ring_that_is_cut_while_it_is_piped(ring, monkeypatch, capsys):
+    pytest.importorskip("click")
+    from shmring._cli import app, read
+
+    with ring.producer() as producer:
+        helpers.feed(producer, 3)
+        monkeypatch.setattr(read, "_write_batch", cut_under_way(ring))
+        assert app.run(["read", ring.name]) != 0
+        assert "was cut while it was in use" in capsys.readouterr().err
 
 
 # ---- without the handler, and signals that are not ours

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shmring import _core, _shm
+from shmring import _cgroup, _core, _shm
 from shmring._cli import output
 from shmring._diagnose import user_name
 from shmring._inventory import Found
@@ -65,20 +65,20 @@ def file_system(blocks: list[Found]) -> Findings:
 
 
 def memory_limit(blocks: list[Found]) -> Findings:
-    """Memory that the cgroup allows: shared memory counts for whoever touched it first."""
+    """Memory that the control groups allow: shared memory counts for whoever touched it first."""
     disk = os.statvfs(_shm.DIRECTORY)
-    limit = _cgroup("memory.max")
-    if limit is None or not limit.isdigit():
-        return
     total = disk.f_blocks * disk.f_frsize
-    if int(limit) < total:
-        yield Finding(
-            "memory",
-            "note",
-            f"this cgroup may use {output.size(int(limit))}, {_shm.DIRECTORY} claims {output.size(total)}: "
-            f"rings beyond the limit end in the out-of-memory killer",
-            "docker run --memory=... above the size of all rings",
-        )
+    tightest = min(_cgroup.memory_limits(), key=lambda limit: limit.room, default=None)
+    if tightest is None or tightest.limit >= total:
+        return
+    yield Finding(
+        "memory",
+        "note",
+        f"{tightest.whose} may use {output.size(tightest.limit)} of memory, "
+        f"{output.size(max(0, tightest.room))} are left; {_shm.DIRECTORY} claims {output.size(total)}: "
+        f"larger rings are refused, and what else takes more is killed",
+        f"docker run --memory=..., or raise {tightest.file}" if tightest.file else "end what uses the memory",
+    )
 
 
 def remove_ipc(blocks: list[Found]) -> Findings:
@@ -164,8 +164,8 @@ def cores(blocks: list[Found]) -> Findings:
     """How many cores this process may use: a producer and a consumer want one each."""
     there, mine = os.cpu_count() or 1, len(os.sched_getaffinity(0))
     found = f"{mine} of {there} cores"
-    quota = (_cgroup("cpu.max") or "").split()
-    share = int(quota[0]) / int(quota[1]) if len(quota) == 2 and quota[0].isdigit() else float(mine)
+    limit = _cgroup.cores_of_time()
+    share = float(mine) if limit is None else limit
     if share < mine:
         found += f", and {share:g} cores' worth of time in them"
     if min(mine, share) < 2:
@@ -267,15 +267,6 @@ def other_users(blocks: list[Found]) -> Findings:
         )
     if not theirs:
         yield Finding("other users", "ok", "no blocks of other users")
-
-
-def _cgroup(name: str) -> str | None:
-    """Read a limit of this process's control group (version 2)."""
-    try:
-        path = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
-        return (Path("/sys/fs/cgroup") / path.lstrip("/") / name).read_text().strip()
-    except OSError:
-        return None
 
 
 CHECKS: tuple[Callable[[list[Found]], Findings], ...] = (

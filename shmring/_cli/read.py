@@ -112,7 +112,8 @@ def _pump(ring: Ring, consumer: Consumer, frames: int | None, timeout: float | N
     try:
         while frames is None or count < frames:
             with consumer.batch(most if frames is None else min(most, frames - count), 1, timeout) as batch:
-                _write_batch(batch)
+                with ring._uncut():
+                    _write_batch(batch)
                 count += len(batch)
     except RingClosed:
         pass

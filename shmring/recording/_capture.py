@@ -261,7 +261,7 @@ class Capture:
 
     def _write(self, files: FileSeries, index: IndexMaker, part: _Part, first: int) -> None:
         index.first_lost = part.position - first  # only the first one of a capture counts
-        with part.batch as batch:
+        with part.batch as batch, self._ring._uncut():
             files.write(batch.array[part.some], index.make(batch, part.some))
 
     def _leave(self) -> None:

@@ -232,7 +232,8 @@ class Recorder:
             self._report()
 
     def _write(self, batch: Batch) -> None:
-        self._files.write(batch.array, self._index.make(batch))
+        with self._ring._uncut():
+            self._files.write(batch.array, self._index.make(batch))
         self._taken += len(batch)
 
     def _report(self) -> None:

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Surviving a block whose file is cut while it is mapped. The kernel answers a touch of a lost page with
- * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts a page of zeros there, and
- * lets the access go on; but only in mappings that were announced (covered). Any other SIGBUS goes to whoever
- * had the signal before. Not part of shmring.h: include it where it is wanted.
+ * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all that
+ * follows in the file, and lets the access go on; but only in mappings that were announced (covered). Any other
+ * SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is wanted.
  *
  *     shmring_survive_truncation();    once
  *     shmring_cover(&block);           after shmring_map
@@ -22,7 +22,7 @@
 /* One for all files that are linked into a program or library. */
 #define SHMRING_LINKED_ONCE __attribute__((weak, visibility("hidden")))
 
-#define SHMRING_MAX_COVERED 1024u /* two for a block; further ones are not covered */
+#define SHMRING_MAX_COVERED 1536u /* three for a block; further ones are not covered */
 #define SHMRING_COVER_LOST UINT64_C(1)
 
 /* A covered mapping is one word, so that nobody can read half of one: its first page (of 4 KiB: every page
@@ -50,11 +50,20 @@ shmring_page_of(const void *address)
     return (uint64_t)(uintptr_t)address >> 12;
 }
 
+/* The slots are mapped twice, and each time is covered for itself: in a covered mapping, what follows a page
+ * follows it in the file, too. */
+static inline size_t
+shmring_data_bytes(const shmring_block *block)
+{
+    return block->geometry.slots * block->geometry.slot_stride;
+}
+
 static inline int
 shmring_covers(uint64_t word, const shmring_block *block)
 {
     const uint64_t first = shmring_covered_first(word);
-    return first == shmring_page_of(block->control) || first == shmring_page_of(block->data);
+    return first == shmring_page_of(block->control) || first == shmring_page_of(block->data) ||
+           first == shmring_page_of(block->data + shmring_data_bytes(block));
 }
 
 static inline int
@@ -77,9 +86,10 @@ shmring_cover_range(const void *begin, size_t bytes)
 static inline int
 shmring_cover(const shmring_block *block)
 {
-    const size_t data_bytes = 2 * block->geometry.slots * block->geometry.slot_stride;
+    const size_t bytes = shmring_data_bytes(block);
     const int control = shmring_cover_range(block->control, block->geometry.slots_offset);
-    return shmring_cover_range(block->data, data_bytes) && control;
+    const int first = shmring_cover_range(block->data, bytes);
+    return shmring_cover_range(block->data + bytes, bytes) && first && control;
 }
 
 static inline void
@@ -112,9 +122,18 @@ shmring_lost(const shmring_block *block)
 
 /* ---- the handler: loads, stores and system calls only ---- */
 
-/* 1 if the address lies in a covered mapping and can be read now. */
 static inline int
-shmring_replace_page(uintptr_t at)
+shmring_put_zeros(uintptr_t begin, uintptr_t end)
+{
+    return mmap((void *)begin, end - begin, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+/* 1 if the address lies in a covered mapping and can be read now. Where a file was cut, all that follows is
+ * gone as well: one mapping of zeros for the rest, because a process may have so many mappings only
+ * (vm.max_map_count). When it has them all, a whole mapping is replaced, which takes no further one. */
+static inline int
+shmring_replace_lost(uintptr_t at)
 {
     const uint64_t page = (uint64_t)at >> 12;
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
@@ -125,8 +144,9 @@ shmring_replace_page(uintptr_t at)
         /* [relaxed: the system call comes after, and nobody sees zeros before it] */
         shmring_fetch_or_relaxed(&shmring_covered[i], SHMRING_COVER_LOST);
         shmring_store_relaxed(&shmring_any_lost, 1u); /* [relaxed: the same] */
-        return mmap((void *)(at - at % shmring_sigbus_page), shmring_sigbus_page, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+        const uintptr_t begin = (uintptr_t)(shmring_covered_first(word) << 12);
+        const uintptr_t end = begin + (uintptr_t)(shmring_covered_pages(word) << 12);
+        return shmring_put_zeros(at - at % shmring_sigbus_page, end) || shmring_put_zeros(begin, end);
     }
     return 0;
 }
@@ -143,7 +163,7 @@ shmring_on_sigbus(int number, siginfo_t *info, void *context)
 {
     const int saved = errno;
     const int sent = info->si_code <= 0; /* by kill or raise, not by an access */
-    if (info->si_code == BUS_ADRERR && shmring_replace_page((uintptr_t)info->si_addr)) {
+    if (info->si_code == BUS_ADRERR && shmring_replace_lost((uintptr_t)info->si_addr)) {
         errno = saved;
         return;
     }
