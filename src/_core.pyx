@@ -7,7 +7,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport PyBUF_FORMAT, PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EBUSY, errno
@@ -17,6 +17,7 @@ from posix.unistd cimport close as close_fd
 
 from c_shmring cimport *
 
+import math
 import os
 import weakref
 from operator import index

@@ -119,11 +119,34 @@ cdef class Held:
         """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
         return self.last_epoch
 
+    @property
+    def dtype(self):
+        """dtype of `array`."""
+        return self.consumer.schema.dtype
+
+    @property
+    def ndim(self):
+        """Number of axes of `array`."""
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """Number of elements of `array`."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self):
+        """Bytes of the elements of `array`."""
+        return self.size * self.dtype.itemsize
+
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, traceback):
         self.release()
+
+    def __getitem__(self, key):
+        return self.get_array()[key]
 
     def __array__(self, dtype=None, *, copy=None):
         array = self.get_array()
@@ -134,13 +157,21 @@ cdef class Held:
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def __dlpack__(self, **options):
-        return self.get_array().__dlpack__(**options)
+    def __dlpack__(self, *, max_version=None, copy=None, **options):
+        array = self.get_array()
+        if not copy and (max_version is None or max_version[0] < 1):
+            raise BufferError(
+                f"a {type(self).__name__} is read-only, which DLPack before 1.0 cannot express; copy it "
+                "(.array.copy()), or ask for max_version=(1, 0)")
+        return array.__dlpack__(max_version=max_version, copy=copy, **options)
 
     def __dlpack_device__(self):
         return self.get_array().__dlpack_device__()
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        if PyErr_Occurred() != NULL:  # torch.asarray, after a refusal: it would read any dtype as float32
+            PyErr_Clear()
+            raise BufferError("asked for bytes after writable memory was refused; use .array")
         if not self.consumer.schema.exports_buffers:  # numpy.asarray then takes __array__
             raise BufferError(
                 f"the buffer protocol cannot describe dtype {self.consumer.schema.dtype}; use .array")
@@ -158,8 +189,8 @@ cdef class Held:
 cdef class Frame(Held):
     """A frame in place: from a Consumer. Its memory is yours while it, or any array of it, lives.
 
-    A context manager (releases at the end). Supports the buffer protocol, ``numpy.asarray`` and DLPack,
-    all of them read-only and without a copy.
+    A context manager (releases at the end). Supports the buffer protocol, ``numpy.asarray``, DLPack and
+    ``frame[...]``, all of them read-only and without a copy.
     """
 
     cdef cnp.ndarray make_array(self, Lease lease):
@@ -169,6 +200,12 @@ cdef class Frame(Held):
     def array(self):
         """Read-only ndarray on the slot, of the ring's shape and dtype (first axis: `rows`)."""
         return self.get_array()
+
+    @property
+    def shape(self):
+        """Shape of `array`: the ring's, with `rows` as its first axis."""
+        cdef Schema schema = self.consumer.schema
+        return (self.valid_rows, *schema.shape[1:]) if schema.variable_rows else schema.shape
 
     @property
     def seq(self):
@@ -193,11 +230,10 @@ cdef class Frame(Held):
         return np.frombuffer(self.own_meta, self.consumer.schema.meta_dtype)[0]
 
     def __repr__(self):
-        cdef Schema schema = self.consumer.schema
         state = "released" if self.let_go else "held"
         lost = f", {self.lost_before} lost before it" if self.lost_before else ""
-        return (f"<shmring.Frame seq {self.own_seq} of {self.consumer.block.name!r}, shape {schema.shape}, "
-                f"dtype {schema.dtype}, {state}{lost}>")
+        return (f"<shmring.Frame seq {self.own_seq} of {self.consumer.block.name!r}, shape {self.shape}, "
+                f"dtype {self.dtype}, {state}{lost}>")
 
 
 @cython.final
@@ -254,8 +290,13 @@ cdef class Batch(Held):
 
     @property
     def array(self):
-        """Read-only ndarray of shape ``(len, *shape)``, in place unless `copied`."""
+        """Read-only ndarray of `shape`, in place unless `copied`."""
         return self.get_array()
+
+    @property
+    def shape(self):
+        """Shape of `array`: the number of frames, then the ring's shape."""
+        return (self.count, *self.consumer.schema.shape)
 
     def __len__(self):
         return self.count
@@ -263,4 +304,4 @@ cdef class Batch(Held):
     def __repr__(self):
         state = "released" if self.let_go else "copied" if self.copied else "held"
         return (f"<shmring.Batch of {self.count} frames, seq {self.seqs[0]} to {self.seqs[-1]}, of "
-                f"{self.consumer.block.name!r}, {state}>")
+                f"{self.consumer.block.name!r}, shape {self.shape}, dtype {self.dtype}, {state}>")

@@ -2,12 +2,14 @@
 
 import contextlib
 import gc
+import io
 import pickle
 import queue
 import subprocess
 import sys
 import threading
 import weakref
+import zlib
 
 import numpy as np
 import pytest
@@ -76,6 +78,68 @@ def test_what_a_frame_tells(ring):
         assert address(array) % 64 == 0
 
 
+def described(array) -> tuple:
+    return (array.shape, array.dtype, array.ndim, array.size, array.nbytes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((WORDS,), "u8"), ((4, 6, 3), "u1"), ((), "f8"), ((3, 2), ">i2"), ((5,), "M8[ns]")]
+)
+def test_a_frame_and_a_batch_have_the_attributes_of_their_arrays(make, shape, dtype):
+    ring = make(shape=shape, dtype=dtype)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        for _ in range(4):
+            producer.claim().publish()
+        for held in (consumer.get(0), consumer.batch(3)):
+            array = held.array
+            assert described(held) == described(array)
+            assert str(held.shape) in repr(held)
+            held.release()
+            assert described(held) == described(array)
+        with pytest.raises(AttributeError):
+            held.shape = (1,)
+
+
+def test_the_shape_of_a_frame_honours_its_rows(make):
+    ring = make(shape=(10, 3), dtype="f4", variable_rows=True)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        for rows in (2, 0, 10):
+            producer.put(np.ones((rows, 3), "f4"))
+        for rows in (2, 0, 10):
+            frame = consumer.get(0)
+            assert described(frame) == described(frame.array)
+            assert frame.shape == (rows, 3)
+            assert f"shape ({rows}, 3)" in repr(frame)
+            assert frame  # an empty one, too: only None says that there is no frame
+            del frame
+        producer.put(np.ones((2, 3), "f4"))
+        batch = consumer.batch(1)
+        assert described(batch) == described(batch.array)
+        assert batch.shape == (1, 10, 3)
+
+
+def test_items_are_those_of_the_array(make, lossless):
+    ring = make(shape=(4, 6), dtype="i4")
+    with ring.producer() as producer, ring.consumer(lossless=lossless) as consumer:
+        source = np.arange(24, dtype="i4").reshape(4, 6)
+        for _ in range(3):
+            producer.put(source)
+        frame = consumer.get(0)
+        part = frame[1:, 2]
+        assert np.array_equal(part, source[1:, 2])
+        assert address(part) == address(frame.array) + 32
+        assert frame[3, 5] == 23
+        assert [row.tolist() for row in frame] == source.tolist()
+        with pytest.raises(TypeError, match="item assignment"):
+            frame[0] = 1
+        batch = consumer.batch(2)
+        assert np.array_equal(batch[1, 2], source[2])
+        del frame, batch
+        assert consumer.held == 1
+        del part
+        assert consumer.held == 0
+
+
 def test_a_frame_is_the_slot_and_no_copy(ring):
     with ring.producer() as producer, ring.consumer() as one, ring.consumer(lossless=False) as two:
         feed(producer, 2)
@@ -138,6 +202,35 @@ def test_dlpack_protocol(ring):
         assert consumer.held == 0
 
 
+@pytest.mark.parametrize("kind", ["frame", "batch"])
+def test_dlpack_before_1_0_is_refused_but_for_a_copy(ring, kind):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 2)
+        held = consumer.get(0) if kind == "frame" else consumer.batch(2)
+        for options in ({}, {"max_version": (0, 8)}, {"copy": False}, {"max_version": None, "copy": None}):
+            with pytest.raises(BufferError, match=rf"{kind.title()} is read-only.*max_version=\(1, 0\)"):
+                held.__dlpack__(**options)
+        before = consumer.held
+        copies = [held.__dlpack__(copy=True), held.__dlpack__(max_version=(1, 0), copy=True)]
+        del held
+        assert (before, consumer.held) == (1 if kind == "frame" else 2, 0)
+        assert len(copies) == 2
+
+
+def test_whatever_reads_bytes_takes_a_frame(ring):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 1)
+        frame = consumer.get(0)
+        expected = frame.array.tobytes()
+        with pytest.raises(TypeError, match="read-write"):
+            io.BytesIO(expected).readinto(frame)
+        assert zlib.crc32(frame) == zlib.crc32(expected)
+        assert np.array_equal(np.frombuffer(frame, "u8"), payload(0))  # asks for writable memory first
+        file = io.BytesIO()
+        file.write(frame)
+        assert file.getvalue() == bytes(frame) == b"".join([frame]) == expected
+
+
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")  # torch has no read-only tensors
 def test_a_frame_with_torch(ring):
     torch = pytest.importorskip("torch")
@@ -160,7 +253,10 @@ def test_a_frame_is_not_pickled_by_accident(ring):
         frame = consumer.get(0)
         with pytest.raises(TypeError):
             pickle.dumps(frame)
-        assert np.array_equal(pickle.loads(pickle.dumps(frame.array)), payload(0))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            copy = pickle.loads(pickle.dumps(frame.array, protocol))
+            assert np.array_equal(copy, payload(0))
+            assert copy.flags.writeable == (protocol < 5)  # numpy keeps the flag from protocol 5 on
 
 
 @pytest.mark.parametrize(
