@@ -19,7 +19,7 @@ from shmring.recording._errors import RecordingCorrupt
 from shmring.recording._frames import LazyFrames, as_items, as_recorded
 from shmring.recording._stored import Stored
 
-CHUNK = 4 << 20  # bytes of frames in a chunk
+CHUNK = 4 << 20  # bytes of frames and their metas in a chunk
 INDEX_CHUNK = 4096  # rows; fewer where metas are large
 FLUSH_EVERY = 1.0  # seconds; a chunk that is not full is written again later
 NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that was made room for, and no more
@@ -41,7 +41,7 @@ class ColumnWriter:
         self.path, self.description = path, description
         self._datasets, self._flush_dataset = open_columns(path, datasets, description), flush
         seqs = read_seqs(self._datasets)
-        self._stored = whole_rows(seqs)  # in the file, those of a part of a chunk included
+        self._stored = written_rows(seqs)  # in the file, those of a part of a chunk included
         if behind := int(np.count_nonzero(seqs[self._stored :] != NOT_WRITTEN)):
             raise RecordingCorrupt(
                 f"{path} is damaged: row {self._stored} has no seq, but {behind} rows behind it have "
@@ -116,7 +116,7 @@ class ColumnWriter:
         rows = slice(self._first, self._first + len(array))
         columns = {"frames": array, **{column_name(name): index[name] for name in index.dtype.names or ()}}
         seqs = columns.pop("seq")
-        self._check_space(rows)
+        self._check_space(sum(_chunk_bytes(dataset, rows) for dataset in self._datasets.values()))
         for dataset in self._datasets.values():
             _resize(dataset, max(rows.stop, dataset.shape[0]))
         for name, values in columns.items():
@@ -136,9 +136,8 @@ class ColumnWriter:
             self._flush_dataset("seq")
             first = end
 
-    def _check_space(self, rows: slice) -> None:
+    def _check_space(self, needed: int) -> None:
         """Stop before the disk is full: these libraries cannot undo half a write."""
-        needed = sum(_chunk_bytes(dataset, rows) for dataset in self._datasets.values())
         if shutil.disk_usage(self.path).free < needed + SPARE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
@@ -155,8 +154,9 @@ def _chunk_bytes(dataset: Any, rows: slice) -> int:
 
 
 def chunk_frames(description: Description) -> int:
-    """Frames in a chunk."""
-    return max(1, CHUNK // description.frame_nbytes)
+    """Frames in a chunk: as many are collected in memory, with their metas."""
+    meta_nbytes = 0 if description.meta_dtype is None else description.meta_dtype.itemsize
+    return max(1, CHUNK // (description.frame_nbytes + meta_nbytes))
 
 
 def column_name(field: str) -> str:
@@ -221,16 +221,16 @@ def read_seqs(datasets: dict[str, Any]) -> npt.NDArray[np.uint64]:
     return np.asarray(datasets["seq"][: min(dataset.shape[0] for dataset in datasets.values())])
 
 
-def whole_rows(seqs: npt.NDArray[np.uint64]) -> int:
+def written_rows(seqs: npt.ArrayLike) -> int:
     """Count the rows up to the first one without a seq."""
-    missing = seqs == NOT_WRITTEN
-    return int(missing.argmax()) if missing.any() else len(seqs)
+    missing = np.asarray(seqs) == NOT_WRITTEN
+    return int(missing.argmax()) if missing.any() else len(missing)
 
 
 def read_columns(path: Path, description: Description, datasets: Any, close: Callable[[], None]) -> Stored:
     """Read what a ColumnWriter wrote, as far as it got."""
     columns = open_columns(path, datasets, description)
-    count = whole_rows(read_seqs(columns))
+    count = written_rows(read_seqs(columns))
     index = np.zeros(count, description.index_dtype)
     for name in index.dtype.names or ():
         dataset, dtype = columns[column_name(name)], index.dtype[name]
