@@ -264,3 +264,43 @@ def test_dask_takes_it(take, suffix) -> None:
             lazy[1:9, ::-1].sum(axis=0).compute(scheduler="sync").tolist()
             == frames[1:9, ::-1].sum(axis=0).tolist()
         )
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_frames_are_alike_in_every_format(take, suffix) -> None:
+    """One by one, in slices, and what is wrong with an index."""
+    path, frames = take(suffix, "numbers")
+    with recording.open_recording(path) as found:
+        assert [frame.seq for frame in found] == list(range(COUNT))
+        assert [frame.seq for frame in found[7:2:-2]] == [7, 5, 3]
+        assert found[np.int64(-1)].seq == COUNT - 1
+        for frame in (found[4], *found[4:5]):
+            assert type(frame.array) is np.ndarray
+            assert frame.array.tolist() == frames[4].tolist()
+            with pytest.raises(ValueError, match="read-only"):
+                frame.array[...] = 0
+        for number in (COUNT, -COUNT - 1):
+            with pytest.raises(IndexError, match=f"there is no frame {number}: the recording has {COUNT}"):
+                found[number]
+        for wrong in (1.0, "seq", None, [1]):
+            with pytest.raises(TypeError):
+                found[wrong]
+        assert f"{COUNT} frames of shape (4, 3), dtype int32, 0 lost, producer closed>" in repr(found)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_closed_recording_says_so(take, suffix) -> None:
+    path, frames = take(suffix, "numbers")
+    found = recording.open_recording(path)
+    kept = found[3]
+    found.close()
+    found.close()
+    assert kept.array.tolist() == frames[3].tolist()
+    assert (len(found), found.seqs[-1], repr(found)[-9:]) == (COUNT, COUNT - 1, ", closed>")
+    for read in (lambda: found[0], lambda: found[2:4], lambda: list(found)):
+        with pytest.raises(ValueError, match="was closed; open it again"):
+            read()
+    if suffix != ".npy":  # whose array is mapped, and stays valid
+        for key in (0, ..., [1], "x"):
+            with pytest.raises(ValueError, match="was closed; open it again"):
+                found.array[key]

@@ -24,12 +24,20 @@ class ZarrWriter(ColumnWriter):
     """Writes whole chunks, each a file, uncompressed."""
 
     def __init__(self, path: Path, description: Description, *, append: bool) -> None:
-        import zarr
-
         if append:
             remove_partial(path)
-        else:
-            _create(path, description)
+            self._begin(path, description)
+            return
+        _create(path, description)
+        try:
+            self._begin(path, description)
+        except BaseException:
+            shutil.rmtree(path)
+            raise
+
+    def _begin(self, path: Path, description: Description) -> None:
+        import zarr
+
         self._group = _open(path, "r+")
         # Zarr takes the -0 of complex frames for the fill value, 0, and would leave out a chunk of them.
         with zarr.config.set({"array.write_empty_chunks": True}):
