@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from shmring.recording._description import Description
 from shmring.recording._stored import Stored
 
 SUFFIXES = (".npy", ".zarr", ".h5", ".hdf5")
+LIBRARIES = {".zarr": ("zarr", "zarr"), ".h5": ("h5py", "hdf5"), ".hdf5": ("h5py", "hdf5")}
 
 
 class Writer(Protocol):
@@ -42,14 +44,25 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     return found
 
 
+def load_library(path: Path) -> None:
+    """Import the library that a format needs; an error that says how to install it."""
+    library, extra = LIBRARIES.get(path.suffix, (None, ""))
+    if library is None:
+        return
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        raise type(error)(
+            f'{path.suffix} files need {library}: pip install "shmring[{extra}]" ({error})', name=library
+        ) from None
+
+
 def open_writer(path: Path, description: Description, *, append: bool, sync: float | None) -> Writer:
     """Begin a recording, or go on with one."""
     if append:
         description.check_same(read_description(path), str(path))
     if path.suffix == ".npy":
         return _npy.NpyWriter(path, description, append=append, sync=sync)
-    if sync is not None:
-        raise ValueError(f"sync is for .npy files: the library that writes {path} has no such thing")
     if path.suffix == ".zarr":
         from shmring.recording._zarr import ZarrWriter
 
@@ -60,6 +73,7 @@ def open_writer(path: Path, description: Description, *, append: bool, sync: flo
 
 
 def _reader(path: Path) -> Any:
+    load_library(path)
     if path.suffix == ".npy":
         return _npy
     if path.suffix == ".zarr":

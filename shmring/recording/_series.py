@@ -21,7 +21,9 @@ def existing_files(path: Path, *, several: bool, mode: Mode) -> list[Path]:
         raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
     existing = pieces(path) if several else [path] if path.exists() else []
     if existing and mode == "x":
-        raise FileExistsError(f"{existing[0]} exists: take another name, append to it or overwrite it")
+        raise FileExistsError(
+            f'{existing[0]} exists: choose another name, append to it (mode="a") or replace it (mode="w")'
+        )
     return existing
 
 
