@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -96,7 +96,7 @@ def read_npy_header(fd: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read the header of a .npy stream: the shape with the number of frames first, the dtype."""
     stream: Any = _Stream(fd)
     version = np.lib.format.read_magic(stream)
-    readers = {
+    readers: dict[tuple[int, int], Callable[[Any], Any]] = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
         (3, 0): _read_array_header_3_0,

@@ -6,7 +6,6 @@ import os
 import sys
 from typing import TextIO
 
-
 # The descriptors of the standard streams: these, unless a library has opened a file of its own under the
 # number of a stream that was closed (libffi does, which numpy loads).
 stdin, stdout, stderr = 0, 1, 2

@@ -89,11 +89,12 @@ class Capture:
             raise ValueError(f"before={before}, after={after}, captures={captures}: at least 1, 0 and 1")
         if mode == "a" and captures == 1:
             raise ValueError('mode "a" is for several captures: one capture is one file')
-        self._path, self._mode = check_destination(path, several=captures != 1, mode=mode), mode
-        existing = existing_files(self._path, several=captures != 1, mode=mode)
+        self._several = captures != 1
+        self._path = check_destination(path, several=self._several, mode=mode, appendable=self._several)
+        self._mode = mode
+        existing = existing_files(self._path, several=self._several, mode=mode)
         self._number = number_of(existing[-1]) + 1 if existing and mode == "a" else 1
         self._before, self._after, self._left = before, after, captures
-        self._several = captures != 1
         self._when, self._on_capture = when, on_capture
         self._attached = not isinstance(ring, Ring)
         self._ring = ring if isinstance(ring, Ring) else Ring.attach(ring, timeout=timeout)

@@ -15,7 +15,12 @@ from shmring.recording._series import Mode, existing_files
 
 
 def check_destination(
-    path: str | os.PathLike[str], *, several: bool, mode: Mode, sync: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    several: bool,
+    mode: Mode,
+    sync: float | None = None,
+    appendable: bool = True,
 ) -> Path:
     """Refuse a file that cannot be recorded into, before anybody waits for a ring or for a trigger.
 
@@ -25,7 +30,7 @@ def check_destination(
     _formats.load_library(file)
     if sync is not None and file.suffix != ".npy":
         raise ValueError(f"sync is for .npy files: the library that writes {file} has no such thing")
-    existing = existing_files(file, several=several, mode=mode)
+    existing = existing_files(file, several=several, mode=mode, appendable=appendable)
     if mode == "a" and existing and not several:
         _check_appendable(file)
         return file
@@ -70,5 +75,8 @@ def _check_folder(folder: Path) -> None:
 
 def _check_free(file: Path) -> None:
     for part in _parts(file):
-        if os.path.lexists(part):
-            raise FileExistsError(f"{part} exists, which {file} needs: choose another name, or move it away")
+        try:
+            os.lstat(part)  # says so, too, where the name is too long
+        except FileNotFoundError:
+            continue
+        raise FileExistsError(f"{part} exists, which {file} needs: choose another name, or move it away")

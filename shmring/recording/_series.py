@@ -15,15 +15,14 @@ from shmring.recording._roll import Roll, number_of, piece, pieces
 Mode = Literal["x", "w", "a"]
 
 
-def existing_files(path: Path, *, several: bool, mode: Mode) -> list[Path]:
+def existing_files(path: Path, *, several: bool, mode: Mode, appendable: bool = True) -> list[Path]:
     """Return the files that are there already; FileExistsError if there may be none."""
     if mode not in ("x", "w", "a"):
         raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
     existing = pieces(path) if several else [path] if path.exists() else []
     if existing and mode == "x":
-        raise FileExistsError(
-            f'{existing[0]} exists: choose another name, append to it (mode="a") or replace it (mode="w")'
-        )
+        append = 'append to it (mode="a") or ' if appendable else "or "
+        raise FileExistsError(f'{existing[0]} exists: choose another name, {append}replace it (mode="w")')
     return existing
 
 
