@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -219,6 +220,27 @@ def test_a_folder_that_may_not_be_written(tmp_path, fork) -> None:
         send([run("record", helpers.fresh_name(), "take.npy"), run("capture", "x", "a.npy", "--before", "1")])
 
     assert fork(as_nobody).receive() == [2, 2]
+
+
+@pytest.mark.parametrize("command", [["record"], ["capture", "--before", "1", "--when", "True"]])
+def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path, capsys, command) -> None:
+    from shmring.recording._series import FileSeries
+
+    def fail(self, array, index) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileSeries, "write", fail)
+    ring = make(slots=16)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+        late = publish_when_joined(out, ring) if command[0] == "capture" else None
+        code = run(command[0], ring.name, tmp_path / "take.npy", *command[1:])
+        if late is not None:
+            late.join()
+    noise = capsys.readouterr().err
+    assert code == 1
+    assert noise.splitlines()[-1].startswith("shmring: the disk is full: ")
+    assert "Traceback" not in noise
 
 
 def test_a_broken_stderr(make, tmp_path) -> None:

@@ -103,18 +103,19 @@ def capture(
         raise click.UsageError("--append needs --captures or --forever: one capture is one file")
     mode: Mode = "a" if append else "w" if overwrite else "x"
     check_file(file, several=wanted != 1, mode=mode, appendable=wanted != 1)
-    with advice(name), Signals() as signals:
-        one = Capture(
-            name,
-            file,
-            before=before,
-            after=after,
-            when=None if when is None else lambda frame: _is_true(when, frame),
-            captures=wanted,
-            mode=mode,
-            timeout=timeout,
-            on_capture=None if as_json else lambda summary: tell("capture", summary, as_json=False),
-        )
+    with Signals() as signals:
+        with advice(name):
+            one = Capture(
+                name,
+                file,
+                before=before,
+                after=after,
+                when=None if when is None else lambda frame: _is_true(when, frame),
+                captures=wanted,
+                mode=mode,
+                timeout=timeout,
+                on_capture=None if as_json else lambda summary: tell("capture", summary, as_json=False),
+            )
         signals.stop = one.stop
         with _triggered_by_signal(one.trigger), _triggered_by_keys(one):
             # Programs that send the signal wait for this line.

@@ -133,22 +133,23 @@ def record(
     roll = None if limits == (None, None, None) else Roll(*limits, keep=keep)
     mode: Mode = "a" if append else "w" if overwrite else "x"
     check_file(file, several=roll is not None, mode=mode, sync=sync)
-    with advice(name), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as line:
-        recorder = Recorder(
-            name,
-            file,
-            frames=frames,
-            seconds=seconds,
-            nbytes=nbytes,
-            roll=roll,
-            mode=mode,
-            lossless=lossless,
-            start=start,
-            wait_for_takeover=takeover,
-            timeout=timeout,
-            sync=sync,
-            progress=line.show,
-        )
+    with Signals() as signals, Progress(quiet, frames, seconds, nbytes) as line:
+        with advice(name):
+            recorder = Recorder(
+                name,
+                file,
+                frames=frames,
+                seconds=seconds,
+                nbytes=nbytes,
+                roll=roll,
+                mode=mode,
+                lossless=lossless,
+                start=start,
+                wait_for_takeover=takeover,
+                timeout=timeout,
+                sync=sync,
+                progress=line.show,
+            )
         signals.stop = recorder.stop
         summary = recorder.run()
     tell("record", summary, as_json)

@@ -110,7 +110,7 @@ def replay(
                 out.wait_for_consumers(wait_for, timeout)
             report = _Report(progress, out, None if loops is None else loops * sum(map(len, recordings)))
             played = 0
-            while loops is None or played < loops:
+            while any(map(len, recordings)) and (loops is None or played < loops):
                 _play(out, ring, recordings, pace, report, keep=timestamps == "recorded")
                 played += 1
             return out.published
