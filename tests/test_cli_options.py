@@ -31,9 +31,9 @@ OTHERS = [
     "()", "1,2", "1,0", "1,,2", ",", "2x2", ",".join(["1"] * 70), "1000000,1000000,1000000", "9" * 25 + ",2",
     "u1", "<i2", "S0", "V0", "O", "(2,3", "(2,3)f4", "u1,,f4", "f4:", "U99999999999", "(10000000000000,)f8",
     "M8[ns]", "float128", "[('a','f4')]", "{}", "i4\udc80", "500MB", "1TiB", "999999999999999TiB", "0B",
-    "1 kB", "raw", "npy", "now", "drop", "oldest", ":99999", ":-1", "a:b", "[::1]:80", "1920x1080@30", "0x0@0",
-    "1x1", "missing.npy", "take.npy", "no/take.npy", "take.dat", "take.zarr", "take.h5", "empty.npy",
-    "junk.npy", "junk.zarr", "junk.h5", f"{'x' * 252}.npy", "\udc80.npy", "take.npy/x.npy",
+    "1 kB", "raw", "npy", "now", "drop", "oldest", ":99999", ":-1", "a:b", "[::1]:80", "1920x1080@30",
+    "0x0@0", "1x1", "missing.npy", "take.npy", "no/take.npy", "take.dat", "take.zarr", "take.h5",
+    "empty.npy", "junk.npy", "junk.zarr", "junk.h5", f"{'x' * 252}.npy", "\udc80.npy", "take.npy/x.npy",
     "array.sum() >", "1/0", "True", "(" * 500, "-" * 50_000 + "1", "exit", "bash",
 ]  # fmt: skip
 LIKELY = {  # by metavar: what gets as far as the library

@@ -28,6 +28,8 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
             return value
         try:
             return self._parse(value)
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is not UTF-8", param, ctx)
         except (ValueError, TypeError) as error:
             self.fail(str(error), param, ctx)
 
@@ -69,10 +71,7 @@ def _dtype(text: str) -> np.dtype[Any]:
 
 
 def _label(text: str) -> str:
-    try:
-        nbytes = len(text.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"{text!r} is not UTF-8") from None
+    nbytes = len(text.encode())
     if nbytes > LABEL_BYTES:
         raise ValueError(f"{text!r} has {nbytes} bytes; a label has {LABEL_BYTES} at most")
     return text
