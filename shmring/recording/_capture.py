@@ -7,6 +7,7 @@ import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
 from shmring._census import producer_state
@@ -14,7 +15,7 @@ from shmring.recording._description import describe
 from shmring.recording._failure import failed
 from shmring.recording._formats import as_path
 from shmring.recording._index import IndexMaker
-from shmring.recording._roll import number_of, piece
+from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
 from shmring.recording._series import FileSeries, Mode, existing_files
 from shmring.recording._summary import Ended, Summary
 
@@ -113,7 +114,7 @@ class Capture:
         except BaseException:
             self._leave()
             raise
-        self._description = describe(self._ring)
+        self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, before))
 
     def trigger(self) -> None:
@@ -190,8 +191,7 @@ class Capture:
         first, end = max(_next_position(history), position - self._before), position + self._after
         held = self._hold(history, first, position, end)
         index = IndexMaker(self._description.index_dtype)
-        path = piece(self._path, self._number) if self._several else self._path
-        self._number += 1
+        path = self._next_file()
         files = FileSeries(path, self._description, None, "w" if self._mode == "w" else "x", None)
         ended: Ended = "interrupted"
         failure: OSError | None = None
@@ -205,7 +205,10 @@ class Capture:
         finally:
             for part in held:
                 part.batch.release()
-            files.close(ended, index.lost)
+            try:
+                files.close(ended, index.lost)
+            except OSError as error:
+                failure = failure or error
         summary = Summary(
             paths=(path,),
             frames=files.frames,
@@ -217,6 +220,15 @@ class Capture:
         if failure is not None:
             raise failed(failure, self._ring.name, summary) from failure
         return summary
+
+    def _next_file(self) -> Path:
+        if not self._several:
+            return self._path
+        file = piece(self._path, self._number)
+        if self._mode != "w" or not is_own_piece(file, self._path.name):
+            file = free_piece(self._path, self._number)
+        self._number = number_of(file) + 1
+        return file
 
     def _hold(self, history: Consumer, first: int, position: int, end: int) -> list[_Part]:
         """Hold the wanted frames up to the trigger that are still there."""
