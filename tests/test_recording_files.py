@@ -110,9 +110,8 @@ def test_a_second_writer_is_refused(make, fork, tmp_path, suffix, roll) -> None:
 def test_between_two_pieces_nobody_goes_on(make, tmp_path, suffix) -> None:
     """A piece is full and the next one not begun: the series is being written all the same."""
     ring, path = make(), tmp_path / f"take{suffix}"
-    with running(ring, path, roll=recording.Roll(frames=3)):
-        with pytest.raises(recording.RecordingBusy):
-            recording.record(make(), path, mode="a", roll=recording.Roll(frames=3), seconds=0.01)
+    with running(ring, path, roll=recording.Roll(frames=3)), pytest.raises(recording.RecordingBusy):
+        recording.record(make(), path, mode="a", roll=recording.Roll(frames=3), seconds=0.01)
 
 
 @every_format
@@ -354,7 +353,7 @@ def test_only_pieces_are_pieces(make, tmp_path, suffix) -> None:
         np.save(tmp_path / "take-20240131.npy", np.arange(3))
         (tmp_path / "take-20240131.json").write_text("my calibration")
         (tmp_path / "take-0003.json").write_text("my notes")
-    foreign = {name: data for name, data in content(path).items()}
+    foreign = content(path)
     record(make(), path, 3, roll=roll)
     names = [1, 4] if suffix == ".npy" else [1, 3]
     assert [file.stem for file in recording.pieces(path)] == [f"take-{number:04}" for number in names]
@@ -650,9 +649,10 @@ def test_an_error_of_the_callback_is_not_one_of_the_file(make, monkeypatch, tmp_
 
     ring = make()
     recorder = recording.Recorder(ring, tmp_path / "take.npy", progress=fail)
-    with ring.producer() as out, pytest.raises(BrokenPipeError):
+    with ring.producer() as out:
         feed_seqs(out, ring, 2)
-        recorder.run()
+        with pytest.raises(BrokenPipeError):
+            recorder.run()
     assert (recorder.summary.frames, recorder.summary.ended) == (2, "interrupted")
     assert seqs(tmp_path / "take.npy") == [0, 1]
 
