@@ -203,12 +203,12 @@ def test_a_beginning_that_fails_leaves_the_old_recording(make, monkeypatch, tmp_
 def test_a_full_disk_at_the_beginning(make, monkeypatch, tmp_path, failing) -> None:
     """The second and the third file do not fit: nothing of the new recording is left, the old one is."""
     path = tmp_path / "take.npy"
-    make_header, write_file = _growing.GrowingNpy._header, _npy._write_file
+    write_file = _npy._write_file
 
-    def header(file, rows):
-        if failing == "index" and "index" in file.path.name:
+    def grow(file, *args, **options):
+        if failing == "index" and "index" in file.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return make_header(file, rows)
+        return _growing.GrowingNpy(file, *args, **options)
 
     def write(new, *args, **options):
         if failing == "json":
@@ -220,7 +220,7 @@ def test_a_full_disk_at_the_beginning(make, monkeypatch, tmp_path, failing) -> N
             record(make(), path)
         before = content(path)
         with monkeypatch.context() as patch:
-            patch.setattr(_growing.GrowingNpy, "_header", header)
+            patch.setattr(_npy, "GrowingNpy", grow)
             patch.setattr(_npy, "_write_file", write)
             with pytest.raises(OSError, match="No space left") as caught:
                 recording.record(make(), path, mode="w", seconds=0.01)

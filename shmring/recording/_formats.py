@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from shmring.recording._replacing import holds_nothing, recover, remove
 from shmring.recording._stored import Stored
 
 SUFFIXES = (".npy", ".zarr", ".h5", ".hdf5")
+LIBRARIES = {".zarr": ("zarr", "zarr"), ".h5": ("h5py", "hdf5"), ".hdf5": ("h5py", "hdf5")}
 
 
 class Writer(Protocol):
@@ -42,6 +44,19 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     if found.suffix not in SUFFIXES:
         raise ValueError(f"{found} must end in one of {', '.join(SUFFIXES)}: the suffix chooses the format")
     return found
+
+
+def load_library(path: Path) -> None:
+    """Import the library that a format needs; an error that says how to install it."""
+    library, extra = LIBRARIES.get(path.suffix, (None, ""))
+    if library is None:
+        return
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        raise type(error)(
+            f'{path.suffix} files need {library}: pip install "shmring[{extra}]" ({error})', name=library
+        ) from None
 
 
 def open_writer(
@@ -71,8 +86,6 @@ def open_writer(
 def _make_writer(path: Path, description: Description, *, append: bool, sync: float | None) -> Writer:
     if path.suffix == ".npy":
         return _npy.NpyWriter(path, description, append=append, sync=sync)
-    if sync is not None:
-        raise ValueError(f"sync is for .npy files: the library that writes {path} has no such thing")
     if path.suffix == ".zarr":
         from shmring.recording._zarr import ZarrWriter
 
@@ -83,6 +96,7 @@ def _make_writer(path: Path, description: Description, *, append: bool, sync: fl
 
 
 def _reader(path: Path) -> Any:
+    load_library(path)
     if path.suffix == ".npy":
         return _npy
     if path.suffix == ".zarr":

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring.recording._errors import RecordingCorrupt
+from shmring.recording._header import SIZES, NpyHeader
 
-HEADERS = (4096, 8192)  # bytes; page-aligned rows, and below the 10,000 that np.load reads of a header
-DIGITS = 20  # of the number of rows
 GATHER = 4096  # rows below this size are copied together: a system call for each would cost more
 VECTOR = 512  # rows for one system call where they are not adjacent; below IOV_MAX
 
@@ -30,48 +29,29 @@ class GrowingNpy:
         self.path = path
         self._dtype, self._shape = dtype, shape
         self._row_nbytes = dtype.itemsize * int(np.prod(shape, dtype=object))
-        self._header_nbytes = self._choose_header()
+        self._header = NpyHeader(dtype, shape)
+        self._header_nbytes = self._header.nbytes
         self.rows = 0
         flags = os.O_RDWR | os.O_CLOEXEC | (0 if append else os.O_CREAT | os.O_EXCL)
         self.fd = os.open(path, flags, 0o666)
         try:
             if append:
-                self._header_nbytes = _growing_offset(self.fd, path)
+                if _data_offset(self.fd) != self._header_nbytes:
+                    raise RecordingCorrupt(
+                        f"{path} cannot be appended to: its header is another program's, and has no room for "
+                        f"more rows"
+                    )
                 nbytes = os.fstat(self.fd).st_size - self._header_nbytes
                 if nbytes < 0:
-                    write_all(self.fd, self._header(0), 0)
+                    write_all(self.fd, self._header.render(0), 0)
                 self.truncate(max(0, nbytes // self._row_nbytes))
             else:
-                write_all(self.fd, self._header(0), 0)
+                write_all(self.fd, self._header.render(0), 0)
         except BaseException:
             os.close(self.fd)
             if not append:
                 os.unlink(path)
             raise
-
-    def _choose_header(self) -> int:
-        for nbytes in HEADERS:
-            if len(self._literal(0)) + DIGITS + 13 <= nbytes:
-                return nbytes
-        raise ValueError(
-            f"the dtype of these frames takes {len(self._literal(0))} characters to describe: more than "
-            f"numpy reads from the header of a .npy file. Record to .zarr or .h5"
-        )
-
-    def _literal(self, rows: int) -> bytes:
-        """Return the part of the header that says what the rows are."""
-        described = np.lib.format.dtype_to_descr(self._dtype)
-        shape = (rows, *self._shape)
-        return f"{{'descr': {described!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
-
-    def _header(self, rows: int) -> bytes:
-        literal = self._literal(rows)
-        # Version 3 only says that the literal is UTF-8 rather than ASCII.
-        start = b"\x93NUMPY\x01\x00" if literal.isascii() else b"\x93NUMPY\x03\x00"
-        width = 2 if literal.isascii() else 4
-        length = self._header_nbytes - len(start) - width
-        padded = literal.ljust(length - 1) + b"\n"
-        return start + length.to_bytes(width, "little") + padded
 
     def append(self, rows: npt.NDArray[Any], valid: npt.NDArray[np.uint64] | None = None) -> None:
         """Write rows behind the last one; of each only its `valid` first items, then zeros.
@@ -113,9 +93,7 @@ class GrowingNpy:
 
     def write_header(self, rows: int) -> None:
         """Say in the header how many rows there are."""
-        header = self._header(rows)
-        end = len(self._literal(rows)) + DIGITS + 12  # behind it are only blanks, as before
-        write_all(self.fd, header[:end], 0)
+        write_all(self.fd, self._header.render_changes(rows), 0)
 
     def write_back(self, first: int, last: int) -> None:
         """Ask the kernel to begin writing these rows to the disk, without waiting for it."""
@@ -157,16 +135,7 @@ def counted_rows(path: Path) -> int:
 def can_grow(path: Path) -> bool:
     """Whether the header has room for every number of rows, as those that are made here."""
     with open(path, "rb") as file:
-        return _data_offset(file.fileno()) in HEADERS
-
-
-def _growing_offset(fd: int, path: Path) -> int:
-    offset = _data_offset(fd)
-    if offset not in HEADERS:
-        raise RecordingCorrupt(
-            f"{path} cannot be appended to: its header is another program's, with no room for more rows"
-        )
-    return offset
+        return _data_offset(file.fileno()) in SIZES
 
 
 def _data_offset(fd: int) -> int:

@@ -21,7 +21,7 @@ from shmring.recording._roll import Roll, free_piece, is_own_piece, number_of, o
 Mode = Literal["x", "w", "a"]
 
 
-def existing_files(path: Path, *, several: bool, mode: Mode) -> list[Path]:
+def existing_files(path: Path, *, several: bool, mode: Mode, appendable: bool = True) -> list[Path]:
     """Return the files that are there already; FileExistsError if there may be none, or not these."""
     if mode not in ("x", "w", "a"):
         raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
@@ -34,7 +34,8 @@ def existing_files(path: Path, *, several: bool, mode: Mode) -> list[Path]:
     if existing and is_being_written(existing[-1]):
         raise busy(existing[-1])
     if existing and mode == "x":
-        raise FileExistsError(f"{existing[0]} exists: take another name, append to it or overwrite it")
+        append = 'append to it (mode="a") or ' if appendable else "or "
+        raise FileExistsError(f'{existing[0]} exists: choose another name, {append}replace it (mode="w")')
     return existing
 
 
