@@ -51,7 +51,7 @@ def check_frames(file: Path, description: Description) -> None:
 def _check_appendable(file: Path) -> None:
     _formats.read_description(file)
     for part in _formats.files(file):
-        if not os.access(part, os.R_OK | os.W_OK):
+        if part.exists() and not os.access(part, os.R_OK | os.W_OK):
             raise PermissionError(errno.EACCES, f"you may not change {part}: record into another file")
 
 
