@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
 from shmring._census import producer_state
@@ -15,7 +16,7 @@ from shmring.recording._description import describe
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._failure import failed
 from shmring.recording._index import IndexMaker
-from shmring.recording._roll import number_of, piece
+from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
 from shmring.recording._series import FileSeries, Mode, existing_files
 from shmring.recording._summary import Ended, Summary
 
@@ -111,7 +112,7 @@ class Capture:
                     f"before={before} is more than half of the {self._ring.slots} slots of ring "
                     f"{self._ring.name!r}, which keep what was before: create it with {2 * before} slots"
                 )
-            self._description = describe(self._ring)
+            self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
             check_frames(self._path, self._description)
             self._history = self._ring.consumer(lossless=False, label="shmring capture")
             if when is not None:
@@ -199,8 +200,7 @@ class Capture:
         first = self._written_to
         held = self._hold(history, first, position, end)
         index = IndexMaker(self._description.index_dtype)
-        path = piece(self._path, self._number) if self._several else self._path
-        self._number += 1
+        path = self._next_file()
         ended: Ended = "interrupted"
         failure: OSError | None = None
         with ExitStack() as stack:
@@ -217,7 +217,10 @@ class Capture:
             except OSError as error:
                 failure, ended = error, "write failed"
             finally:
-                files.close(ended, index.lost)
+                try:
+                    files.close(ended, index.lost)
+                except OSError as error:
+                    failure = failure or error
         summary = Summary(
             paths=(path,),
             frames=files.frames,
@@ -229,6 +232,15 @@ class Capture:
         if failure is not None:
             raise failed(failure, self._ring.name, summary) from failure
         return summary
+
+    def _next_file(self) -> Path:
+        if not self._several:
+            return self._path
+        file = piece(self._path, self._number)
+        if self._mode != "w" or not is_own_piece(file, self._path.name):
+            file = free_piece(self._path, self._number)
+        self._number = number_of(file) + 1
+        return file
 
     def _hold(self, history: Consumer, first: int, position: int, end: int) -> list[_Part]:
         """Hold the wanted frames up to the trigger that are still there."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
 from pathlib import Path
 
-from shmring.recording import _formats, _npy
+from shmring.recording import _formats
 from shmring.recording._description import Description
 from shmring.recording._header import NpyHeader
-from shmring.recording._roll import number_of, piece
+from shmring.recording._roll import free_piece, number_of
 from shmring.recording._series import Mode, existing_files
 
 
@@ -36,9 +37,7 @@ def check_destination(
         return file
     _check_folder(file.parent)
     number = number_of(existing[-1]) + 1 if existing and mode == "a" else 1
-    first = piece(file, number) if several else file
-    if first not in existing:
-        _check_free(first)
+    _check_name(free_piece(file, number) if several else file)
     return file
 
 
@@ -49,14 +48,10 @@ def check_frames(file: Path, description: Description) -> None:
         NpyHeader(description.index_dtype, ())
 
 
-def _parts(file: Path) -> tuple[Path, ...]:
-    return _npy.files(file) if file.suffix == ".npy" else (file,)
-
-
 def _check_appendable(file: Path) -> None:
     _formats.read_description(file)
-    for part in _parts(file):
-        if not os.access(part, os.R_OK | os.W_OK):
+    for part in _formats.files(file):
+        if part.exists() and not os.access(part, os.R_OK | os.W_OK):
             raise PermissionError(errno.EACCES, f"you may not change {part}: record into another file")
 
 
@@ -73,10 +68,8 @@ def _check_folder(folder: Path) -> None:
         raise OSError(error.errno, said) from None
 
 
-def _check_free(file: Path) -> None:
-    for part in _parts(file):
-        try:
-            os.lstat(part)  # says so, too, where the name is too long
-        except FileNotFoundError:
-            continue
-        raise FileExistsError(f"{part} exists, which {file} needs: choose another name, or move it away")
+def _check_name(file: Path) -> None:
+    """Refuse what is too long, for example; whether something is there was looked at before."""
+    for part in _formats.files(file):
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(part)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from shmring.recording._header import NpyHeader
+from shmring.recording._errors import RecordingCorrupt
+from shmring.recording._header import SIZES, NpyHeader
 
 GATHER = 4096  # rows below this size are copied together: a system call for each would cost more
 VECTOR = 512  # rows for one system call where they are not adjacent; below IOV_MAX
@@ -35,9 +36,15 @@ class GrowingNpy:
         self.fd = os.open(path, flags, 0o666)
         try:
             if append:
-                self._header_nbytes = _data_offset(self.fd)
-                self.rows = (os.fstat(self.fd).st_size - self._header_nbytes) // self._row_nbytes
-                self.truncate(self.rows)
+                if _data_offset(self.fd) != self._header_nbytes:
+                    raise RecordingCorrupt(
+                        f"{path} cannot be appended to: its header is another program's, and has no room for "
+                        f"more rows"
+                    )
+                nbytes = os.fstat(self.fd).st_size - self._header_nbytes
+                if nbytes < 0:
+                    write_all(self.fd, self._header.render(0), 0)
+                self.truncate(max(0, nbytes // self._row_nbytes))
             else:
                 write_all(self.fd, self._header.render(0), 0)
         except BaseException:
@@ -118,10 +125,17 @@ def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:
         return np.memmap(file, dtype, "r", offset, (rows, *shape[1:]))
 
 
-def header_rows(path: Path) -> int:
-    """Read the number of rows that the header says."""
+def counted_rows(path: Path) -> int:
+    """Return how many of the rows that are there the header counts."""
     with open(path, "rb") as file:
-        return int(_read_header(file.fileno(), _data_offset(file.fileno()))[1][0])
+        counted = int(_read_header(file.fileno(), _data_offset(file.fileno()))[1][0])
+    return min(counted, len(read_rows(path, "frames")))
+
+
+def can_grow(path: Path) -> bool:
+    """Whether the header has room for every number of rows, as those that are made here."""
+    with open(path, "rb") as file:
+        return _data_offset(file.fileno()) in SIZES
 
 
 def _data_offset(fd: int) -> int:
@@ -136,6 +150,8 @@ def _data_offset(fd: int) -> int:
 def _read_header(fd: int, offset: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
     literal = os.pread(fd, offset, 0)[10:].lstrip(b"\0")
     said = ast.literal_eval(literal.decode().strip())
+    if said["fortran_order"]:
+        raise ValueError("its rows are in Fortran order")
     return np.lib.format.descr_to_dtype(said["descr"]), said["shape"]
 
 
@@ -145,9 +161,11 @@ def _bytes_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _gathered(rows: npt.NDArray[Any], valid: npt.NDArray[np.uint64] | None) -> npt.NDArray[Any]:
-    copy = np.array(rows, order="C")
+    # As bytes: of a structured dtype numpy copies the fields and leaves out what is between them.
+    octets = np.dtype((np.void, rows.dtype.itemsize))
+    copy = np.array(rows.view(octets), order="C")
     if valid is not None:
-        copy[np.arange(rows.shape[1]) >= valid[:, np.newaxis]] = np.zeros((), rows.dtype)
+        copy[np.arange(rows.shape[1]) >= valid[:, np.newaxis]] = np.zeros((), octets)
     return copy
 
 

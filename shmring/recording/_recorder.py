@@ -15,12 +15,11 @@ from shmring import (
     RingClosed,
     RingEmpty,
     RingNotFound,
-    ShmringError,
     _shm,
 )
 from shmring.recording._description import describe
 from shmring.recording._destination import check_destination, check_frames
-from shmring.recording._failure import failed
+from shmring.recording._failure import WriteRefused, failed
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
 from shmring.recording._series import FileSeries, Mode
@@ -66,7 +65,9 @@ class Recorder:
     Raises
     ------
     FileExistsError
-        The file is there, and `mode` is ``"x"``.
+        The file is there, and `mode` is ``"x"``; or what is there was not made by a recorder.
+    RecordingBusy
+        Another recorder writes it at this moment.
     RingIncompatible
         The file that is appended to holds other frames.
     RingNotFound, TooManyConsumers, OSError, ValueError
@@ -179,7 +180,7 @@ class Recorder:
         Raises
         ------
         RecordingFailed
-            The disk is full, or refused a write; what was recorded before is readable.
+            The disk is full, or refused a write; the message says what is readable.
         RingNotFound
             The ring's producer is gone and another ring took its name.
         KeyboardInterrupt
@@ -189,20 +190,23 @@ class Recorder:
             raise ValueError("this Recorder has ended; make another one")
         self._began_at = time.monotonic()
         ended: Ended = "interrupted"
-        failure: OSError | None = None
+        failure: WriteRefused | None = None
         try:
             ended = self._loop(self._consumer)
-        except ShmringError:
-            raise
-        except OSError as error:
+        except WriteRefused as error:
             failure, ended = error, "write failed"
         finally:
-            self._index.lost = max(self._index.lost, self._consumer.lost)
-            self._leave()
-            failure = self._finish(ended) or failure
+            try:
+                self._index.lost = max(self._index.lost, self._consumer.lost)
+                self._leave()
+            finally:
+                failure = self._finish(ended) or failure
         assert self.summary is not None
         if failure is not None:
-            raise failed(failure, self._ring.name, self.summary) from failure
+            try:
+                raise failed(failure, self._ring.name, self.summary) from failure
+            finally:
+                del failure  # a cycle: it knows this frame, which would keep the ring's memory
         if ended == "ring replaced":
             raise RingNotFound(
                 f"ring {self._ring.name!r} has no producer any more, and another ring took its name; "
@@ -262,12 +266,12 @@ class Recorder:
         if self._attached:
             self._ring.close()
 
-    def _finish(self, ended: Ended) -> OSError | None:
+    def _finish(self, ended: Ended) -> WriteRefused | None:
         """Close the file and sum up; what went wrong with it."""
         failure = None
         try:
             self._files.close(ended, self._index.lost)
-        except OSError as error:
+        except WriteRefused as error:
             failure = error
         frames = self._files.frames
         self.summary = Summary(
