@@ -185,11 +185,11 @@ def test_mistakes(monkeypatch, tmp_path, capsys, words, code, told) -> None:
 def test_a_name_that_is_taken(monkeypatch, tmp_path, capsys, command, there, wanted) -> None:
     """It is said at once; here, the ring would never come."""
     need(os.path.splitext(wanted)[1])
-    (tmp_path / there).touch()
+    (tmp_path / there).write_text("{}")
     monkeypatch.chdir(tmp_path)
-    assert run(*command, helpers.fresh_name(), wanted) == 2
+    assert run(*command, helpers.fresh_name(), wanted, "--timeout", 0) == 2
     noise = capsys.readouterr().err
-    assert f"{there} exists" in noise
+    assert there in noise
     assert ("--append" in noise) == (there == wanted and command == ["record"])
     assert [file.name for file in tmp_path.iterdir()] == [there]
 
@@ -201,8 +201,8 @@ def test_a_missing_extra(monkeypatch, tmp_path, capsys, suffix, library) -> None
     path = tmp_path / f"take{suffix}"
     extra = "hdf5" if library == "h5py" else library
     said = f'{suffix} files need {library}: pip install "shmring[{extra}]"'
-    assert run("record", helpers.fresh_name(), path) == 2
-    assert run("capture", helpers.fresh_name(), path, "--before", 1) == 2
+    assert run("record", helpers.fresh_name(), path, "--timeout", 0) == 2
+    assert run("capture", helpers.fresh_name(), path, "--before", 1, "--timeout", 0) == 2
     path.touch()
     assert run("replay", path, helpers.fresh_name()) == 2
     assert capsys.readouterr().err.count(said) == 3
@@ -224,12 +224,12 @@ def test_a_folder_that_may_not_be_written(tmp_path, fork) -> None:
 
 @pytest.mark.parametrize("command", [["record"], ["capture", "--before", "1", "--when", "True"]])
 def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path, capsys, command) -> None:
-    from shmring.recording._series import FileSeries
+    from shmring.recording._growing import GrowingNpy
 
-    def fail(self, array, index) -> None:
+    def fail(self, rows, valid=None) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(FileSeries, "write", fail)
+    monkeypatch.setattr(GrowingNpy, "append", fail)
     ring = make(slots=16)
     with ring.producer() as out:
         feed_seqs(out, ring, 3)
@@ -257,14 +257,14 @@ def test_a_broken_stderr(make, tmp_path) -> None:
 
 def test_captures_that_go_on_behind_earlier_ones(make, tmp_path) -> None:
     ring = make(slots=16)
-    (tmp_path / "take-0007.npy").touch()
     with ring.producer() as out:
         helpers.feed(out, 3)
+        assert run("record", ring.name, tmp_path / "take.npy", "--frames", 3, "--roll-frames", 2) == 0
         late = publish_when_joined(out, ring)
         again = ["--captures", 2, "--append", "--when", "seq in (4, 6)"]
         assert run("capture", ring.name, tmp_path / "take.npy", "--before", 2, *again) == 0
         late.join()
-    assert recording.open_recording(tmp_path / "take-0009.npy").seqs.tolist() == [5, 6]
+    assert recording.open_recording(tmp_path / "take-0004.npy").seqs.tolist() == [5, 6]
 
 
 def test_capture_on_a_signal(make, command, tmp_path) -> None:

@@ -133,7 +133,9 @@ def _how(condition: bool) -> str:
         triggers, ends = ["at any key", *triggers], "q or Ctrl-C ends"
     if condition:
         triggers = ["when the condition is true", *triggers]
-    return f"captures {', '.join(triggers[:-1])}{' or ' * (len(triggers) > 1)}{triggers[-1]}; {ends}"
+    *others, last = triggers
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"captures {listed}; {ends}"
 
 
 def _is_true(condition: CodeType, frame: Frame) -> bool:
