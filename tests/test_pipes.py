@@ -463,6 +463,17 @@ def test_the_ring_s_name_is_taken(start, make):
     assert helpers.block(ring.name).exists()
 
 
+def test_the_ring_s_name_is_taken_and_no_input_comes(start, make):
+    """It is said before the header is there."""
+    ring = make()
+    near, far = os.pipe()
+    with ring.producer():
+        code, _, err = ended(start("write", ring.name, "--format", "npy", stdin=near))
+    os.close(near)
+    os.close(far)
+    assert (code, "is in use (producer pid" in err) == (1, True)
+
+
 @pytest.mark.parametrize(("dtype", "shape"), [("O", (3, 2)), ("u1", (3, 0))])
 def test_npy_input_that_makes_no_ring(start, name, tmp_path, dtype, shape):
     path = tmp_path / "input.npy"

@@ -357,6 +357,22 @@ def test_progress_does_not_count_the_time_before_the_ring(make, monkeypatch, tmp
     assert share < 0.01
 
 
+def test_progress_on_a_terminal_that_goes_away(monkeypatch) -> None:
+    """What is shown must not end what it shows."""
+    pytest.importorskip("rich")
+    from shmring._cli.progress import ProgressLine
+
+    def fail(*words, **options) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with ProgressLine(quiet=False, first="") as line:
+        line._display.stop()
+        monkeypatch.setattr(line._display, "update", fail)
+        monkeypatch.setattr(line._display, "stop", fail)
+        line.draw("half of it", 0.5)
+
+
 def test_progress_on_a_terminal(make, command, tmp_path) -> None:
     """Frames, size, rate and lag are shown where somebody looks."""
     ring = make(slots=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -191,6 +192,14 @@ def test_what_cannot_be_played(make, tmp_path) -> None:
         recording.replay(tmp_path / "take.npy", source.name)
     with pytest.raises(shmring.TooFewConsumers):
         recording.replay(tmp_path / "take.npy", helpers.fresh_name(), wait_for=1, timeout=0)
+
+
+def test_a_pace_near_0() -> None:
+    """The next frame is due at a time that can be counted, however far away."""
+    from shmring.recording import _replay
+
+    clock = _replay._Clock(0, 5e-324)
+    assert 1e250 < clock._due_at(1_000) < math.inf
 
 
 # ---- capture

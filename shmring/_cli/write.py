@@ -12,7 +12,7 @@ import numpy as np
 
 from shmring import Producer, Ring
 from shmring._cli import names, output, pipes, streams, types
-from shmring._cli.advice import advice
+from shmring._cli.advice import advice, refuse_in_use
 from shmring._cli.app import Refusal
 
 RING_BYTES = 8_000_000
@@ -80,6 +80,7 @@ def write(
             raise click.UsageError(
                 "--format npy has shape and dtype in the input: leave --shape and --dtype out"
             )
+        refuse_in_use(name)
         try:
             (length, *rest), dtype = pipes.read_npy_header(streams.stdin)
         except ValueError as error:
