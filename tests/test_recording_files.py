@@ -653,6 +653,41 @@ def test_a_recording_that_is_deleted_under_way(make, tmp_path, suffix) -> None:
 
 
 @every_format
+def test_a_recording_that_is_moved_under_way(make, tmp_path, suffix) -> None:
+    """It is not where the summary says."""
+    ring, path = make(), tmp_path / f"take{suffix}"
+    recorder = recording.Recorder(ring, path)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+    path.rename(tmp_path / f"moved{suffix}")
+    with pytest.raises(recording.RecordingFailed, match="was moved"):
+        recorder.run()
+
+
+def test_an_index_that_is_deleted_under_way(make, tmp_path) -> None:
+    ring, path = make(), tmp_path / "take.npy"
+    recorder = recording.Recorder(ring, path)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+    path.with_suffix(".index.npy").unlink()
+    with pytest.raises(recording.RecordingFailed, match=r"take\.index\.npy was deleted .* cannot be read"):
+        recorder.run()
+
+
+@every_format
+def test_a_foreign_folder_where_the_old_recording_would_go(make, tmp_path, suffix) -> None:
+    path = tmp_path / f"take{suffix}"
+    record(make(), path)
+    folder = _replacing.folder_of(path)
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"\.replaced is in the way"):
+        recording.record(make(), path, mode="w", seconds=0.01)
+    assert (folder / "mine").read_text() == "mine"
+    assert seqs(path) == list(range(5))
+
+
+@every_format
 def test_the_truth_about_what_is_readable(make, monkeypatch, tmp_path, suffix) -> None:
     """The library said that it wrote, and the file is no recording any more."""
     ring, path = make(), tmp_path / f"take{suffix}"

@@ -23,7 +23,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.E
 _TAKEN = (errno.EAGAIN, errno.EACCES)
 
 _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
-_no_fork = threading.Lock()  # between opening a file and its entry in _held
+_no_fork = threading.RLock()  # between opening a file and its entry in _held
 
 
 class WriterLock:
@@ -37,26 +37,27 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = -1
-        try:
-            while True:
-                self._open()
+        while True:
+            self._open()
+            try:
                 if not _take(self._fd):
                     raise busy(path)
-                if self._is_the_file():
+                if self._is_in_place():
                     return
-                self.close()  # another file took the name in the meantime
-        except BaseException:
-            self.close()
-            raise
+            except BaseException:
+                self.close()
+                raise
+            self.close()  # another file took the name in the meantime
 
     def _open(self) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY if self.path.is_dir() else os.O_RDWR
         with _no_fork:
             self._fd = os.open(self.path, flags | os.O_CLOEXEC)
             _held.add(self)
+        self._close = weakref.finalize(self, os.close, self._fd)
+        self._close.atexit = False  # whoever records until the very end keeps it
 
-    def _is_the_file(self) -> bool:
+    def _is_in_place(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
         return False
@@ -66,11 +67,15 @@ class WriterLock:
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, f"{self.path} was deleted while it was recorded")
 
+    def check_in_place(self) -> None:
+        """Refuse to say that a recording is where it is not."""
+        self.check_exists()
+        if not self._is_in_place():
+            raise OSError(errno.ENOENT, f"{self.path} was moved or replaced while it was recorded")
+
     def close(self) -> None:
         """Let others write."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._close()
 
     def __enter__(self) -> WriterLock:
         return self
@@ -78,9 +83,6 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
 
@@ -127,7 +129,7 @@ def _take(fd: int) -> bool:
 def _forget() -> None:
     """In a forked child: the descriptors are copies, and would keep the locks beyond the parent's death."""
     _no_fork.release()
-    for lock in list(_held):
+    for lock in tuple(_held):
         lock.close()
 
 
