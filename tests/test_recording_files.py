@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import signal
@@ -143,7 +144,13 @@ def test_a_forked_child_does_not_keep_the_lock(fork, tmp_path) -> None:
     lock.close()
     assert not _lock.is_being_written(path)
     with _lock.WriterLock(path):
-        pass
+
+        def leave(send) -> None:
+            gc.collect()
+            send("left")
+
+        assert fork(leave).receive() == "left"
+        assert _lock.is_being_written(path), "the child gave back the lock of its parent"
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])

@@ -17,7 +17,9 @@ from shmring.recording._errors import RecordingBusy
 
 # Far behind the end of every file, where nothing is read or written; HDF5 locks its files by flock instead.
 _BYTE = 1 << 62
-_EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0)
+_EXCLUSIVE, _UNLOCKED = (
+    struct.pack("hhqqi4x", kind, os.SEEK_SET, _BYTE, 1, 0) for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK)
+)
 # What a file system without locks says, or NFS of a folder. A recording matters more than its protection.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 _TAKEN = (errno.EAGAIN, errno.EACCES)
@@ -54,7 +56,7 @@ class WriterLock:
         with _no_fork:
             self._fd = os.open(self.path, flags | os.O_CLOEXEC)
             _held.add(self)
-        self._close = weakref.finalize(self, os.close, self._fd)
+        self._close = weakref.finalize(self, _give_back, self._fd)
         self._close.atexit = False  # whoever records until the very end keeps it
 
     def _is_in_place(self) -> bool:
@@ -76,6 +78,11 @@ class WriterLock:
     def close(self) -> None:
         """Let others write."""
         self._close()
+
+    def forget(self) -> None:
+        """Close the copy that a forked child has got; the lock is the parent's."""
+        if self._close.detach() is not None:
+            os.close(self._fd)
 
     def __enter__(self) -> WriterLock:
         return self
@@ -126,11 +133,21 @@ def _take(fd: int) -> bool:
     return True
 
 
+def _give_back(fd: int) -> None:
+    """Unlock, then close: another thread may be starting a program that has a copy for a moment."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        else:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _UNLOCKED)
+    os.close(fd)
+
+
 def _forget() -> None:
-    """In a forked child: the descriptors are copies, and would keep the locks beyond the parent's death."""
+    """In a forked child: the copies would keep the locks beyond the parent's death."""
     _no_fork.release()
     for lock in tuple(_held):
-        lock.close()
+        lock.forget()
 
 
 os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_forget)
