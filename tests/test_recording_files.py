@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import signal
@@ -143,7 +144,13 @@ def test_a_forked_child_does_not_keep_the_lock(fork, tmp_path) -> None:
     lock.close()
     assert not _lock.is_being_written(path)
     with _lock.WriterLock(path):
-        pass
+
+        def leave(send) -> None:
+            gc.collect()
+            send("left")
+
+        assert fork(leave).receive() == "left"
+        assert _lock.is_being_written(path), "the child gave back the lock of its parent"
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
@@ -650,6 +657,41 @@ def test_a_recording_that_is_deleted_under_way(make, tmp_path, suffix) -> None:
     _formats.delete(path)
     with pytest.raises(recording.RecordingFailed, match=r"was deleted .* cannot be read"):
         recorder.run()
+
+
+@every_format
+def test_a_recording_that_is_moved_under_way(make, tmp_path, suffix) -> None:
+    """It is not where the summary says."""
+    ring, path = make(), tmp_path / f"take{suffix}"
+    recorder = recording.Recorder(ring, path)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+    path.rename(tmp_path / f"moved{suffix}")
+    with pytest.raises(recording.RecordingFailed, match="was moved"):
+        recorder.run()
+
+
+def test_an_index_that_is_deleted_under_way(make, tmp_path) -> None:
+    ring, path = make(), tmp_path / "take.npy"
+    recorder = recording.Recorder(ring, path)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+    path.with_suffix(".index.npy").unlink()
+    with pytest.raises(recording.RecordingFailed, match=r"take\.index\.npy was deleted .* cannot be read"):
+        recorder.run()
+
+
+@every_format
+def test_a_foreign_folder_where_the_old_recording_would_go(make, tmp_path, suffix) -> None:
+    path = tmp_path / f"take{suffix}"
+    record(make(), path)
+    folder = _replacing.folder_of(path)
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"\.replaced is in the way"):
+        recording.record(make(), path, mode="w", seconds=0.01)
+    assert (folder / "mine").read_text() == "mine"
+    assert seqs(path) == list(range(5))
 
 
 @every_format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import struct
 from pathlib import Path
@@ -93,6 +94,8 @@ class GrowingNpy:
 
     def write_header(self, rows: int) -> None:
         """Say in the header how many rows there are."""
+        if os.fstat(self.fd).st_nlink == 0:
+            raise OSError(errno.ENOENT, f"{self.path} was deleted while it was recorded")
         write_all(self.fd, self._header.render_changes(rows), 0)
 
     def write_back(self, first: int, last: int) -> None:

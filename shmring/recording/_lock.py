@@ -17,13 +17,15 @@ from shmring.recording._errors import RecordingBusy
 
 # Far behind the end of every file, where nothing is read or written; HDF5 locks its files by flock instead.
 _BYTE = 1 << 62
-_EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0)
+_EXCLUSIVE, _UNLOCKED = (
+    struct.pack("hhqqi4x", kind, os.SEEK_SET, _BYTE, 1, 0) for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK)
+)
 # What a file system without locks says, or NFS of a folder. A recording matters more than its protection.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 _TAKEN = (errno.EAGAIN, errno.EACCES)
 
 _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
-_no_fork = threading.Lock()  # between opening a file and its entry in _held
+_no_fork = threading.RLock()  # between opening a file and its entry in _held
 
 
 class WriterLock:
@@ -37,26 +39,27 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = -1
-        try:
-            while True:
-                self._open()
+        while True:
+            self._open()
+            try:
                 if not _take(self._fd):
                     raise busy(path)
-                if self._is_the_file():
+                if self._is_in_place():
                     return
-                self.close()  # another file took the name in the meantime
-        except BaseException:
-            self.close()
-            raise
+            except BaseException:
+                self.close()
+                raise
+            self.close()  # another file took the name in the meantime
 
     def _open(self) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY if self.path.is_dir() else os.O_RDWR
         with _no_fork:
             self._fd = os.open(self.path, flags | os.O_CLOEXEC)
             _held.add(self)
+        self._close = weakref.finalize(self, _give_back, self._fd)
+        self._close.atexit = False  # whoever records until the very end keeps it
 
-    def _is_the_file(self) -> bool:
+    def _is_in_place(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
         return False
@@ -66,11 +69,20 @@ class WriterLock:
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, f"{self.path} was deleted while it was recorded")
 
+    def check_in_place(self) -> None:
+        """Refuse to say that a recording is where it is not."""
+        self.check_exists()
+        if not self._is_in_place():
+            raise OSError(errno.ENOENT, f"{self.path} was moved or replaced while it was recorded")
+
     def close(self) -> None:
         """Let others write."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._close()
+
+    def forget(self) -> None:
+        """Close the copy that a forked child has got; the lock is the parent's."""
+        if self._close.detach() is not None:
+            os.close(self._fd)
 
     def __enter__(self) -> WriterLock:
         return self
@@ -78,9 +90,6 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
 
@@ -124,11 +133,21 @@ def _take(fd: int) -> bool:
     return True
 
 
+def _give_back(fd: int) -> None:
+    """Unlock, then close: another thread may be starting a program that has a copy for a moment."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        else:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _UNLOCKED)
+    os.close(fd)
+
+
 def _forget() -> None:
-    """In a forked child: the descriptors are copies, and would keep the locks beyond the parent's death."""
+    """In a forked child: the copies would keep the locks beyond the parent's death."""
     _no_fork.release()
-    for lock in list(_held):
-        lock.close()
+    for lock in tuple(_held):
+        lock.forget()
 
 
 os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_forget)

@@ -14,6 +14,7 @@ from pathlib import Path
 from shmring.recording._lock import WriterLock
 
 REPLACED = ".replaced"
+DELETED = "deleted"  # a folder that is not valid any more
 
 
 def folder_of(path: Path) -> Path:
@@ -48,10 +49,10 @@ def discard(files: tuple[Path, ...]) -> None:
     folder = folder_of(files[0])
     main = folder / files[0].name
     if main.is_dir():
-        rest = folder / "deleted"
+        rest = folder / DELETED
         os.rename(main, rest)
         main = rest
-    for file in (main, folder / "deleted", *(folder / file.name for file in files)):
+    for file in (main, folder / DELETED, *(folder / file.name for file in files)):
         remove(file)
     folder.rmdir()
 
@@ -61,6 +62,8 @@ def recover(files: tuple[Path, ...]) -> bool:
     folder = folder_of(files[0])
     if not folder.is_dir():
         return False
+    if not {file.name for file in folder.iterdir()} <= {DELETED, *(file.name for file in files)}:
+        raise FileExistsError(f"{folder} is in the way, and not made by a recorder: move it away")
     with contextlib.ExitStack() as stack:
         for main in (folder / files[0].name, files[0]):
             if main.exists():

@@ -156,7 +156,8 @@ class FileSeries:
                     if self._writer is not None:
                         self._close_file(ended, lost)
                 finally:  # also because this explains most of what a library says then
-                    self._check_exists()
+                    if self._lock is not None:
+                        self._lock.check_in_place()
         finally:
             if self._lock is not None:
                 self._lock.close()
