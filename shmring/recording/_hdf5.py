@@ -118,7 +118,7 @@ class Hdf5Writer(ColumnWriter):
             if self._file:
                 self._file.close()
         except Exception as error:
-            self._abandon()
+            _superblock.close(self._fd)
             raise _as_oserror(error) from error
         finally:
             self._describe(self.description.finished(ended, self.frames, lost))
@@ -127,8 +127,7 @@ class Hdf5Writer(ColumnWriter):
     def _abandon(self) -> None:
         """Leave the file as a kill would, and close it in the library's place.
 
-        The library would try again what has failed, now and as the process ends. It gets another file for
-        that, which nobody sees.
+        The library would try again what has failed. It gets another file for that, which nobody sees.
         """
         with contextlib.suppress(Exception):
             nowhere = os.memfd_create("shmring", os.MFD_CLOEXEC)
