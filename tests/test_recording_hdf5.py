@@ -21,7 +21,7 @@ from shmring import recording
 
 h5py = pytest.importorskip("h5py")
 
-from shmring.recording import _columns, _hdf5  # noqa: E402
+from shmring.recording import _columns, _hdf5, _superblock  # noqa: E402
 from shmring.recording._description import Description  # noqa: E402
 
 READERS = {
@@ -279,3 +279,172 @@ def test_repair_of_what_needs_none(path) -> None:
     before = path.read_bytes()
     assert _hdf5.repair(path) == 0
     assert path.read_bytes() == before
+
+
+# ---- writes that fail
+
+NO_FALLOCATE = """
+def no_fallocate(*arguments):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+os.posix_fallocate = no_fallocate
+"""
+LIMITED = """
+import errno, os, resource, sys
+import numpy as np, shmring
+from shmring import recording
+from shmring.recording import _columns
+_columns.CHUNK = 1 << 16
+ring = shmring.Ring.create(shape=(1 << 13,), dtype="u8", slots=64)
+out = ring.producer()
+for number in range(60):
+    out.put(np.full(ring.shape, number, "u8"))
+out.close()
+{first}
+recorder = recording.Recorder(ring, sys.argv[1])
+recorder._batch = 1
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    recorder.run()
+except recording.RecordingFailed as error:
+    print(error)
+else:
+    print("all of it")
+ring.unlink()
+"""
+
+
+@pytest.mark.parametrize("limit", [1_400_000, 2_000_000, 3_000_100])
+@pytest.mark.parametrize("first", ["", NO_FALLOCATE], ids=["reserved", "HDF5 is refused"])
+def test_file_size_limit(path, first, limit) -> None:
+    """Told as RecordingFailed, also where only HDF5's own write shows it; and nothing else is said."""
+    code = LIMITED.format(first=first, limit=limit)
+    ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with recording.open_recording(path) as found:
+        assert f"File too large: recording ring '{found.ring}' ended after {len(found)} frames" in ended.stdout
+        assert found.ended == "write failed"
+        assert found.seqs.tolist() == list(range(len(found)))
+        assert len(found) < 60
+        assert (np.asarray(found.array) == found.seqs[:, np.newaxis]).all()
+        count = len(found)
+    _hdf5.repair(path)
+    with h5py.File(path) as file:
+        assert file["frames"].shape == (count, 1 << 13)
+
+
+def test_a_disk_that_others_fill(tmp_path, monkeypatch) -> None:
+    """What was recorded before is there, and gone on with when there is space again."""
+    monkeypatch.setattr(_columns, "CHUNK", 1 << 16)
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", tmp_path], capture_output=True
+    ).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        path = tmp_path / "take.h5"
+        writer = _hdf5.Hdf5Writer(path, description(), append=False)
+        write(writer, 5)
+        with open(tmp_path / "other", "wb", buffering=0) as other, pytest.raises(OSError, match="No space"):
+            while True:
+                other.write(bytes(4096))
+        with pytest.raises(OSError, match="No space"):
+            write(writer, 5)
+        writer.close("write failed", 0)
+        check(path, 5, "write failed")
+        check_readable_by_all(path, 5)
+        (tmp_path / "other").unlink()
+        writer = _hdf5.Hdf5Writer(path, description(), append=True)
+        write(writer, 5)
+        writer.close("limit", 0)
+        check(path, 10, "limit")
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+# ---- formats
+
+DTYPES = {
+    **{name: name for name in ["f2", ">f4", "f8", "g", "<i2", ">i8", "u1", "?", "c8", ">c16", "G"]},
+    **{name: name for name in ["M8[ns]", ">m8[s]", "S5", "U3", ">U2", "V7"]},
+    "nested": [("a", [("b", "?"), ("c", ">c8")]), ("d", "f2", (2, 3)), ("e", [("f", "u1", (2,))], (3,))],
+    "padded": np.dtype([("a", "u1"), ("b", "f8"), ("c", "u2")], align=True),
+    "what HDF5 does not know": [("at", "M8[ns]"), ("by", "U2"), ("why", "S4")],
+    "3000 fields": [(f"field_number_{number}", "i4") for number in range(3000)],
+}
+
+
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["scalars", "arrays"])
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_every_dtype_in_the_format_of_1_10(path, dtype, shape) -> None:
+    """Each comes back byte by byte, and is written as HDF5 1.10 knows it."""
+    dtype = np.dtype(dtype)
+    made = Description("ring", dtype, shape, dtype, False, {})
+    numbers = np.arange(5 * dtype.itemsize * (shape[0] if shape else 1), dtype="u1") & 1
+    frames = numbers.view(dtype).reshape(5, *shape)
+    index = np.zeros(5, made.index_dtype)
+    index["seq"], index["meta"] = np.arange(5), frames.reshape(-1)[:5]
+    writer = _hdf5.Hdf5Writer(path, made, append=False)
+    writer.write(frames, index)
+    writer.close("limit", 0)
+    with recording.open_recording(path) as found:
+        whole = np.asarray(found.array)
+        assert (found.dtype, whole.dtype, found.meta_dtype) == (dtype, dtype, dtype)
+        assert whole.shape == frames.shape
+        for name in dtype.names or [...]:  # what lies between the fields is not theirs
+            assert whole[name].tobytes() == frames[name].tobytes()
+            assert found.metas[name].tobytes() == index["meta"][name].tobytes()
+    with h5py.File(path) as file:
+        for dataset in file.values():
+            version = dataset.id.get_type().encode()[2] >> 4
+            assert version <= 3, "version 4 came with HDF5 1.12, 5 with 2.0"
+    if shutil.which("h5dump"):
+        assert subprocess.run(["h5dump", "-H", path], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_attrs_of_any_size(path) -> None:
+    """The description has a place of its own, which is found anew where it has grown."""
+    _hdf5.Hdf5Writer(path, description(), append=False).close("limit", 0)
+    for size in (10, 3700, 5000, 100_000, 5):
+        made = description(text="x" * size)
+        writer = _hdf5.Hdf5Writer(path, made, append=True)
+        write(writer, 1)
+        writer.close("producer closed", 2**63)
+        with recording.open_recording(path) as found:
+            assert (found.attrs, found.lost, found.ended) == (made.attrs, 2**63, "producer closed")
+            assert found.seqs.tolist() == list(range(len(found)))
+
+
+@pytest.mark.parametrize("flags", [0, 1, 5], ids=["finished", "killed as it closed", "killed"])
+def test_files_of_the_first_version(path, flags) -> None:
+    """The description is an attribute: read, repaired, gone on with."""
+    writer = _hdf5.Hdf5Writer(path, description(), append=False)
+    write(writer, 5)
+    writer.close("limit", 0)
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        del file["shmring"]
+        ended = description().finished("stopped", 5, 0) if flags == 0 else description()
+        file.attrs["shmring"] = ended.to_json()
+    start = bytearray(path.read_bytes()[: _superblock.SIZE])
+    start[_superblock.FLAGS_AT] = flags
+    start[_superblock.CHECKSUM_AT :] = _superblock._checksum(bytes(start[: _superblock.CHECKSUM_AT])).to_bytes(
+        4, "little"
+    )
+    with open(path, "r+b") as raw:
+        raw.write(start)
+    check(path, 5, None if flags else "stopped")
+    again = path.with_name("again.h5")
+    shutil.copy(path, again)
+    assert _hdf5.repair(path) == (5 if flags else 0)
+    check(path, 5, "killed" if flags else "stopped")
+    check_readable_by_h5py(path, 5)
+    writer = _hdf5.Hdf5Writer(again, description(), append=True)
+    write(writer, 3)
+    writer.close("limit", 0)
+    check(again, 8, "limit")
+    check_readable_by_h5py(again, 8)
+
+
+def test_xarray_can_open_it(path) -> None:
+    """Dimension scales on every axis or on none: with some of them, xarray opens nothing of the file."""
+    _hdf5.Hdf5Writer(path, description(), append=False).close("limit", 0)
+    with h5py.File(path) as file:
+        assert not any("DIMENSION_LIST" in dataset.attrs or dataset.is_scale for dataset in file.values())

@@ -64,8 +64,8 @@ class Hdf5Writer(ColumnWriter):
             self._file.swmr_mode = True
             datasets = {name: dataset for name, dataset in self._file.items() if name != DESCRIPTION}
             self._chunks_nbytes = sum(_chunk_nbytes(dataset) for dataset in datasets.values())
-            self._reserve(0)
             super().__init__(path, description, datasets, self._flush_dataset_of)
+            self._reserve(0)
             self._describe(description)
         except BaseException:
             os.close(self._fd)
@@ -79,7 +79,7 @@ class Hdf5Writer(ColumnWriter):
         write_all(self._fd, _padded(description, self._text_room), self._text_at)
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        self._reserve(index.nbytes)
+        self._reserve(self._chunks_nbytes + index.nbytes)  # frames of one chunk at most
         try:
             super()._store(array, index)
         except Exception as error:
@@ -89,15 +89,14 @@ class Hdf5Writer(ColumnWriter):
     def _check_space(self, needed: int) -> None:
         """Leave it to `_reserve`."""
 
-    def _reserve(self, index_nbytes: int) -> None:
+    def _reserve(self, nbytes: int) -> None:
         """Take the space for what comes next: HDF5 cannot undo half a write, nor close after one."""
-        needed = self._chunks_nbytes + index_nbytes + SPARE  # frames of one chunk at most
         try:
-            os.posix_fallocate(self._fd, self._file.id.get_filesize(), needed)
+            os.posix_fallocate(self._fd, self._file.id.get_filesize(), nbytes + SPARE)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise
-            super()._check_space(needed)
+            super()._check_space(nbytes)
 
     def close(self, ended: str, lost: int) -> None:
         """Write what is left, and the totals."""
@@ -127,10 +126,10 @@ class Hdf5Writer(ColumnWriter):
     def _abandon(self) -> None:
         """Leave the file as a kill would, and close it in the library's place.
 
-        The library would try again what has failed. It gets another file for that, which nobody sees.
+        The library would try again what has failed. It gets another file for that, which takes everything.
         """
         with contextlib.suppress(Exception):
-            nowhere = os.memfd_create("shmring", os.MFD_CLOEXEC)
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             os.dup2(nowhere, self._file.id.get_vfd_handle(), inheritable=False)
             os.close(nowhere)
         with contextlib.suppress(Exception):
@@ -192,17 +191,21 @@ def _make_room(file: Any, text: bytes) -> Any:
     """Return the dataset of the description, with room for this one."""
     if DESCRIPTION in file and file[DESCRIPTION].dtype.itemsize >= len(text):
         return file[DESCRIPTION]
+    made = file.create_dataset(None, data=np.bytes_(text))
+    file.flush()  # what the name will lead to is there before
     if DESCRIPTION in file:
         del file[DESCRIPTION]
+    file[DESCRIPTION] = made
     file.attrs.pop(DESCRIPTION, None)
-    return file.create_dataset(DESCRIPTION, data=np.bytes_(text))
+    file.flush()
+    return made
 
 
 def _padded(description: Description, room: int | None = None) -> bytes:
     """Return the description as text, with room for the totals."""
     text = description.to_json().encode()
     if room is None:
-        room = ((len(text) + TOTALS) // ROOM + 1) * ROOM
+        room = ((2 * len(text) + TOTALS) // ROOM + 1) * ROOM  # each append adds to it
     return text.ljust(room - 1) + b"\n"
 
 
@@ -341,8 +344,14 @@ def repair(path: Path) -> int:
     description = read_description(path)
     with _Bytes(path) as file:
         was_readable = not file.is_flagged
-    if was_readable and description.ended is not None:
+    if was_readable and description.ended is not None and _is_even(path):
         return 0
-    writer = Hdf5Writer(path, description, append=True)
+    writer = Hdf5Writer(path, description, append=True)  # cuts off what is not whole
     writer.close(description.ended or "killed", description.lost or 0)
     return 0 if was_readable else writer.frames
+
+
+def _is_even(path: Path) -> bool:
+    """Whether all columns have as many rows as there are frames."""
+    with _opened(path) as file:
+        return {dataset.shape[0] for dataset in file.values() if dataset.shape} == {written_rows(file["seq"])}
