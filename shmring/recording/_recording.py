@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ class RecordedFrame:
     Attributes
     ----------
     array : ndarray
-        Of the ring's shape and dtype (first axis: `rows`).
+        Of the ring's shape and dtype (first axis: `rows`), read-only.
     seq, timestamp_ns, lost, meta, rows
         As those of the `Frame` that was recorded.
     """
@@ -38,14 +39,15 @@ class RecordedFrame:
 class Recording:
     """The frames of a recording and all that was known about them: from `open_recording`.
 
-    A sequence of `RecordedFrame`; and a context manager, which closes the file at the end. Of a recording
-    that is still going on it shows what was there when it was opened.
+    A sequence of `RecordedFrame`, of which a slice is a list; and a context manager, which closes the file at
+    the end. Of a recording that is still going on it shows what was there when it was opened.
 
     Attributes
     ----------
     array : array_like
-        The frames, of shape ``(n, *shape)``: a read-only ndarray on the file for .npy, else an object that
-        reads what it is indexed with. With variable_rows, what lies behind the rows of a frame is zero.
+        The frames, of shape ``(n, *shape)``: a read-only ndarray on the file for .npy, else an object that is
+        indexed like an ndarray and reads what the index selects. With variable_rows, what lies behind the
+        rows of a frame is zero.
     seqs, timestamps_ns, rows, metas : ndarray
         One for each frame, as in a `Batch`; `rows` and `metas` may be None.
     lost_before : ndarray
@@ -54,7 +56,7 @@ class Recording:
 
     def __init__(self, stored: Stored) -> None:
         index = stored.index
-        self._description, self._close = stored.description, stored.close
+        self._description, self._close, self._closed = stored.description, stored.close, False
         self.array: Frames = stored.frames
         self.seqs: npt.NDArray[np.uint64] = index["seq"]
         self.timestamps_ns: npt.NDArray[np.int64] = index["timestamp_ns"]
@@ -66,19 +68,39 @@ class Recording:
     def __len__(self) -> int:
         return len(self.seqs)
 
-    def __getitem__(self, number: int) -> RecordedFrame:
-        """Return one frame."""
-        at = range(len(self))[number]
-        rows = None if self.rows is None else int(self.rows[at])
-        array = np.asarray(self.array[at])
+    @overload
+    def __getitem__(self, number: SupportsIndex) -> RecordedFrame: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[RecordedFrame]: ...
+    def __getitem__(self, number: SupportsIndex | slice) -> RecordedFrame | list[RecordedFrame]:
+        """Return one frame, or a list of those in a slice."""
+        if self._closed:
+            raise ValueError(f"this recording of ring {self.ring!r} was closed; open it again to read it")
+        numbers = range(len(self))
+        if isinstance(number, slice):
+            return [self._frame(one) for one in numbers[number]]
+        try:
+            return self._frame(numbers[number])
+        except IndexError:
+            raise IndexError(f"there is no frame {number}: the recording has {len(self)}") from None
+
+    def _frame(self, number: int) -> RecordedFrame:
+        array = np.asarray(self.array[number])
+        rows = None if self.rows is None else int(self.rows[number])
+        array = array if rows is None else array[:rows]
+        array.flags.writeable = False
         return RecordedFrame(
-            array=array if rows is None else array[:rows],
-            seq=int(self.seqs[at]),
-            timestamp_ns=int(self.timestamps_ns[at]),
-            lost=int(self.lost_before[at]),
-            meta=None if self.metas is None else self.metas[at],
+            array=array,
+            seq=int(self.seqs[number]),
+            timestamp_ns=int(self.timestamps_ns[number]),
+            lost=int(self.lost_before[number]),
+            meta=None if self.metas is None else self.metas[number],
             rows=rows,
         )
+
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        """Read frame after frame."""
+        return (self[number] for number in range(len(self)))
 
     def __enter__(self) -> Recording:
         """Return self."""
@@ -89,15 +111,16 @@ class Recording:
         self.close()
 
     def __repr__(self) -> str:
-        """Say what one wants to know at a prompt."""
+        """Summarise the recording for an interactive prompt."""
         said = self._description
         return (
             f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {said.shape}, "
-            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}>"
+            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
         )
 
     def close(self) -> None:
-        """Close the file. May be called twice. An array on a .npy file stays valid."""
+        """Close the file. May be called twice. What was read stays valid, as does `array` of a .npy file."""
+        self._closed = True
         self._close()
 
     @property
