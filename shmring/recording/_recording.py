@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring.recording import _formats
+from shmring.recording._description import Part
 from shmring.recording._stored import Frames, Stored
 
 __all__ = ["RecordedFrame", "Recording", "open_recording"]
@@ -150,14 +151,45 @@ class Recording:
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """What the ring's creator said about it."""
+        """What the ring's creator said about it; of the last part, where it was appended to."""
         return self._description.attrs
 
     @property
     def lost(self) -> int:
         """Frames that the recorder did not get, those after the last recorded one included."""
-        counted = int(self.lost_before.sum())
-        return counted if self._description.lost is None else max(counted, self._description.lost)
+        return sum(
+            max(int(self.lost_before[part.first : part.first + part.frames].sum()), part.lost or 0)
+            for part in self.parts
+        )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What was recorded in one go each: several after appends, with `attrs` and clocks of their own."""
+        return self._description.parts(len(self))
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """For each frame, whether its index row was found.
+
+        False: the frame is whole, but the rest about it was lost, in a power failure. Its seq counts on from
+        the one before, its time is the one before, and meta and losses are zero.
+        """
+        known = np.ones(len(self), np.bool_)
+        for first, end in self._description.unknown:
+            known[first:end] = False
+        return known
+
+    @property
+    def realtimes_ns(self) -> npt.NDArray[np.int64]:
+        """For each frame, its timestamp in nanoseconds since 1970, if the producer gave no other ones.
+
+        The clocks are those at the start of its part: after an append another day, or after a reboot, these
+        times are right where ``timestamps_ns + realtime_offset_ns`` is right for the last part only.
+        """
+        times = np.array(self.timestamps_ns)
+        for part in self.parts:
+            times[part.first : part.first + part.frames] += part.realtime_offset_ns
+        return times
 
     @property
     def ended(self) -> str | None:
@@ -170,7 +202,10 @@ class Recording:
 
     @property
     def realtime_offset_ns(self) -> int:
-        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then."""
+        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then.
+
+        Of the last part, where the recording was appended to; see `realtimes_ns`.
+        """
         return self._description.realtime_ns - self._description.monotonic_ns
 
 
