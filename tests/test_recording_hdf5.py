@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,13 +14,13 @@ import numpy as np
 import pytest
 
 import helpers
-import shmring
 from shmring import recording
 
 h5py = pytest.importorskip("h5py")
 
 from shmring.recording import _columns, _hdf5, _superblock  # noqa: E402
 from shmring.recording._description import Description  # noqa: E402
+from shmring.recording._frames import as_items  # noqa: E402
 
 READERS = {
     "h5py with swmr": "h5py.File(path, 'r', swmr=True, locking=False)",
@@ -99,10 +97,12 @@ def wait_for_frames(path: Path, count: int) -> None:
 
 
 @pytest.mark.usefixtures("each_frame_at_once")
-@pytest.mark.parametrize("roll", [None, recording.Roll(frames=6)], ids=["one file", "roll"])
-@pytest.mark.parametrize("locking", ["", "TRUE", "FALSE"])
-def test_readers_that_stay(make, peer, tmp_path, roll, locking) -> None:
+@pytest.mark.parametrize(
+    ("rolls", "locking"), [(False, ""), (False, "TRUE"), (True, ""), (True, "TRUE"), (True, "FALSE")]
+)
+def test_readers_that_stay(make, peer, tmp_path, rolls, locking) -> None:
     """Opened while it is recorded, open when the recorder closes: it ends as if nobody had looked."""
+    roll = recording.Roll(frames=6) if rolls else None
     ring, recorder, other = make(slots=8), peer(), peer()
     path = tmp_path / ("take-0001.h5" if roll else "take.h5")
     recorder.do(f"import os\nos.environ['HDF5_USE_FILE_LOCKING'] = {locking!r}\n" * bool(locking))
@@ -148,7 +148,9 @@ def test_append_while_somebody_reads(peer, path, reader) -> None:
     write(writer, 5)
     writer.close("limit", 0)
     other = peer()
-    other.do(f"import h5py\nfrom shmring import recording\nreader = {reader}".replace("path", repr(str(path))))
+    other.do(
+        f"import h5py\nfrom shmring import recording\nreader = {reader}".replace("path", repr(str(path)))
+    )
     with recording.open_recording(path) as found:
         for total in (7, 9):
             writer = _hdf5.Hdf5Writer(path, description(), append=True)
@@ -161,7 +163,7 @@ def test_append_while_somebody_reads(peer, path, reader) -> None:
 
 
 def test_append_to_what_others_keep(peer, path) -> None:
-    """A program that writes it, a lock that one must not ignore, a handle in this process: told, untouched."""
+    """A program that writes it, a lock that one must not ignore, a handle in this process: told."""
     _hdf5.Hdf5Writer(path, description(), append=False).close("limit", 0)
     other = peer()
     other.do(f"import h5py\nwriter = h5py.File({str(path)!r}, 'r+')")
@@ -313,7 +315,7 @@ ring.unlink()
 """
 
 
-@pytest.mark.parametrize("limit", [1_400_000, 2_000_000, 3_000_100])
+@pytest.mark.parametrize("limit", [1_400_000, 3_000_100])
 @pytest.mark.parametrize("first", ["", NO_FALLOCATE], ids=["reserved", "HDF5 is refused"])
 def test_file_size_limit(path, first, limit) -> None:
     """Told as RecordingFailed, also where only HDF5's own write shows it; and nothing else is said."""
@@ -321,7 +323,9 @@ def test_file_size_limit(path, first, limit) -> None:
     ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     with recording.open_recording(path) as found:
-        assert f"File too large: recording ring '{found.ring}' ended after {len(found)} frames" in ended.stdout
+        assert (
+            f"File too large: recording ring '{found.ring}' ended after {len(found)} frames" in ended.stdout
+        )
         assert found.ended == "write failed"
         assert found.seqs.tolist() == list(range(len(found)))
         assert len(found) < 60
@@ -343,9 +347,8 @@ def test_a_disk_that_others_fill(tmp_path, monkeypatch) -> None:
         path = tmp_path / "take.h5"
         writer = _hdf5.Hdf5Writer(path, description(), append=False)
         write(writer, 5)
-        with open(tmp_path / "other", "wb", buffering=0) as other, pytest.raises(OSError, match="No space"):
-            while True:
-                other.write(bytes(4096))
+        with open(tmp_path / "other", "wb") as other:
+            os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(tmp_path).free)
         with pytest.raises(OSError, match="No space"):
             write(writer, 5)
         writer.close("write failed", 0)
@@ -368,20 +371,22 @@ DTYPES = {
     "nested": [("a", [("b", "?"), ("c", ">c8")]), ("d", "f2", (2, 3)), ("e", [("f", "u1", (2,))], (3,))],
     "padded": np.dtype([("a", "u1"), ("b", "f8"), ("c", "u2")], align=True),
     "what HDF5 does not know": [("at", "M8[ns]"), ("by", "U2"), ("why", "S4")],
-    "3000 fields": [(f"field_number_{number}", "i4") for number in range(3000)],
+    "too many fields": [(f"a field with a long name, number {number}", "u1") for number in range(1500)],
 }
 
 
 @pytest.mark.parametrize("shape", [(), (3,)], ids=["scalars", "arrays"])
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 def test_every_dtype_in_the_format_of_1_10(path, dtype, shape) -> None:
-    """Each comes back byte by byte, and is written as HDF5 1.10 knows it."""
+    """Each comes back byte by byte, what lies between fields included, and is written as 1.10 knows it."""
     dtype = np.dtype(dtype)
     made = Description("ring", dtype, shape, dtype, False, {})
     numbers = np.arange(5 * dtype.itemsize * (shape[0] if shape else 1), dtype="u1") & 1
     frames = numbers.view(dtype).reshape(5, *shape)
     index = np.zeros(5, made.index_dtype)
-    index["seq"], index["meta"] = np.arange(5), frames.reshape(-1)[:5]
+    metas = frames.reshape(-1)[:5]
+    index["seq"] = np.arange(5)
+    as_items(index["meta"])[...] = as_items(metas)
     writer = _hdf5.Hdf5Writer(path, made, append=False)
     writer.write(frames, index)
     writer.close("limit", 0)
@@ -389,9 +394,8 @@ def test_every_dtype_in_the_format_of_1_10(path, dtype, shape) -> None:
         whole = np.asarray(found.array)
         assert (found.dtype, whole.dtype, found.meta_dtype) == (dtype, dtype, dtype)
         assert whole.shape == frames.shape
-        for name in dtype.names or [...]:  # what lies between the fields is not theirs
-            assert whole[name].tobytes() == frames[name].tobytes()
-            assert found.metas[name].tobytes() == index["meta"][name].tobytes()
+        assert whole.tobytes() == frames.tobytes()
+        assert as_items(found.metas).tobytes() == as_items(metas).tobytes()
     with h5py.File(path) as file:
         for dataset in file.values():
             version = dataset.id.get_type().encode()[2] >> 4
@@ -425,9 +429,9 @@ def test_files_of_the_first_version(path, flags) -> None:
         file.attrs["shmring"] = ended.to_json()
     start = bytearray(path.read_bytes()[: _superblock.SIZE])
     start[_superblock.FLAGS_AT] = flags
-    start[_superblock.CHECKSUM_AT :] = _superblock._checksum(bytes(start[: _superblock.CHECKSUM_AT])).to_bytes(
-        4, "little"
-    )
+    start[_superblock.CHECKSUM_AT :] = _superblock._checksum(
+        bytes(start[: _superblock.CHECKSUM_AT])
+    ).to_bytes(4, "little")
     with open(path, "r+b") as raw:
         raw.write(start)
     check(path, 5, None if flags else "stopped")

@@ -11,6 +11,7 @@ import re
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,8 @@ class Hdf5Writer(ColumnWriter):
             self._text_at, self._text_room = text.id.get_offset(), text.dtype.itemsize
             self._file.swmr_mode = True
             datasets = {name: dataset for name, dataset in self._file.items() if name != DESCRIPTION}
-            self._chunks_nbytes = sum(_chunk_nbytes(dataset) for dataset in datasets.values())
             super().__init__(path, description, datasets, self._flush_dataset_of)
-            self._reserve(0)
+            self._check_space(0)
             self._describe(description)
         except BaseException:
             os.close(self._fd)
@@ -79,7 +79,6 @@ class Hdf5Writer(ColumnWriter):
         write_all(self._fd, _padded(description, self._text_room), self._text_at)
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        self._reserve(self._chunks_nbytes + index.nbytes)  # frames of one chunk at most
         try:
             super()._store(array, index)
         except Exception as error:
@@ -87,16 +86,13 @@ class Hdf5Writer(ColumnWriter):
             raise _as_oserror(error) from error
 
     def _check_space(self, needed: int) -> None:
-        """Leave it to `_reserve`."""
-
-    def _reserve(self, nbytes: int) -> None:
-        """Take the space for what comes next: HDF5 cannot undo half a write, nor close after one."""
+        """Take the space, since HDF5 can neither undo half a write nor close the file after one."""
         try:
-            os.posix_fallocate(self._fd, self._file.id.get_filesize(), nbytes + SPARE)
+            os.posix_fallocate(self._fd, self._file.id.get_filesize(), needed + SPARE)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise
-            super()._check_space(nbytes)
+            super()._check_space(needed)
 
     def close(self, ended: str, lost: int) -> None:
         """Write what is left, and the totals."""
@@ -135,8 +131,11 @@ class Hdf5Writer(ColumnWriter):
         with contextlib.suppress(Exception):
             self._file.close()
         _superblock.close(self._fd)
-        with contextlib.suppress(Exception), _opened(Path(f"/proc/self/fd/{self._fd}")) as file:
-            self._stored = written_rows(file["seq"])
+        with (
+            contextlib.suppress(Exception),
+            contextlib.closing(_read(Path(f"/proc/self/fd/{self._fd}"))) as stored,
+        ):
+            self._stored = len(stored.index)
 
 
 def _image(description: Description) -> bytes:
@@ -209,10 +208,6 @@ def _padded(description: Description, room: int | None = None) -> bytes:
     return text.ljust(room - 1) + b"\n"
 
 
-def _chunk_nbytes(dataset: Any) -> int:
-    return int(np.prod(dataset.chunks, dtype=object)) * int(dataset.dtype.itemsize)
-
-
 def _open_for_writing(path: Path) -> Any:
     import h5py
 
@@ -227,7 +222,9 @@ def _open_for_writing(path: Path) -> Any:
         ) from None
     except OSError as error:
         if "already open" in str(error):
-            raise OSError(errno.EBUSY, "this process reads the file with h5py: close it first", str(path)) from None
+            raise OSError(
+                errno.EBUSY, "this process reads the file with h5py: close it first", str(path)
+            ) from None
         raise
 
 
@@ -323,7 +320,12 @@ def _read(path: Path) -> Stored:
         stored = read_columns(path, _description(file, path), file, lambda: None)
         # The interpreter must not end before HDF5 has closed a file that it reads through Python.
         close = weakref.finalize(stored.frames, stack.pop_all().close)
-        return Stored(stored.description, stored.frames, stored.index, close)
+
+        def close_all() -> None:
+            stored.close()
+            close()
+
+        return replace(stored, close=close_all)
 
 
 def _description(file: Any, path: Path) -> Description:
