@@ -126,7 +126,7 @@ def record_frames(path, frames, mode="x") -> None:
         shmring.Ring.create(shape=frames.shape[1:], dtype=frames.dtype, slots=16, meta=frames.dtype) as ring,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(_columns, "CHUNK", CHUNK * ring.frame_nbytes)
+        patch.setattr(_columns, "CHUNK", CHUNK * (ring.frame_nbytes + ring.dtype.itemsize))
         with ring.producer() as out:
             for frame in frames:
                 with out.claim() as slot:

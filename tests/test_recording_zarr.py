@@ -70,7 +70,7 @@ def as_octets(array: np.ndarray) -> np.ndarray:
 def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Join them as they are: np.concatenate changes byte orders."""
     joined = np.zeros((len(first) + len(second), *first.shape[1:]), first.dtype)
-    joined[: len(first)], joined[len(first) :] = first, second
+    as_octets(joined)[: len(first)], as_octets(joined)[len(first) :] = as_octets(first), as_octets(second)
     return joined
 
 
