@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import threading
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,9 +232,10 @@ def test_a_full_disk_at_the_beginning(make, monkeypatch, tmp_path, failing) -> N
 
 
 CHANGES = [(os, name) for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "pwrite", "ftruncate")]
+OS = types.SimpleNamespace(**vars(os))  # what _replacing alone sees
 CHANGES_OF_ALL = [  # without those of the libraries, which are many
     (_formats, "_make_writer"), (_formats, "WriterLock"), (_series, "put_aside"), (_series, "discard"),
-    (_replacing, "remove"), (Path, "mkdir"), (Path, "rmdir"), (os, "rename"),
+    (_replacing, "remove"), (OS, "rename"),
 ]  # fmt: skip
 
 
@@ -259,6 +261,7 @@ def test_killed_at_every_step_of_a_replacement(make, fork, tmp_path, suffix) -> 
 
                 return counted
 
+            _replacing.os = OS
             for where, name in CHANGES if suffix == ".npy" else CHANGES_OF_ALL:
                 setattr(where, name, dying(getattr(where, name)))
             recording.Recorder(ring, path, mode="w")
@@ -584,17 +587,20 @@ def test_bytes_between_the_fields_are_those_of_the_ring(
 # ---- writers that fail
 
 
-@every_format
+ERRORS = [
+    (OSError, (errno.EIO, "Input/output error")),
+    (OSError, ("a message of a library, without a number",)),
+    (RuntimeError, ("a library failed\non two lines",)),
+    (ValueError, ("not open",)),
+    (KeyError, ("seq",)),
+    (MemoryError, ()),
+]
+
+
 @pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        (OSError, (errno.EIO, "Input/output error")),
-        (OSError, ("a message of a library, without a number",)),
-        (RuntimeError, ("a library failed\non two lines",)),
-        (ValueError, ("not open",)),
-        (KeyError, ("seq",)),
-        (MemoryError, ()),
-    ],
+    ("suffix", "kind", "said"),
+    [(".npy", *error) for error in ERRORS] + [(suffix, *ERRORS[2]) for suffix in (".zarr", ".h5")],
+    indirect=["suffix"],
 )
 @pytest.mark.parametrize("where", ["write", "close"])
 def test_every_error_of_a_writer(make, monkeypatch, tmp_path, suffix, kind, said, where) -> None:

@@ -203,7 +203,10 @@ class Recorder:
                 failure = self._finish(ended) or failure
         assert self.summary is not None
         if failure is not None:
-            raise failed(failure, self._ring.name, self.summary) from failure
+            try:
+                raise failed(failure, self._ring.name, self.summary) from failure
+            finally:
+                del failure  # a cycle: it knows this frame, which would keep the ring's memory
         if ended == "ring replaced":
             raise RingNotFound(
                 f"ring {self._ring.name!r} has no producer any more, and another ring took its name; "
