@@ -352,6 +352,9 @@ def test_a_disk_that_others_fill(tmp_path, monkeypatch) -> None:
         with pytest.raises(OSError, match="No space"):
             write(writer, 5)
         writer.close("write failed", 0)
+        with pytest.raises(OSError, match="No space"):
+            _hdf5.Hdf5Writer(tmp_path / "more.h5", description(), append=False)
+        assert not (tmp_path / "more.h5").exists()
         check(path, 5, "write failed")
         check_readable_by_all(path, 5)
         (tmp_path / "other").unlink()

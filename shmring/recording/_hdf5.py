@@ -34,6 +34,10 @@ TRIES = 50  # to read what a recorder is writing at this moment
 PAUSE = 0.002  # seconds between two of them
 
 
+class _NoSpace(OSError):
+    """The space for what is to be written is not there."""
+
+
 class Hdf5Writer(ColumnWriter):
     """Writes whole chunks in HDF5's single-writer mode: a file that stays readable if this is killed.
 
@@ -41,11 +45,11 @@ class Hdf5Writer(ColumnWriter):
     """
 
     def __init__(self, path: Path, description: Description, *, append: bool) -> None:
-        if append:
-            _close_for_dead_writer(path)
-        else:
+        if not append:
             _create(path, _image(description))
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
+            _close_for_dead_writer(self._fd, path)
             self._file = _open_for_writing(path)
             try:
                 self._begin(path, description)
@@ -53,23 +57,21 @@ class Hdf5Writer(ColumnWriter):
                 self._file.close()
                 raise
         except BaseException:
-            if not append:
+            if append:
+                _superblock.cut_spare(self._fd)
+            else:
                 path.unlink()
+            os.close(self._fd)
             raise
 
     def _begin(self, path: Path, description: Description) -> None:
-        self._fd = os.dup(self._file.id.get_vfd_handle())
-        try:
-            text = _make_room(self._file, _padded(description))
-            self._text_at, self._text_room = text.id.get_offset(), text.dtype.itemsize
-            self._file.swmr_mode = True
-            datasets = {name: dataset for name, dataset in self._file.items() if name != DESCRIPTION}
-            super().__init__(path, description, datasets, self._flush_dataset_of)
-            self._check_space(0)
-            self._describe(description)
-        except BaseException:
-            os.close(self._fd)
-            raise
+        text = _make_room(self._file, _padded(description))
+        self._text_at, self._text_room = text.id.get_offset(), text.dtype.itemsize
+        self._file.swmr_mode = True
+        datasets = {name: dataset for name, dataset in self._file.items() if name != DESCRIPTION}
+        super().__init__(path, description, datasets, self._flush_dataset_of)
+        self._check_space(0)
+        self._describe(description)
 
     def _flush_dataset_of(self, name: str) -> None:
         self._datasets[name].flush()
@@ -81,6 +83,8 @@ class Hdf5Writer(ColumnWriter):
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         try:
             super()._store(array, index)
+        except _NoSpace:
+            raise  # nothing has begun: HDF5 can close the file
         except Exception as error:
             self._abandon()
             raise _as_oserror(error) from error
@@ -91,7 +95,7 @@ class Hdf5Writer(ColumnWriter):
             os.posix_fallocate(self._fd, self._file.id.get_filesize(), needed + SPARE)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
+                raise _NoSpace(error.errno, error.strerror, str(self.path)) from None
             super()._check_space(needed)
 
     def close(self, ended: str, lost: int) -> None:
@@ -228,21 +232,18 @@ def _open_for_writing(path: Path) -> Any:
         raise
 
 
-def _close_for_dead_writer(path: Path) -> bool:
-    """Make a file writable again whose recorder was killed; whether there was need."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+def _close_for_dead_writer(fd: int, path: Path) -> None:
+    """Make a file writable again whose recorder was killed."""
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back by the close
-        except BlockingIOError:
-            raise BlockingIOError(
-                errno.EAGAIN, "another program has this file open for writing: end that first", str(path)
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        return _superblock.close(fd)
-    finally:
-        os.close(fd)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # what HDF5 takes as well, all but our recorders
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EAGAIN, "another program has this file open for writing: end that first", str(path)
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    _superblock.close(fd)
 
 
 def _as_oserror(error: Exception) -> OSError:

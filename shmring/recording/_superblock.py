@@ -12,10 +12,14 @@ END = slice(28, 36)  # of what is used: what lies behind cannot be read
 MASK = 0xFFFFFFFF
 
 
+def is_known(start: bytes) -> bool:
+    """Whether an HDF5 file that can have flags begins like this."""
+    return len(start) == SIZE and start.startswith(SIGNATURE) and start[VERSION_AT] == VERSION
+
+
 def is_flagged(start: bytes) -> bool:
     """Whether a writer has the file open, or ended without closing it."""
-    known = len(start) == SIZE and start.startswith(SIGNATURE) and start[VERSION_AT] == VERSION
-    return known and start[FLAGS_AT] != 0
+    return is_known(start) and start[FLAGS_AT] != 0
 
 
 def closed(start: bytes, end: int) -> bytes:
@@ -38,8 +42,9 @@ def close(fd: int) -> bool:
 def cut_spare(fd: int) -> None:
     """Give back the space behind the end, unless a handle of somebody else keeps the file open."""
     start = os.pread(fd, SIZE, 0)
-    if not is_flagged(start):
-        os.ftruncate(fd, int.from_bytes(start[END], "little"))
+    end = int.from_bytes(start[END], "little")
+    if is_known(start) and not is_flagged(start) and end < os.fstat(fd).st_size:
+        os.ftruncate(fd, end)
 
 
 def _checksum(data: bytes) -> int:
