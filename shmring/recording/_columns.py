@@ -201,7 +201,8 @@ def _try_create(
 def as_stored(values: npt.NDArray[Any], dataset: Any) -> npt.NDArray[Any]:
     """Return the values in the form that the dataset has."""
     if values.dtype == dataset.dtype:
-        return values
+        # The libraries' own copies leave what lies between fields as their memory was.
+        return np.ascontiguousarray(as_items(values)).view(values.dtype)
     if dataset.ndim == values.ndim:
         return values.astype(dataset.dtype)
     return np.ascontiguousarray(as_items(values))[..., np.newaxis].view("u1")
