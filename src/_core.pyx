@@ -498,29 +498,13 @@ cdef class Schema:
         return True
 
 
-cdef object meta_bytes_of(Schema schema, object meta, uint64_t count):
-    """Bytes of `count` metas out of whatever the user gave."""
+cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single):
+    """Bytes of the meta of one frame, or of the metas of `count` frames."""
     if schema.meta_dtype is None:
         raise ValueError("this ring carries no meta; create it with meta=<dtype>")
-    names = (<object>schema.meta_dtype).names
-
-    def one(value):
-        if names is not None and isinstance(value, dict):
-            unknown = set(value) - set(names)
-            if unknown or len(value) != len(names):
-                raise ValueError(f"meta has the fields {names}, not {tuple(value)}")
-            return tuple(value[name] for name in names)
-        return value
-
-    cell = np.zeros(count, schema.meta_dtype)
-    if count == 1 and not (isinstance(meta, (list, np.ndarray)) and np.shape(meta) == (1,)):
-        cell[0] = one(meta)
-    else:
-        if <uint64_t>len(meta) != count:
-            raise ValueError(f"{len(meta)} metas given for {count} frames")
-        for i, value in enumerate(meta):
-            cell[i] = one(value)
-    return cell.tobytes()
+    from shmring import _meta
+    return _meta.pack_one(meta, schema.meta_dtype) if single else _meta.pack_many(
+        meta, schema.meta_dtype, count)
 
 
 include "_producer.pxi"

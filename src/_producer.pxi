@@ -143,7 +143,7 @@ cdef class Slot:
 
     @meta.setter
     def meta(self, value):
-        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed)
+        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed, self.single)
 
     @property
     def rows(self):
@@ -555,7 +555,7 @@ cdef class Producer:
                 rows = source.shape[0]
             nbytes = rows * schema.row_bytes
         if meta is not None:
-            meta_given = meta_bytes_of(schema, meta, 1)
+            meta_given = meta_bytes_of(schema, meta, 1, True)
             meta_data = <const char *>meta_given
         cdef int64_t when
         if timestamp_ns is None:
@@ -651,7 +651,7 @@ cdef class Producer:
             timestamps_ns = timestamps_of(timestamps_ns, total)
             times = <const int64_t *>cnp.PyArray_DATA(timestamps_ns)
         if metas is not None:
-            meta_given = meta_bytes_of(schema, metas, total)
+            meta_given = meta_bytes_of(schema, metas, total, False)
             meta_data = meta_given
         while done < total:
             self.occupy(True)
