@@ -153,8 +153,8 @@ def store_leaf(target: np.ndarray[Any, Any], value: Any, where: str) -> None:
         raise ValueError(f"{where}: {value!r:.100} does not fit {dtype} ({error})") from None
     if not kept:
         raise ValueError(
-            f"{where}: {value!r:.100} does not fit {dtype}, it would become {target.tolist()!r:.100}. Convert "
-            f"it yourself if that is what you want"
+            f"{where}: {value!r:.100} does not fit {dtype}, it would become {target.tolist()!r:.100}. "
+            f"Convert it yourself if that is what you want"
         )
 
 

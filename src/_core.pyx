@@ -17,6 +17,7 @@ from posix.unistd cimport close as close_fd
 
 from c_shmring cimport *
 
+import gc
 import os
 import weakref
 from operator import index
@@ -24,6 +25,7 @@ from operator import index
 import numpy as np
 
 from shmring import errors
+from shmring._others import others_run  # here: an import inside of a wait may swallow Ctrl-C
 
 cnp.import_array()
 
@@ -56,13 +58,15 @@ PRODUCER_EXISTS, NO_PLACE = SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
 PRODUCER_NONE, PRODUCER_CLOSED = SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_CLOSED
 
 cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at whether the others live
-# Without the GIL, an object whose last reference another thread drops dies only when the thread that made
-# it runs Python code again: a frame that a waiting producer made must not stay held so long.
+# What other threads ask of this one is done only when it runs Python code: pending calls (what a
+# sub-interpreter gives back), asynchronous exceptions, debuggers; without the GIL also the death of objects
+# that it made. A frame must not stay held until a wait is over.
 cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
+patience = 5.0  # seconds until a wait without an end says for the first time what it waits for
 cdef long CORES = len(os.sched_getaffinity(0))
 
 # ---- forks: a handle belongs to the process that opened it ----
@@ -103,14 +107,20 @@ cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
 
 cdef int look_around() except -1:
     """Between two slices of a wait: signals, and what the interpreter put off until this thread runs."""
-    if SHMRING_FREE_THREADED:
-        enter_interpreter()
+    enter_interpreter()
     return PyErr_CheckSignals()
+
+
+cdef bint word_is_due(int64_t waited_ns, unsigned said) except -1:
+    """Whether a wait without an end has lasted so long that it says so: after 5 s, 10 s, 20 s, ..."""
+    return waited_ns * 1e-9 >= <double>patience * <double>(<uint64_t>1 << min(said, 40))
 
 
 cdef double seconds_of(str what, object value) except -1:
     cdef double seconds
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         seconds = value
     except TypeError:
         raise TypeError(f"{what} must be None or seconds >= 0, not {value!r}") from None
@@ -120,8 +130,15 @@ cdef double seconds_of(str what, object value) except -1:
 
 
 def check_timeout(timeout):
-    """Refuse what is no timeout."""
+    """Raise unless `timeout` is valid."""
     deadline_of(timeout)
+
+
+def check_flag(str what, value):
+    """Return a flag as bool; TypeError for anything but a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} must be True or False, not {value!r}")
+    return bool(value)
 
 
 cdef int64_t deadline_of(object timeout) except -1:
@@ -271,9 +288,7 @@ cdef class Block:
     cdef int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
         if shmring_lost(&self.view):
-            raise errors.RingCorrupt(
-                f"the file of ring {self.name!r} was cut while it was in use: what was read of it since then "
-                f"may be zeros, what was written is lost. Create the ring anew")
+            raise was_cut(self)
         return 0
 
     @property
@@ -364,6 +379,32 @@ cdef class Block:
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
+
+
+cdef enum Refusal:
+    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED
+
+
+cdef object refused(Refusal why, str kind, Block block):
+    """The error for a handle that cannot be used, by what was found under its guard."""
+    if why == FORKED:
+        from shmring import _diagnose
+        return _diagnose.forked(kind)
+    if why == CLOSED:
+        return errors.RingClosed(f"this {kind} of ring {block.name!r} is closed")
+    if why == CUT:
+        return was_cut(block)
+    if why == CLAIMED:
+        return ValueError("a claimed slot is open: publish or abort it before the next frame")
+    return errors.HandleBusy(
+        f"another thread is inside a call on this {kind} of ring {block.name!r}: use it from one thread at a "
+        f"time{', or join once for each thread' if kind == 'Consumer' else ''}")
+
+
+cdef object was_cut(Block block):
+    return errors.RingCorrupt(
+        f"the file of ring {block.name!r} was cut while it was in use: what was read of it since then may be "
+        f"zeros, what was written is lost. Create the ring anew")
 
 
 cdef object corrupt(Block block):
@@ -486,10 +527,14 @@ cdef class Schema:
 
     cdef bint fits(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
+        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
+            return False
+        return self.has_shape(array, lead)
+
+    cdef bint has_shape(self, cnp.ndarray array, int lead) noexcept:
+        """Whether an array has the frames' shape, after `lead` leading axes."""
         cdef int i
         if array.ndim != self.ndim + lead:
-            return False
-        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
             return False
         for i in range(self.ndim):
             if array.shape[i + lead] != self.dims[i]:
