@@ -262,8 +262,8 @@ def waits_for_itself(
     return errors.SlotsHeld(
         f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this very process "
         f"(pid {one['pid']}) {what}, all {slots} slots are taken, and no other thread runs that could read "
-        f"or release them. Read or release frames before you put more, use a thread or a process of its own for "
-        f'each side, give put a timeout, or use more slots or on_full="drop"'
+        f"or release them. Read or release frames before you put more, or give each side a thread or a "
+        f'process of its own, put a timeout, or use more slots or on_full="drop"'
     )
 
 

@@ -91,6 +91,11 @@ class Observer:
         self._expected_seq: int | None = None
         self._closed = False
         self._busy = threading.Lock()  # a thread is inside a call
+        _core.handles.add(self)
+
+    def _forget_locks(self) -> None:
+        """In the child of a fork no other thread is inside a call."""
+        self._busy = threading.Lock()
 
     def __enter__(self) -> Observer:
         """Return self."""

@@ -1,7 +1,5 @@
 """What is given wrongly to handles is refused by name: constructors, flags, arrays; and threads that meet."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -184,4 +182,14 @@ def test_an_observer_is_closed_under_a_thread_that_waits(ring):
     waiting = Running(lambda: observer.get(20)).asleep()
     observer.close()
     assert isinstance(waiting.end().error, ValueError)
-    assert threading.active_count() >= 1
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_an_observer_works_in_a_child_though_a_thread_was_inside_at_the_fork(ring, fork):
+    with ring.observer() as observer:
+        waiting = Running(lambda: observer.get(20)).asleep()
+        child = fork(lambda send: send(observer.get(20).seq))
+        with ring.producer() as producer:
+            feed(producer, 1)
+            assert child.receive() == 0
+            assert waiting.end().error is None
