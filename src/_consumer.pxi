@@ -478,7 +478,8 @@ cdef class Consumer:
             how = self.pause(least, deadline, started)
             if how == LOOK_AGAIN:
                 continue
-            if how == NOT_YET or how == STUCK or least == 1 or shmring_head(&self.block.view) <= self.core.next:
+            if (how in (NOT_YET, STUCK) or least == 1
+                    or shmring_head(&self.block.view) <= self.core.next):
                 self.raise_for(how, least, timeout)
             least = 1  # the end of the stream: what is left
 

@@ -550,9 +550,10 @@ cdef class Producer:
         array : array_like
             Exactly the ring's shape and dtype; with ``variable_rows`` the first axis may be shorter.
         timestamp_ns : int, optional
-            Nanoseconds; default: CLOCK_MONOTONIC now.
+            Nanoseconds; default: CLOCK_MONOTONIC at publish.
         meta : optional
-            Value for the ring's meta dtype: a tuple, a dict of every field, a scalar. Default: zeros.
+            Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
+            change is refused. Default: zeros.
         timeout : float, optional
             Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
         casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
@@ -654,9 +655,9 @@ cdef class Producer:
         array : array_like
             Shape ``(n, *shape)`` and the ring's dtype.
         timestamps_ns : array_like of int, optional
-            One for each frame; default: CLOCK_MONOTONIC now.
+            One for each frame; default: CLOCK_MONOTONIC at publish.
         metas : sequence, optional
-            One for each frame.
+            One for each frame, also for a single one.
         timeout : float, optional
             Seconds to wait for space in all; None waits for ever, 0 never waits.
         casting : str
