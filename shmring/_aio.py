@@ -10,6 +10,7 @@ import weakref
 from typing import Any
 
 from shmring import _core, errors
+from shmring._others import HELPER
 
 __all__ = ["following", "get"]
 
@@ -35,7 +36,7 @@ class Helper:
             self._waiters[waiter] = awaited
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._run, name="shmring-asyncio", daemon=True).start()
+                threading.Thread(target=self._run, name=HELPER, daemon=True).start()
         self._bell.ring()
 
     def remove(self, waiter: asyncio.Future[None]) -> None:
@@ -86,11 +87,13 @@ def complete(waiters: list[asyncio.Future[None]]) -> None:
 async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
     """Take the next frame; the body of ``Consumer.get_async``."""
     _core.check_timeout(timeout)
-    frame = consumer.try_get()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    deadline = None if timeout is None else started + timeout
+    words = 0
+    frame = consumer._try_get_in_task()
     if frame is not None:
         return frame
-    loop = asyncio.get_running_loop()
-    deadline = None if timeout is None else loop.time() + timeout
     helper = _helpers.get(loop)
     if helper is None:
         helper = _helpers[loop] = Helper(loop)
@@ -106,14 +109,17 @@ async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
             helper.remove(waiter)
             if timer is not None:
                 timer.cancel()
-        frame = consumer.try_get()  # nothing is awaited from here on: a cancelled call took no frame
+        frame = consumer._try_get_in_task()  # nothing is awaited from here on: a cancelled call took no frame
         if frame is not None:
             return frame
+        if deadline is None and loop.time() - started >= _core.patience * 2**words:
+            words += 1
+            consumer._still_waiting(loop.time() - started)
 
 
-async def following(consumer: _core.Consumer) -> _core.Frame:
+async def following(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
     """Take the next frame of an ``async for``."""
     try:
-        return await get(consumer, None)
+        return await get(consumer, timeout)
     except errors.RingClosed:
         raise StopAsyncIteration from None

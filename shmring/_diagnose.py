@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pwd
 import stat
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
-from shmring._census import command_of, consumer_rows, producer_state
+from shmring._census import ConsumerRow, command_of, consumer_rows, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +30,10 @@ __all__ = [
     "no_frame",
     "producer_died",
     "slots_held",
+    "still_waiting",
     "stream_ended",
     "too_few_consumers",
+    "waits_for_itself",
     "wrong_array",
 ]
 
@@ -148,21 +151,56 @@ def being_removed(name: str, waited: float) -> errors.RingExists:
     )
 
 
-def describe_array(shape: Iterable[int], dtype: object) -> str:
+def describe_array(shape: Iterable[object], dtype: object) -> str:
     """Write a shape and a dtype the same way everywhere."""
     return f"shape {tuple(shape)} dtype {dtype}"
 
 
 def wrong_array(
-    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, casting: str
+    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
 ) -> ValueError:
-    """Explain that an array does not fit a frame."""
-    rows = " (the first axis may be shorter)" if variable_rows else ""
-    hint = "" if casting != "no" else '; nothing is cast or broadcast unless asked for (casting="same_kind")'
+    """Explain that an array does not fit a frame, or several."""
+    expected = ("n", *shape) if many else shape
+    rows = " (the first axis of a frame may be shorter)" if variable_rows else ""
     return ValueError(
-        f"the array has {describe_array(found.shape, found.dtype)}, a frame of this ring has "
-        f"{describe_array(shape, dtype)}{rows}{hint}"
+        f"the array has {describe_array(found.shape, found.dtype)}, "
+        f"{'n frames' if many else 'a frame'} of this ring {'have' if many else 'has'} "
+        f"{describe_array(expected, dtype)}{rows}; {how_to_fit(found, shape, dtype, variable_rows, many)}"
     )
+
+
+def how_to_fit(
+    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
+) -> str:
+    """Advise what makes an array fit: advice that works when it is followed."""
+    given, other = (found.shape[1:], found.shape) if many else (found.shape, found.shape[1:])
+    if found.ndim < many or not same_shape(given, shape, variable_rows):
+        if found.ndim >= 1 - many and same_shape(other, shape, variable_rows):
+            return "put() takes one frame" if many else "put_many() takes many frames"
+        return "nothing is broadcast or reshaped"
+    if found.dtype.names is not None and dtype.names is not None and found.dtype.names != dtype.names:
+        return f"its fields are {found.dtype.names}, not {dtype.names}"
+    for casting in ("equiv", "safe", "same_kind"):
+        if can_cast(found.dtype, dtype, casting):
+            return f'nothing is cast unless you ask for it (casting="{casting}")'
+    return (
+        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({str(dtype)!r})), which '
+        f"changes values that do not fit"
+    )
+
+
+def same_shape(found: tuple[int, ...], shape: tuple[int, ...], variable_rows: bool) -> bool:
+    """Whether a shape is the frames' own."""
+    if variable_rows and len(found) == len(shape):
+        return found[0] <= shape[0] and found[1:] == shape[1:]
+    return found == shape
+
+
+def can_cast(found: np.dtype, dtype: np.dtype, casting: Literal["equiv", "safe", "same_kind"]) -> bool:
+    """Whether numpy casts so (numpy itself is imported when it is needed)."""
+    import numpy as np
+
+    return np.can_cast(found, dtype, casting)
 
 
 def forked(what: str) -> errors.ForkedHandle:
@@ -173,13 +211,22 @@ def forked(what: str) -> errors.ForkedHandle:
     )
 
 
+def gating(
+    block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int
+) -> list[ConsumerRow]:
+    """Return the lossless consumers whose unread frames keep the producer from going on."""
+    if gate is None or block.report()["head"] < gate + slots:
+        return []
+    return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
+
+
 def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
     """Name whoever holds the producer up."""
     stalled = seconds(since_ns)
     consumers = consumer_rows(block, lock_fd)
-    gating = [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
-    if gate is not None and gating and block.report()["head"] >= gate + slots:
-        who = "; ".join(f"{process(one['pid'], one['label'])}, lag {one['lag']} frames" for one in gating)
+    behind = gating(block, consumers, gate, slots)
+    if behind:
+        who = "; ".join(f"{process(one['pid'], one['label'])}, lag {one['lag']} frames" for one in behind)
         return errors.RingFull(
             f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
             f"read, for {stalled} now: {who}. Wait longer, use more slots, "
@@ -189,9 +236,41 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
     who = "; ".join(f"{process(one['pid'], one['label'])} holds {one['held']} frames" for one in holding)
     return errors.RingFull(
         f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
-        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), or use more "
-        f"slots"
+        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), copy what "
+        f"must be kept (frame.array.copy()), or use more slots"
     )
+
+
+def waits_for_itself(
+    block: _core.Block, lock_fd: int, gate: int | None, _since_ns: int, slots: int
+) -> errors.SlotsHeld | None:
+    """Explain a producer's wait that only its own thread could end; None if another process can."""
+    own = _core.own_places(block)
+    if not own:
+        return None
+    consumers = consumer_rows(block, lock_fd)
+    behind = [one for one in gating(block, consumers, gate, slots) if one["place"] in own]
+    if behind:
+        one = behind[0]
+        what = f"has not read {one['lag']} frames"
+    else:
+        holding = [one for one in consumers if one["held"]]
+        if not holding or any(one["place"] not in own for one in holding):
+            return None
+        one = holding[0]
+        what = f"holds {one['held']} frames"
+    label = f" {one['label']!r}" if one["label"] else ""
+    return errors.SlotsHeld(
+        f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this very process "
+        f"(pid {one['pid']}) {what}, all {slots} slots are taken, and no other thread runs that could read "
+        f"or release them. Read or release frames before you put more, or give each side a thread or a "
+        f'process of its own, put a timeout, or use more slots or on_full="drop"'
+    )
+
+
+def still_waiting(what: str, why: Exception) -> None:
+    """Log what a wait without an end waits for."""
+    logging.getLogger("shmring").warning("%s is still waiting: %s", what, why)
 
 
 def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
@@ -262,8 +341,8 @@ def producer_died(block: _core.Block) -> errors.ProducerDied:
 def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:
     """Explain a wait that could never end."""
     return errors.SlotsHeld(
-        f"waiting for {least} more frame(s) of ring {block.name!r} would never end: this consumer itself "
-        f"holds {held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
+        f"waiting for {least} more frame(s) of ring {block.name!r} is in vain: this consumer itself holds "
+        f"{held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
         f"or use more slots"
     )
 

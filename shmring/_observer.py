@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from typing import Any
 
 import numpy as np
 
-from shmring import _core, _diagnose
+from shmring import _core, _diagnose, errors
 from shmring._census import producer_state
 
 __all__ = ["FrameCopy", "Observer"]
@@ -70,7 +71,17 @@ class Observer:
     frames every millisecond while it waits. It may miss frames; `FrameCopy.lost` says how many.
     """
 
-    def __init__(self, block: _core.Block, schema: _core.Schema, lock_fd: int) -> None:
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        raise TypeError("an Observer comes from Ring.observer()")
+
+    @classmethod
+    def _open(cls, block: _core.Block, schema: _core.Schema, lock_fd: int) -> Observer:
+        """Begin to observe; owns lock_fd from now on."""
+        observer = cls.__new__(cls)
+        observer._begin(block, schema, lock_fd)
+        return observer
+
+    def _begin(self, block: _core.Block, schema: _core.Schema, lock_fd: int) -> None:
         self._block = block
         self._schema = schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
@@ -79,6 +90,12 @@ class Observer:
         self._next = max(0, report["head"] - 1)
         self._expected_seq: int | None = None
         self._closed = False
+        self._busy = threading.Lock()  # a thread is inside a call
+        _core.handles.add(self)
+
+    def _forget_locks(self) -> None:
+        """In the child of a fork no other thread is inside a call."""
+        self._busy = threading.Lock()
 
     def __enter__(self) -> Observer:
         """Return self."""
@@ -93,9 +110,11 @@ class Observer:
         return f"<shmring.Observer of {self._block.name!r}, {'closed' if self._closed else 'open'}>"
 
     def close(self) -> None:
-        """End the use of this observer. May be called twice."""
+        """End the use of this observer. May be called twice, and while another thread waits in it."""
         self._closed = True
-        self._finalizer()
+        if self._busy.acquire(blocking=False):  # else the thread that is inside does it
+            self._finalizer()
+            self._busy.release()
 
     def get(self, timeout: float | None = None) -> FrameCopy:
         """Copy the frame after the last one seen (the first time: the newest one).
@@ -115,6 +134,8 @@ class Observer:
             No frame in time.
         RingClosed, ProducerDied
             No frame is left and none will come.
+        HandleBusy
+            Another thread is inside a call on this observer.
         """
         return self._wait(timeout, newest=False)
 
@@ -139,10 +160,25 @@ class Observer:
 
     def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
         _core.check_timeout(timeout)
-        if self._closed:
-            raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._busy.acquire(blocking=False):
+            raise errors.HandleBusy(
+                f"another thread is inside a call on this Observer of ring {self._block.name!r}: use it from "
+                f"one thread at a time, or open one for each thread"
+            )
+        try:
+            return self._wait_alone(timeout, newest=newest)
+        finally:
+            if self._closed:
+                self._finalizer()
+            self._busy.release()
+
+    def _wait_alone(self, timeout: float | None, *, newest: bool) -> FrameCopy:
+        started = time.monotonic()
+        deadline = None if timeout is None else started + timeout
+        words = 0
         while True:
+            if self._closed:
+                raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
             found = self._look(newest=newest)
             if found is not None:
                 return found
@@ -156,6 +192,10 @@ class Observer:
                 raise _diagnose.producer_died(self._block)
             if deadline is not None and time.monotonic() >= deadline:
                 raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
+            if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
+                words += 1
+                waited = time.monotonic() - started
+                _diagnose.still_waiting("get", _diagnose.no_frame(self._block, 1, waited, self._lock_fd))
             time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from shmring import _core, _diagnose, _shm, errors
 from shmring._census import consumer_rows, producer_state
@@ -24,6 +25,25 @@ if TYPE_CHECKING:  # most of the time that importing shmring would take
     from shmring._stats import RingStats
 
 __all__ = ["Ring"]
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def keywords_after_name(create: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a call with positional arguments say how to write it."""
+
+    @functools.wraps(create)
+    def checked(*args: _P.args, **options: _P.kwargs) -> _R:
+        if len(args) > 2:
+            raise TypeError(
+                "Ring.create takes the name alone by position; write the rest by name: "
+                'Ring.create("camera", shape=(480, 640), dtype="u1", slots=8)'
+            )
+        return create(*args, **options)
+
+    return checked
 
 
 class Ring:
@@ -43,10 +63,11 @@ class Ring:
     _closed: bool
     _request: tuple[bool, bool]
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: Any, **_options: Any) -> None:
         raise TypeError("use Ring.create(...) or Ring.attach(name)")
 
     @classmethod
+    @keywords_after_name
     def create(
         cls,
         name: str | None = None,
@@ -123,9 +144,11 @@ class Ring:
         ...     ring.shape, ring.slots
         ((720, 1280, 3), 4)
         """
+        exist_ok = _core.check_flag("exist_ok", exist_ok)
+        prefault = _core.check_flag("prefault", prefault)
         layout = Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows)
         generation = os.urandom(16)
-        request = (huge_pages, lock_memory)
+        request = (_core.check_flag("huge_pages", huge_pages), _core.check_flag("lock_memory", lock_memory))
         if block is not None:
             if name is not None:
                 raise ValueError(
@@ -136,7 +159,7 @@ class Ring:
                 _shm.check_name(block.name), fd, owner=False, prefault=prefault, request=request
             )
         bare = _shm.generated_name() if name is None else _shm.check_name(name)
-        if not isinstance(mode, int) or not 0 <= mode <= 0o777:
+        if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
         deadline = time.monotonic() + _shm.PATIENCE
         while True:
@@ -210,6 +233,7 @@ class Ring:
         """
         bare = _shm.check_name(name)
         _core.check_timeout(timeout)
+        readonly = _core.check_flag("readonly", readonly)
         fd = _shm.open_attached(bare, timeout, readonly)
         return cls._adopt(bare, fd, owner=False, readonly=readonly)
 
@@ -333,7 +357,7 @@ class Ring:
         """
         self._check_open(writing=True)
         block = self._map(_core.PRODUCE, self.name)
-        handle = _core.Producer(block, self._schema, on_full, spin)
+        handle = _core.open_producer(block, self._schema, on_full, spin)
         lock_fd = _core.reopen(self._fd, True)
         try:
             # The lock first: whoever is refused pays for no page. Before _open nothing else has changed.
@@ -382,7 +406,11 @@ class Ring:
             The table is full of living consumers; names them.
         """
         self._check_open(writing=True)
-        handle = _core.Consumer(self._block, self._schema, lossless, start, label, wait_for_takeover, spin)
+        lossless = _core.check_flag("lossless", lossless)
+        wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
+        handle = _core.open_consumer(
+            self._block, self._schema, lossless, start, label, wait_for_takeover, spin
+        )
         handle._join(_core.reopen(self._fd, True), start)
         self._children.add(handle)
         return handle
@@ -395,7 +423,7 @@ class Ring:
         Observer
         """
         self._check_open()
-        return Observer(self._block, self._schema, _core.reopen(self._fd, False))
+        return Observer._open(self._block, self._schema, _core.reopen(self._fd, False))
 
     def stats(self) -> RingStats:
         """Return everything that the ring's header knows.

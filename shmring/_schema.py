@@ -56,9 +56,9 @@ class Layout:
             self.meta_dtype, inner = plain_dtype(meta, "meta")
             if inner:
                 raise ValueError("meta is one value of a dtype; wrap a sub-array in a structured dtype")
+        self.variable_rows = _core.check_flag("variable_rows", variable_rows)
         if variable_rows and not self.shape:
             raise ValueError("variable_rows needs a first axis; the shape is ()")
-        self.variable_rows = bool(variable_rows)
         self.slots = checked_int("slots", slots, 2, _core.MAX_SLOTS)
         self.consumers = checked_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
         self.schema = write_schema(self.shape, self.dtype, self.meta_dtype, attrs)

@@ -224,7 +224,9 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
     RingNotFound, RingNotReady, RingAccessDenied, RingIncompatible, RingCorrupt
         What was found instead.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    started = time.monotonic()
+    deadline = None if timeout is None else started + timeout
+    words = 0
     while True:
         trouble: Exception
         try:
@@ -255,4 +257,7 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
             os.close(fd)
         if deadline is not None and time.monotonic() >= deadline:
             raise trouble
+        if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
+            words += 1
+            _diagnose.still_waiting("attach", trouble)
         time.sleep(RETRY)

@@ -17,6 +17,7 @@ from posix.unistd cimport close as close_fd
 
 from c_shmring cimport *
 
+import gc
 import os
 import weakref
 from operator import index
@@ -24,6 +25,7 @@ from operator import index
 import numpy as np
 
 from shmring import errors
+from shmring._others import others_run  # here: an import inside of a wait may swallow Ctrl-C
 
 cnp.import_array()
 
@@ -57,13 +59,15 @@ PRODUCER_EXISTS, NO_PLACE = SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
 PRODUCER_NONE, PRODUCER_CLOSED = SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_CLOSED
 
 cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at whether the others live
-# Without the GIL, an object whose last reference another thread drops dies only when the thread that made
-# it runs Python code again: a frame that a waiting producer made must not stay held so long.
+# What other threads ask of this one is done only when it runs Python code: pending calls (what a
+# sub-interpreter gives back), asynchronous exceptions, debuggers; without the GIL also the death of objects
+# that it made. A frame must not stay held until a wait is over.
 cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
+patience = 5.0  # seconds until a wait without an end says for the first time what it waits for
 cdef long CORES = len(os.sched_getaffinity(0))
 
 # ---- forks: a handle belongs to the process that opened it ----
@@ -104,14 +108,20 @@ cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
 
 cdef int look_around() except -1:
     """Between two slices of a wait: signals, and what the interpreter put off until this thread runs."""
-    if SHMRING_FREE_THREADED:
-        enter_interpreter()
+    enter_interpreter()
     return PyErr_CheckSignals()
+
+
+cdef bint word_is_due(int64_t waited_ns, unsigned said) except -1:
+    """Whether a wait without an end has lasted so long that it says so: after 5 s, 10 s, 20 s, ..."""
+    return waited_ns * 1e-9 >= <double>patience * <double>(<uint64_t>1 << min(said, 40))
 
 
 cdef double seconds_of(str what, object value) except -1:
     cdef double seconds
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         seconds = value
     except TypeError:
         raise TypeError(f"{what} must be None or seconds >= 0, not {value!r}") from None
@@ -121,8 +131,15 @@ cdef double seconds_of(str what, object value) except -1:
 
 
 def check_timeout(timeout):
-    """Refuse what is no timeout."""
+    """Raise unless `timeout` is valid."""
     deadline_of(timeout)
+
+
+def check_flag(str what, value):
+    """Return a flag as bool; TypeError for anything but a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} must be True or False, not {value!r}")
+    return bool(value)
 
 
 cdef int64_t deadline_of(object timeout) except -1:
@@ -279,8 +296,7 @@ cdef class Block:
     cdef int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
         if shmring_lost(&self.view):
-            from shmring import _diagnose
-            raise _diagnose.cut(self.name)
+            raise was_cut(self)
         return 0
 
     @property
@@ -374,6 +390,31 @@ cdef class Block:
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
+
+
+cdef enum Refusal:
+    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED
+
+
+cdef object unusable_handle(Refusal why, str kind, Block block):
+    """The error for a handle that cannot be used, by what was found under its guard."""
+    if why == FORKED:
+        from shmring import _diagnose
+        return _diagnose.forked(kind)
+    if why == CLOSED:
+        return errors.RingClosed(f"this {kind} of ring {block.name!r} is closed")
+    if why == CUT:
+        return was_cut(block)
+    if why == CLAIMED:
+        return ValueError("a claimed slot is open: publish or abort it before the next frame")
+    return errors.HandleBusy(
+        f"another thread is inside a call on this {kind} of ring {block.name!r}: use it from one thread at a "
+        f"time{', or join once for each thread' if kind == 'Consumer' else ''}")
+
+
+cdef object was_cut(Block block):
+    from shmring import _diagnose
+    return _diagnose.cut(block.name)
 
 
 cdef object corrupt(Block block):
@@ -497,10 +538,14 @@ cdef class Schema:
 
     cdef bint fits(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
+        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
+            return False
+        return self.has_shape(array, lead)
+
+    cdef bint has_shape(self, cnp.ndarray array, int lead) noexcept:
+        """Whether an array has the frames' shape, after `lead` leading axes."""
         cdef int i
         if array.ndim != self.ndim + lead:
-            return False
-        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
             return False
         for i in range(self.ndim):
             if array.shape[i + lead] != self.dims[i]:
@@ -509,29 +554,13 @@ cdef class Schema:
         return True
 
 
-cdef object meta_bytes_of(Schema schema, object meta, uint64_t count):
-    """Bytes of `count` metas out of whatever the user gave."""
+cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single):
+    """Bytes of the meta of one frame, or of the metas of `count` frames."""
     if schema.meta_dtype is None:
         raise ValueError("this ring carries no meta; create it with meta=<dtype>")
-    names = (<object>schema.meta_dtype).names
-
-    def one(value):
-        if names is not None and isinstance(value, dict):
-            unknown = set(value) - set(names)
-            if unknown or len(value) != len(names):
-                raise ValueError(f"meta has the fields {names}, not {tuple(value)}")
-            return tuple(value[name] for name in names)
-        return value
-
-    cell = np.zeros(count, schema.meta_dtype)
-    if count == 1 and not (isinstance(meta, (list, np.ndarray)) and np.shape(meta) == (1,)):
-        cell[0] = one(meta)
-    else:
-        if <uint64_t>len(meta) != count:
-            raise ValueError(f"{len(meta)} metas given for {count} frames")
-        for i, value in enumerate(meta):
-            cell[i] = one(value)
-    return cell.tobytes()
+    from shmring import _meta
+    return _meta.pack_one(meta, schema.meta_dtype) if single else _meta.pack_many(
+        meta, schema.meta_dtype, count)
 
 
 include "_producer.pxi"

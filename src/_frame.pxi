@@ -41,7 +41,7 @@ cdef class Held:
     cdef bint is_base  # numpy may keep this very object as the base of an array
     cdef Guard guard   # of hold, lease, view and let_go
 
-    def __init__(self):
+    def __init__(self, *_args, **_options):
         raise TypeError(f"a {type(self).__name__} comes from a Consumer")
 
     cdef cnp.ndarray make_array(self, Lease lease):
