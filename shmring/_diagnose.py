@@ -6,11 +6,11 @@ import contextlib
 import os
 import pwd
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from shmring import _core, errors
-from shmring._census import command_of, consumer_rows, producer_state
+from shmring._census import ConsumerRow, command_of, consumer_rows, is_here, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,15 +47,59 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def process(pid: int, label: str = "") -> str:
-    """Name a process: pid, command, label."""
+def process(pid: int, start_time: int, label: str = "") -> str:
+    """Name a participant: pid, command, label."""
+    command = command_of(pid, start_time)
     words = [f"pid {pid}"]
-    command = command_of(pid)
+    if not is_here(pid, start_time):
+        words.append("(of another pid namespace, or gone)")
+    elif pid == os.getpid():
+        words.insert(0, "this process,")
     if command:
         words.append(f"({command[:120]})")
     if label:
         words.append(f"label {label!r}")
     return " ".join(words)
+
+
+def producer_of(report: dict[str, int]) -> str:
+    """Name the producer of a ring's report."""
+    return process(report["producer_pid"], report["start_time"])
+
+
+def consumer_of(row: ConsumerRow) -> str:
+    """Name a consumer."""
+    return process(row["pid"], row["start_time"], row["label"])
+
+
+def reader_in_the_way(fd: int, byte: int) -> str:
+    """Name whoever holds a shared lock on a byte of a ring's file, and say what to do."""
+    pids = sorted(_shared_lock_holders(os.fstat(fd), byte))
+    who = ", ".join(f"pid {pid}" for pid in pids) or "which one, root learns from lsof"
+    return (
+        f"a process that may read the ring's file keeps a shared lock on it ({who}). End that process, and "
+        f"give read permission to those alone whom you trust (mode=0o600, 0o660)"
+    )
+
+
+def _shared_lock_holders(status: os.stat_result, byte: int) -> Iterator[int]:
+    """Yield the pids that have the file open with a shared lock on a byte, as far as this user may look."""
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # hidden from this user, or gone
+            for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+                if _has_shared_lock(f"/proc/{pid}/fdinfo/{fd}", inode, byte):
+                    yield int(pid)
+                    break
+
+
+def _has_shared_lock(path: str, inode: str, byte: int) -> bool:
+    with open(path) as file:
+        locks = [line.split() for line in file if line.startswith("lock:")]
+    for *_, kind, _, where, first, last in locks:
+        if (kind, where) == ("READ", inode) and int(first) <= byte and (last == "EOF" or byte <= int(last)):
+            return True
+    return False
 
 
 def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
@@ -81,15 +125,24 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
             f"same version of shmring in every process, or create the ring anew"
         )
     if result == _core.TRUNCATED:
-        return errors.RingCorrupt(
-            f"ring {name!r} is truncated: the file has {size} bytes, its header says "
-            f"{_core.read_block_bytes(fd)}. Create it anew"
-        )
+        return _lacks_pages(name, fd)
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
             f"the header of ring {name!r} contradicts itself: something overwrote it. Create it anew"
         )
     return OSError(error, f"cannot map ring {name!r}: {os.strerror(error)}")
+
+
+def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
+    status, wanted = os.fstat(fd), _core.read_block_bytes(fd)
+    if status.st_size < wanted:
+        found = f"is truncated: the file has {status.st_size} bytes, its header says {wanted}"
+    else:
+        found = (
+            f"lacks pages: the file is {status.st_size} bytes long and has memory for "
+            f"{status.st_blocks * 512} of the {wanted} that its header says"
+        )
+    return errors.RingCorrupt(f"ring {name!r} {found}. Create it anew")
 
 
 def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
@@ -115,16 +168,11 @@ def in_use(name: str, fd: int) -> errors.RingExists:
     """Name whoever uses a ring that was to be created."""
     who = []
     with contextlib.suppress(OSError, errors.ShmringError):
-        reopened = _core.reopen(fd, False)
-        try:
-            block = _core.Block(reopened, _core.OBSERVE, name)
-        finally:
-            os.close(reopened)
+        block = _core.Block(fd, _core.OBSERVE, name)
         state, report = producer_state(block, fd)
         if state == "live":
-            who.append(f"producer {process(report['producer_pid'])}")
-        alive = [one for one in consumer_rows(block, fd) if one["alive"]]
-        who += [f"consumer {process(one['pid'], one['label'])}" for one in alive]
+            who.append(f"producer {producer_of(report)}")
+        who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
     return errors.RingExists(
         f"ring {name!r} exists and is in use ({'; '.join(who) or 'somebody is attached to it'}): attach to "
         f"it, pass exist_ok=True, or choose another name"
@@ -177,15 +225,19 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
     stalled = seconds(since_ns)
     consumers = consumer_rows(block, lock_fd)
     gating = [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
-    if gate is not None and gating and block.report()["head"] >= gate + slots:
-        who = "; ".join(f"{process(one['pid'], one['label'])}, lag {one['lag']} frames" for one in gating)
+    if gate is not None and gating and block.report(lock_fd)["head"] >= gate + slots:
+        who = "; ".join(
+            f"{consumer_of(one)}, lag {one['lag']} frames{_not_reaped(one, lock_fd)}" for one in gating
+        )
         return errors.RingFull(
             f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
             f"read, for {stalled} now: {who}. Wait longer, use more slots, "
             f'on_full="drop", or make that consumer lossy'
         )
     holding = [one for one in consumers if one["held"]]
-    who = "; ".join(f"{process(one['pid'], one['label'])} holds {one['held']} frames" for one in holding)
+    who = "; ".join(
+        f"{consumer_of(one)} holds {one['held']} frames{_not_reaped(one, lock_fd)}" for one in holding
+    )
     return errors.RingFull(
         f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
         f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), or use more "
@@ -193,13 +245,25 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
     )
 
 
-def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
+def _not_reaped(one: ConsumerRow, lock_fd: int) -> str:
+    """Say why the place of a dead consumer is not free."""
+    byte = _core.lock_place(one["place"])
+    if one["alive"] or not _core.lock_blocked(lock_fd, byte):
+        return ""
+    return f"; it is dead, and its place cannot be freed: {reader_in_the_way(lock_fd, byte)}"
+
+
+def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
     """Explain why this process cannot become the producer."""
-    if result == _core.PRODUCER_EXISTS:
-        pid = block.report()["producer_pid"]
+    if result == _core.PRODUCER_EXISTS and _core.lock_blocked(lock_fd, _core.LOCK_PRODUCER):
         return errors.ProducerExists(
-            f"ring {block.name!r} has a live producer already: {process(pid)}. A ring has one producer at a "
-            f"time; close that one first, or use another ring"
+            f"ring {block.name!r} has no live producer, and yet none can open it: "
+            f"{reader_in_the_way(lock_fd, _core.LOCK_PRODUCER)}"
+        )
+    if result == _core.PRODUCER_EXISTS:
+        return errors.ProducerExists(
+            f"ring {block.name!r} has a live producer already: {producer_of(block.report(lock_fd))}. A ring "
+            f"has one producer at a time; close that one first, or use another ring"
         )
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
@@ -212,7 +276,16 @@ def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
 def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
     """Explain why this process cannot join."""
     if result == _core.NO_PLACE:
-        who = "; ".join(process(one["pid"], one["label"]) for one in consumer_rows(block, lock_fd))
+        blocked = [byte for byte in map(_core.lock_place, range(block.consumers))
+                   if _core.lock_blocked(lock_fd, byte)]  # fmt: skip
+        living = [one for one in consumer_rows(block, lock_fd) if one["alive"]]
+        who = "; ".join(map(consumer_of, living))
+        if blocked:
+            return errors.TooManyConsumers(
+                f"ring {block.name!r} has {block.consumers} places for consumers; {len(living)} are taken by "
+                f"living ones{who and ': '}{who}, and {len(blocked)} cannot be taken: "
+                f"{reader_in_the_way(lock_fd, blocked[0])}"
+            )
         return errors.TooManyConsumers(
             f"ring {block.name!r} has {block.consumers} places for consumers and all are taken by living "
             f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
@@ -224,12 +297,11 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
     state, report = producer_state(block, lock_fd)
-    pid = report["producer_pid"]
     standing = {
         "none": "no producer has come yet",
-        "live": f"the producer ({process(pid)}) is alive",
+        "live": f"the producer ({producer_of(report)}) is alive",
         "closed": "the producer has closed",
-        "died": f"the producer (pid {pid}) died",
+        "died": f"the producer (pid {report['producer_pid']}) died",
     }[state]
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
@@ -238,17 +310,17 @@ def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> er
     )
 
 
-def stream_ended(block: _core.Block) -> errors.RingClosed:
+def stream_ended(block: _core.Block, lock_fd: int) -> errors.RingClosed:
     """Explain the end of a stream."""
     return errors.RingClosed(
-        f"the producer of ring {block.name!r} closed it after {block.report()['head']} frames, and this "
-        f"consumer has passed them all"
+        f"the producer of ring {block.name!r} closed it after {block.report(lock_fd)['head']} frames, and "
+        f"this consumer has passed them all"
     )
 
 
-def producer_died(block: _core.Block) -> errors.ProducerDied:
+def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
     """Explain a dead producer."""
-    report = block.report()
+    report = block.report(lock_fd)
     return errors.ProducerDied(
         f"the producer of ring {block.name!r} (pid {report['producer_pid']}) ended without closing it; every "
         f"published frame ({report['head']}) was passed. To go on with a next producer, join with "
@@ -268,7 +340,7 @@ def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.
 def too_few_consumers(block: _core.Block, least: int, lock_fd: int, timeout: float) -> errors.TooFewConsumers:
     """Explain a timeout of wait_for_consumers."""
     found = [one for one in consumer_rows(block, lock_fd) if one["policy"] != "left"]
-    who = "; ".join(process(one["pid"], one["label"]) for one in found) or "nobody"
+    who = "; ".join(map(consumer_of, found)) or "nobody"
     return errors.TooFewConsumers(
         f"{len(found)} of {least} consumers joined ring {block.name!r} within {timeout:g} s: {who}"
     )

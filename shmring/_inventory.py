@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,8 +17,6 @@ from shmring._stats import RingStats
 __all__ = ["Found", "RingFacts", "State", "look", "look_at_all", "remove", "unlink", "users"]
 
 State = Literal["live", "stale", "other version", "damaged", "unfinished", "denied", "foreign"]
-CREATED = struct.Struct("<QI")  # created_ns and creator_pid; docs/layout.md
-CREATED_OFFSET = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,7 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
     except OSError as error:  # no descriptors or address space left, say: one block must not hide the rest
         return "denied", None, f"{name!r} cannot be read now: {error}"
     try:
-        created_ns, creator_pid = CREATED.unpack(os.pread(ring._fd, CREATED.size, CREATED_OFFSET))
+        created_ns, creator_pid = _core.read_creation(ring._fd)
         facts = RingFacts(
             stats=ring.stats(),
             time_ns=time.monotonic_ns(),
@@ -129,7 +126,9 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
             variable_rows=ring.variable_rows,
             attrs=ring.attrs,
         )
-        return ("live" if _used(ring._fd) else "stale"), facts, ""
+        return ("live" if _shm.in_use(ring._fd) else "stale"), facts, ""
+    except errors.RingCorrupt as error:
+        return "damaged", None, str(error)
     finally:
         ring.close()
 
@@ -145,11 +144,6 @@ def _is_foreign(name: str) -> bool:
         os.close(fd)
 
 
-def _used(fd: int) -> bool:
-    """Whether anybody but observers is attached: the kernel's word."""
-    return _core.lock_held(fd, _core.LOCK_PRESENCE) or _shm.in_use(fd)
-
-
 def remove(name: str) -> None:
     """Remove the name of a ring that nobody uses.
 
@@ -162,8 +156,7 @@ def remove(name: str) -> None:
     """
     fd = _open_own(name)
     try:
-        # Held exclusively, the presence lock keeps everyone from attaching while the name goes.
-        if not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or _shm.in_use(fd):
+        if not _shm.keep_out(fd):
             raise errors.RingExists(
                 f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
             )
@@ -211,8 +204,9 @@ def users(name: str) -> str:
     found = look(name).ring
     who = []
     if found is not None:
-        stats = found.stats
-        if stats.producer.state == "live":
-            who.append(f"producer {_diagnose.process(stats.producer.pid)}")
-        who += [f"consumer {_diagnose.process(one.pid, one.label)}" for one in stats.consumers if one.alive]
+        producer = found.stats.producer
+        if producer.state == "live":
+            who.append(f"producer {_diagnose.process(producer.pid, producer.start_time)}")
+        living = [one for one in found.stats.consumers if one.alive]
+        who += [f"consumer {_diagnose.process(one.pid, one.start_time, one.label)}" for one in living]
     return "; ".join(who) or "somebody is attached to it"

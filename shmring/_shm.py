@@ -121,7 +121,7 @@ def create(
             _core.format_block(mapped, *geometry, generation, schema)
         finally:
             os.close(mapped)
-        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+        enter(fd)
         while True:
             try:
                 _core.link(fd, path_of(name))
@@ -151,8 +151,7 @@ def replace_stale(name: str) -> None:
                 f"the name {name!r} is taken by a block of another program "
                 f"({os.fstat(fd).st_size} bytes); choose another name"
             )
-        # Held exclusively, the presence lock keeps everyone from attaching while the name goes.
-        if not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or in_use(fd):
+        if not keep_out(fd):
             raise _diagnose.in_use(name, fd)
         if same_file(fd, name):
             unlink(name)
@@ -161,16 +160,34 @@ def replace_stale(name: str) -> None:
 
 
 def in_use(fd: int) -> bool:
-    """Return whether a producer or consumer of the ring lives, whatever became of its Ring."""
-    places = range(_core.MAX_CONSUMERS)
-    return _core.lock_held(fd, _core.LOCK_PRODUCER) or any(
-        _core.lock_held(fd, _core.lock_place(place)) for place in places
-    )
+    """Return whether a Ring that may write is attached, or a producer or consumer lives without its Ring."""
+    last = _core.LOCK_PRESENCE + _core.PRESENCE_BYTES
+    return _core.lock_held(fd, _core.LOCK_PRODUCER, last - _core.LOCK_PRODUCER)
 
 
 def enter(fd: int) -> bool:
-    """Say that this descriptor's ring is in use; False while somebody replaces it."""
-    return _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+    """Say that this descriptor's ring is in use; False while somebody replaces it.
+
+    A shared lock in the way is of somebody who may perhaps only read: attaching goes on without a lock then.
+    """
+    byte = _core.LOCK_PRESENCE + int.from_bytes(os.urandom(4), "little")
+    return _core.lock(fd, byte, _core.EXCLUSIVE) or not _core.lock_held(fd, byte)
+
+
+def keep_out(fd: int) -> bool:
+    """Keep everyone from attaching while this descriptor is open; False if the ring is in use."""
+    if in_use(fd):
+        return False
+    _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE, _core.PRESENCE_BYTES)
+    return not in_use(fd)
+
+
+def let_in(fd: int) -> None:
+    """After `keep_out`: be attached, as others may be now."""
+    first, last = _core.LOCK_PRESENCE, _core.LOCK_PRESENCE + _core.PRESENCE_BYTES
+    mine = first + 1 + int.from_bytes(os.urandom(3), "little")
+    _core.lock(fd, first, _core.UNLOCKED, mine - first)
+    _core.lock(fd, mine + 1, _core.UNLOCKED, last - mine - 1)
 
 
 def open_attached(name: str, timeout: float | None, readonly: bool) -> int:

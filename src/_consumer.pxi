@@ -190,8 +190,8 @@ cdef class Consumer:
         if how == NOT_YET:
             raise _diagnose.no_frame(self.block, least, timeout, self.lock_fd)
         if how == ENDED:
-            raise _diagnose.stream_ended(self.block)
-        raise _diagnose.producer_died(self.block)
+            raise _diagnose.stream_ended(self.block, self.lock_fd)
+        raise _diagnose.producer_died(self.block, self.lock_fd)
 
     # ---- single frames ----
 

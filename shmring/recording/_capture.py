@@ -119,7 +119,7 @@ class Capture:
     def trigger(self) -> None:
         """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
         if self._trigger_at is None and not self._stopped:
-            self._trigger_at = self._ring._block.report()["head"]
+            self._trigger_at = self._ring._block.report(self._ring._fd)["head"]
             os.eventfd_write(self._bell, 1)
 
     def stop(self) -> None:

@@ -100,7 +100,7 @@ a_nameless_block_gets_its_name_once(void)
     if (fd < 0) /* a file system without O_TMPFILE: nothing to test */
         return;
     const uint8_t generation[16] = {1};
-    CHECK_EQUAL(ftruncate(fd, (off_t)g.block_bytes), 0);
+    CHECK_EQUAL(posix_fallocate(fd, 0, (off_t)g.block_bytes), 0);
     CHECK_EQUAL(shmring_format(fd, &g, generation, NULL), SHMRING_OK);
     CHECK_EQUAL(shmring_open(name, SHMRING_CONSUME), -1);
     CHECK_EQUAL(errno, ENOENT);

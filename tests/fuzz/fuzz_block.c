@@ -496,7 +496,7 @@ make_block(void)
     CHECK(shmring_geometry_place(&geometry) == SHMRING_OK);
     file_bytes = geometry.block_bytes;
     block_fd = memfd_create("shmring-fuzz", MFD_CLOEXEC);
-    CHECK(block_fd >= 0 && ftruncate(block_fd, (off_t)file_bytes) == 0);
+    CHECK(block_fd >= 0 && posix_fallocate(block_fd, 0, (off_t)file_bytes) == 0);
     CHECK(shmring_format(block_fd, &geometry, generation, schema) == SHMRING_OK);
     attacked = (uint8_t *)mmap(NULL, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, block_fd, 0);
     CHECK(attacked != MAP_FAILED);

@@ -20,6 +20,7 @@
 #include "eventcount.h"
 #include "layout.h"
 #include "liveness.h"
+#include "look.h"
 #include "producer.h"
 #include "report.h"
 
