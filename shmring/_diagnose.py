@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 __all__ = [
     "cannot_join",
     "cannot_map",
+    "cannot_open",
     "cannot_produce",
+    "cannot_remove",
     "denied",
     "describe_array",
     "forked",
     "held_up",
     "in_use",
+    "no_file",
     "no_frame",
     "no_space",
     "producer_died",
@@ -32,6 +37,14 @@ __all__ = [
     "too_few_consumers",
     "wrong_array",
 ]
+
+
+NO_FILES = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+}
 
 
 def seconds(nanoseconds: int) -> str:
@@ -54,7 +67,7 @@ def process(pid: int, start_time: int, label: str = "") -> str:
     if not is_here(pid, start_time):
         words.append("(of another pid namespace, or gone)")
     elif pid == os.getpid():
-        words.insert(0, "this process,")
+        words = [f"pid {pid}, this process"]
     if command:
         words.append(f"({command[:120]})")
     if label:
@@ -145,6 +158,31 @@ def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
     return errors.RingCorrupt(f"ring {name!r} {found}. Create it anew")
 
 
+def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Exception:
+    """Explain why the block of a name cannot be opened."""
+    if isinstance(error, PermissionError):
+        return denied(name, path, readonly)
+    if error.errno == errno.EROFS:
+        return _read_only(name, path, "attach with readonly=True, or mount it for writing")
+    return no_file(name, path) or error
+
+
+def no_file(name: str, path: str) -> errors.RingIncompatible | None:
+    """Explain a name that belongs to no file; None if it does."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    kind = NO_FILES.get(stat.S_IFMT(mode), "device")
+    remove = "rmdir" if stat.S_ISDIR(mode) else "rm"
+    return errors.RingIncompatible(
+        f"the name {name!r} belongs to a {kind}, not to a block of shared memory: choose another name. If "
+        f"nothing uses it: {remove} {shlex.quote(path)}"
+    )
+
+
 def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
     """Explain a refusal by file mode."""
     wanted = "read" if readonly else "read and write"
@@ -157,10 +195,41 @@ def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
         found = os.stat(path)
     except OSError:
         return errors.RingAccessDenied(f"no permission to {wanted} ring {name!r}; {hint}")
+    if found.st_uid == os.geteuid():
+        hint += f", or type: chmod u+rw {shlex.quote(path)}"
     return errors.RingAccessDenied(
-        f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, its owner "
-        f"{user_name(found.st_uid)} (uid {found.st_uid}), this process runs as "
-        f"{user_name(os.geteuid())} (uid {os.geteuid()}); {hint}"
+        f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, "
+        f"{_owner(found.st_uid)}; {hint}"
+    )
+
+
+def cannot_remove(name: str, path: str, error: OSError) -> Exception:
+    """Explain why a name cannot be removed."""
+    if error.errno == errno.EROFS:
+        return _read_only(name, path, "mount it for writing to remove a name there")
+    if not isinstance(error, PermissionError):
+        return error
+    try:
+        uid = os.lstat(path).st_uid
+    except OSError:
+        return errors.RingAccessDenied(f"no permission to remove the name {name!r}: choose another name")
+    owner = user_name(uid)
+    return errors.RingAccessDenied(
+        f"no permission to remove ring {name!r}: {_owner(uid)}. Choose another name, or let {owner} or root "
+        f"remove it: sudo -u {shlex.quote(owner)} shmring rm {shlex.quote(name)}"
+    )
+
+
+def _owner(uid: int) -> str:
+    mine = os.geteuid()
+    return (
+        f"its owner {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
+    )
+
+
+def _read_only(name: str, path: str, hint: str) -> errors.RingAccessDenied:
+    return errors.RingAccessDenied(
+        f"no permission to write to {name!r}: {os.path.dirname(path)} is mounted read-only; {hint}"
     )
 
 

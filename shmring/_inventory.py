@@ -71,7 +71,8 @@ def look(name: str) -> Found:
     if stat.S_ISREG(status.st_mode):
         state, ring, problem = _read(name)
     else:
-        state, problem = "foreign", f"{name!r} is not a block: it is no regular file"
+        trouble = _diagnose.no_file(name, _shm.path_of(name))
+        state, problem = "foreign", str(trouble or f"{name!r} changed while it was looked at")
     return Found(
         name=name,
         state=state,
@@ -135,8 +136,8 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
 
 def _is_foreign(name: str) -> bool:
     try:
-        fd = _core.open_block(name, _core.OBSERVE)
-    except OSError:
+        fd = _shm.open_block(name, _core.OBSERVE)
+    except (OSError, errors.RingIncompatible):
         return True
     try:
         return _core.read_identity(fd)[0] == _core.FOREIGN
@@ -154,7 +155,7 @@ def remove(name: str) -> None:
     RingExists
         Somebody uses it, or the block is another program's.
     """
-    fd = _open_own(name)
+    fd = _open_ring(name, _core.CONSUME)
     try:
         if not _shm.keep_out(fd):
             raise errors.RingExists(
@@ -174,17 +175,20 @@ def unlink(name: str) -> None:
     RingNotFound, RingAccessDenied, RingExists
         There is none; this user may not; the block is another program's.
     """
-    os.close(_open_own(name))
-    _shm.unlink(name)
-
-
-def _open_own(name: str) -> int:
+    os.close(_open_ring(name, _core.OBSERVE))
     try:
-        fd = _core.open_block(name, _core.CONSUME)
+        _shm.unlink(name)
     except FileNotFoundError:
         raise _missing(name) from None
-    except PermissionError:
-        raise _diagnose.denied(name, _shm.path_of(name), readonly=False) from None
+
+
+def _open_ring(name: str, access: int) -> int:
+    try:
+        fd = _shm.open_block(name, access)
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except errors.RingIncompatible as error:
+        raise errors.RingExists(str(error)) from None
     if _core.read_identity(fd)[0] not in (_core.FOREIGN, _core.NOT_READY):
         return fd
     nbytes = os.fstat(fd).st_size

@@ -521,7 +521,7 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
         raise ValueError(
             f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
         )
-    fd = _core.open_block(name, _core.CONSUME)
+    fd = _shm.open_block(name, _core.CONSUME)
     try:
         if not _shm.keep_out(fd):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "read_schema"]
 
+LONGEST_QUOTE = 200  # characters of what somebody else wrote, in a message
+
 
 class Layout:
     """What `create` was asked for, checked, in the units of the block."""
@@ -113,10 +115,11 @@ def describe_dtype(dtype: np.dtype[Any], what: str) -> str:
             described = repr(np.lib.format.dtype_to_descr(dtype))
             if np.lib.format.descr_to_dtype(ast.literal_eval(described)) == dtype:
                 return described
-    except (ValueError, UserWarning):
+    except (ValueError, UserWarning, SyntaxError, RecursionError, MemoryError):  # those of ast.literal_eval
         pass
     raise ValueError(
-        f"{what} {dtype} cannot be described as in a .npy file; order its fields, without overlaps"
+        f"{what} {str(dtype)[:LONGEST_QUOTE]} cannot be described as in a .npy file; order its fields, without "
+        f"overlaps, and nest them less deeply"
     )
 
 
@@ -145,6 +148,8 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
     """Read what `write_schema` wrote; RingCorrupt if it does not fit the block's geometry."""
     try:
         found = json.loads(block.schema)
+        attrs = dict(found["attrs"])
+        json.dumps(attrs, allow_nan=False)
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(found["dtype"]))
         meta = found["meta"]
         meta_dtype = None if meta is None else np.lib.format.descr_to_dtype(ast.literal_eval(meta))
@@ -161,9 +166,9 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
             raise ValueError("meta dtype")
         if variable_rows and (not shape or block.row_bytes * shape[0] != frame_bytes):
             raise ValueError("row size")
-        return _core.Schema(dtype, shape, meta_dtype, variable_rows), dict(found["attrs"])
-    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, RecursionError, MemoryError) as error:
+        return _core.Schema(dtype, shape, meta_dtype, variable_rows), attrs
+    except Exception as error:  # what json, ast and numpy raise for bytes that anybody may have written
         raise errors.RingCorrupt(
-            f"the schema of ring {block.name!r} does not fit its header ({error}): something overwrote it. "
-            f"Create the ring anew"
+            f"the schema of ring {block.name!r} does not fit its header ({str(error)[:LONGEST_QUOTE]}): "
+            f"something overwrote it. Create the ring anew"
         ) from None

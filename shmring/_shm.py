@@ -7,6 +7,7 @@ used it ends, and because a block made here is complete before it gets its name.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -20,7 +21,11 @@ __all__ = [
     "enter",
     "generated_name",
     "has_generation",
+    "in_use",
+    "keep_out",
+    "let_in",
     "open_attached",
+    "open_block",
     "same_file",
     "unlink",
 ]
@@ -61,8 +66,8 @@ def same_file(fd: int, name: str) -> bool:
 def has_generation(name: str, generation: bytes) -> bool:
     """Return whether the name belongs to the ring of that generation."""
     try:
-        fd = _core.open_block(name, _core.OBSERVE)
-    except OSError:
+        fd = open_block(name, _core.OBSERVE)
+    except (OSError, errors.RingIncompatible):
         return False
     try:
         return _core.read_identity(fd) == (0, generation)
@@ -71,8 +76,39 @@ def has_generation(name: str, generation: bytes) -> bool:
 
 
 def unlink(name: str) -> None:
-    """Remove a name; whoever has the block mapped keeps it."""
-    os.unlink(path_of(name))
+    """Remove a name; whoever has the block mapped keeps it.
+
+    Raises
+    ------
+    FileNotFoundError, RingAccessDenied
+        There is none; this user may not.
+    """
+    try:
+        os.unlink(path_of(name))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _diagnose.cannot_remove(name, path_of(name), error) from None
+
+
+def open_block(name: str, access: int) -> int:
+    """Open the block of that name; return a descriptor that was never mapped.
+
+    Raises
+    ------
+    FileNotFoundError, RingAccessDenied, RingIncompatible
+        There is none; this user may not; the name belongs to no file.
+    """
+    path = path_of(name)
+    trouble = _diagnose.no_file(name, path)  # before it is opened, which may mean something to a device
+    if trouble is not None:
+        raise trouble
+    try:
+        return _core.open_block(name, access)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _diagnose.cannot_open(name, path, error, access == _core.OBSERVE) from None
 
 
 def allocate(name: str, size: int, mode: int) -> int:
@@ -137,13 +173,11 @@ def create(
 def replace_stale(name: str) -> None:
     """Remove the ring of that name if nobody uses it; RingExists if somebody does, or it is no ring."""
     try:
-        fd = _core.open_block(name, _core.CONSUME)
+        fd = open_block(name, _core.CONSUME)
     except FileNotFoundError:
         return
-    except PermissionError:
-        raise errors.RingExists(
-            f"the name {name!r} is taken by a block that this user may not open; choose another name"
-        ) from None
+    except (errors.RingAccessDenied, errors.RingIncompatible) as error:
+        raise errors.RingExists(f"the name {name!r} is taken, choose another name: {error}") from None
     try:
         result, _ = _core.read_identity(fd)
         if result in (_core.FOREIGN, _core.NOT_READY):
@@ -154,7 +188,8 @@ def replace_stale(name: str) -> None:
         if not keep_out(fd):
             raise _diagnose.in_use(name, fd)
         if same_file(fd, name):
-            unlink(name)
+            with contextlib.suppress(FileNotFoundError):  # somebody else was as quick
+                unlink(name)
     finally:
         os.close(fd)
 
@@ -207,14 +242,12 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
     while True:
         trouble: Exception
         try:
-            fd = _core.open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
+            fd = open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
         except FileNotFoundError:
             trouble = errors.RingNotFound(
                 f"there is no ring {name!r} (no block of that name in {DIRECTORY}); create it first, check "
                 f"the name, or wait for it with attach(..., timeout=seconds)"
             )
-        except PermissionError:
-            raise _diagnose.denied(name, path_of(name), readonly) from None
         else:
             result, _ = _core.read_identity(fd)
             if result == 0 and (readonly or (enter(fd) and same_file(fd, name))):

@@ -66,6 +66,7 @@ cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
+cdef size_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fields in n * n steps, each time anew
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
 cdef long CORES = len(os.sched_getaffinity(0))
 
@@ -450,8 +451,16 @@ def survive_truncation():
 # ---- what a frame looks like ----
 
 
+def count_fields(dtype):
+    """How many fields a dtype has, those of its fields included; 1 if it is none itself."""
+    names = dtype.base.names
+    return 1 if names is None else sum(count_fields(dtype.base.fields[name][0]) for name in names)
+
+
 def survives_buffers(dtype):
-    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in."""
+    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
+    if count_fields(dtype) > MOST_BUFFER_FIELDS:
+        return False
     try:
         return np.asarray(memoryview(np.empty(1, dtype))).dtype == dtype
     except (ValueError, RuntimeError, NotImplementedError, BufferError):
@@ -467,7 +476,7 @@ cdef class Schema:
     cdef readonly tuple shape
     cdef readonly cnp.dtype meta_dtype
     cdef readonly bint variable_rows
-    cdef bint exports_buffers
+    cdef object survives_buffers  # None: not asked yet
     cdef int ndim
     cdef cnp.npy_intp dims[64]
     cdef size_t frame_bytes
@@ -479,7 +488,6 @@ cdef class Schema:
             raise ValueError(f"a frame has at most 31 dimensions, not {len(shape)}")
         self.dtype, self.shape, self.meta_dtype = dtype, shape, meta_dtype
         self.variable_rows = variable_rows
-        self.exports_buffers = survives_buffers(dtype)
         self.ndim = len(shape)
         self.frame_bytes = dtype.itemsize
         for i, length in enumerate(shape):
@@ -487,6 +495,11 @@ cdef class Schema:
             self.frame_bytes *= length
         self.row_bytes = self.frame_bytes // shape[0] if variable_rows else 0
         self.meta_bytes = 0 if meta_dtype is None else meta_dtype.itemsize
+
+    cdef bint exports_buffers(self) except -1:
+        if self.survives_buffers is None:
+            self.survives_buffers = survives_buffers(self.dtype)
+        return self.survives_buffers
 
     cdef cnp.ndarray frame_array(self, void *data, uint64_t rows, object base, bint writable):
         """One frame as an ndarray on memory that `base` keeps."""
