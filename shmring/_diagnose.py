@@ -23,6 +23,7 @@ __all__ = [
     "cannot_open",
     "cannot_produce",
     "cannot_remove",
+    "cannot_reopen",
     "denied",
     "describe_array",
     "forked",
@@ -203,6 +204,16 @@ def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
     )
 
 
+def cannot_reopen(fd: int) -> errors.RingAccessDenied:
+    """Explain that a process may not open the file of its own ring once more, as every handle does."""
+    found = os.fstat(fd)
+    return errors.RingAccessDenied(
+        f"no permission to open the ring's file once more, for a handle: its mode is "
+        f"{stat.S_IMODE(found.st_mode):#o}, {_owner(found.st_uid)}. Create rings with a mode that lets their "
+        f"owner read and write (mode=0o600, say), and open handles before you give up privileges"
+    )
+
+
 def cannot_remove(name: str, path: str, error: OSError) -> Exception:
     """Explain why a name cannot be removed."""
     if error.errno == errno.EROFS:
@@ -222,9 +233,7 @@ def cannot_remove(name: str, path: str, error: OSError) -> Exception:
 
 def _owner(uid: int) -> str:
     mine = os.geteuid()
-    return (
-        f"its owner {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
-    )
+    return f"its owner {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
 
 
 def _read_only(name: str, path: str, hint: str) -> errors.RingAccessDenied:

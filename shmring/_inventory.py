@@ -17,6 +17,13 @@ from shmring._stats import RingStats
 __all__ = ["Found", "RingFacts", "State", "look", "look_at_all", "remove", "unlink", "users"]
 
 State = Literal["live", "stale", "other version", "damaged", "unfinished", "denied", "foreign"]
+STATES: dict[int, State] = {
+    _core.NOT_READY: "unfinished",
+    _core.FOREIGN: "foreign",
+    _core.OTHER_ABI: "other version",
+    _core.TRUNCATED: "damaged",
+    _core.CORRUPT: "damaged",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,48 +108,46 @@ def look_at_all() -> list[Found]:
 
 def _read(name: str) -> tuple[State, RingFacts | None, str]:
     try:
-        ring = Ring.attach(name, readonly=True)
+        trouble = _trouble(name)
+        if trouble is not None:
+            return trouble[0], None, trouble[1]
+        with Ring.attach(name, readonly=True) as ring:
+            return ("live" if _shm.in_use(ring._fd) else "stale"), _facts(ring), ""
+    except (FileNotFoundError, errors.RingNotFound):
+        raise _missing(name) from None
     except errors.RingAccessDenied as error:
         return "denied", None, str(error)
-    except errors.RingNotReady as error:
-        return "unfinished", None, str(error)
-    except errors.RingCorrupt as error:
+    except errors.ShmringError as error:  # what the schema says, or what happened between two looks
         return "damaged", None, str(error)
-    except errors.RingIncompatible as error:
-        return ("foreign" if _is_foreign(name) else "other version"), None, str(error)
-    except errors.RingNotFound:
-        raise
-    except OSError as error:  # no descriptors or address space left, say: one block must not hide the rest
+    except OSError as error:  # no descriptors left, say: one block must not hide the rest
         return "denied", None, f"{name!r} cannot be read now: {error}"
-    try:
-        created_ns, creator_pid = _core.read_creation(ring._fd)
-        facts = RingFacts(
-            stats=ring.stats(),
-            time_ns=time.monotonic_ns(),
-            created_ns=created_ns,
-            creator_pid=creator_pid,
-            frame_nbytes=ring.frame_nbytes,
-            places=ring.consumers,
-            meta_dtype=ring.meta_dtype,
-            variable_rows=ring.variable_rows,
-            attrs=ring.attrs,
-        )
-        return ("live" if _shm.in_use(ring._fd) else "stale"), facts, ""
-    except errors.RingCorrupt as error:
-        return "damaged", None, str(error)
-    finally:
-        ring.close()
 
 
-def _is_foreign(name: str) -> bool:
+def _trouble(name: str) -> tuple[State, str] | None:
+    """Return why a block is no readable ring, as far as its first bytes say."""
+    fd = _shm.open_block(name, _core.OBSERVE)
     try:
-        fd = _shm.open_block(name, _core.OBSERVE)
-    except (OSError, errors.RingIncompatible):
-        return True
-    try:
-        return _core.read_identity(fd)[0] == _core.FOREIGN
+        result, _ = _core.read_identity(fd)
+        if result == 0:
+            return None
+        return STATES.get(result, "denied"), str(_diagnose.cannot_map(result, name, fd, 0))
     finally:
         os.close(fd)
+
+
+def _facts(ring: Ring) -> RingFacts:
+    created_ns, creator_pid = _core.read_creation(ring._fd)
+    return RingFacts(
+        stats=ring.stats(),
+        time_ns=time.monotonic_ns(),
+        created_ns=created_ns,
+        creator_pid=creator_pid,
+        frame_nbytes=ring.frame_nbytes,
+        places=ring.consumers,
+        meta_dtype=ring.meta_dtype,
+        variable_rows=ring.variable_rows,
+        attrs=ring.attrs,
+    )
 
 
 def remove(name: str) -> None:

@@ -118,8 +118,8 @@ def describe_dtype(dtype: np.dtype[Any], what: str) -> str:
     except (ValueError, UserWarning, SyntaxError, RecursionError, MemoryError):  # those of ast.literal_eval
         pass
     raise ValueError(
-        f"{what} {str(dtype)[:LONGEST_QUOTE]} cannot be described as in a .npy file; order its fields, without "
-        f"overlaps, and nest them less deeply"
+        f"{what} {str(dtype)[:LONGEST_QUOTE]} cannot be described as in a .npy file; order its fields, "
+        f"without overlaps, and nest them less deeply"
     )
 
 

@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EBUSY, errno
+from libc.errno cimport EACCES, EBUSY, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_fd
@@ -202,6 +202,9 @@ def open_block(str name, int access):
 def reopen(int fd, bint writable):
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
     cdef int copy = shmring_reopen(fd, writable)
+    if copy < 0 and errno == EACCES:
+        from shmring import _diagnose
+        raise _diagnose.cannot_reopen(fd)
     if copy < 0:
         raise OSError(errno, os.strerror(errno))
     return copy

@@ -8,7 +8,6 @@ from shmring import ConsumerStats, ProducerStats
 from shmring._census import is_here
 from shmring._cli import output
 
-
 ELSEWHERE = "(of another pid namespace, or gone)"
 
 
