@@ -164,7 +164,7 @@ def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Excepti
     if isinstance(error, PermissionError):
         return denied(name, path, readonly)
     if error.errno == errno.EROFS:
-        return _read_only(name, path, "attach with readonly=True, or mount it for writing")
+        return _read_only(name, path, "mount it for writing; attach(..., readonly=True) needs no more than this")
     return no_file(name, path) or error
 
 

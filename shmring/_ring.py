@@ -415,6 +415,8 @@ class Ring:
         ------
         RingNotFound
             The name is gone, or belongs to another ring by now.
+        RingAccessDenied
+            This user may not remove it: in /dev/shm only a file's owner and root may.
         """
         ours = (
             _shm.has_generation(self.name, self._block.generation)

@@ -56,7 +56,7 @@ def file_system(blocks: list[Found]) -> Findings:
         yield Finding("size", "problem", f"{found}: nearly full", f"shmring rm --stale; or {remount}")
     else:
         yield Finding("size", "ok", found)
-    if not os.access(_shm.DIRECTORY, os.W_OK | os.X_OK):
+    if not os.access(_shm.DIRECTORY, os.W_OK | os.X_OK) and not disk.f_flag & os.ST_RDONLY:
         yield Finding(
             "access",
             "problem",

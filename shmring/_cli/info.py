@@ -95,8 +95,8 @@ def _producer(ring: RingFacts) -> str:
         was = f", it was pid {producer.pid}" if producer.pid else ""
         return f"{producer.state}{was}"
     process = processes.describe(producer.pid, producer.start_time, alive=True)
-    who = " ".join(word for word in (process.user, process.status) if word)
-    return f"pid {producer.pid} {who}, epoch {producer.epoch}: {processes.command(producer)}"
+    who = " ".join(word for word in (f"pid {producer.pid}", process.user, process.status) if word)
+    return f"{who}, epoch {producer.epoch}: {processes.command(producer)}"
 
 
 def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
