@@ -89,10 +89,11 @@ def consumer_of(row: ConsumerRow) -> str:
 def reader_in_the_way(fd: int, byte: int) -> str:
     """Name whoever holds a shared lock on a byte of a ring's file, and say what to do."""
     pids = sorted(_shared_lock_holders(os.fstat(fd), byte))
-    who = ", ".join(f"pid {pid}" for pid in pids) or "which one, root learns from lsof"
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    who = ", ".join(f"pid {pid}" for pid in pids) or f"root finds it with: lsof {shlex.quote(path)}"
     return (
         f"a process that may read the ring's file keeps a shared lock on it ({who}). End that process, and "
-        f"give read permission to those alone whom you trust (mode=0o600, 0o660)"
+        f"let only those read the ring whom you trust (mode=0o600, 0o660)"
     )
 
 
@@ -164,7 +165,9 @@ def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Excepti
     if isinstance(error, PermissionError):
         return denied(name, path, readonly)
     if error.errno == errno.EROFS:
-        return _read_only(name, path, "mount it for writing; attach(..., readonly=True) needs no more than this")
+        return _read_only(
+            name, path, "mount it for writing; attach(..., readonly=True) needs no more than this"
+        )
     return no_file(name, path) or error
 
 

@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import json
 import os
+import signal
 import socket
 import stat
 import struct
@@ -26,6 +27,7 @@ from shmring import _core, _inventory, _shm
 PRODUCER = 1 << 40
 TO_THE_END = 0  # as the length of a lock
 START_TIME = 256 + 656  # of the producer, in the block
+CONSUMERS_START_TIME = 1024 + 144  # of the consumer at place 0
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
 
 
@@ -293,6 +295,45 @@ def test_a_pid_of_another_namespace_gets_no_command(make):
         with pytest.raises(shmring.ProducerExists, match="of another pid namespace, or gone") as caught:
             ring.producer()
         assert "this process" not in str(caught.value)
+
+
+def test_doctor_signals_no_process_of_another_namespace(make, peer):
+    from shmring._cli import checks
+
+    ring = make()
+    other = peer()
+    other.do(f"ring = shmring.Ring.attach({ring.name!r}); consumer = ring.consumer(label='theirs')")
+    other.signal(signal.SIGSTOP)
+    helpers.wait_until(lambda: helpers.task_state(other.pid) == "T", "a stopped process")
+    (found,) = checks.dead_participants([_inventory.look(ring.name)])
+    assert found.do == f"kill -CONT {other.pid}"
+    with helpers.block(ring.name).open("r+b") as file:
+        file.seek(CONSUMERS_START_TIME)
+        file.write(struct.pack("<Q", 1 << 40))
+    assert list(checks.dead_participants([_inventory.look(ring.name)])) == []
+
+
+@ROOT
+def test_a_container_s_consumer_is_not_taken_for_the_init_of_this_machine(make, name):
+    program = (
+        f"import shmring; frames = shmring.Ring.attach({name!r}, timeout=60).consumer(label='theirs')\n"
+        "print('joined', flush=True); input()"
+    )
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", program]
+    ring = make(name)
+    with (
+        ring.producer() as producer,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as inside,
+    ):
+        if inside.stdout.readline() != "joined\n":
+            pytest.skip(f"no pid namespace here: {inside.communicate()[1]}")
+        for _ in range(ring.slots):
+            producer.put(helpers.payload(0), timeout=0)
+        with pytest.raises(shmring.RingFull, match=r"pid 1 \(of another pid namespace.*\) label 'theirs'"):
+            producer.put(helpers.payload(0), timeout=0)
+        inside.communicate("\n")
 
 
 # ---- what is no file, and what is another user's

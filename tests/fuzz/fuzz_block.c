@@ -450,7 +450,12 @@ observe(void)
     taken.rows = &rows;
     taken.timestamps_ns = &timestamp;
     taken.metas = meta;
-    (void)shmring_copy_out(block, report.head - 1 - take_below(8), copy, &taken);
+    const uint64_t position = report.head - 1 - take_below(8);
+    (void)shmring_copy_out(block, position, copy, &taken);
+    shmring_place_report places[SHMRING_MAX_CONSUMERS];
+    CHECK(shmring_look_at_ring(block_fd, &block->geometry, &report));
+    CHECK(shmring_look_at_places(block_fd, &block->geometry, places));
+    (void)shmring_look_at_frame(block_fd, &block->geometry, position, copy, &taken);
 }
 
 static void
