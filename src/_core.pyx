@@ -66,7 +66,7 @@ cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
-cdef size_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fields in n * n steps, each time anew
+cdef Py_ssize_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fields in n * n steps
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
 cdef long CORES = len(os.sched_getaffinity(0))
 
@@ -454,10 +454,15 @@ def survive_truncation():
 # ---- what a frame looks like ----
 
 
-def count_fields(dtype):
+cdef Py_ssize_t count_fields(object dtype) except -1:
     """How many fields a dtype has, those of its fields included; 1 if it is none itself."""
     names = dtype.base.names
-    return 1 if names is None else sum(count_fields(dtype.base.fields[name][0]) for name in names)
+    if names is None:
+        return 1
+    cdef Py_ssize_t count = 0
+    for name in names:
+        count += count_fields(dtype.base.fields[name][0])
+    return count
 
 
 def survives_buffers(dtype):
