@@ -213,6 +213,7 @@ def keep_out(fd: int) -> bool:
     """Keep everyone from attaching while this descriptor is open; False if the ring is in use."""
     if in_use(fd):
         return False
+    # This fails beside a reader's shared lock: whoever attaches right now may then get a ring without a name.
     _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE, _core.PRESENCE_BYTES)
     return not in_use(fd)
 

@@ -99,7 +99,8 @@ shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_report *
 }
 
 /* A private copy of the frame of this position, as shmring_copy_out makes it: a stamp, what it covers, the
- * stamp again. SHMRING_EMPTY if it is not there any more, or not yet; SHMRING_TRUNCATED if the file was cut. */
+ * stamp again. SHMRING_EMPTY if it is not there any more, or not yet; SHMRING_TRUNCATED if the file was
+ * cut. */
 static inline int
 shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void *target,
                       shmring_taken *taken)
