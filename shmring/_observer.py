@@ -86,8 +86,7 @@ class Observer:
         self._schema = schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
-        report = block.report()
-        self._next = max(0, report["head"] - 1)
+        self._next = max(0, block.report(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed = False
         self._busy = threading.Lock()  # a thread is inside a call
@@ -187,9 +186,9 @@ class Observer:
             if found is not None:
                 return found
             if state == "closed":
-                raise _diagnose.stream_ended(self._block)
+                raise _diagnose.stream_ended(self._block, self._lock_fd)
             if state == "died":
-                raise _diagnose.producer_died(self._block)
+                raise _diagnose.producer_died(self._block, self._lock_fd)
             if deadline is not None and time.monotonic() >= deadline:
                 raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
             if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
@@ -202,12 +201,12 @@ class Observer:
         """Copy a frame if one is there; a few tries, as it may be overwritten meanwhile."""
         array = np.empty(self._schema.shape, self._schema.dtype)
         meta = None if self._schema.meta_dtype is None else np.zeros((), self._schema.meta_dtype)
-        head = self._block.report()["head"]
+        head = self._block.report(self._lock_fd)["head"]
         if head <= self._next:
             return None
         first = max(self._next, head - self._block.slots)
         for position in range(head - 1, head) if newest else range(first, head):
-            found = self._block.copy_frame(position, array, meta)
+            found = self._block.copy_frame(self._lock_fd, position, array, meta)
             if found is None:
                 continue
             seq, timestamp_ns, rows, epoch = found

@@ -255,7 +255,7 @@ class Ring:
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
         try:
-            ring._block = ring._map(_core.OBSERVE if readonly else _core.CONSUME, name)
+            ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
             ring._schema, ring._attrs = read_schema(ring._block)
             if any(request):
                 ring._block.prefault(*request)
@@ -274,7 +274,7 @@ class Ring:
 
     def _map(self, access: int, name: str) -> _core.Block:
         """Map the block through a description of its own: a mapping keeps its description's locks."""
-        fd = _core.reopen(self._fd, access != _core.OBSERVE)
+        fd = _core.reopen(self._fd, True)
         try:
             return _core.Block(fd, access, name)
         finally:
@@ -470,6 +470,8 @@ class Ring:
         ------
         RingNotFound
             The name is gone, or belongs to another ring by now.
+        RingAccessDenied
+            This user may not remove it: in /dev/shm only a file's owner and root may.
         """
         ours = (
             _shm.has_generation(self.name, self._block.generation)
@@ -576,9 +578,9 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
         raise ValueError(
             f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
         )
-    fd = _core.open_block(name, _core.CONSUME)
+    fd = _shm.open_block(name, _core.CONSUME)
     try:
-        if _shm.in_use(fd) or not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE):
+        if not _shm.keep_out(fd):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
         _shm.reserve(fd, name, layout.nbytes)
         mapped = _core.reopen(fd, True)
@@ -586,7 +588,7 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
             _core.format_block(mapped, *layout.geometry, generation, layout.schema)
         finally:
             os.close(mapped)
-        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+        _shm.let_in(fd)
     except BaseException:
         os.close(fd)
         raise

@@ -203,8 +203,8 @@ cdef class Consumer:
         if how == STUCK:
             raise _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         if how == ENDED:
-            raise _diagnose.stream_ended(self.block)
-        raise _diagnose.producer_died(self.block)
+            raise _diagnose.stream_ended(self.block, self.lock_fd)
+        raise _diagnose.producer_died(self.block, self.lock_fd)
 
     # ---- single frames ----
 

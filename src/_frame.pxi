@@ -141,7 +141,7 @@ cdef class Held:
         return self.get_array().__dlpack_device__()
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if not self.consumer.schema.exports_buffers:  # numpy.asarray then takes __array__
+        if not self.consumer.schema.exports_buffers():  # numpy.asarray then takes __array__
             raise BufferError(
                 f"the buffer protocol cannot describe dtype {self.consumer.schema.dtype}; use .array")
         if not flags & PyBUF_FORMAT:  # np.frombuffer and np.ndarray(buffer=) keep the object, not the buffer

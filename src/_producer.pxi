@@ -327,7 +327,7 @@ cdef class Producer:
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_produce(result, self.block, number)
+                raise _diagnose.cannot_produce(result, self.block, lock_fd, number)
             finally:
                 close_fd(lock_fd)
         self.lock_fd, self.fork_mark, self.is_open = lock_fd, fork_count, True

@@ -125,7 +125,7 @@ class Capture:
     def trigger(self) -> None:
         """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
         if self._trigger_at is None and not self._stopped:
-            self._trigger_at = self._ring._block.report()["head"]
+            self._trigger_at = self._ring._block.report(self._ring._fd)["head"]
             os.eventfd_write(self._bell, 1)
 
     def stop(self) -> None:
@@ -294,7 +294,7 @@ class Capture:
         """Return how many frames came behind the last one that was written, and were gone too soon."""
         if ended == "stopped":
             return 0
-        return max(0, min(end, self._ring._block.report()["head"]) - self._written_to)
+        return max(0, min(end, self._ring._block.report(self._ring._fd)["head"]) - self._written_to)
 
     def _leave(self) -> None:
         for consumer in (self._history, self._watcher):
