@@ -26,6 +26,7 @@ __all__ = [
     "in_use",
     "no_frame",
     "no_space",
+    "not_pickled",
     "producer_died",
     "slots_held",
     "stream_ended",
@@ -162,6 +163,17 @@ def wrong_array(
         f"the array has {describe_array(found.shape, found.dtype)}, a frame of this ring has "
         f"{describe_array(shape, dtype)}{rows}{hint}"
     )
+
+
+def not_pickled(what: str) -> TypeError:
+    """Explain what can go to another process instead."""
+    if what in ("Frame", "Batch"):
+        hint = f"send a copy of its array ({what.lower()}.array.copy())"
+    else:
+        how = "producer" if what == "Slot" else what.lower()
+        hint = f"pass the Ring, and open the handle there (ring.{how}())"
+    article = "an" if what == "Observer" else "a"
+    return TypeError(f"{article} {what} belongs to its process and cannot be pickled or copied: {hint}")
 
 
 def forked(what: str) -> errors.ForkedHandle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -91,6 +91,10 @@ class Observer:
     def __repr__(self) -> str:
         """Name the ring."""
         return f"<shmring.Observer of {self._block.name!r}, {'closed' if self._closed else 'open'}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied."""
+        raise _diagnose.not_pickled("Observer")
 
     def close(self) -> None:
         """End the use of this observer. May be called twice."""

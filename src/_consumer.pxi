@@ -592,6 +592,10 @@ cdef class Consumer:
         if waiting:
             shmring_event_announce(&self.block.view.hot.data_event)
 
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Consumer")
+
     def __enter__(self):
         return self
 

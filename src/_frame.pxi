@@ -119,6 +119,10 @@ cdef class Held:
         """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
         return self.last_epoch
 
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled(type(self).__name__)
+
     def __enter__(self):
         return self
 

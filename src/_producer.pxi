@@ -200,6 +200,10 @@ cdef class Slot:
             shmring_abort(&self.producer.core)
         self.producer.vacate()
 
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Slot")
+
     def __enter__(self):
         return self
 
@@ -804,6 +808,10 @@ cdef class Producer:
             close_fd(self.lock_fd)
         elif usable:
             shmring_event_announce(&self.block.view.hot.space_event)
+
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Producer")
 
     def __enter__(self):
         return self
