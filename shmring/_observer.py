@@ -75,6 +75,7 @@ class Observer:
         self._schema = schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
+        self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         report = block.report()
         self._next = max(0, report["head"] - 1)
         self._expected_seq: int | None = None

@@ -222,6 +222,7 @@ class Ring:
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
+        ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
             ring._block = ring._map(_core.OBSERVE if readonly else _core.CONSUME, name)
             ring._schema, ring._attrs = read_schema(ring._block)
