@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import stat
@@ -19,6 +20,7 @@ __all__ = [
     "cannot_join",
     "cannot_map",
     "cannot_produce",
+    "cannot_reopen",
     "denied",
     "describe_array",
     "forked",
@@ -163,6 +165,25 @@ def wrong_array(
         f"the array has {describe_array(found.shape, found.dtype)}, a frame of this ring has "
         f"{describe_array(shape, dtype)}{rows}{hint}"
     )
+
+
+def cannot_reopen(name: str, fd: int, error: OSError) -> OSError:
+    """Explain why a process that is attached may not open the block once more."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        found = os.fstat(fd)
+        return errors.RingAccessDenied(
+            f"this process may not open ring {name!r} again: its mode is {stat.S_IMODE(found.st_mode):#o}, "
+            f"its owner {user_name(found.st_uid)} (uid {found.st_uid}), this process runs as "
+            f"{user_name(os.geteuid())} (uid {os.geteuid()}). Open handles before you give up privileges, or "
+            f"create the ring with a mode that lets this user in (mode=0o660, 0o666)"
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return OSError(
+            error.errno,
+            f"no descriptor is left to open ring {name!r} with ({os.strerror(error.errno)}): close some "
+            f"files, or raise the limit (ulimit -n)",
+        )
+    return OSError(error.errno, f"cannot open ring {name!r} again: {error.strerror}")
 
 
 def not_pickled(what: str) -> TypeError:

@@ -36,7 +36,8 @@ class Ring:
     _block: _core.Block
     _schema: _core.Schema
     _attrs: dict[str, Any]
-    _fd: int
+    _fd: int  # never locked: a forked child opens the block by it
+    _presence: _core.LockFile | None  # None if readonly
     _owner: int  # the process that created it, 0 if attached
     _readonly: bool
     _closed: bool
@@ -127,21 +128,21 @@ class Ring:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            fd = _format_given(block, layout, generation)
+            found = _format_given(block, layout, generation)
             return cls._adopt(
-                _shm.check_name(block.name), fd, owner=False, prefault=prefault, request=request
+                _shm.check_name(block.name), *found, owner=False, prefault=prefault, request=request
             )
         bare = _shm.generated_name() if name is None else _shm.check_name(name)
         if not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
         while True:
             try:
-                fd = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
+                made = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
             except errors.RingExists:
                 if not exist_ok:
                     raise
             else:
-                return cls._adopt(bare, fd, owner=True, prefault=prefault, request=request)
+                return cls._adopt(bare, *made, owner=True, prefault=prefault, request=request)
             try:
                 ring = cls.attach(bare)
             except errors.RingNotFound:
@@ -202,23 +203,25 @@ class Ring:
         """
         bare = _shm.check_name(name)
         _core.check_timeout(timeout)
-        fd = _shm.open_attached(bare, timeout, readonly)
-        return cls._adopt(bare, fd, owner=False, readonly=readonly)
+        found = _shm.open_attached(bare, timeout, readonly)
+        return cls._adopt(bare, *found, owner=False, readonly=readonly)
 
     @classmethod
     def _adopt(
         cls,
         name: str,
         fd: int,
+        presence: _core.LockFile | None,
         *,
         owner: bool,
         readonly: bool = False,
         prefault: bool = True,
         request: tuple[bool, bool] = (False, False),
     ) -> Ring:
-        """Make a Ring of a descriptor, and own it."""
+        """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
         ring._fd, ring._owner, ring._readonly, ring._closed = fd, os.getpid() if owner else 0, readonly, False
+        ring._presence = presence
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
@@ -230,7 +233,7 @@ class Ring:
                 ring._block.prefault(*request)
         except BaseException:
             ring._closed = True
-            ring._finalizer()
+            ring._close_files()
             if owner:
                 _shm.unlink(name)
             raise
@@ -243,24 +246,46 @@ class Ring:
 
     def _map(self, access: int, name: str) -> _core.Block:
         """Map the block through a description of its own: a mapping keeps its description's locks."""
-        fd = _core.reopen(self._fd, access != _core.OBSERVE)
+        fd = self._reopen(name, access != _core.OBSERVE)
         try:
             return _core.Block(fd, access, name)
         finally:
             os.close(fd)
 
-    def _forget_locks(self) -> None:
-        """Get a presence lock of our own: in the child of a fork."""
-        if self._closed:
+    def _reopen(self, name: str, writable: bool) -> int:
+        """Open the block once more, which the kernel may refuse by now."""
+        try:
+            return _core.reopen(self._fd, writable)
+        except OSError as error:
+            raise _diagnose.cannot_reopen(name, self._fd, error) from None
+
+    def _lock_file(self) -> _core.LockFile:
+        """Return a descriptor for the locks of a handle."""
+        self._be_present()
+        try:
+            return _core.LockFile(self._fd)
+        except OSError as error:
+            raise _diagnose.cannot_reopen(self.name, self._fd, error) from None
+
+    def _be_present(self) -> None:
+        """Get a presence lock of our own if a fork closed the one that was inherited."""
+        if self._presence is None or self._presence.fd >= 0:
             return
-        inherited = self._fd
-        self._fd = _core.reopen(inherited, not self._readonly)
-        self._finalizer.detach()
-        os.close(inherited)
-        self._finalizer = weakref.finalize(self, os.close, self._fd)
+        try:
+            self._presence = _shm.enter(self._fd) or self._presence
+        except OSError as error:
+            raise _diagnose.cannot_reopen(self.name, self._fd, error) from None
+
+    def _enter_child(self) -> None:
+        """Become a Ring of this process: in the child of a fork."""
         self._children = weakref.WeakSet()
-        if not self._readonly:
-            _shm.enter(self._fd)
+        with contextlib.suppress(OSError):  # the calls that need it try again, and say why it fails
+            self._be_present()
+
+    def _close_files(self) -> None:
+        self._finalizer()
+        if self._presence is not None:
+            self._presence.close()
 
     def _check_same(self, layout: Layout) -> None:
         """Refuse a live ring of another kind."""
@@ -316,7 +341,7 @@ class Ring:
         handle = _core.Producer(block, self._schema, on_full, spin)
         if self._prefault:
             block.prefault(*self._request)
-        handle._open(_core.reopen(self._fd, True))
+        handle._open(self._lock_file())
         self._children.add(handle)
         return handle
 
@@ -357,7 +382,7 @@ class Ring:
         """
         self._check_open(writing=True)
         handle = _core.Consumer(self._block, self._schema, lossless, start, label, wait_for_takeover, spin)
-        handle._join(_core.reopen(self._fd, True), start)
+        handle._join(self._lock_file(), start)
         self._children.add(handle)
         return handle
 
@@ -369,7 +394,7 @@ class Ring:
         Observer
         """
         self._check_open()
-        return Observer(self._block, self._schema, _core.reopen(self._fd, False))
+        return Observer(self._block, self._schema, self._reopen(self.name, False))
 
     def stats(self) -> RingStats:
         """Return everything that the ring's header knows.
@@ -407,7 +432,7 @@ class Ring:
             handle.close()
         self._closed = True
         _core.handles.discard(self)
-        self._finalizer()
+        self._close_files()
 
     def unlink(self) -> None:
         """Remove the ring's name. Whoever is attached goes on; nobody can attach any more.
@@ -515,16 +540,18 @@ class Ring:
         return self._closed
 
 
-def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int:
-    """Format a SharedMemory block; returns a descriptor with the presence lock."""
+def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:
+    """Format a SharedMemory block; returns its descriptor and the presence lock."""
     name = _shm.check_name(block.name)
     if block.size < layout.nbytes:
         raise ValueError(
             f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
         )
-    fd = _core.open_block(name, _core.CONSUME)
-    try:
-        if _shm.in_use(fd) or not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE):
+    with contextlib.ExitStack() as undo:
+        fd = _core.open_block(name, _core.CONSUME)
+        undo.callback(os.close, fd)
+        presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
+        if _shm.in_use(fd) or not _core.lock(presence.fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
         try:
             os.posix_fallocate(fd, 0, layout.nbytes)
@@ -535,11 +562,9 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
             _core.format_block(mapped, *layout.geometry, generation, layout.schema)
         finally:
             os.close(mapped)
-        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        _core.lock(presence.fd, _core.LOCK_PRESENCE, _core.SHARED)
+        undo.pop_all()
+        return fd, presence
 
 
 def _attach_again(name: str, generation: bytes, readonly: bool) -> Ring:

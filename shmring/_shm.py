@@ -7,6 +7,7 @@ used it ends, and because a block made here is complete before it gets its name.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -99,13 +100,15 @@ def create(
     geometry: tuple[int, int, int, int, int],
     generation: bytes,
     schema: bytes,
-) -> int:
+) -> tuple[int, _core.LockFile]:
     """Make a ring's block under a name that is free or stale.
 
     Returns
     -------
-    int
-        A descriptor that was never mapped and holds the presence lock.
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile
+        Holds the presence lock.
 
     Raises
     ------
@@ -114,24 +117,24 @@ def create(
     NoSpace
         It does not fit.
     """
-    fd = allocate(name, size, mode)
-    try:
+    with contextlib.ExitStack() as undo:
+        fd = allocate(name, size, mode)
+        undo.callback(os.close, fd)
         mapped = _core.reopen(fd, True)
         try:
             _core.format_block(mapped, *geometry, generation, schema)
         finally:
             os.close(mapped)
-        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+        presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
+        _core.lock(presence.fd, _core.LOCK_PRESENCE, _core.SHARED)
         while True:
             try:
                 _core.link(fd, path_of(name))
             except FileExistsError:
                 replace_stale(name)
             else:
-                return fd
-    except BaseException:
-        os.close(fd)
-        raise
+                undo.pop_all()
+                return fd, presence
 
 
 def replace_stale(name: str) -> None:
@@ -152,10 +155,11 @@ def replace_stale(name: str) -> None:
                 f"({os.fstat(fd).st_size} bytes); choose another name"
             )
         # Held exclusively, the presence lock keeps everyone from attaching while the name goes.
-        if not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or in_use(fd):
-            raise _diagnose.in_use(name, fd)
-        if same_file(fd, name):
-            unlink(name)
+        with contextlib.closing(_core.LockFile(fd)) as presence:
+            if not _core.lock(presence.fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or in_use(fd):
+                raise _diagnose.in_use(name, fd)
+            if same_file(fd, name):
+                unlink(name)
     finally:
         os.close(fd)
 
@@ -168,18 +172,21 @@ def in_use(fd: int) -> bool:
     )
 
 
-def enter(fd: int) -> bool:
-    """Say that this descriptor's ring is in use; False while somebody replaces it."""
-    return _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+def enter(fd: int) -> _core.LockFile | None:
+    """Say that this descriptor's ring is in use, until the result is closed; None while it is replaced."""
+    presence = _core.LockFile(fd)
+    return presence if _core.lock(presence.fd, _core.LOCK_PRESENCE, _core.SHARED) else None
 
 
-def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
+def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int, _core.LockFile | None]:
     """Open the ring of that name, waiting for it up to `timeout` seconds.
 
     Returns
     -------
-    int
-        A descriptor that was never mapped; it holds the presence lock unless `readonly`.
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile or None
+        Holds the presence lock; None if `readonly`.
 
     Raises
     ------
@@ -199,20 +206,21 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
         except PermissionError:
             raise _diagnose.denied(name, path_of(name), readonly) from None
         else:
-            result, _ = _core.read_identity(fd)
-            if result == 0 and (readonly or (enter(fd) and same_file(fd, name))):
-                return fd
-            if result not in (0, _core.NOT_READY):
-                try:
-                    raise _diagnose.cannot_map(result, name, fd, 0)
-                finally:
-                    os.close(fd)
-            trouble = (
-                errors.RingNotFound(f"ring {name!r} is being replaced; try again")
-                if result == 0
-                else _diagnose.cannot_map(result, name, fd, 0)
-            )
-            os.close(fd)
+            with contextlib.ExitStack() as undo:
+                undo.callback(os.close, fd)
+                result, _ = _core.read_identity(fd)
+                if result == 0:
+                    presence = None if readonly else enter(fd)
+                    if readonly or (presence is not None and same_file(fd, name)):
+                        undo.pop_all()
+                        return fd, presence
+                    if presence is not None:
+                        presence.close()
+                    trouble = errors.RingNotFound(f"ring {name!r} is being replaced; try again")
+                else:
+                    trouble = _diagnose.cannot_map(result, name, fd, 0)
+                    if result != _core.NOT_READY:
+                        raise trouble
         if deadline is not None and time.monotonic() >= deadline:
             raise trouble
         time.sleep(RETRY)

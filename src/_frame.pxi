@@ -59,14 +59,11 @@ cdef class Held:
         cdef Lease lease = Lease.__new__(Lease)
         cdef Block block
         cdef cnp.ndarray view
-        if self.consumer.fork_mark != fork_count and not self.let_go:
-            from shmring import _diagnose
-            raise _diagnose.forked(type(self).__name__)
         block = self.consumer.block
         lease.consumer = self.consumer
         guard_lock(&self.guard)
         if self.hold != NULL:
-            lease.data = shmring_slot_at(&block.view, self.hold.slot)
+            lease.data = self.consumer.slots + self.hold.slot * block.view.geometry.slot_stride
             lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
             lease.hold, self.hold = self.hold, NULL
             self.lease = lease
