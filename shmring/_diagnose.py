@@ -34,6 +34,7 @@ __all__ = [
     "in_use",
     "no_file",
     "no_frame",
+    "not_pickled",
     "producer_died",
     "slots_held",
     "still_waiting",
@@ -320,6 +321,17 @@ def can_cast(found: np.dtype, dtype: np.dtype, casting: Literal["equiv", "safe",
     import numpy as np
 
     return np.can_cast(found, dtype, casting)
+
+
+def not_pickled(what: str) -> TypeError:
+    """Explain what can go to another process instead."""
+    if what in ("Frame", "Batch"):
+        hint = f"send a copy of its array ({what.lower()}.array.copy())"
+    else:
+        how = "producer" if what == "Slot" else what.lower()
+        hint = f"pass the Ring, and open the handle there (ring.{how}())"
+    article = "an" if what == "Observer" else "a"
+    return TypeError(f"{article} {what} belongs to its process and cannot be pickled or copied: {hint}")
 
 
 def forked(what: str) -> errors.ForkedHandle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -162,12 +163,13 @@ def remove(name: str) -> None:
     """
     fd = _open_ring(name, _core.CONSUME)
     try:
-        if not _shm.keep_out(fd):
-            raise errors.RingExists(
-                f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
-            )
-        if _shm.same_file(fd, name):
-            _shm.unlink(name)
+        with contextlib.closing(_core.LockFile(fd)) as presence:
+            if not _shm.keep_out(presence.fd):
+                raise errors.RingExists(
+                    f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
+                )
+            if _shm.same_file(fd, name):
+                _shm.unlink(name)
     finally:
         os.close(fd)
 

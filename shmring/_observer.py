@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -86,13 +86,14 @@ class Observer:
         self._schema = schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
+        self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         self._next = max(0, block.report(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed = False
         self._busy = threading.Lock()  # a thread is inside a call
         _core.handles.add(self)
 
-    def _forget_locks(self) -> None:
+    def _enter_child(self) -> None:
         """In the child of a fork no other thread is inside a call."""
         self._busy = threading.Lock()
 
@@ -107,6 +108,10 @@ class Observer:
     def __repr__(self) -> str:
         """Name the ring."""
         return f"<shmring.Observer of {self._block.name!r}, {'closed' if self._closed else 'open'}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied."""
+        raise _diagnose.not_pickled("Observer")
 
     def close(self) -> None:
         """End the use of this observer. May be called twice, and while another thread waits in it."""

@@ -57,7 +57,8 @@ class Ring:
     _block: _core.Block
     _schema: _core.Schema
     _attrs: dict[str, Any]
-    _fd: int
+    _fd: int  # never locked: a forked child opens the block by it
+    _presence: _core.LockFile | None  # None if readonly
     _owner: int  # the process that created it, 0 if attached
     _readonly: bool
     _closed: bool
@@ -154,9 +155,9 @@ class Ring:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            fd = _format_given(block, layout, generation)
+            found = _format_given(block, layout, generation)
             return cls._adopt(
-                _shm.check_name(block.name), fd, owner=False, prefault=prefault, request=request
+                _shm.check_name(block.name), *found, owner=False, prefault=prefault, request=request
             )
         bare = _shm.generated_name() if name is None else _shm.check_name(name)
         if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
@@ -164,12 +165,12 @@ class Ring:
         deadline = time.monotonic() + _shm.PATIENCE
         while True:
             try:
-                fd = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
+                made = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
             except errors.RingExists:
                 if not exist_ok:
                     raise
             else:
-                return cls._adopt(bare, fd, owner=True, prefault=prefault, request=request)
+                return cls._adopt(bare, *made, owner=True, prefault=prefault, request=request)
             try:
                 ring = cls.attach(bare)
             except errors.RingNotFound:  # it went away meanwhile, or is about to
@@ -234,26 +235,29 @@ class Ring:
         bare = _shm.check_name(name)
         _core.check_timeout(timeout)
         readonly = _core.check_flag("readonly", readonly)
-        fd = _shm.open_attached(bare, timeout, readonly)
-        return cls._adopt(bare, fd, owner=False, readonly=readonly)
+        found = _shm.open_attached(bare, timeout, readonly)
+        return cls._adopt(bare, *found, owner=False, readonly=readonly)
 
     @classmethod
     def _adopt(
         cls,
         name: str,
         fd: int,
+        presence: _core.LockFile | None,
         *,
         owner: bool,
         readonly: bool = False,
         prefault: bool = True,
         request: tuple[bool, bool] = (False, False),
     ) -> Ring:
-        """Make a Ring of a descriptor, and own it."""
+        """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
         ring._fd, ring._owner, ring._readonly, ring._closed = fd, os.getpid() if owner else 0, readonly, False
+        ring._presence = presence
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
+        ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
             ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
             ring._schema, ring._attrs = read_schema(ring._block)
@@ -261,7 +265,7 @@ class Ring:
                 ring._block.prefault(*request)
         except BaseException:
             ring._closed = True
-            ring._finalizer()
+            ring._close_files()
             if owner:
                 _shm.unlink(name)
             raise
@@ -280,18 +284,26 @@ class Ring:
         finally:
             os.close(fd)
 
-    def _forget_locks(self) -> None:
-        """Get a presence lock of our own: in the child of a fork."""
-        if self._closed:
-            return
-        inherited = self._fd
-        self._fd = _core.reopen(inherited, not self._readonly)
-        self._finalizer.detach()
-        os.close(inherited)
-        self._finalizer = weakref.finalize(self, os.close, self._fd)
+    def _lock_file(self) -> _core.LockFile:
+        """Return a descriptor for the locks of a handle."""
+        self._be_present()
+        return _core.LockFile(self._fd)
+
+    def _be_present(self) -> None:
+        """Get a presence lock of our own if a fork closed the one that was inherited."""
+        if self._presence is not None and self._presence.fd < 0:
+            self._presence = _shm.enter(self._fd) or self._presence
+
+    def _enter_child(self) -> None:
+        """Become a Ring of this process: in the child of a fork."""
         self._children = weakref.WeakSet()
-        if not self._readonly:
-            _shm.enter(self._fd)
+        with contextlib.suppress(OSError):  # the calls that need it try again, and say why it fails
+            self._be_present()
+
+    def _close_files(self) -> None:
+        self._finalizer()
+        if self._presence is not None:
+            self._presence.close()
 
     def _check_same(self, layout: Layout) -> None:
         """Refuse a live ring of another kind."""
@@ -358,15 +370,15 @@ class Ring:
         self._check_open(writing=True)
         block = self._map(_core.PRODUCE, self.name)
         handle = _core.open_producer(block, self._schema, on_full, spin)
-        lock_fd = _core.reopen(self._fd, True)
+        lock = self._lock_file()
         try:
             # The lock first: whoever is refused pays for no page. Before _open nothing else has changed.
-            if _core.lock(lock_fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
+            if _core.lock(lock.fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
                 block.prefault(*self._request)
         except BaseException:
-            os.close(lock_fd)
+            lock.close()
             raise
-        handle._open(lock_fd)
+        handle._open(lock)
         self._children.add(handle)
         return handle
 
@@ -411,7 +423,7 @@ class Ring:
         handle = _core.open_consumer(
             self._block, self._schema, lossless, start, label, wait_for_takeover, spin
         )
-        handle._join(_core.reopen(self._fd, True), start)
+        handle._join(self._lock_file(), start)
         self._children.add(handle)
         return handle
 
@@ -461,7 +473,7 @@ class Ring:
             handle.close()
         self._closed = True
         _core.handles.discard(self)
-        self._finalizer()
+        self._close_files()
 
     def unlink(self) -> None:
         """Remove the ring's name. Whoever is attached goes on; nobody can attach any more.
@@ -571,16 +583,18 @@ class Ring:
         return self._closed
 
 
-def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int:
-    """Format a SharedMemory block; returns a descriptor with the presence lock."""
+def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:
+    """Format a SharedMemory block; returns its descriptor and the presence lock."""
     name = _shm.check_name(block.name)
     if block.size < layout.nbytes:
         raise ValueError(
             f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
         )
-    fd = _shm.open_block(name, _core.CONSUME)
-    try:
-        if not _shm.keep_out(fd):
+    with contextlib.ExitStack() as undo:
+        fd = _shm.open_block(name, _core.CONSUME)
+        undo.callback(os.close, fd)
+        presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
+        if not _shm.keep_out(presence.fd):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
         _shm.reserve(fd, name, layout.nbytes)
         mapped = _core.reopen(fd, True)
@@ -588,11 +602,9 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
             _core.format_block(mapped, *layout.geometry, generation, layout.schema)
         finally:
             os.close(mapped)
-        _shm.let_in(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        _shm.let_in(presence.fd)
+        undo.pop_all()
+        return fd, presence
 
 
 def _attach_again(name: str, generation: bytes, readonly: bool) -> Ring:

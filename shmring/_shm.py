@@ -159,13 +159,15 @@ def create(
     geometry: tuple[int, int, int, int, int],
     generation: bytes,
     schema: bytes,
-) -> int:
+) -> tuple[int, _core.LockFile]:
     """Make a ring's block under a name that is free or stale.
 
     Returns
     -------
-    int
-        A descriptor that was never mapped and holds the presence lock.
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile
+        Holds the presence lock.
 
     Raises
     ------
@@ -175,24 +177,25 @@ def create(
         It does not fit.
     """
     free_name(name, size)
-    fd = allocate(name, size, mode)
-    try:
+    with contextlib.ExitStack() as undo:
+        fd = allocate(name, size, mode)
+        undo.callback(os.close, fd)
         mapped = _core.reopen(fd, True)
         try:
             _core.format_block(mapped, *geometry, generation, schema)
         finally:
             os.close(mapped)
-        enter(fd)
+        presence = enter(fd)
+        assert presence is not None  # nobody else has this file yet
+        undo.callback(presence.close)
         while True:
             try:
                 _core.link(fd, path_of(name))
             except FileExistsError:
                 replace_stale(name)
             else:
-                return fd
-    except BaseException:
-        os.close(fd)
-        raise
+                undo.pop_all()
+                return fd, presence
 
 
 def free_name(name: str, size: int) -> None:
@@ -220,11 +223,12 @@ def replace_stale(name: str) -> None:
                 f"the name {name!r} is taken by a block of another program "
                 f"({os.fstat(fd).st_size} bytes); choose another name"
             )
-        if not keep_out(fd):
-            raise _diagnose.in_use(name, fd)
-        if same_file(fd, name):
-            with contextlib.suppress(FileNotFoundError):  # somebody else was as quick
-                unlink(name)
+        with contextlib.closing(_core.LockFile(fd)) as presence:
+            if not keep_out(presence.fd):
+                raise _diagnose.in_use(name, fd)
+            if same_file(fd, name):
+                with contextlib.suppress(FileNotFoundError):  # somebody else was as quick
+                    unlink(name)
     finally:
         os.close(fd)
 
@@ -235,13 +239,17 @@ def in_use(fd: int) -> bool:
     return _core.lock_held(fd, _core.LOCK_PRODUCER, last - _core.LOCK_PRODUCER)
 
 
-def enter(fd: int) -> bool:
-    """Say that this descriptor's ring is in use; False while somebody replaces it.
+def enter(fd: int) -> _core.LockFile | None:
+    """Say that this descriptor's ring is in use, until the result is closed; None while somebody replaces it.
 
     A shared lock in the way is of somebody who may perhaps only read: attaching goes on without a lock then.
     """
+    presence = _core.LockFile(fd)
     byte = _core.LOCK_PRESENCE + int.from_bytes(os.urandom(4), "little")
-    return _core.lock(fd, byte, _core.EXCLUSIVE) or not _core.lock_held(fd, byte)
+    if _core.lock(presence.fd, byte, _core.EXCLUSIVE) or not _core.lock_held(fd, byte):
+        return presence
+    presence.close()
+    return None
 
 
 def keep_out(fd: int) -> bool:
@@ -261,13 +269,15 @@ def let_in(fd: int) -> None:
     _core.lock(fd, mine + 1, _core.UNLOCKED, last - mine - 1)
 
 
-def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
+def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int, _core.LockFile | None]:
     """Open the ring of that name, waiting for it up to `timeout` seconds.
 
     Returns
     -------
-    int
-        A descriptor that was never mapped; it holds the presence lock unless `readonly`.
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile or None
+        Holds the presence lock; None if `readonly`.
 
     Raises
     ------
@@ -287,20 +297,21 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
                 f"the name, or wait for it with attach(..., timeout=seconds)"
             )
         else:
-            result, _ = _core.read_identity(fd)
-            if result == 0 and (readonly or (enter(fd) and same_file(fd, name))):
-                return fd
-            if result not in (0, _core.NOT_READY):
-                try:
-                    raise _diagnose.cannot_map(result, name, fd, 0)
-                finally:
-                    os.close(fd)
-            trouble = (
-                errors.RingNotFound(f"ring {name!r} is being replaced; try again")
-                if result == 0
-                else _diagnose.cannot_map(result, name, fd, 0)
-            )
-            os.close(fd)
+            with contextlib.ExitStack() as undo:
+                undo.callback(os.close, fd)
+                result, _ = _core.read_identity(fd)
+                if result == 0:
+                    presence = None if readonly else enter(fd)
+                    if readonly or (presence is not None and same_file(fd, name)):
+                        undo.pop_all()
+                        return fd, presence
+                    if presence is not None:
+                        presence.close()
+                    trouble = errors.RingNotFound(f"ring {name!r} is being replaced; try again")
+                else:
+                    trouble = _diagnose.cannot_map(result, name, fd, 0)
+                    if result != _core.NOT_READY:
+                        raise trouble
         if deadline is not None and time.monotonic() >= deadline:
             raise trouble
         if deadline is None and time.monotonic() - started >= _core.patience * 2**words:

@@ -21,7 +21,7 @@ cdef class Consumer:
     cdef shmring_consumer core
     cdef object __weakref__
     cdef Guard guard  # of core and of what is below, down to has_place
-    cdef int lock_fd
+    cdef LockFile lock
     cdef bint busy  # a thread waits in here
     cdef bint is_open
     cdef bint has_place  # until the last held frame is gone, after close() too
@@ -35,31 +35,29 @@ cdef class Consumer:
     cdef bint spin_adapts
     cdef int64_t checked_at
     cdef unsigned words  # said by the wait that goes on
+    cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
+    cdef shmring_holder holder
 
     def __init__(self, *_args, **_options):
         raise TypeError("a Consumer comes from Ring.consumer()")
 
-    def _join(self, int lock_fd, str start):
-        """Take a place; owns lock_fd from now on."""
+    def _join(self, LockFile lock, str start):
+        """Take a place, for as long as `lock` is open."""
+        self.block.check_mapped()
         cdef int result = shmring_join(
-            &self.core, &self.block.view, lock_fd, self.lossless, STARTS[start], self.label.encode())
+            &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_join(result, self.block, lock_fd, number)
+                raise _diagnose.cannot_join(result, self.block, lock.own.fd, number)
             finally:
-                close_fd(lock_fd)
-        self.lock_fd, self.fork_mark = lock_fd, fork_count
+                lock.close()  # the error's traceback keeps it
+        self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
         self.is_open = self.has_place = True
+        shmring_holder_add(&self.holder, &self.core)
         self.block.check()
-        handles.add(self)
         return self
-
-    def _forget_locks(self):
-        handles.discard(self)
-        if self.has_place:
-            close_fd(self.lock_fd)
 
     def __dealloc__(self):
         if self.has_place and self.fork_mark == fork_count:
@@ -67,8 +65,9 @@ cdef class Consumer:
 
     cdef void leave(self) noexcept:
         self.has_place = False
+        shmring_holder_remove(&self.holder)
         shmring_leave(&self.core)
-        close_fd(self.lock_fd)
+        shmring_own_close(&self.lock.own)
 
     cdef void give_back(self, shmring_hold *hold) noexcept:
         """Ends a hold: of a frame, or of the last array on it. In any thread."""
@@ -186,25 +185,25 @@ cdef class Consumer:
         if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
             word = _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
-            word = _diagnose.no_frame(self.block, least, seconds, self.lock_fd)
+            word = _diagnose.no_frame(self.block, least, seconds, self.lock.own.fd)
         _diagnose.still_waiting("get", word)
 
     cdef bint producer_is_dead(self) noexcept:
         """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
-        return (not shmring_lock_held(self.lock_fd, SHMRING_LOCK_PRODUCER)
+        return (not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER)
                 and shmring_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
-                and not shmring_lock_held(self.lock_fd, SHMRING_LOCK_PRODUCER))
+                and not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER))
 
     cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
         from shmring import _diagnose
         if how == NOT_YET:
-            raise _diagnose.no_frame(self.block, least, timeout, self.lock_fd)
+            raise _diagnose.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == STUCK:
             raise _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         if how == ENDED:
-            raise _diagnose.stream_ended(self.block, self.lock_fd)
-        raise _diagnose.producer_died(self.block, self.lock_fd)
+            raise _diagnose.stream_ended(self.block, self.lock.own.fd)
+        raise _diagnose.producer_died(self.block, self.lock.own.fd)
 
     # ---- single frames ----
 
@@ -656,12 +655,12 @@ cdef class Consumer:
             else:
                 self.leave()
         guard_unlock(&self.guard)
-        if not usable:
-            return
-        if not holding:
-            handles.discard(self)
-        if waiting:
+        if usable and waiting:
             shmring_event_announce(&self.block.view.hot.data_event)
+
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Consumer")
 
     def __enter__(self):
         return self

@@ -10,10 +10,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EACCES, EBUSY, errno
+from libc.errno cimport EACCES, EBUSY, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from posix.unistd cimport close as close_fd
 
 from c_shmring cimport *
 
@@ -77,15 +76,15 @@ cdef long CORES = len(os.sched_getaffinity(0))
 
 # ---- forks: a handle belongs to the process that opened it ----
 
-cdef unsigned long fork_count = 0
-handles = weakref.WeakSet()
+cdef int watching = shmring_watch_forks()
+if watching != 0:
+    raise OSError(watching, f"cannot watch for forks: {os.strerror(watching)}")
+handles = weakref.WeakSet()  # those that have something to do in a child, beyond what src/forks.h does
 
 
 def _after_fork():
-    global fork_count
-    fork_count += 1
     for handle in list(handles):
-        handle._forget_locks()  # a producer or consumer leaves the set; a Ring gets a lock of its own
+        handle._enter_child()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -226,12 +225,16 @@ def open_block(str name, int access):
 def reopen(int fd, bint writable):
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
     cdef int copy = shmring_reopen(fd, writable)
-    if copy < 0 and errno == EACCES:
-        from shmring import _diagnose
-        raise _diagnose.cannot_reopen(fd)
     if copy < 0:
-        raise refused(errno, "cannot open a ring once more")
+        raise cannot_reopen(fd, errno)
     return copy
+
+
+cdef object cannot_reopen(int fd, int number):
+    if number == EACCES:
+        from shmring import _diagnose
+        return _diagnose.cannot_reopen(fd)
+    return refused(number, "cannot open a ring once more")
 
 
 def link(int fd, str path):
@@ -243,6 +246,34 @@ def link(int fd, str path):
 def lock(int fd, int64_t byte, int type, int64_t length=1):
     """Take or drop this description's lock on bytes; False if somebody else has one there."""
     return bool(shmring_lock_span(fd, byte, length, type))
+
+
+@cython.final
+@cython.no_gc
+cdef class LockFile:
+    """A descriptor for locks: of a description of its own, never mapped, and closed in forked children.
+
+    It is closed with its last reference. For locks that a child must not keep alive, whenever it is forked.
+    """
+
+    cdef shmring_own_fd own
+
+    def __cinit__(self, int fd):
+        """Open the file behind fd once more; OSError if that is not possible."""
+        if shmring_own_open(&self.own, fd) < 0:
+            raise cannot_reopen(fd, errno)
+
+    def __dealloc__(self):
+        shmring_own_close(&self.own)
+
+    def close(self):
+        """Close it, which drops its locks. May be called twice."""
+        shmring_own_close(&self.own)
+
+    @property
+    def fd(self):
+        """The descriptor, -1 once it is closed."""
+        return self.own.fd
 
 
 def lock_held(int fd, int64_t byte, int64_t length=1):
@@ -297,6 +328,8 @@ cdef class Block:
     """A block. Mapped, unless it is only looked at, until the last handle, frame and view on it is gone."""
 
     cdef shmring_block view
+    cdef shmring_mapped mapped
+    cdef Guard guard  # of the views counted there
     cdef object __weakref__
     cdef readonly str name
     cdef readonly int access
@@ -318,10 +351,12 @@ cdef class Block:
             raise _diagnose.cannot_map(result, name, fd, number)
         if self.view.control != NULL:
             shmring_cover(&self.view)
+            shmring_mapped_add(&self.mapped, &self.view)
         self.schema = self.read_schema(fd)
 
     def __dealloc__(self):
         if self.view.control != NULL:
+            shmring_mapped_remove(&self.mapped)
             shmring_uncover(&self.view)
             shmring_unmap(&self.view)
 
@@ -336,6 +371,26 @@ cdef class Block:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
         if shmring_lost(&self.view):
             raise was_cut(self)
+        return 0
+
+    cdef bint add_view(self, uint64_t slot, uint64_t count) noexcept:
+        """Notes an array of a claim, for forks; False without memory for that."""
+        cdef bint done
+        guard_lock(&self.guard)
+        done = shmring_add_view(&self.mapped, slot, count)
+        guard_unlock(&self.guard)
+        return done
+
+    cdef void drop_view(self, uint64_t slot, uint64_t count) noexcept:
+        guard_lock(&self.guard)
+        shmring_drop_view(&self.mapped, slot, count)
+        guard_unlock(&self.guard)
+
+    cdef int check_mapped(self) except -1:
+        """Refuses a block whose slots a forked child could not map again."""
+        if self.view.data == NULL:
+            raise OSError(ENOMEM, f"the slots of ring {self.name!r} could not be mapped in this forked "
+                                  f"process: attach to it here with Ring.attach({self.name!r})")
         return 0
 
     @property
@@ -417,6 +472,7 @@ cdef class Block:
         cdef shmring_taken taken
         cdef int result
         cdef void *data = cnp.PyArray_DATA(target)
+        self.check_mapped()
         memset(&taken, 0, sizeof(taken))
         taken.seqs, taken.timestamps_ns, taken.rows = &seq, &timestamp_ns, &rows
         if meta is not None:

@@ -59,14 +59,11 @@ cdef class Held:
         cdef Lease lease = Lease.__new__(Lease)
         cdef Block block
         cdef cnp.ndarray view
-        if self.consumer.fork_mark != fork_count and not self.let_go:
-            from shmring import _diagnose
-            raise _diagnose.forked(type(self).__name__)
         block = self.consumer.block
         lease.consumer = self.consumer
         guard_lock(&self.guard)
         if self.hold != NULL:
-            lease.data = shmring_slot_at(&block.view, self.hold.slot)
+            lease.data = self.consumer.slots + self.hold.slot * block.view.geometry.slot_stride
             lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
             lease.hold, self.hold = self.hold, NULL
             self.lease = lease
@@ -118,6 +115,10 @@ cdef class Held:
     def epoch(self):
         """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
         return self.last_epoch
+
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled(type(self).__name__)
 
     def __enter__(self):
         return self

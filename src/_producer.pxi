@@ -46,10 +46,26 @@ cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 cdef class SlotMemory:
     """Memory of claimed slots, or scratch memory; writable until the claim ends."""
 
-    cdef object keeper  # the mapped Block, or a scratch array
+    cdef object keeper  # of scratch memory
+    cdef Block block    # of claimed slots
     cdef void *data
     cdef Py_ssize_t nbytes
     cdef bint writable
+    cdef uint64_t slot
+    cdef uint64_t count
+    cdef unsigned long fork_mark
+
+    def __dealloc__(self):
+        if self.block is not None and self.fork_mark == fork_count:
+            self.block.drop_view(self.slot, self.count)
+
+    cdef int take(self, Block block, shmring_producer *core) except -1:
+        """Becomes the memory of the slots that are claimed."""
+        if not block.add_view(core.slot, core.count):
+            raise MemoryError()
+        self.block, self.slot, self.count, self.fork_mark = block, core.slot, core.count, fork_count
+        self.data = shmring_claimed_slot(core)
+        return 0
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.nbytes, not self.writable, flags)
@@ -105,12 +121,15 @@ cdef class Slot:
         cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
         cdef cnp.ndarray view
         cdef bint is_open
+        if producer.fork_mark != fork_count:
+            from shmring import _diagnose
+            raise _diagnose.forked("Slot")
         memory.nbytes, memory.writable = self.claimed * stride, True
         if self.scratch:
             memory.keeper = np.empty(memory.nbytes, np.uint8)
             memory.data = cnp.PyArray_DATA(memory.keeper)
         else:
-            memory.keeper, memory.data = producer.block, shmring_claimed_slot(&producer.core)
+            memory.take(producer.block, &producer.core)
         if self.single:
             view = schema.frame_array(memory.data, schema.dims[0], memory, True)
         else:
@@ -223,6 +242,10 @@ cdef class Slot:
             shmring_abort(&self.producer.core)
         self.producer.vacate()
 
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Slot")
+
     def __enter__(self):
         return self
 
@@ -307,7 +330,7 @@ cdef class Producer:
     cdef SlotMemory open_memory  # of its array, if somebody asked for that
     cdef cnp.ndarray open_view
     cdef uint64_t claims
-    cdef int lock_fd
+    cdef LockFile lock
     cdef unsigned long fork_mark
     cdef OnFull full_policy
     cdef int64_t spin_ns
@@ -320,31 +343,33 @@ cdef class Producer:
     def __init__(self, *_args, **_options):
         raise TypeError("a Producer comes from Ring.producer()")
 
-    def _open(self, int lock_fd):
-        """Become the producer; owns lock_fd from now on."""
-        cdef int result = shmring_producer_open(&self.core, &self.block.view, lock_fd)
+    def _open(self, LockFile lock):
+        """Become the producer, for as long as `lock` is open."""
+        cdef int result = shmring_producer_open(&self.core, &self.block.view, lock.own.fd)
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_produce(result, self.block, lock_fd, number)
+                raise _diagnose.cannot_produce(result, self.block, lock.own.fd, number)
             finally:
-                close_fd(lock_fd)
-        self.lock_fd, self.fork_mark, self.is_open = lock_fd, fork_count, True
+                lock.close()  # the error's traceback keeps it
+        self.lock, self.fork_mark, self.is_open = lock, fork_count, True
         self.first_head = self.core.head
         self.block.check()
         handles.add(self)
         return self
 
-    def _forget_locks(self):
+    def _enter_child(self):
+        """Nothing of the parent's claim can be written here: an error, rather than a frame without it."""
         handles.discard(self)
-        if self.is_open:
-            close_fd(self.lock_fd)
+        if self.open_memory is not None:
+            self.open_memory.writable = False
+            cnp.PyArray_CLEARFLAGS(self.open_view, cnp.NPY_ARRAY_WRITEABLE)
 
     def __dealloc__(self):
         if self.is_open and self.fork_mark == fork_count:
             shmring_producer_close(&self.core)
-            close_fd(self.lock_fd)
+            shmring_own_close(&self.lock.own)
 
     # ---- guards ----
 
@@ -439,7 +464,7 @@ cdef class Producer:
             self.full_since = started
         if self.full_policy != DROP or now - self.reaped_at >= REAP_EVERY_NS:
             self.reaped_at = now
-            shmring_reap_all(&self.block.view, self.lock_fd)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
             if shmring_claim(&self.core, want) == SHMRING_OK:
                 self.full_since = 0
                 return AFTER_A_WAIT
@@ -472,7 +497,7 @@ cdef class Producer:
             if deadline == SHMRING_FOR_EVER:
                 collected = self.check_progress(started, collected)
             self.occupy(True)
-            shmring_reap_all(&self.block.view, self.lock_fd)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
             now = shmring_now_ns()
 
     cdef bint check_progress(self, int64_t started, bint collected) except? True:
@@ -496,7 +521,7 @@ cdef class Producer:
         gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
         since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
         return getattr(_diagnose, which)(
-            self.block, self.lock_fd, gate, since, self.block.view.geometry.slots)
+            self.block, self.lock.own.fd, gate, since, self.block.view.geometry.slots)
 
     def claim(self, n=1, timeout=None):
         """Claim free slots to write in place.
@@ -799,7 +824,7 @@ cdef class Producer:
                 f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
         while True:
             self.occupy(True)
-            shmring_reap_all(&self.block.view, self.lock_fd)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
             found = shmring_active_consumers(&self.block.view)
             now = shmring_now_ns()
             if found < least and now < deadline:
@@ -811,12 +836,12 @@ cdef class Producer:
                 return found
             if now >= deadline:
                 from shmring import _diagnose
-                raise _diagnose.too_few_consumers(self.block, least, self.lock_fd, timeout)
+                raise _diagnose.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
             if deadline == SHMRING_FOR_EVER and word_is_due(now - started, words):
                 words += 1
                 from shmring import _diagnose
                 _diagnose.still_waiting("wait_for_consumers", _diagnose.too_few_consumers(
-                    self.block, least, self.lock_fd, (now - started) / 1e9))
+                    self.block, least, self.lock.own.fd, (now - started) / 1e9))
             look_around()
 
     def close(self):
@@ -840,9 +865,13 @@ cdef class Producer:
             self.is_open = False
             handles.discard(self)
             shmring_producer_close(&self.core)
-            close_fd(self.lock_fd)
+            shmring_own_close(&self.lock.own)
         elif usable:
             shmring_event_announce(&self.block.view.hot.space_event)
+
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Producer")
 
     def __enter__(self):
         return self

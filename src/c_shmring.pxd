@@ -148,3 +148,25 @@ cdef extern from "shmring/truncation.h" nogil:
     void shmring_uncover(const shmring_block *block)
     bint shmring_lost(const shmring_block *block)
     bint shmring_survive_truncation()
+
+
+cdef extern from "forks.h" nogil:
+    ctypedef struct shmring_own_fd:
+        int fd
+
+    ctypedef struct shmring_holder:
+        pass
+
+    ctypedef struct shmring_mapped:
+        pass
+
+    const unsigned long fork_count "shmring_fork_count"
+    int shmring_watch_forks()
+    int shmring_own_open(shmring_own_fd *own, int fd)
+    void shmring_own_close(shmring_own_fd *own)
+    void shmring_holder_add(shmring_holder *holder, const shmring_consumer *consumer)
+    void shmring_holder_remove(shmring_holder *holder)
+    bint shmring_add_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
+    void shmring_drop_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
+    void shmring_mapped_add(shmring_mapped *mapped, shmring_block *block)
+    void shmring_mapped_remove(shmring_mapped *mapped)
