@@ -56,6 +56,7 @@ cdef class Consumer:
         self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
         self.is_open = self.has_place = True
         shmring_holder_add(&self.holder, &self.core)
+        consumers.add(self)
         self.block.check()
         return self
 
@@ -788,9 +789,12 @@ def open_consumer(Block block, Schema schema, bint lossless, str start, str labe
 
 def own_places(Block block):
     """Return the places of the consumer table that belong to handles of this process."""
-    return {
-        handle.place for handle in list(handles)
-        if isinstance(handle, Consumer) and (<Consumer>handle).block.generation == block.generation}
+    cdef Consumer one
+    found = set()
+    for one in list(consumers):
+        if one.fork_mark == fork_count and one.block.generation == block.generation:
+            found.add(one.place)
+    return found
 
 
 # ---- asyncio: what the helper thread sleeps on ----

@@ -80,6 +80,7 @@ cdef int watching = shmring_watch_forks()
 if watching != 0:
     raise OSError(watching, f"cannot watch for forks: {os.strerror(watching)}")
 handles = weakref.WeakSet()  # those that have something to do in a child, beyond what src/forks.h does
+consumers = weakref.WeakSet()  # of this process and, after a fork, of its parent
 
 
 def _after_fork():
@@ -472,7 +473,6 @@ cdef class Block:
         cdef shmring_taken taken
         cdef int result
         cdef void *data = cnp.PyArray_DATA(target)
-        self.check_mapped()
         memset(&taken, 0, sizeof(taken))
         taken.seqs, taken.timestamps_ns, taken.rows = &seq, &timestamp_ns, &rows
         if meta is not None:

@@ -127,7 +127,6 @@ def test_views_of_many_frames_stay_those_frames(make, fork, gate, lossless):
             send(words(held) == right)
 
         child = fork(work)
-        windows.close()
         held.clear()
         del single, batch
         while consumer.lag:
@@ -482,7 +481,7 @@ def test_a_child_without_a_descriptor_says_so_and_recovers(ring, fork):
         if pid == 0:
             opened = exhaust_descriptors()  # the locks of the parent are closed: fill their places, too
             for use in (ring.consumer, ring.producer, ring.observer):
-                with pytest.raises(OSError, match=f"no descriptor is left .*{ring.name}.*ulimit") as caught:
+                with pytest.raises(OSError, match="as many files open as it may .*ulimit") as caught:
                     use()
                 assert caught.value.errno == errno.EMFILE
             for fd in opened:
