@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 import weakref
 from typing import Any
 
 from shmring import _core, errors
+from shmring._others import HELPER
 
 __all__ = ["following", "get"]
 
@@ -17,6 +19,7 @@ SLICE = 0.1  # seconds between two looks at whether the producers live
 IDLE = 5.0  # seconds without a waiter after which the thread ends
 
 _helpers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Helper] = weakref.WeakKeyDictionary()
+os.register_at_fork(after_in_child=_helpers.clear)  # their threads stay in the parent
 
 
 class Helper:
@@ -27,16 +30,26 @@ class Helper:
         self._bell = _core.Doorbell()
         self._lock = threading.Lock()
         self._waiters: dict[asyncio.Future[None], tuple[_core.Block, int, int]] = {}
-        self._running = False
+        self._thread: threading.Thread | None = None
 
     def add(self, waiter: asyncio.Future[None], awaited: tuple[_core.Block, int, int]) -> None:
         """Complete `waiter` when `awaited` comes true, or after a slice."""
         with self._lock:
+            if self._thread is None:
+                self._thread = self._start()
             self._waiters[waiter] = awaited
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._run, name="shmring-asyncio", daemon=True).start()
         self._bell.ring()
+
+    def _start(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name=HELPER, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"cannot start the thread that waits for frames of rings in asyncio ({error}): end some "
+                f"threads or processes, or raise the limit (ulimit -u, the cgroup's pids.max), then retry"
+            ) from error
+        return thread
 
     def remove(self, waiter: asyncio.Future[None]) -> None:
         """Forget a waiter."""
@@ -44,6 +57,15 @@ class Helper:
             self._waiters.pop(waiter, None)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException:
+            with self._lock:
+                self._thread, waiters = None, list(self._waiters)
+            self._complete(waiters)  # each looks again, and starts another thread
+            raise
+
+    def _serve(self) -> None:
         idle_since = time.monotonic()
         while True:
             token = self._bell.prepare()
@@ -52,7 +74,7 @@ class Helper:
                 if waiters:
                     idle_since = time.monotonic()
                 if not self._loop_is_open() or time.monotonic() - idle_since > IDLE:
-                    self._running = False
+                    self._thread = None
                     return
             started = time.monotonic()
             _core.wait_any(self._bell, token, list(waiters.values()), SLICE)
@@ -67,13 +89,13 @@ class Helper:
         return loop is not None and not loop.is_closed()
 
     def _complete(self, ready: list[asyncio.Future[None]]) -> None:
-        with self._lock:
-            for waiter in ready:
-                self._waiters.pop(waiter, None)
         loop = self._loop()
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(complete, ready)
+        with self._lock:
+            for waiter in ready:
+                self._waiters.pop(waiter, None)
 
 
 def complete(waiters: list[asyncio.Future[None]]) -> None:
@@ -86,11 +108,13 @@ def complete(waiters: list[asyncio.Future[None]]) -> None:
 async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
     """Take the next frame; the body of ``Consumer.get_async``."""
     _core.check_timeout(timeout)
-    frame = consumer.try_get()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    deadline = None if timeout is None else started + timeout
+    words = 0
+    frame = consumer._try_get_in_task()
     if frame is not None:
         return frame
-    loop = asyncio.get_running_loop()
-    deadline = None if timeout is None else loop.time() + timeout
     helper = _helpers.get(loop)
     if helper is None:
         helper = _helpers[loop] = Helper(loop)
@@ -106,14 +130,17 @@ async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
             helper.remove(waiter)
             if timer is not None:
                 timer.cancel()
-        frame = consumer.try_get()  # nothing is awaited from here on: a cancelled call took no frame
+        frame = consumer._try_get_in_task()  # nothing is awaited from here on: a cancelled call took no frame
         if frame is not None:
             return frame
+        if deadline is None and loop.time() - started >= _core.patience * 2**words:
+            words += 1
+            consumer._still_waiting(loop.time() - started)
 
 
-async def following(consumer: _core.Consumer) -> _core.Frame:
+async def following(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
     """Take the next frame of an ``async for``."""
     try:
-        return await get(consumer, None)
+        return await get(consumer, timeout)
     except errors.RingClosed:
         raise StopAsyncIteration from None

@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 from shmring import _core
 
-__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "producer_state"]
+__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here", "producer_state"]
 
 ProducerState = Literal["none", "live", "closed", "died"]
 
@@ -27,10 +27,27 @@ class ConsumerRow(TypedDict):
     held: int
     alive: bool
     joined_ns: int
+    start_time: int
 
 
-def command_of(pid: int) -> str:
-    """Return the command line of a process, ``""`` if it is gone or hidden."""
+def is_here(pid: int, start_time: int) -> bool:
+    """Return whether `pid` is, in this pid namespace, the process that started then.
+
+    A ring knows a participant by the pid and the start time (clock ticks since boot) that the participant saw
+    itself. In another pid namespace the same number is another process, which started at another time.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # the command may hold spaces
+        return int(fields[19]) == start_time
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+def command_of(pid: int, start_time: int) -> str:
+    """Return the command line of a participant, ``""`` if it is not here or hidden."""
+    if not is_here(pid, start_time):
+        return ""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
@@ -39,8 +56,8 @@ def command_of(pid: int) -> str:
 
 
 def producer_state(block: _core.Block, lock_fd: int) -> tuple[ProducerState, dict[str, int]]:
-    """Read how the producer is, and the ring's counters, out of a block."""
-    report = block.report()
+    """Read how the producer is, and the ring's counters, out of the ring's file."""
+    report = block.report(lock_fd)
     if report["producer_state"] == _core.PRODUCER_NONE:
         return "none", report
     if report["producer_state"] == _core.PRODUCER_CLOSED:
@@ -50,18 +67,15 @@ def producer_state(block: _core.Block, lock_fd: int) -> tuple[ProducerState, dic
 
 def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
     """Read every taken place of the consumer table."""
-    head = block.report()["head"]
+    head = block.report(lock_fd)["head"]
     found: list[ConsumerRow] = []
-    for place in range(block.consumers):
-        row = block.report_place(place)
-        if row is None:
-            continue
-        alive = _core.lock_held(lock_fd, _core.lock_place(place))
+    for row in block.report_places(lock_fd):
+        alive = _core.lock_held(lock_fd, _core.lock_place(row["place"]))
         found.append(
             {
-                "place": place,
+                "place": row["place"],
                 "pid": row["pid"],
-                "command": command_of(row["pid"]) if alive else "",
+                "command": command_of(row["pid"], row["start_time"]) if alive else "",
                 "label": row["label"],
                 "policy": row["policy"],
                 "cursor": row["cursor"],
@@ -72,6 +86,7 @@ def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
                 "held": max(row["held"], row["pins"]),
                 "alive": alive,
                 "joined_ns": row["joined_ns"],
+                "start_time": row["start_time"],
             }
         )
     return found

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import pwd
+import shlex
 import stat
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
-from shmring._census import command_of, consumer_rows, producer_state
+from shmring._census import ConsumerRow, command_of, consumer_rows, is_here, producer_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,20 +22,35 @@ __all__ = [
     "being_removed",
     "cannot_join",
     "cannot_map",
+    "cannot_open",
     "cannot_produce",
+    "cannot_remove",
+    "cannot_reopen",
     "cut",
     "denied",
     "describe_array",
     "forked",
     "held_up",
     "in_use",
+    "no_file",
     "no_frame",
+    "not_pickled",
     "producer_died",
     "slots_held",
+    "still_waiting",
     "stream_ended",
     "too_few_consumers",
+    "waits_for_itself",
     "wrong_array",
 ]
+
+
+NO_FILES = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+}
 
 
 def seconds(nanoseconds: int) -> str:
@@ -48,15 +66,60 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def process(pid: int, label: str = "") -> str:
-    """Name a process: pid, command, label."""
+def process(pid: int, start_time: int, label: str = "") -> str:
+    """Name a participant: pid, command, label."""
+    command = command_of(pid, start_time)
     words = [f"pid {pid}"]
-    command = command_of(pid)
+    if not is_here(pid, start_time):
+        words.append("(of another pid namespace, or gone)")
+    elif pid == os.getpid():
+        words = [f"pid {pid}, this process"]
     if command:
         words.append(f"({command[:120]})")
     if label:
         words.append(f"label {label!r}")
     return " ".join(words)
+
+
+def producer_of(report: dict[str, int]) -> str:
+    """Name the producer of a ring's report."""
+    return process(report["producer_pid"], report["start_time"])
+
+
+def consumer_of(row: ConsumerRow) -> str:
+    """Name a consumer."""
+    return process(row["pid"], row["start_time"], row["label"])
+
+
+def reader_in_the_way(fd: int, byte: int) -> str:
+    """Name whoever holds a shared lock on a byte of a ring's file, and say what to do."""
+    pids = sorted(_shared_lock_holders(os.fstat(fd), byte))
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    who = ", ".join(f"pid {pid}" for pid in pids) or f"root finds it with: lsof {shlex.quote(path)}"
+    return (
+        f"a process that may read the ring's file keeps a shared lock on it ({who}). End that process, and "
+        f"let only those read the ring whom you trust (mode=0o600, 0o660)"
+    )
+
+
+def _shared_lock_holders(status: os.stat_result, byte: int) -> Iterator[int]:
+    """Yield the pids that have the file open with a shared lock on a byte, as far as this user may look."""
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # hidden from this user, or gone
+            for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+                if _has_shared_lock(f"/proc/{pid}/fdinfo/{fd}", inode, byte):
+                    yield int(pid)
+                    break
+
+
+def _has_shared_lock(path: str, inode: str, byte: int) -> bool:
+    with open(path) as file:
+        locks = [line.split() for line in file if line.startswith("lock:")]
+    for *_, kind, _, where, first, last in locks:
+        if (kind, where) == ("READ", inode) and int(first) <= byte and (last == "EOF" or byte <= int(last)):
+            return True
+    return False
 
 
 def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
@@ -82,10 +145,7 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
             f"same version of shmring in every process, or create the ring anew"
         )
     if result == _core.TRUNCATED:
-        return errors.RingCorrupt(
-            f"ring {name!r} is truncated: the file has {size} bytes, its header says "
-            f"{_core.read_block_bytes(fd)}. Create it anew"
-        )
+        return _lacks_pages(name, fd)
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
             f"the header of ring {name!r} contradicts itself: something overwrote it. Create it anew"
@@ -101,6 +161,41 @@ def cut(name: str) -> errors.RingCorrupt:
     )
 
 
+def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
+    status, wanted = os.fstat(fd), _core.read_block_bytes(fd)
+    if status.st_size < wanted:
+        found = f"is truncated: the file has {status.st_size} bytes, its header says {wanted}"
+    else:
+        found = (
+            f"lacks pages: the file is {status.st_size} bytes long and has memory for "
+            f"{status.st_blocks * 512} of the {wanted} that its header says"
+        )
+    return errors.RingCorrupt(f"ring {name!r} {found}. Create it anew")
+
+
+def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Exception:
+    """Explain why the block of a name cannot be opened."""
+    if isinstance(error, PermissionError):
+        return denied(name, path, readonly)
+    return no_file(name, path) or error
+
+
+def no_file(name: str, path: str) -> errors.RingIncompatible | None:
+    """Explain a name that belongs to no file; None if it does."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    kind = NO_FILES.get(stat.S_IFMT(mode), "device")
+    remove = "rmdir" if stat.S_ISDIR(mode) else "rm"
+    return errors.RingIncompatible(
+        f"the name {name!r} belongs to a {kind}, not to a block of shared memory: choose another name. If "
+        f"nothing uses it: {remove} {shlex.quote(path)}"
+    )
+
+
 def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
     """Explain a refusal by file mode."""
     wanted = "read" if readonly else "read and write"
@@ -113,27 +208,55 @@ def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
         found = os.stat(path)
     except OSError:
         return errors.RingAccessDenied(f"no permission to {wanted} ring {name!r}; {hint}")
+    if found.st_uid == os.geteuid():
+        hint += f", or type: chmod u+rw {shlex.quote(path)}"
     return errors.RingAccessDenied(
-        f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, its owner "
-        f"{user_name(found.st_uid)} (uid {found.st_uid}), this process runs as "
-        f"{user_name(os.geteuid())} (uid {os.geteuid()}); {hint}"
+        f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, "
+        f"{_owner(found.st_uid)}; {hint}"
     )
+
+
+def cannot_reopen(fd: int) -> errors.RingAccessDenied:
+    """Explain that a process may not open the file of its own ring once more, as every handle does."""
+    found = os.fstat(fd)
+    return errors.RingAccessDenied(
+        f"no permission to open the ring's file once more, for a handle: its mode is "
+        f"{stat.S_IMODE(found.st_mode):#o}, {_owner(found.st_uid)}. Create rings with a mode that lets their "
+        f"owner read and write (mode=0o600, say), and open handles before you give up privileges"
+    )
+
+
+def cannot_remove(name: str, path: str, error: OSError) -> Exception:
+    """Explain why a name cannot be removed."""
+    if error.errno == errno.EROFS:
+        return _limits.refused(error.errno, f"cannot remove the name {name!r}")
+    if not isinstance(error, PermissionError):
+        return error
+    try:
+        uid = os.lstat(path).st_uid
+    except OSError:
+        return errors.RingAccessDenied(f"no permission to remove the name {name!r}: choose another name")
+    owner = user_name(uid)
+    return errors.RingAccessDenied(
+        f"no permission to remove ring {name!r}: {_owner(uid)}. Choose another name, or let {owner} or root "
+        f"remove it: sudo -u {shlex.quote(owner)} shmring rm {shlex.quote(name)}"
+    )
+
+
+def _owner(uid: int) -> str:
+    mine = os.geteuid()
+    return f"its owner {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
 
 
 def in_use(name: str, fd: int) -> errors.RingExists:
     """Name whoever uses a ring that was to be created."""
     who = []
     with contextlib.suppress(OSError, errors.ShmringError):
-        reopened = _core.reopen(fd, False)
-        try:
-            block = _core.Block(reopened, _core.OBSERVE, name)
-        finally:
-            os.close(reopened)
+        block = _core.Block(fd, _core.OBSERVE, name)
         state, report = producer_state(block, fd)
         if state == "live":
-            who.append(f"producer {process(report['producer_pid'])}")
-        alive = [one for one in consumer_rows(block, fd) if one["alive"]]
-        who += [f"consumer {process(one['pid'], one['label'])}" for one in alive]
+            who.append(f"producer {producer_of(report)}")
+        who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
     return errors.RingExists(
         f"ring {name!r} exists and is in use ({'; '.join(who) or 'somebody is attached to it'}): attach to "
         f"it, pass exist_ok=True, or choose another name"
@@ -148,21 +271,67 @@ def being_removed(name: str, waited: float) -> errors.RingExists:
     )
 
 
-def describe_array(shape: Iterable[int], dtype: object) -> str:
+def describe_array(shape: Iterable[object], dtype: object) -> str:
     """Write a shape and a dtype the same way everywhere."""
     return f"shape {tuple(shape)} dtype {dtype}"
 
 
 def wrong_array(
-    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, casting: str
+    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
 ) -> ValueError:
-    """Explain that an array does not fit a frame."""
-    rows = " (the first axis may be shorter)" if variable_rows else ""
-    hint = "" if casting != "no" else '; nothing is cast or broadcast unless asked for (casting="same_kind")'
+    """Explain that an array does not fit a frame, or several."""
+    expected = ("n", *shape) if many else shape
+    rows = " (the first axis of a frame may be shorter)" if variable_rows else ""
     return ValueError(
-        f"the array has {describe_array(found.shape, found.dtype)}, a frame of this ring has "
-        f"{describe_array(shape, dtype)}{rows}{hint}"
+        f"the array has {describe_array(found.shape, found.dtype)}, "
+        f"{'n frames' if many else 'a frame'} of this ring {'have' if many else 'has'} "
+        f"{describe_array(expected, dtype)}{rows}; {how_to_fit(found, shape, dtype, variable_rows, many)}"
     )
+
+
+def how_to_fit(
+    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
+) -> str:
+    """Advise what makes an array fit: advice that works when it is followed."""
+    given, other = (found.shape[1:], found.shape) if many else (found.shape, found.shape[1:])
+    if found.ndim < many or not same_shape(given, shape, variable_rows):
+        if found.ndim >= 1 - many and same_shape(other, shape, variable_rows):
+            return "put() takes one frame" if many else "put_many() takes many frames"
+        return "nothing is broadcast or reshaped"
+    if found.dtype.names is not None and dtype.names is not None and found.dtype.names != dtype.names:
+        return f"its fields are {found.dtype.names}, not {dtype.names}"
+    for casting in ("equiv", "safe", "same_kind"):
+        if can_cast(found.dtype, dtype, casting):
+            return f'nothing is cast unless you ask for it (casting="{casting}")'
+    return (
+        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({str(dtype)!r})), which '
+        f"changes values that do not fit"
+    )
+
+
+def same_shape(found: tuple[int, ...], shape: tuple[int, ...], variable_rows: bool) -> bool:
+    """Whether a shape is the frames' own."""
+    if variable_rows and len(found) == len(shape):
+        return found[0] <= shape[0] and found[1:] == shape[1:]
+    return found == shape
+
+
+def can_cast(found: np.dtype, dtype: np.dtype, casting: Literal["equiv", "safe", "same_kind"]) -> bool:
+    """Whether numpy casts so (numpy itself is imported when it is needed)."""
+    import numpy as np
+
+    return np.can_cast(found, dtype, casting)
+
+
+def not_pickled(what: str) -> TypeError:
+    """Explain what can go to another process instead."""
+    if what in ("Frame", "Batch"):
+        hint = f"send a copy of its array ({what.lower()}.array.copy())"
+    else:
+        how = "producer" if what == "Slot" else what.lower()
+        hint = f"pass the Ring, and open the handle there (ring.{how}())"
+    article = "an" if what == "Observer" else "a"
+    return TypeError(f"{article} {what} belongs to its process and cannot be pickled or copied: {hint}")
 
 
 def forked(what: str) -> errors.ForkedHandle:
@@ -173,33 +342,91 @@ def forked(what: str) -> errors.ForkedHandle:
     )
 
 
+def gating(
+    block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int, lock_fd: int
+) -> list[ConsumerRow]:
+    """Return the lossless consumers whose unread frames keep the producer from going on."""
+    if gate is None or block.report(lock_fd)["head"] < gate + slots:
+        return []
+    return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
+
+
 def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
     """Name whoever holds the producer up."""
     stalled = seconds(since_ns)
     consumers = consumer_rows(block, lock_fd)
-    gating = [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
-    if gate is not None and gating and block.report()["head"] >= gate + slots:
-        who = "; ".join(f"{process(one['pid'], one['label'])}, lag {one['lag']} frames" for one in gating)
+    behind = gating(block, consumers, gate, slots, lock_fd)
+    if behind:
+        who = "; ".join(
+            f"{consumer_of(one)}, lag {one['lag']} frames{_not_reaped(one, lock_fd)}" for one in behind
+        )
         return errors.RingFull(
             f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
             f"read, for {stalled} now: {who}. Wait longer, use more slots, "
             f'on_full="drop", or make that consumer lossy'
         )
     holding = [one for one in consumers if one["held"]]
-    who = "; ".join(f"{process(one['pid'], one['label'])} holds {one['held']} frames" for one in holding)
+    who = "; ".join(
+        f"{consumer_of(one)} holds {one['held']} frames{_not_reaped(one, lock_fd)}" for one in holding
+    )
     return errors.RingFull(
         f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
-        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), or use more "
-        f"slots"
+        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), copy what "
+        f"must be kept (frame.array.copy()), or use more slots"
     )
 
 
-def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
+def waits_for_itself(
+    block: _core.Block, lock_fd: int, gate: int | None, _since_ns: int, slots: int
+) -> errors.SlotsHeld | None:
+    """Explain a producer's wait that only its own thread could end; None if another process can."""
+    own = _core.own_places(block)
+    if not own:
+        return None
+    consumers = consumer_rows(block, lock_fd)
+    behind = [one for one in gating(block, consumers, gate, slots, lock_fd) if one["place"] in own]
+    if behind:
+        one = behind[0]
+        what = f"has not read {one['lag']} frames"
+    else:
+        holding = [one for one in consumers if one["held"]]
+        if not holding or any(one["place"] not in own for one in holding):
+            return None
+        one = holding[0]
+        what = f"holds {one['held']} frames"
+    label = f" {one['label']!r}" if one["label"] else ""
+    return errors.SlotsHeld(
+        f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this very process "
+        f"(pid {one['pid']}) {what}, all {slots} slots are taken, and no other thread runs that could read "
+        f"or release them. Read or release frames before you put more, or give each side a thread or a "
+        f'process of its own, put a timeout, or use more slots or on_full="drop"'
+    )
+
+
+def still_waiting(what: str, why: Exception) -> None:
+    """Log what a wait without an end waits for."""
+    logging.getLogger("shmring").warning("%s is still waiting: %s", what, why)
+
+
+def _not_reaped(one: ConsumerRow, lock_fd: int) -> str:
+    """Say why the place of a dead consumer is not free."""
+    byte = _core.lock_place(one["place"])
+    if one["alive"] or not _core.lock_blocked(lock_fd, byte):
+        return ""
+    return f"; it is dead, and its place cannot be freed: {reader_in_the_way(lock_fd, byte)}"
+
+
+def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
     """Explain why this process cannot become the producer."""
+    if result == _core.PRODUCER_EXISTS and _core.lock_blocked(lock_fd, _core.LOCK_PRODUCER):
+        return errors.ProducerExists(
+            f"ring {block.name!r} has no live producer, and yet none can open it: "
+            f"{reader_in_the_way(lock_fd, _core.LOCK_PRODUCER)}"
+        )
     if result == _core.PRODUCER_EXISTS:
-        report = block.report()
+        report = block.report(lock_fd)
         opening = report["producer_state"] in (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED)
-        who = "a process that is just opening it" if opening else process(report["producer_pid"])
+        who = "a process that is just opening it" if opening else producer_of(report)
         return errors.ProducerExists(
             f"ring {block.name!r} has a live producer already: {who}. A ring has one producer at a time; "
             f"close that one first, or use another ring"
@@ -215,7 +442,16 @@ def cannot_produce(result: int, block: _core.Block, error: int) -> Exception:
 def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
     """Explain why this process cannot join."""
     if result == _core.NO_PLACE:
-        who = "; ".join(process(one["pid"], one["label"]) for one in consumer_rows(block, lock_fd))
+        blocked = [byte for byte in map(_core.lock_place, range(block.consumers))
+                   if _core.lock_blocked(lock_fd, byte)]  # fmt: skip
+        living = [one for one in consumer_rows(block, lock_fd) if one["alive"]]
+        who = "; ".join(map(consumer_of, living))
+        if blocked:
+            return errors.TooManyConsumers(
+                f"ring {block.name!r} has {block.consumers} places for consumers; {len(living)} are taken by "
+                f"living ones{who and ': '}{who}, and {len(blocked)} cannot be taken: "
+                f"{reader_in_the_way(lock_fd, blocked[0])}"
+            )
         return errors.TooManyConsumers(
             f"ring {block.name!r} has {block.consumers} places for consumers and all are taken by living "
             f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
@@ -227,12 +463,11 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
     state, report = producer_state(block, lock_fd)
-    pid = report["producer_pid"]
     standing = {
         "none": "no producer has come yet",
-        "live": f"the producer ({process(pid)}) is alive",
+        "live": f"the producer ({producer_of(report)}) is alive",
         "closed": "the producer has closed",
-        "died": f"the producer (pid {pid}) died",
+        "died": f"the producer (pid {report['producer_pid']}) died",
     }[state]
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
@@ -241,17 +476,17 @@ def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> er
     )
 
 
-def stream_ended(block: _core.Block) -> errors.RingClosed:
+def stream_ended(block: _core.Block, lock_fd: int) -> errors.RingClosed:
     """Explain the end of a stream."""
     return errors.RingClosed(
-        f"the producer of ring {block.name!r} closed it after {block.report()['head']} frames, and this "
-        f"consumer has passed them all"
+        f"the producer of ring {block.name!r} closed it after {block.report(lock_fd)['head']} frames, and "
+        f"this consumer has passed them all"
     )
 
 
-def producer_died(block: _core.Block) -> errors.ProducerDied:
+def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
     """Explain a dead producer."""
-    report = block.report()
+    report = block.report(lock_fd)
     return errors.ProducerDied(
         f"the producer of ring {block.name!r} (pid {report['producer_pid']}) ended without closing it; every "
         f"published frame ({report['head']}) was passed. To go on with a next producer, join with "
@@ -262,8 +497,8 @@ def producer_died(block: _core.Block) -> errors.ProducerDied:
 def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:
     """Explain a wait that could never end."""
     return errors.SlotsHeld(
-        f"waiting for {least} more frame(s) of ring {block.name!r} would never end: this consumer itself "
-        f"holds {held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
+        f"waiting for {least} more frame(s) of ring {block.name!r} is in vain: this consumer itself holds "
+        f"{held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
         f"or use more slots"
     )
 
@@ -271,7 +506,7 @@ def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.
 def too_few_consumers(block: _core.Block, least: int, lock_fd: int, timeout: float) -> errors.TooFewConsumers:
     """Explain a timeout of wait_for_consumers."""
     found = [one for one in consumer_rows(block, lock_fd) if one["policy"] != "left"]
-    who = "; ".join(process(one["pid"], one["label"]) for one in found) or "nobody"
+    who = "; ".join(map(consumer_of, found)) or "nobody"
     return errors.TooFewConsumers(
         f"{len(found)} of {least} consumers joined ring {block.name!r} within {timeout:g} s: {who}"
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-import struct
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,8 +18,13 @@ from shmring._stats import RingStats
 __all__ = ["Found", "RingFacts", "State", "look", "look_at_all", "remove", "unlink", "users"]
 
 State = Literal["live", "stale", "other version", "damaged", "unfinished", "denied", "foreign"]
-CREATED = struct.Struct("<QI")  # created_ns and creator_pid; docs/layout.md
-CREATED_OFFSET = 32
+STATES: dict[int, State] = {
+    _core.NOT_READY: "unfinished",
+    _core.FOREIGN: "foreign",
+    _core.OTHER_ABI: "other version",
+    _core.TRUNCATED: "damaged",
+    _core.CORRUPT: "damaged",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ def look(name: str) -> Found:
     if stat.S_ISREG(status.st_mode):
         state, ring, problem = _read(name)
     else:
-        state, problem = "foreign", f"{name!r} is not a block: it is no regular file"
+        trouble = _diagnose.no_file(name, _shm.path_of(name))
+        state, problem = "foreign", str(trouble or f"{name!r} changed while it was looked at")
     return Found(
         name=name,
         state=state,
@@ -103,51 +109,46 @@ def look_at_all() -> list[Found]:
 
 def _read(name: str) -> tuple[State, RingFacts | None, str]:
     try:
-        ring = Ring.attach(name, readonly=True)
+        trouble = _trouble(name)
+        if trouble is not None:
+            return trouble[0], None, trouble[1]
+        with Ring.attach(name, readonly=True) as ring:
+            return ("live" if _shm.in_use(ring._fd) else "stale"), _facts(ring), ""
+    except (FileNotFoundError, errors.RingNotFound):
+        raise _missing(name) from None
     except errors.RingAccessDenied as error:
         return "denied", None, str(error)
-    except errors.RingNotReady as error:
-        return "unfinished", None, str(error)
-    except errors.RingCorrupt as error:
+    except errors.ShmringError as error:  # what the schema says, or what happened between two looks
         return "damaged", None, str(error)
-    except errors.RingIncompatible as error:
-        return ("foreign" if _is_foreign(name) else "other version"), None, str(error)
-    except errors.RingNotFound:
-        raise
-    except OSError as error:  # no descriptors or address space left, say: one block must not hide the rest
+    except OSError as error:  # no descriptors left, say: one block must not hide the rest
         return "denied", None, f"{name!r} cannot be read now: {error}"
-    try:
-        created_ns, creator_pid = CREATED.unpack(os.pread(ring._fd, CREATED.size, CREATED_OFFSET))
-        facts = RingFacts(
-            stats=ring.stats(),
-            time_ns=time.monotonic_ns(),
-            created_ns=created_ns,
-            creator_pid=creator_pid,
-            frame_nbytes=ring.frame_nbytes,
-            places=ring.consumers,
-            meta_dtype=ring.meta_dtype,
-            variable_rows=ring.variable_rows,
-            attrs=ring.attrs,
-        )
-        return ("live" if _used(ring._fd) else "stale"), facts, ""
-    finally:
-        ring.close()
 
 
-def _is_foreign(name: str) -> bool:
+def _trouble(name: str) -> tuple[State, str] | None:
+    """Return why a block is no readable ring, as far as its first bytes say."""
+    fd = _shm.open_block(name, _core.OBSERVE)
     try:
-        fd = _core.open_block(name, _core.OBSERVE)
-    except OSError:
-        return True
-    try:
-        return _core.read_identity(fd)[0] == _core.FOREIGN
+        result, _ = _core.read_identity(fd)
+        if result == 0:
+            return None
+        return STATES.get(result, "denied"), str(_diagnose.cannot_map(result, name, fd, 0))
     finally:
         os.close(fd)
 
 
-def _used(fd: int) -> bool:
-    """Whether anybody but observers is attached: the kernel's word."""
-    return _core.lock_held(fd, _core.LOCK_PRESENCE) or _shm.in_use(fd)
+def _facts(ring: Ring) -> RingFacts:
+    created_ns, creator_pid = _core.read_creation(ring._fd)
+    return RingFacts(
+        stats=ring.stats(),
+        time_ns=time.monotonic_ns(),
+        created_ns=created_ns,
+        creator_pid=creator_pid,
+        frame_nbytes=ring.frame_nbytes,
+        places=ring.consumers,
+        meta_dtype=ring.meta_dtype,
+        variable_rows=ring.variable_rows,
+        attrs=ring.attrs,
+    )
 
 
 def remove(name: str) -> None:
@@ -160,15 +161,15 @@ def remove(name: str) -> None:
     RingExists
         Somebody uses it, or the block is another program's.
     """
-    fd = _open_own(name)
+    fd = _open_ring(name, _core.CONSUME)
     try:
-        # Held exclusively, the presence lock keeps everyone from attaching while the name goes.
-        if not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or _shm.in_use(fd):
-            raise errors.RingExists(
-                f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
-            )
-        if _shm.same_file(fd, name):
-            _shm.unlink(name)
+        with contextlib.closing(_core.LockFile(fd)) as presence:
+            if not _shm.keep_out(presence.fd):
+                raise errors.RingExists(
+                    f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
+                )
+            if _shm.same_file(fd, name):
+                _shm.unlink(name)
     finally:
         os.close(fd)
 
@@ -181,17 +182,20 @@ def unlink(name: str) -> None:
     RingNotFound, RingAccessDenied, RingExists
         There is none; this user may not; the block is another program's.
     """
-    os.close(_open_own(name))
-    _shm.unlink(name)
-
-
-def _open_own(name: str) -> int:
+    os.close(_open_ring(name, _core.OBSERVE))
     try:
-        fd = _core.open_block(name, _core.CONSUME)
+        _shm.unlink(name)
     except FileNotFoundError:
         raise _missing(name) from None
-    except PermissionError:
-        raise _diagnose.denied(name, _shm.path_of(name), readonly=False) from None
+
+
+def _open_ring(name: str, access: int) -> int:
+    try:
+        fd = _shm.open_block(name, access)
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except errors.RingIncompatible as error:
+        raise errors.RingExists(str(error)) from None
     if _core.read_identity(fd)[0] not in (_core.FOREIGN, _core.NOT_READY):
         return fd
     nbytes = os.fstat(fd).st_size
@@ -211,8 +215,9 @@ def users(name: str) -> str:
     found = look(name).ring
     who = []
     if found is not None:
-        stats = found.stats
-        if stats.producer.state == "live":
-            who.append(f"producer {_diagnose.process(stats.producer.pid)}")
-        who += [f"consumer {_diagnose.process(one.pid, one.label)}" for one in stats.consumers if one.alive]
+        producer = found.stats.producer
+        if producer.state == "live":
+            who.append(f"producer {_diagnose.process(producer.pid, producer.start_time)}")
+        living = [one for one in found.stats.consumers if one.alive]
+        who += [f"consumer {_diagnose.process(one.pid, one.start_time, one.label)}" for one in living]
     return "; ".join(who) or "somebody is attached to it"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from shmring import _core, _diagnose
+from shmring import _core, _diagnose, errors
 from shmring._census import producer_state
 
 __all__ = ["FrameCopy", "Observer"]
@@ -70,15 +71,31 @@ class Observer:
     frames every millisecond while it waits. It may miss frames; `FrameCopy.lost` says how many.
     """
 
-    def __init__(self, block: _core.Block, schema: _core.Schema, lock_fd: int) -> None:
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        raise TypeError("an Observer comes from Ring.observer()")
+
+    @classmethod
+    def _open(cls, block: _core.Block, schema: _core.Schema, lock_fd: int) -> Observer:
+        """Begin to observe; owns lock_fd from now on."""
+        observer = cls.__new__(cls)
+        observer._begin(block, schema, lock_fd)
+        return observer
+
+    def _begin(self, block: _core.Block, schema: _core.Schema, lock_fd: int) -> None:
         self._block = block
         self._schema = schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
-        report = block.report()
-        self._next = max(0, report["head"] - 1)
+        self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
+        self._next = max(0, block.report(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed = False
+        self._busy = threading.Lock()  # a thread is inside a call
+        _core.handles.add(self)
+
+    def _enter_child(self) -> None:
+        """In the child of a fork no other thread is inside a call."""
+        self._busy = threading.Lock()
 
     def __enter__(self) -> Observer:
         """Return self."""
@@ -92,10 +109,16 @@ class Observer:
         """Name the ring."""
         return f"<shmring.Observer of {self._block.name!r}, {'closed' if self._closed else 'open'}>"
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied."""
+        raise _diagnose.not_pickled("Observer")
+
     def close(self) -> None:
-        """End the use of this observer. May be called twice."""
+        """End the use of this observer. May be called twice, and while another thread waits in it."""
         self._closed = True
-        self._finalizer()
+        if self._busy.acquire(blocking=False):  # else the thread that is inside does it
+            self._finalizer()
+            self._busy.release()
 
     def get(self, timeout: float | None = None) -> FrameCopy:
         """Copy the frame after the last one seen (the first time: the newest one).
@@ -115,6 +138,8 @@ class Observer:
             No frame in time.
         RingClosed, ProducerDied
             No frame is left and none will come.
+        HandleBusy
+            Another thread is inside a call on this observer.
         """
         return self._wait(timeout, newest=False)
 
@@ -139,10 +164,25 @@ class Observer:
 
     def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
         _core.check_timeout(timeout)
-        if self._closed:
-            raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._busy.acquire(blocking=False):
+            raise errors.HandleBusy(
+                f"another thread is inside a call on this Observer of ring {self._block.name!r}: use it from "
+                f"one thread at a time, or open one for each thread"
+            )
+        try:
+            return self._wait_alone(timeout, newest=newest)
+        finally:
+            if self._closed:
+                self._finalizer()
+            self._busy.release()
+
+    def _wait_alone(self, timeout: float | None, *, newest: bool) -> FrameCopy:
+        started = time.monotonic()
+        deadline = None if timeout is None else started + timeout
+        words = 0
         while True:
+            if self._closed:
+                raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
             found = self._look(newest=newest)
             if found is not None:
                 return found
@@ -151,23 +191,27 @@ class Observer:
             if found is not None:
                 return found
             if state == "closed":
-                raise _diagnose.stream_ended(self._block)
+                raise _diagnose.stream_ended(self._block, self._lock_fd)
             if state == "died":
-                raise _diagnose.producer_died(self._block)
+                raise _diagnose.producer_died(self._block, self._lock_fd)
             if deadline is not None and time.monotonic() >= deadline:
                 raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
+            if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
+                words += 1
+                waited = time.monotonic() - started
+                _diagnose.still_waiting("get", _diagnose.no_frame(self._block, 1, waited, self._lock_fd))
             time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:
         """Copy a frame if one is there; a few tries, as it may be overwritten meanwhile."""
         array = np.empty(self._schema.shape, self._schema.dtype)
         meta = None if self._schema.meta_dtype is None else np.zeros((), self._schema.meta_dtype)
-        head = self._block.report()["head"]
+        head = self._block.report(self._lock_fd)["head"]
         if head <= self._next:
             return None
         first = max(self._next, head - self._block.slots)
         for position in range(head - 1, head) if newest else range(first, head):
-            found = self._block.copy_frame(position, array, meta)
+            found = self._block.copy_frame(self._lock_fd, position, array, meta)
             if found is None:
                 continue
             seq, timestamp_ns, rows, epoch = found

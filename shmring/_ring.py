@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from shmring import _core, _diagnose, _shm, errors
 from shmring._census import consumer_rows, producer_state
@@ -26,6 +27,25 @@ if TYPE_CHECKING:  # most of the time that importing shmring would take
 __all__ = ["Ring"]
 
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def keywords_after_name(create: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a call with positional arguments say how to write it."""
+
+    @functools.wraps(create)
+    def checked(*args: _P.args, **options: _P.kwargs) -> _R:
+        if len(args) > 2:
+            raise TypeError(
+                "Ring.create takes the name alone by position; write the rest by name: "
+                'Ring.create("camera", shape=(480, 640), dtype="u1", slots=8)'
+            )
+        return create(*args, **options)
+
+    return checked
+
+
 class Ring:
     """A ring of frames in shared memory, attached: from `create` or `attach`.
 
@@ -37,16 +57,18 @@ class Ring:
     _block: _core.Block
     _schema: _core.Schema
     _attrs: dict[str, Any]
-    _fd: int
+    _fd: int  # never locked: a forked child opens the block by it
+    _presence: _core.LockFile | None  # None if readonly
     _owner: int  # the process that created it, 0 if attached
     _readonly: bool
     _closed: bool
     _request: tuple[bool, bool]
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: Any, **_options: Any) -> None:
         raise TypeError("use Ring.create(...) or Ring.attach(name)")
 
     @classmethod
+    @keywords_after_name
     def create(
         cls,
         name: str | None = None,
@@ -123,30 +145,32 @@ class Ring:
         ...     ring.shape, ring.slots
         ((720, 1280, 3), 4)
         """
+        exist_ok = _core.check_flag("exist_ok", exist_ok)
+        prefault = _core.check_flag("prefault", prefault)
         layout = Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows)
         generation = os.urandom(16)
-        request = (huge_pages, lock_memory)
+        request = (_core.check_flag("huge_pages", huge_pages), _core.check_flag("lock_memory", lock_memory))
         if block is not None:
             if name is not None:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            fd = _format_given(block, layout, generation)
+            found = _format_given(block, layout, generation)
             return cls._adopt(
-                _shm.check_name(block.name), fd, owner=False, prefault=prefault, request=request
+                _shm.check_name(block.name), *found, owner=False, prefault=prefault, request=request
             )
         bare = _shm.generated_name() if name is None else _shm.check_name(name)
-        if not isinstance(mode, int) or not 0 <= mode <= 0o777:
+        if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
         deadline = time.monotonic() + _shm.PATIENCE
         while True:
             try:
-                fd = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
+                made = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
             except errors.RingExists:
                 if not exist_ok:
                     raise
             else:
-                return cls._adopt(bare, fd, owner=True, prefault=prefault, request=request)
+                return cls._adopt(bare, *made, owner=True, prefault=prefault, request=request)
             try:
                 ring = cls.attach(bare)
             except errors.RingNotFound:  # it went away meanwhile, or is about to
@@ -210,34 +234,38 @@ class Ring:
         """
         bare = _shm.check_name(name)
         _core.check_timeout(timeout)
-        fd = _shm.open_attached(bare, timeout, readonly)
-        return cls._adopt(bare, fd, owner=False, readonly=readonly)
+        readonly = _core.check_flag("readonly", readonly)
+        found = _shm.open_attached(bare, timeout, readonly)
+        return cls._adopt(bare, *found, owner=False, readonly=readonly)
 
     @classmethod
     def _adopt(
         cls,
         name: str,
         fd: int,
+        presence: _core.LockFile | None,
         *,
         owner: bool,
         readonly: bool = False,
         prefault: bool = True,
         request: tuple[bool, bool] = (False, False),
     ) -> Ring:
-        """Make a Ring of a descriptor, and own it."""
+        """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
         ring._fd, ring._owner, ring._readonly, ring._closed = fd, os.getpid() if owner else 0, readonly, False
+        ring._presence = presence
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
+        ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
-            ring._block = ring._map(_core.OBSERVE if readonly else _core.CONSUME, name)
+            ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
             ring._schema, ring._attrs = read_schema(ring._block)
             if any(request):
                 ring._block.prefault(*request)
         except BaseException:
             ring._closed = True
-            ring._finalizer()
+            ring._close_files()
             if owner:
                 _shm.unlink(name)
             raise
@@ -250,24 +278,32 @@ class Ring:
 
     def _map(self, access: int, name: str) -> _core.Block:
         """Map the block through a description of its own: a mapping keeps its description's locks."""
-        fd = _core.reopen(self._fd, access != _core.OBSERVE)
+        fd = _core.reopen(self._fd, True)
         try:
             return _core.Block(fd, access, name)
         finally:
             os.close(fd)
 
-    def _forget_locks(self) -> None:
-        """Get a presence lock of our own: in the child of a fork."""
-        if self._closed:
-            return
-        inherited = self._fd
-        self._fd = _core.reopen(inherited, not self._readonly)
-        self._finalizer.detach()
-        os.close(inherited)
-        self._finalizer = weakref.finalize(self, os.close, self._fd)
+    def _lock_file(self) -> _core.LockFile:
+        """Return a descriptor for the locks of a handle."""
+        self._be_present()
+        return _core.LockFile(self._fd)
+
+    def _be_present(self) -> None:
+        """Get a presence lock of our own if a fork closed the one that was inherited."""
+        if self._presence is not None and self._presence.fd < 0:
+            self._presence = _shm.enter(self._fd) or self._presence
+
+    def _enter_child(self) -> None:
+        """Become a Ring of this process: in the child of a fork."""
         self._children = weakref.WeakSet()
-        if not self._readonly:
-            _shm.enter(self._fd)
+        with contextlib.suppress(OSError):  # the calls that need it try again, and say why it fails
+            self._be_present()
+
+    def _close_files(self) -> None:
+        self._finalizer()
+        if self._presence is not None:
+            self._presence.close()
 
     def _check_same(self, layout: Layout) -> None:
         """Refuse a live ring of another kind."""
@@ -333,16 +369,16 @@ class Ring:
         """
         self._check_open(writing=True)
         block = self._map(_core.PRODUCE, self.name)
-        handle = _core.Producer(block, self._schema, on_full, spin)
-        lock_fd = _core.reopen(self._fd, True)
+        handle = _core.open_producer(block, self._schema, on_full, spin)
+        lock = self._lock_file()
         try:
             # The lock first: whoever is refused pays for no page. Before _open nothing else has changed.
-            if _core.lock(lock_fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
+            if _core.lock(lock.fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
                 block.prefault(*self._request)
         except BaseException:
-            os.close(lock_fd)
+            lock.close()
             raise
-        handle._open(lock_fd)
+        handle._open(lock)
         self._children.add(handle)
         return handle
 
@@ -382,8 +418,12 @@ class Ring:
             The table is full of living consumers; names them.
         """
         self._check_open(writing=True)
-        handle = _core.Consumer(self._block, self._schema, lossless, start, label, wait_for_takeover, spin)
-        handle._join(_core.reopen(self._fd, True), start)
+        lossless = _core.check_flag("lossless", lossless)
+        wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
+        handle = _core.open_consumer(
+            self._block, self._schema, lossless, start, label, wait_for_takeover, spin
+        )
+        handle._join(self._lock_file(), start)
         self._children.add(handle)
         return handle
 
@@ -395,7 +435,7 @@ class Ring:
         Observer
         """
         self._check_open()
-        return Observer(self._block, self._schema, _core.reopen(self._fd, False))
+        return Observer._open(self._block, self._schema, _core.reopen(self._fd, False))
 
     def stats(self) -> RingStats:
         """Return everything that the ring's header knows.
@@ -433,7 +473,7 @@ class Ring:
             handle.close()
         self._closed = True
         _core.handles.discard(self)
-        self._finalizer()
+        self._close_files()
 
     def unlink(self) -> None:
         """Remove the ring's name. Whoever is attached goes on; nobody can attach any more.
@@ -442,6 +482,8 @@ class Ring:
         ------
         RingNotFound
             The name is gone, or belongs to another ring by now.
+        RingAccessDenied
+            This user may not remove it: in /dev/shm only a file's owner and root may.
         """
         ours = (
             _shm.has_generation(self.name, self._block.generation)
@@ -541,16 +583,18 @@ class Ring:
         return self._closed
 
 
-def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int:
-    """Format a SharedMemory block; returns a descriptor with the presence lock."""
+def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:
+    """Format a SharedMemory block; returns its descriptor and the presence lock."""
     name = _shm.check_name(block.name)
     if block.size < layout.nbytes:
         raise ValueError(
             f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
         )
-    fd = _core.open_block(name, _core.CONSUME)
-    try:
-        if _shm.in_use(fd) or not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE):
+    with contextlib.ExitStack() as undo:
+        fd = _shm.open_block(name, _core.CONSUME)
+        undo.callback(os.close, fd)
+        presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
+        if not _shm.keep_out(presence.fd):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
         _shm.reserve(fd, name, layout.nbytes)
         mapped = _core.reopen(fd, True)
@@ -558,11 +602,9 @@ def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> int
             _core.format_block(mapped, *layout.geometry, generation, layout.schema)
         finally:
             os.close(mapped)
-        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        _shm.let_in(presence.fd)
+        undo.pop_all()
+        return fd, presence
 
 
 def _attach_again(name: str, generation: bytes, readonly: bool) -> Ring:

@@ -56,9 +56,9 @@ class Layout:
             self.meta_dtype, inner = plain_dtype(meta, "meta")
             if inner:
                 raise ValueError("meta is one value of a dtype; wrap a sub-array in a structured dtype")
+        self.variable_rows = _core.check_flag("variable_rows", variable_rows)
         if variable_rows and not self.shape:
             raise ValueError("variable_rows needs a first axis; the shape is ()")
-        self.variable_rows = bool(variable_rows)
         self.slots = checked_int("slots", slots, 2, _core.MAX_SLOTS)
         self.consumers = checked_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
         self.schema = write_schema(self.shape, self.dtype, self.meta_dtype, attrs)
@@ -240,6 +240,8 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
     """Read what `write_schema` wrote; RingCorrupt if it does not fit the block's geometry."""
     try:
         found = json.loads(block.schema)
+        attrs = dict(found["attrs"])
+        json.dumps(attrs, allow_nan=False)
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(found["dtype"]))
         meta = found["meta"]
         meta_dtype = None if meta is None else np.lib.format.descr_to_dtype(ast.literal_eval(meta))
@@ -258,9 +260,9 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
             raise ValueError("meta dtype")
         if variable_rows and (not shape or block.row_bytes * shape[0] != frame_bytes):
             raise ValueError("row size")
-        return _core.Schema(dtype, shape, meta_dtype, variable_rows), dict(found["attrs"])
-    except (ValueError, TypeError, KeyError, IndexError, SyntaxError, RecursionError, MemoryError) as error:
+        return _core.Schema(dtype, shape, meta_dtype, variable_rows), attrs
+    except Exception as error:  # what json, ast and numpy raise for bytes that anybody may have written
         raise errors.RingCorrupt(
-            f"the schema of ring {block.name!r} does not fit its header ({error}): something overwrote it. "
-            f"Create the ring anew"
+            f"the schema of ring {block.name!r} does not fit its header ({brief(str, error)}): "
+            f"something overwrote it. Create the ring anew"
         ) from None

@@ -7,7 +7,7 @@ used it ends, and because a block made here is complete before it gets its name.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import time
 
@@ -20,7 +20,11 @@ __all__ = [
     "enter",
     "generated_name",
     "has_generation",
+    "in_use",
+    "keep_out",
+    "let_in",
     "open_attached",
+    "open_block",
     "same_file",
     "unlink",
 ]
@@ -63,11 +67,9 @@ def same_file(fd: int, name: str) -> bool:
 def has_generation(name: str, generation: bytes) -> bool:
     """Return whether the name belongs to the ring of that generation."""
     try:
-        fd = _core.open_block(name, _core.OBSERVE)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL):
-            return False  # nothing, or no file
-        raise
+        fd = open_block(name, _core.OBSERVE)
+    except (FileNotFoundError, errors.RingIncompatible):
+        return False
     try:
         return _core.read_identity(fd) == (0, generation)
     finally:
@@ -75,8 +77,39 @@ def has_generation(name: str, generation: bytes) -> bool:
 
 
 def unlink(name: str) -> None:
-    """Remove a name; whoever has the block mapped keeps it."""
-    os.unlink(path_of(name))
+    """Remove a name; whoever has the block mapped keeps it.
+
+    Raises
+    ------
+    FileNotFoundError, RingAccessDenied
+        There is none; this user may not.
+    """
+    try:
+        os.unlink(path_of(name))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _diagnose.cannot_remove(name, path_of(name), error) from None
+
+
+def open_block(name: str, access: int) -> int:
+    """Open the block of that name; return a descriptor that was never mapped.
+
+    Raises
+    ------
+    FileNotFoundError, RingAccessDenied, RingIncompatible
+        There is none; this user may not; the name belongs to no file.
+    """
+    path = path_of(name)
+    trouble = _diagnose.no_file(name, path)  # before it is opened, which may mean something to a device
+    if trouble is not None:
+        raise trouble
+    try:
+        return _core.open_block(name, access)
+    except (FileNotFoundError, errors.RingAccessDenied):
+        raise
+    except OSError as error:
+        raise _diagnose.cannot_open(name, path, error, access == _core.OBSERVE) from None
 
 
 def allocate(name: str, size: int, mode: int) -> int:
@@ -126,13 +159,15 @@ def create(
     geometry: tuple[int, int, int, int, int],
     generation: bytes,
     schema: bytes,
-) -> int:
+) -> tuple[int, _core.LockFile]:
     """Make a ring's block under a name that is free or stale.
 
     Returns
     -------
-    int
-        A descriptor that was never mapped and holds the presence lock.
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile
+        Holds the presence lock.
 
     Raises
     ------
@@ -142,24 +177,25 @@ def create(
         It does not fit.
     """
     free_name(name, size)
-    fd = allocate(name, size, mode)
-    try:
+    with contextlib.ExitStack() as undo:
+        fd = allocate(name, size, mode)
+        undo.callback(os.close, fd)
         mapped = _core.reopen(fd, True)
         try:
             _core.format_block(mapped, *geometry, generation, schema)
         finally:
             os.close(mapped)
-        _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+        presence = enter(fd)
+        assert presence is not None  # nobody else has this file yet
+        undo.callback(presence.close)
         while True:
             try:
                 _core.link(fd, path_of(name))
             except FileExistsError:
                 replace_stale(name)
             else:
-                return fd
-    except BaseException:
-        os.close(fd)
-        raise
+                undo.pop_all()
+                return fd, presence
 
 
 def free_name(name: str, size: int) -> None:
@@ -175,13 +211,11 @@ def free_name(name: str, size: int) -> None:
 def replace_stale(name: str) -> None:
     """Remove the ring of that name if nobody uses it; RingExists if somebody does, or it is no ring."""
     try:
-        fd = _core.open_block(name, _core.CONSUME)
+        fd = open_block(name, _core.CONSUME)
     except FileNotFoundError:
         return
-    except PermissionError:
-        raise errors.RingExists(
-            f"the name {name!r} is taken by a block that this user may not open; choose another name"
-        ) from None
+    except (errors.RingAccessDenied, errors.RingIncompatible) as error:
+        raise errors.RingExists(f"the name {name!r} is taken, choose another name: {error}") from None
     try:
         result, _ = _core.read_identity(fd)
         if result in (_core.FOREIGN, _core.NOT_READY):
@@ -189,70 +223,98 @@ def replace_stale(name: str) -> None:
                 f"the name {name!r} is taken by a block of another program "
                 f"({os.fstat(fd).st_size} bytes); choose another name"
             )
-        # Held exclusively, the presence lock keeps everyone from attaching while the name goes.
-        if not _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE) or in_use(fd):
-            raise _diagnose.in_use(name, fd)
-        if same_file(fd, name):
-            unlink(name)
+        with contextlib.closing(_core.LockFile(fd)) as presence:
+            if not keep_out(presence.fd):
+                raise _diagnose.in_use(name, fd)
+            if same_file(fd, name):
+                with contextlib.suppress(FileNotFoundError):  # somebody else was as quick
+                    unlink(name)
     finally:
         os.close(fd)
 
 
 def in_use(fd: int) -> bool:
-    """Return whether a producer or consumer of the ring lives, whatever became of its Ring."""
-    places = range(_core.MAX_CONSUMERS)
-    return _core.lock_held(fd, _core.LOCK_PRODUCER) or any(
-        _core.lock_held(fd, _core.lock_place(place)) for place in places
-    )
+    """Return whether a Ring that may write is attached, or a producer or consumer lives without its Ring."""
+    last = _core.LOCK_PRESENCE + _core.PRESENCE_BYTES
+    return _core.lock_held(fd, _core.LOCK_PRODUCER, last - _core.LOCK_PRODUCER)
 
 
-def enter(fd: int) -> bool:
-    """Say that this descriptor's ring is in use; False while somebody replaces it."""
-    return _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
+def enter(fd: int) -> _core.LockFile | None:
+    """Say that this descriptor's ring is in use, until the result is closed; None while somebody replaces it.
+
+    A shared lock in the way is of somebody who may perhaps only read: attaching goes on without a lock then.
+    """
+    presence = _core.LockFile(fd)
+    byte = _core.LOCK_PRESENCE + int.from_bytes(os.urandom(4), "little")
+    if _core.lock(presence.fd, byte, _core.EXCLUSIVE) or not _core.lock_held(fd, byte):
+        return presence
+    presence.close()
+    return None
 
 
-def open_attached(name: str, timeout: float | None, readonly: bool) -> int:
+def keep_out(fd: int) -> bool:
+    """Keep everyone from attaching while this descriptor is open; False if the ring is in use."""
+    if in_use(fd):
+        return False
+    # This fails beside a reader's shared lock: whoever attaches right now may then get a ring without a name.
+    _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE, _core.PRESENCE_BYTES)
+    return not in_use(fd)
+
+
+def let_in(fd: int) -> None:
+    """After `keep_out`: be attached, as others may be now."""
+    first, last = _core.LOCK_PRESENCE, _core.LOCK_PRESENCE + _core.PRESENCE_BYTES
+    mine = first + 1 + int.from_bytes(os.urandom(3), "little")
+    _core.lock(fd, first, _core.UNLOCKED, mine - first)
+    _core.lock(fd, mine + 1, _core.UNLOCKED, last - mine - 1)
+
+
+def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int, _core.LockFile | None]:
     """Open the ring of that name, waiting for it up to `timeout` seconds.
 
     Returns
     -------
-    int
-        A descriptor that was never mapped; it holds the presence lock unless `readonly`.
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile or None
+        Holds the presence lock; None if `readonly`.
 
     Raises
     ------
     RingNotFound, RingNotReady, RingAccessDenied, RingIncompatible, RingCorrupt
         What was found instead.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    started = time.monotonic()
+    deadline = None if timeout is None else started + timeout
+    words = 0
     while True:
         trouble: Exception
         try:
-            fd = _core.open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
+            fd = open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
         except FileNotFoundError:
             trouble = errors.RingNotFound(
                 f"there is no ring {name!r} (no block of that name in {DIRECTORY}); create it first, check "
                 f"the name, or wait for it with attach(..., timeout=seconds)"
             )
-        except errors.RingAccessDenied:
-            raise  # not the mode: a read-only file system
-        except PermissionError:
-            raise _diagnose.denied(name, path_of(name), readonly) from None
         else:
-            result, _ = _core.read_identity(fd)
-            if result == 0 and (readonly or (enter(fd) and same_file(fd, name))):
-                return fd
-            if result not in (0, _core.NOT_READY):
-                try:
-                    raise _diagnose.cannot_map(result, name, fd, 0)
-                finally:
-                    os.close(fd)
-            trouble = (
-                errors.RingNotFound(f"ring {name!r} is being replaced; try again")
-                if result == 0
-                else _diagnose.cannot_map(result, name, fd, 0)
-            )
-            os.close(fd)
+            with contextlib.ExitStack() as undo:
+                undo.callback(os.close, fd)
+                result, _ = _core.read_identity(fd)
+                if result == 0:
+                    presence = None if readonly else enter(fd)
+                    if readonly or (presence is not None and same_file(fd, name)):
+                        undo.pop_all()
+                        return fd, presence
+                    if presence is not None:
+                        presence.close()
+                    trouble = errors.RingNotFound(f"ring {name!r} is being replaced; try again")
+                else:
+                    trouble = _diagnose.cannot_map(result, name, fd, 0)
+                    if result != _core.NOT_READY:
+                        raise trouble
         if deadline is not None and time.monotonic() >= deadline:
             raise trouble
+        if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
+            words += 1
+            _diagnose.still_waiting("attach", trouble)
         time.sleep(RETRY)

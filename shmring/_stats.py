@@ -26,15 +26,19 @@ class ProducerStats:
     pid : int
         Process id, 0 if there never was one.
     command : str
-        Its command line while it lives, else ``""``.
+        Its command line while it lives and can be seen from here, else ``""``.
     epoch : int
         Counts the ring's producers.
+    start_time : int
+        When its process started, in clock ticks since boot; 0 if unknown. `pid` is a number of the producer's
+        own pid namespace: where the process of that number here started at another time, it is another one.
     """
 
     state: ProducerState
     pid: int
     command: str
     epoch: int
+    start_time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class ConsumerStats:
     place : int
         Its place in the consumer table.
     pid, command, label : int, str, str
-        Who it is; `label` is what it was given in ``Ring.consumer(label=...)``.
+        Who it is, as for a producer; `label` is what it was given in ``Ring.consumer(label=...)``.
     policy : {"lossless", "lossy", "left"}
         ``"left"``: closed, but frames of it are still held.
     cursor : int
@@ -61,6 +65,8 @@ class ConsumerStats:
         Whether its process lives (the kernel's word, not a guess).
     joined_ns : int
         When it joined, nanoseconds since the epoch (CLOCK_REALTIME).
+    start_time : int
+        When its process started, as for a producer.
     """
 
     place: int
@@ -76,6 +82,7 @@ class ConsumerStats:
     held: int
     alive: bool
     joined_ns: int
+    start_time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +121,9 @@ class RingStats:
 def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, dict[str, int]]:
     """Read the producer and the ring's counters out of a block."""
     state, report = producer_state(block, lock_fd)
-    pid = report["producer_pid"]
-    command = command_of(pid) if state == "live" else ""
-    return ProducerStats(state, pid, command, report["epoch"]), report
+    pid, start_time = report["producer_pid"], report["start_time"]
+    command = command_of(pid, start_time) if state == "live" else ""
+    return ProducerStats(state, pid, command, report["epoch"], start_time), report
 
 
 def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:

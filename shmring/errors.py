@@ -107,7 +107,7 @@ class TooFewConsumers(ShmringError, TimeoutError):
 
 
 class SlotsHeld(ShmringError, RuntimeError):
-    """A consumer waits for a frame that cannot come, because it holds the slots itself."""
+    """A wait that only the waiting thread could end: it holds, or has not read, the frames in the way."""
 
 
 class ForkedHandle(ShmringError, RuntimeError):

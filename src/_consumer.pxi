@@ -4,7 +4,7 @@ cdef dict STARTS = {
     "oldest": SHMRING_START_OLDEST, "newest": SHMRING_START_NEWEST, "next": SHMRING_START_NEXT}
 
 cdef enum Pause:
-    LOOK_AGAIN, NOT_YET, ENDED, DIED
+    LOOK_AGAIN, NOT_YET, STUCK, ENDED, DIED
 
 
 @cython.final
@@ -21,7 +21,7 @@ cdef class Consumer:
     cdef shmring_consumer core
     cdef object __weakref__
     cdef Guard guard  # of core and of what is below, down to has_place
-    cdef int lock_fd
+    cdef LockFile lock
     cdef bint busy  # a thread waits in here
     cdef bint is_open
     cdef bint has_place  # until the last held frame is gone, after close() too
@@ -34,42 +34,31 @@ cdef class Consumer:
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t checked_at
+    cdef unsigned words  # said by the wait that goes on
+    cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
+    cdef shmring_holder holder
 
-    def __init__(self, Block block, Schema schema, bint lossless, str start, str label,
-                 bint wait_for_takeover, spin):
-        if start not in STARTS:
-            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
-        if label is None:
-            raise TypeError("label must be a str, not None")
-        if "\0" in label:
-            raise ValueError(f"a label has no NUL: {label!r}")
-        if len(label.encode()) > LABEL_BYTES:
-            raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
-        self.spin_ns, self.spin_adapts = spin_of(spin), spin is None and CORES > 1
-        self.block, self.schema = block, schema
-        self.lossless, self.label, self.awaits_takeover = lossless, label, wait_for_takeover
+    def __init__(self, *_args, **_options):
+        raise TypeError("a Consumer comes from Ring.consumer()")
 
-    def _join(self, int lock_fd, str start):
-        """Take a place; owns lock_fd from now on."""
+    def _join(self, LockFile lock, str start):
+        """Take a place, for as long as `lock` is open."""
+        self.block.check_mapped()
         cdef int result = shmring_join(
-            &self.core, &self.block.view, lock_fd, self.lossless, STARTS[start], self.label.encode())
+            &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_join(result, self.block, lock_fd, number)
+                raise _diagnose.cannot_join(result, self.block, lock.own.fd, number)
             finally:
-                close_fd(lock_fd)
-        self.lock_fd, self.fork_mark = lock_fd, fork_count
+                lock.close()  # the error's traceback keeps it
+        self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
         self.is_open = self.has_place = True
+        shmring_holder_add(&self.holder, &self.core)
+        consumers.add(self)
         self.block.check()
-        handles.add(self)
         return self
-
-    def _forget_locks(self):
-        handles.discard(self)
-        if self.has_place:
-            close_fd(self.lock_fd)
 
     def __dealloc__(self):
         if self.has_place and self.fork_mark == fork_count:
@@ -77,8 +66,9 @@ cdef class Consumer:
 
     cdef void leave(self) noexcept:
         self.has_place = False
+        shmring_holder_remove(&self.holder)
         shmring_leave(&self.core)
-        close_fd(self.lock_fd)
+        shmring_own_close(&self.lock.own)
 
     cdef void give_back(self, shmring_hold *hold) noexcept:
         """Ends a hold: of a frame, or of the last array on it. In any thread."""
@@ -93,38 +83,37 @@ cdef class Consumer:
 
     cdef int enter(self) except -1:
         """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
                 or shmring_lost(&self.block.view)):
+            why = self.unusable()
             guard_unlock(&self.guard)
-            self.refuse()
+            raise unusable_handle(why, "Consumer", self.block)
         return 0
 
-    cdef int refuse(self) except -1:
-        from shmring import _diagnose
+    cdef Refusal unusable(self) noexcept:
+        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
         if self.fork_mark != fork_count:
-            raise _diagnose.forked("Consumer")
+            return FORKED
         if not self.is_open:
-            raise errors.RingClosed(f"this Consumer of ring {self.block.name!r} is closed")
-        self.block.check()
-        raise errors.HandleBusy(
-            f"another thread is inside a call on this Consumer of ring {self.block.name!r}: use it from one "
-            f"thread at a time, or join once for each thread")
+            return CLOSED
+        return CUT if shmring_lost(&self.block.view) else BUSY
 
     # ---- waiting ----
 
     cdef Pause standing(self, uint64_t least, int64_t now, bint ask_kernel) except *:
-        """How things stand for `least` frames from next on, without a wait.
+        """Whether `least` frames from next on are there, or can come, without a wait.
 
-        The kernel is asked whether the producer lives every 100 ms at most, or if told to.
+        STUCK: they can only come once frames that this consumer holds are released. The kernel is asked
+        whether the producer lives every 100 ms at most, or if told to.
         """
         cdef shmring_block *view = &self.block.view
         cdef uint32_t state
-        cdef uint64_t epoch, needed, held
-        cdef bint stuck = False
+        cdef uint64_t epoch, needed
         cdef Pause how = NOT_YET
         self.enter()
-        needed, held = self.core.next + least, self.core.held
+        needed = self.core.next + least
         epoch = shmring_epoch(view)
         state = shmring_producer_state(view)  # before head: the end comes after the last frame
         if shmring_head(view) >= needed:
@@ -139,13 +128,17 @@ cdef class Consumer:
                 how = LOOK_AGAIN if shmring_head(view) >= needed else DIED
         if how == ENDED or how == DIED:
             shmring_count_end(&self.core, epoch)  # frames dropped after the last published one
-        elif how == NOT_YET:
-            stuck = shmring_holds_too_much(&self.core, least)
+        elif how == NOT_YET and shmring_holds_too_much(&self.core, least):
+            how = STUCK
         guard_unlock(&self.guard)
-        if stuck:
-            from shmring import _diagnose
-            raise _diagnose.slots_held(self.block, least, held, view.geometry.slots)
         return how
+
+    cdef bint frees_itself(self, uint64_t least, bint tasks_too) except -1:
+        """Whether a wait that is STUCK can end: somebody else may release, or garbage held the frames."""
+        if others_run(tasks_too):
+            return True
+        gc.collect()  # frames in a cycle of garbage go back with it
+        return self.standing(least, shmring_coarse_now_ns(), False) != STUCK
 
     cdef bint comes_soon(self, uint64_t least) noexcept:
         """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
@@ -157,7 +150,10 @@ cdef class Consumer:
             self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
 
     cdef Pause pause(self, uint64_t least, int64_t deadline, int64_t started) except *:
-        """Waits at most a slice for `least` frames from next on; NOT_YET: the deadline has passed."""
+        """Waits at most a slice for `least` frames from next on.
+
+        NOT_YET: the deadline has passed; STUCK: the wait could never end, or the deadline has passed.
+        """
         cdef shmring_block *view = &self.block.view
         cdef uint32_t state = shmring_producer_state(view)
         cdef int64_t now = shmring_now_ns()
@@ -165,6 +161,8 @@ cdef class Consumer:
         cdef int64_t spin = spin_left(now, started, self.spin_ns)
         cdef uint64_t needed
         cdef Pause how = self.standing(least, now, now >= deadline)
+        if how == STUCK and now < deadline and self.frees_itself(least, False):
+            how = NOT_YET
         if how != NOT_YET or now >= deadline:
             return how
         self.enter()
@@ -177,22 +175,36 @@ cdef class Consumer:
         self.busy = False
         guard_unlock(&self.guard)
         look_around()
+        if deadline == SHMRING_FOR_EVER and word_is_due(shmring_now_ns() - started, self.words):
+            self.words += 1
+            self._still_waiting((shmring_now_ns() - started) / 1e9, least)
         return LOOK_AGAIN  # and whether another thread has closed this handle meanwhile
+
+    def _still_waiting(self, seconds, least=1):
+        """Log what this consumer waits for."""
+        from shmring import _diagnose
+        if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
+            word = _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+        else:
+            word = _diagnose.no_frame(self.block, least, seconds, self.lock.own.fd)
+        _diagnose.still_waiting("get", word)
 
     cdef bint producer_is_dead(self) noexcept:
         """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
-        return (not shmring_lock_held(self.lock_fd, SHMRING_LOCK_PRODUCER)
+        return (not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER)
                 and shmring_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
-                and not shmring_lock_held(self.lock_fd, SHMRING_LOCK_PRODUCER))
+                and not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER))
 
     cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
         from shmring import _diagnose
         if how == NOT_YET:
-            raise _diagnose.no_frame(self.block, least, timeout, self.lock_fd)
+            raise _diagnose.no_frame(self.block, least, timeout, self.lock.own.fd)
+        if how == STUCK:
+            raise _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         if how == ENDED:
-            raise _diagnose.stream_ended(self.block)
-        raise _diagnose.producer_died(self.block)
+            raise _diagnose.stream_ended(self.block, self.lock.own.fd)
+        raise _diagnose.producer_died(self.block, self.lock.own.fd)
 
     # ---- single frames ----
 
@@ -233,6 +245,7 @@ cdef class Consumer:
             if frame is not None:
                 return frame
         started = shmring_now_ns()
+        self.words = 0
         while True:
             how = self.pause(1, deadline, started)
             if how != LOOK_AGAIN:
@@ -247,8 +260,13 @@ cdef class Consumer:
         """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
         look_around()
         if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
-            self.raise_for(NOT_YET, least, timeout)
+            self.give_up(least, timeout)
         return 0
+
+    cdef int give_up(self, uint64_t least, object timeout) except -1:
+        """The error for a wait whose time is over."""
+        cdef Pause how = self.standing(least, shmring_coarse_now_ns(), False)
+        return self.raise_for(STUCK if how == STUCK else NOT_YET, least, timeout)
 
     def get(self, timeout=None):
         """Take the next frame, waiting for it if need be.
@@ -271,7 +289,8 @@ cdef class Consumer:
         ProducerDied
             The producer died and every published frame was read.
         SlotsHeld
-            The frame can never come, because this consumer holds the slots itself.
+            The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
+            and at once if no other thread of the process could release one meanwhile.
         RingCorrupt, ForkedHandle, HandleBusy
             The ring or the handle cannot be used.
 
@@ -301,16 +320,23 @@ cdef class Consumer:
         RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`.
         """
-        cdef Frame frame
+        return self.try_take(False)
+
+    def _try_get_in_task(self):
+        """The same where other tasks of a running event loop may release frames, too."""
+        return self.try_take(True)
+
+    cdef Frame try_take(self, bint tasks_too):
+        cdef Frame frame = self.take_frame(False)
         cdef Pause how
-        frame = self.take_frame(False)
-        if frame is None:
-            how = self.standing(1, shmring_coarse_now_ns(), False)
-            if how == LOOK_AGAIN:
-                return self.take_frame(False)
-            if how != NOT_YET:
-                self.raise_for(how, 1, 0)
-        return frame
+        if frame is not None:
+            return frame
+        how = self.standing(1, shmring_coarse_now_ns(), False)
+        if how == LOOK_AGAIN:
+            return self.take_frame(False)
+        if how == NOT_YET or (how == STUCK and self.frees_itself(1, tasks_too)):
+            return None
+        self.raise_for(how, 1, 0)
 
     def latest(self, timeout=None):
         """Take the newest frame not yet delivered, passing over older ones.
@@ -445,6 +471,7 @@ cdef class Consumer:
                 return batch
             if started == 0:
                 deadline, started = deadline_of(timeout), shmring_now_ns()
+                self.words = 0
                 if deadline != 0 and self.comes_soon(least):
                     continue
             elif how == LOOK_AGAIN:
@@ -452,7 +479,8 @@ cdef class Consumer:
             how = self.pause(least, deadline, started)
             if how == LOOK_AGAIN:
                 continue
-            if how == NOT_YET or least == 1 or shmring_head(&self.block.view) <= self.core.next:
+            if (how in (NOT_YET, STUCK) or least == 1
+                    or shmring_head(&self.block.view) <= self.core.next):
                 self.raise_for(how, least, timeout)
             least = 1  # the end of the stream: what is left
 
@@ -480,32 +508,35 @@ cdef class Consumer:
         """
         cdef uint64_t frames = count_of(length, "length", SHMRING_MAX_SLOTS)
         cdef uint64_t advance = frames if step is None else count_of(step, "step", SHMRING_MAX_SLOTS)
+        cdef Windows windows
         if frames + advance > self.block.view.geometry.slots:
             raise ValueError(
                 f"length + step = {frames + advance} is more than the ring's "
                 f"{self.block.view.geometry.slots} slots: the window before is usually still held")
-        return self._iterate_windows(frames, advance)
-
-    def _iterate_windows(self, length, step):
-        cdef Batch batch
-        cdef Pause how
-        cdef int64_t started
         self.want_runs()
+        windows = Windows.__new__(Windows)
+        windows.consumer, windows.length, windows.step = self, frames, advance
+        return windows
+
+    cdef Batch next_window(self, uint64_t length, uint64_t step):
+        """The next window; None at the end of the stream."""
+        cdef Batch batch = self.take_batch(length, length, step)
+        cdef int64_t started
+        cdef Pause how
+        if batch is not None:
+            return batch
+        started = shmring_now_ns()
+        self.words = 0
         while True:
+            how = self.pause(length, SHMRING_FOR_EVER, started)
+            if how == ENDED:
+                return None
+            if how != LOOK_AGAIN:
+                self.raise_for(how, length, None)
             batch = self.take_batch(length, length, step)
-            started = 0
-            while batch is None:
-                started = started or shmring_now_ns()
-                how = self.pause(length, SHMRING_FOR_EVER, started)
-                if how == ENDED:
-                    return
-                if how == DIED:
-                    self.raise_for(how, length, None)
-                batch = self.take_batch(length, length, step)
-                if batch is None:
-                    self.check_patience(length, SHMRING_FOR_EVER, None)
-            yield batch
-            batch = None
+            if batch is not None:
+                return batch
+            self.check_patience(length, SHMRING_FOR_EVER, None)
 
     cdef int want_runs(self) except -1:
         self.enter()
@@ -519,6 +550,10 @@ cdef class Consumer:
         return self
 
     def __next__(self):
+        return self.next_frame(None)
+
+    cdef Frame next_frame(self, object timeout):
+        """The next frame of an iteration."""
         cdef Frame frame
         if not self.is_open and not self.busy and self.fork_mark == fork_count:
             raise StopIteration
@@ -526,9 +561,44 @@ cdef class Consumer:
         if frame is not None:
             return frame
         try:
-            return self.wait_frame(False, None)
+            return self.wait_frame(False, timeout)
         except errors.RingClosed:
             raise StopIteration from None
+
+    def iter(self, timeout=None):
+        """Iterate with a timeout: ``for frame in frames.iter(timeout=5)``, or the same with ``async for``.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for each frame; None waits for ever, 0 never waits.
+
+        Yields
+        ------
+        Frame
+            Ends as iteration over the consumer itself does: when the producer has closed and everything
+            was read.
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time, while iterating. The iteration can be continued.
+        ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`, while iterating.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     with ring.producer() as out:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...     [frame.seq for frame in frames.iter(timeout=5)]
+        [0]
+        """
+        cdef Frames frames = Frames.__new__(Frames)
+        check_timeout(timeout)
+        frames.consumer, frames.timeout = self, timeout
+        return frames
 
     def get_async(self, timeout=None):
         """Take the next frame in asyncio: ``frame = await consumer.get_async()``.
@@ -558,15 +628,15 @@ cdef class Consumer:
 
     def __anext__(self):
         from shmring import _aio
-        return _aio.following(self)
+        return _aio.following(self, None)
 
     def _awaited(self):
         """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
         return self.block, self.core.next + 1, shmring_producer_state(&self.block.view)
 
     def _empty(self, timeout):
-        """Raise RingEmpty."""
-        self.raise_for(NOT_YET, 1, timeout)
+        """Raise RingEmpty, or what kept the frame from coming."""
+        self.give_up(1, timeout)
 
     # ---- the end ----
 
@@ -586,12 +656,12 @@ cdef class Consumer:
             else:
                 self.leave()
         guard_unlock(&self.guard)
-        if not usable:
-            return
-        if not holding:
-            handles.discard(self)
-        if waiting:
+        if usable and waiting:
             shmring_event_announce(&self.block.view.hot.data_event)
+
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Consumer")
 
     def __enter__(self):
         return self
@@ -647,6 +717,84 @@ cdef class Consumer:
         return (f"<shmring.Consumer{label} of {self.block.name!r}, {policy}, {state}, "
                 f"{self.delivered} delivered, lag {self.lag}, {self.lost} lost, {self.skipped} skipped, "
                 f"{self.held} held>")
+
+
+@cython.final
+@cython.no_gc
+cdef class Frames:
+    """Iterates over frames with a timeout: from ``Consumer.iter()``."""
+
+    cdef Consumer consumer
+    cdef object timeout
+
+    def __init__(self, *_args, **_options):
+        raise TypeError("Frames come from Consumer.iter()")
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.consumer.next_frame(self.timeout)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        from shmring import _aio
+        return _aio.following(self.consumer, self.timeout)
+
+
+@cython.final
+@cython.no_gc
+cdef class Windows:
+    """Iterates over windows of frames: from ``Consumer.windows()``."""
+
+    cdef Consumer consumer
+    cdef uint64_t length
+    cdef uint64_t step
+
+    def __init__(self, *_args, **_options):
+        raise TypeError("Windows come from Consumer.windows()")
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Consumer consumer = self.consumer
+        cdef Batch batch = None if consumer is None else consumer.next_window(self.length, self.step)
+        if batch is None:
+            self.consumer = None  # once ended, an iteration stays so
+            raise StopIteration
+        return batch
+
+
+def open_consumer(Block block, Schema schema, bint lossless, str start, str label, bint wait_for_takeover,
+                  spin):
+    """Return a Consumer that has not joined yet."""
+    cdef Consumer consumer = Consumer.__new__(Consumer)
+    if start not in STARTS:
+        raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+    if label is None:
+        raise TypeError("label must be a str, not None")
+    if "\0" in label:
+        raise ValueError(f"a label has no NUL: {label!r}")
+    if len(label.encode()) > LABEL_BYTES:
+        raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
+    consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
+    consumer.block, consumer.schema = block, schema
+    consumer.lossless, consumer.label = lossless, label
+    consumer.awaits_takeover = wait_for_takeover
+    return consumer
+
+
+def own_places(Block block):
+    """Return the places of the consumer table that belong to handles of this process."""
+    cdef Consumer one
+    found = set()
+    for one in list(consumers):
+        if one.fork_mark == fork_count and one.block.generation == block.generation:
+            found.add(one.place)
+    return found
 
 
 # ---- asyncio: what the helper thread sleeps on ----

@@ -10,13 +10,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EBUSY, errno
+from libc.errno cimport EACCES, EBUSY, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from posix.unistd cimport close as close_fd
 
 from c_shmring cimport *
 
+import gc
 import math
 import os
 import weakref
@@ -25,6 +25,7 @@ from operator import index
 import numpy as np
 
 from shmring import errors
+from shmring._others import others_run  # here: an import inside of a wait may swallow Ctrl-C
 
 cnp.import_array()
 
@@ -50,34 +51,42 @@ MAX_BLOCK = SHMRING_MAX_BLOCK
 LABEL_BYTES = SHMRING_LABEL_BYTES - 1
 LOCK_PRODUCER = SHMRING_LOCK_PRODUCER
 LOCK_PRESENCE = SHMRING_LOCK_PRESENCE
-SHARED, EXCLUSIVE, UNLOCKED = F_RDLCK, F_WRLCK, F_UNLCK
+PRESENCE_BYTES = SHMRING_PRESENCE_BYTES
+EXCLUSIVE, UNLOCKED = F_WRLCK, F_UNLCK
 OBSERVE, CONSUME, PRODUCE = SHMRING_OBSERVE, SHMRING_CONSUME, SHMRING_PRODUCE
 NOT_READY, FOREIGN, OTHER_ABI = SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI
 TRUNCATED, CORRUPT = SHMRING_TRUNCATED, SHMRING_CORRUPT
 PRODUCER_EXISTS, NO_PLACE = SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
 PRODUCER_NONE, PRODUCER_CLOSED = SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_CLOSED
+POLICIES = {
+    SHMRING_PLACE_LOSSLESS: "lossless", SHMRING_PLACE_LOSSY: "lossy", SHMRING_PLACE_LEFT: "left"
+}  # of the places that a consumer has
 
 cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at whether the others live
-# Without the GIL, an object whose last reference another thread drops dies only when the thread that made
-# it runs Python code again: a frame that a waiting producer made must not stay held so long.
+# What other threads ask of this one is done only when it runs Python code: pending calls (what a
+# sub-interpreter gives back), asynchronous exceptions, debuggers; without the GIL also the death of objects
+# that it made. A frame must not stay held until a wait is over.
 cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
 cdef int64_t REAP_EVERY_NS = 10_000_000
+cdef Py_ssize_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fields in n * n steps
 cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
+patience = 5.0  # seconds until a wait without an end says for the first time what it waits for
 cdef long CORES = len(os.sched_getaffinity(0))
 
 # ---- forks: a handle belongs to the process that opened it ----
 
-cdef unsigned long fork_count = 0
-handles = weakref.WeakSet()
+cdef int watching = shmring_watch_forks()
+if watching != 0:
+    raise OSError(watching, f"cannot watch for forks: {os.strerror(watching)}")
+handles = weakref.WeakSet()  # those that have something to do in a child, beyond what src/forks.h does
+consumers = weakref.WeakSet()  # of this process and, after a fork, of its parent
 
 
 def _after_fork():
-    global fork_count
-    fork_count += 1
     for handle in list(handles):
-        handle._forget_locks()  # a producer or consumer leaves the set; a Ring gets a lock of its own
+        handle._enter_child()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -105,14 +114,20 @@ cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
 
 cdef int look_around() except -1:
     """Between two slices of a wait: signals, and what the interpreter put off until this thread runs."""
-    if SHMRING_FREE_THREADED:
-        enter_interpreter()
+    enter_interpreter()
     return PyErr_CheckSignals()
+
+
+cdef bint word_is_due(int64_t waited_ns, unsigned said) except -1:
+    """Whether a wait without an end has lasted so long that it says so: after 5 s, 10 s, 20 s, ..."""
+    return waited_ns * 1e-9 >= <double>patience * <double>(<uint64_t>1 << min(said, 40))
 
 
 cdef double seconds_of(str what, object value) except -1:
     cdef double seconds
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         seconds = value
     except TypeError:
         raise TypeError(f"{what} must be None or seconds >= 0, not {value!r}") from None
@@ -122,8 +137,15 @@ cdef double seconds_of(str what, object value) except -1:
 
 
 def check_timeout(timeout):
-    """Refuse what is no timeout."""
+    """Raise unless `timeout` is valid."""
     deadline_of(timeout)
+
+
+def check_flag(str what, value):
+    """Return a flag as bool; TypeError for anything but a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} must be True or False, not {value!r}")
+    return bool(value)
 
 
 cdef int64_t deadline_of(object timeout) except -1:
@@ -206,8 +228,15 @@ def reopen(int fd, bint writable):
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
     cdef int copy = shmring_reopen(fd, writable)
     if copy < 0:
-        raise refused(errno, "cannot open a ring once more")
+        raise cannot_reopen(fd, errno)
     return copy
+
+
+cdef object cannot_reopen(int fd, int number):
+    if number == EACCES:
+        from shmring import _diagnose
+        return _diagnose.cannot_reopen(fd)
+    return refused(number, "cannot open a ring once more")
 
 
 def link(int fd, str path):
@@ -216,14 +245,47 @@ def link(int fd, str path):
         raise refused(errno, f"cannot give a ring the name {path!r}")
 
 
-def lock(int fd, int64_t byte, int type):
-    """Take or drop this description's lock on a byte; False if somebody else holds it."""
-    return bool(shmring_lock(fd, byte, type))
+def lock(int fd, int64_t byte, int type, int64_t length=1):
+    """Take or drop this description's lock on bytes; False if somebody else has one there."""
+    return bool(shmring_lock_span(fd, byte, length, type))
 
 
-def lock_held(int fd, int64_t byte):
-    """Return whether another description holds a lock on a byte."""
-    return bool(shmring_lock_held(fd, byte))
+@cython.final
+@cython.no_gc
+cdef class LockFile:
+    """A descriptor for locks: of a description of its own, never mapped, and closed in forked children.
+
+    It is closed with its last reference. For locks that a child must not keep alive, whenever it is forked.
+    """
+
+    cdef shmring_own_fd own
+
+    def __cinit__(self, int fd):
+        """Open the file behind fd once more; OSError if that is not possible."""
+        if shmring_own_open(&self.own, fd) < 0:
+            raise cannot_reopen(fd, errno)
+
+    def __dealloc__(self):
+        shmring_own_close(&self.own)
+
+    def close(self):
+        """Close it, which drops its locks. May be called twice."""
+        shmring_own_close(&self.own)
+
+    @property
+    def fd(self):
+        """The descriptor, -1 once it is closed."""
+        return self.own.fd
+
+
+def lock_held(int fd, int64_t byte, int64_t length=1):
+    """Return whether another description, open for writing, holds a lock on one of the bytes."""
+    return bool(shmring_span_held(fd, byte, length))
+
+
+def lock_blocked(int fd, int64_t byte):
+    """Return whether a shared lock, which whoever may read the file can take, keeps us from a byte."""
+    return bool(shmring_lock_blocked(fd, byte))
 
 
 def lock_place(unsigned place):
@@ -232,9 +294,9 @@ def lock_place(unsigned place):
 
 
 def read_identity(int fd):
-    """Return (result, generation) of the block behind fd without mapping all of it."""
+    """Return (result, generation) of the block behind fd."""
     cdef shmring_identity identity
-    cdef int result = shmring_read_identity(fd, &identity)
+    cdef int result = shmring_look(fd, &identity)
     return result, bytes(identity.generation[:16]) if result == SHMRING_OK else b""
 
 
@@ -242,7 +304,7 @@ def read_abi(int fd):
     """Return the layout version of the block behind fd, whatever else it says."""
     cdef shmring_identity identity
     memset(&identity, 0, sizeof(identity))
-    shmring_read_identity(fd, &identity)
+    shmring_look(fd, &identity)
     return identity.abi
 
 
@@ -250,38 +312,87 @@ def read_block_bytes(int fd):
     """Return how long the block behind fd says it is."""
     cdef shmring_identity identity
     memset(&identity, 0, sizeof(identity))
-    shmring_read_identity(fd, &identity)
+    shmring_look(fd, &identity)
     return identity.geometry.block_bytes
+
+
+def read_creation(int fd):
+    """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
+    cdef shmring_identity identity
+    memset(&identity, 0, sizeof(identity))
+    shmring_look(fd, &identity)
+    return identity.created_ns, identity.creator_pid
 
 
 @cython.final
 @cython.no_gc
 cdef class Block:
-    """A mapped block. It stays mapped until the last handle, frame and view on it is gone."""
+    """A block. Mapped, unless it is only looked at, until the last handle, frame and view on it is gone."""
 
     cdef shmring_block view
+    cdef shmring_mapped mapped
+    cdef Guard guard  # of the views counted there
     cdef object __weakref__
     cdef readonly str name
     cdef readonly int access
+    cdef readonly bytes schema
 
     def __cinit__(self, int fd, int access, str name):
-        cdef int result = shmring_map(&self.view, fd, access)
-        cdef int number = errno  # an import may set it
+        cdef shmring_identity identity
+        cdef int result, number
+        if access == SHMRING_OBSERVE:
+            result = shmring_look(fd, &identity)
+            self.view.geometry = identity.geometry
+            memcpy(self.view.generation, identity.generation, sizeof(identity.generation))
+        else:
+            result = shmring_map(&self.view, fd, access)
+        number = errno  # an import may set it
         self.name, self.access = name, access
         if result != SHMRING_OK:
             from shmring import _diagnose
             raise _diagnose.cannot_map(result, name, fd, number)
-        shmring_cover(&self.view)
+        if self.view.control != NULL:
+            shmring_cover(&self.view)
+            shmring_mapped_add(&self.mapped, &self.view)
+        self.schema = self.read_schema(fd)
 
     def __dealloc__(self):
-        shmring_uncover(&self.view)
-        shmring_unmap(&self.view)
+        if self.view.control != NULL:
+            shmring_mapped_remove(&self.mapped)
+            shmring_uncover(&self.view)
+            shmring_unmap(&self.view)
+
+    cdef bytes read_schema(self, int fd):
+        cdef shmring_geometry *g = &self.view.geometry
+        found = PyBytes_FromStringAndSize(NULL, g.schema_bytes)
+        if not shmring_read_at(fd, PyBytes_AS_STRING(found), g.schema_bytes, g.schema_offset):
+            raise was_cut(self)
+        return found
 
     cdef int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
         if shmring_lost(&self.view):
-            from shmring import _diagnose
-            raise _diagnose.cut(self.name)
+            raise was_cut(self)
+        return 0
+
+    cdef bint add_view(self, uint64_t slot, uint64_t count) noexcept:
+        """Notes an array of a claim, for forks; False without memory for that."""
+        cdef bint done
+        guard_lock(&self.guard)
+        done = shmring_add_view(&self.mapped, slot, count)
+        guard_unlock(&self.guard)
+        return done
+
+    cdef void drop_view(self, uint64_t slot, uint64_t count) noexcept:
+        guard_lock(&self.guard)
+        shmring_drop_view(&self.mapped, slot, count)
+        guard_unlock(&self.guard)
+
+    cdef int check_mapped(self) except -1:
+        """Refuses a block whose slots a forked child could not map again."""
+        if self.view.data == NULL:
+            raise OSError(ENOMEM, f"the slots of ring {self.name!r} could not be mapped in this forked "
+                                  f"process: attach to it here with Ring.attach({self.name!r})")
         return 0
 
     @property
@@ -312,11 +423,6 @@ cdef class Block:
     def generation(self):
         return bytes(self.view.generation[:16])
 
-    @property
-    def schema(self):
-        cdef shmring_geometry *g = &self.view.geometry
-        return bytes(self.view.control[g.schema_offset:g.schema_offset + g.schema_bytes])
-
     def prefault(self, bint huge_pages, bint lock_memory):
         """Touch every page of the slots, so that no frame pays for a page fault."""
         cdef bint done
@@ -330,36 +436,39 @@ cdef class Block:
             twice = self.view.geometry.slots * self.view.geometry.slot_stride
             raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
 
-    def report(self):
-        """Return the ring's counters as a dict."""
+    def report(self, int fd):
+        """Return the ring's counters as a dict, read from its file."""
         cdef shmring_ring_report report
-        shmring_report(&self.view, &report)
         self.check()
+        if not shmring_look_at_ring(fd, &self.view.geometry, &report):
+            raise was_cut(self)
         return report
 
-    def report_place(self, unsigned place):
-        """Return a place of the consumer table as a dict, None if it is free."""
-        cdef shmring_place_report report
-        shmring_report_place(&self.view, place, &report)
+    def report_places(self, int fd):
+        """Return the taken places of the consumer table as dicts, read from the ring's file."""
+        cdef shmring_place_report reports[64]
+        cdef bint there
         self.check()
-        cdef int kind = <int>(report.state & 0xff)
-        if kind == SHMRING_PLACE_LOSSLESS:
-            policy = "lossless"
-        elif kind == SHMRING_PLACE_LOSSY:
-            policy = "lossy"
-        elif kind == SHMRING_PLACE_LEFT:
-            policy = "left"
-        else:
-            return None
-        return {
-            "policy": policy, "cursor": report.cursor, "delivered": report.delivered, "lost": report.lost,
-            "skipped": report.skipped, "next": report.next, "held": report.held, "pins": report.pins,
-            "joined_ns": report.joined_ns, "pid": report.pid,
-            "label": (<bytes>report.label).decode(errors="replace"),
-        }
+        with nogil:
+            there = shmring_look_at_places(fd, &self.view.geometry, reports)
+        if not there:
+            raise was_cut(self)
+        return [
+            {
+                "place": place, "policy": POLICIES[reports[place].state & 0xff],
+                "cursor": reports[place].cursor, "delivered": reports[place].delivered,
+                "lost": reports[place].lost, "skipped": reports[place].skipped, "next": reports[place].next,
+                "held": reports[place].held, "pins": reports[place].pins,
+                "joined_ns": reports[place].joined_ns, "pid": reports[place].pid,
+                "start_time": reports[place].start_time,
+                "label": (<bytes>reports[place].label).decode(errors="replace"),
+            }
+            for place in range(self.view.geometry.consumers)
+            if reports[place].state & 0xff in POLICIES
+        ]
 
-    def copy_frame(self, uint64_t position, cnp.ndarray target, cnp.ndarray meta):
-        """Copy the frame of a position; (seq, timestamp_ns, rows, epoch), or None if it is not there."""
+    def copy_frame(self, int fd, uint64_t position, cnp.ndarray target, cnp.ndarray meta):
+        """Copy the frame of a position out of the ring's file; (seq, timestamp_ns, rows, epoch), or None."""
         cdef uint64_t seq = 0, rows = 0
         cdef int64_t timestamp_ns = 0
         cdef shmring_taken taken
@@ -369,12 +478,39 @@ cdef class Block:
         taken.seqs, taken.timestamps_ns, taken.rows = &seq, &timestamp_ns, &rows
         if meta is not None:
             taken.metas = <uint8_t *>cnp.PyArray_DATA(meta)
-        with nogil:
-            result = shmring_copy_out(&self.view, position, data, &taken)
         self.check()
+        with nogil:
+            result = shmring_look_at_frame(fd, &self.view.geometry, position, data, &taken)
+        if result == SHMRING_TRUNCATED:
+            raise was_cut(self)
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
+
+
+cdef enum Refusal:
+    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED
+
+
+cdef object unusable_handle(Refusal why, str kind, Block block):
+    """The error for a handle that cannot be used, by what was found under its guard."""
+    if why == FORKED:
+        from shmring import _diagnose
+        return _diagnose.forked(kind)
+    if why == CLOSED:
+        return errors.RingClosed(f"this {kind} of ring {block.name!r} is closed")
+    if why == CUT:
+        return was_cut(block)
+    if why == CLAIMED:
+        return ValueError("a claimed slot is open: publish or abort it before the next frame")
+    return errors.HandleBusy(
+        f"another thread is inside a call on this {kind} of ring {block.name!r}: use it from one thread at a "
+        f"time{', or join once for each thread' if kind == 'Consumer' else ''}")
+
+
+cdef object was_cut(Block block):
+    from shmring import _diagnose
+    return _diagnose.cut(block.name)
 
 
 cdef object corrupt(Block block):
@@ -423,8 +559,21 @@ def survive_truncation():
 # ---- what a frame looks like ----
 
 
+cdef Py_ssize_t count_fields(object dtype) except -1:
+    """How many fields a dtype has, those of its fields included; 1 if it is none itself."""
+    names = dtype.base.names
+    if names is None:
+        return 1
+    cdef Py_ssize_t count = 0
+    for name in names:
+        count += count_fields(dtype.base.fields[name][0])
+    return count
+
+
 def survives_buffers(dtype):
-    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in."""
+    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
+    if count_fields(dtype) > MOST_BUFFER_FIELDS:
+        return False
     try:
         return np.asarray(memoryview(np.empty(1, dtype))).dtype == dtype
     except (ValueError, RuntimeError, NotImplementedError, BufferError):
@@ -440,7 +589,7 @@ cdef class Schema:
     cdef readonly tuple shape
     cdef readonly cnp.dtype meta_dtype
     cdef readonly bint variable_rows
-    cdef bint exports_buffers
+    cdef object survives_buffers  # None: not asked yet
     cdef int ndim
     cdef cnp.npy_intp dims[64]
     cdef size_t frame_bytes
@@ -452,7 +601,6 @@ cdef class Schema:
             raise ValueError(f"a frame has at most 31 dimensions, not {len(shape)}")
         self.dtype, self.shape, self.meta_dtype = dtype, shape, meta_dtype
         self.variable_rows = variable_rows
-        self.exports_buffers = survives_buffers(dtype)
         self.ndim = len(shape)
         self.frame_bytes = dtype.itemsize
         for i, length in enumerate(shape):
@@ -460,6 +608,11 @@ cdef class Schema:
             self.frame_bytes *= length
         self.row_bytes = self.frame_bytes // shape[0] if variable_rows else 0
         self.meta_bytes = 0 if meta_dtype is None else meta_dtype.itemsize
+
+    cdef bint exports_buffers(self) except -1:
+        if self.survives_buffers is None:
+            self.survives_buffers = survives_buffers(self.dtype)
+        return self.survives_buffers
 
     cdef cnp.ndarray frame_array(self, void *data, uint64_t rows, object base, bint writable):
         """One frame as an ndarray on memory that `base` keeps."""
@@ -498,10 +651,14 @@ cdef class Schema:
 
     cdef bint fits(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
+        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
+            return False
+        return self.has_shape(array, lead)
+
+    cdef bint has_shape(self, cnp.ndarray array, int lead) noexcept:
+        """Whether an array has the frames' shape, after `lead` leading axes."""
         cdef int i
         if array.ndim != self.ndim + lead:
-            return False
-        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
             return False
         for i in range(self.ndim):
             if array.shape[i + lead] != self.dims[i]:
@@ -510,29 +667,13 @@ cdef class Schema:
         return True
 
 
-cdef object meta_bytes_of(Schema schema, object meta, uint64_t count):
-    """Bytes of `count` metas out of whatever the user gave."""
+cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single):
+    """Bytes of the meta of one frame, or of the metas of `count` frames."""
     if schema.meta_dtype is None:
         raise ValueError("this ring carries no meta; create it with meta=<dtype>")
-    names = (<object>schema.meta_dtype).names
-
-    def one(value):
-        if names is not None and isinstance(value, dict):
-            unknown = set(value) - set(names)
-            if unknown or len(value) != len(names):
-                raise ValueError(f"meta has the fields {names}, not {tuple(value)}")
-            return tuple(value[name] for name in names)
-        return value
-
-    cell = np.zeros(count, schema.meta_dtype)
-    if count == 1 and not (isinstance(meta, (list, np.ndarray)) and np.shape(meta) == (1,)):
-        cell[0] = one(meta)
-    else:
-        if <uint64_t>len(meta) != count:
-            raise ValueError(f"{len(meta)} metas given for {count} frames")
-        for i, value in enumerate(meta):
-            cell[i] = one(value)
-    return cell.tobytes()
+    from shmring import _meta
+    return _meta.pack_one(meta, schema.meta_dtype) if single else _meta.pack_many(
+        meta, schema.meta_dtype, count)
 
 
 include "_producer.pxi"

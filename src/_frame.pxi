@@ -41,7 +41,7 @@ cdef class Held:
     cdef bint is_base  # numpy may keep this very object as the base of an array
     cdef Guard guard   # of hold, lease, view and let_go
 
-    def __init__(self):
+    def __init__(self, *_args, **_options):
         raise TypeError(f"a {type(self).__name__} comes from a Consumer")
 
     cdef cnp.ndarray make_array(self, Lease lease):
@@ -59,14 +59,11 @@ cdef class Held:
         cdef Lease lease = Lease.__new__(Lease)
         cdef Block block
         cdef cnp.ndarray view
-        if self.consumer.fork_mark != fork_count and not self.let_go:
-            from shmring import _diagnose
-            raise _diagnose.forked(type(self).__name__)
         block = self.consumer.block
         lease.consumer = self.consumer
         guard_lock(&self.guard)
         if self.hold != NULL:
-            lease.data = shmring_slot_at(&block.view, self.hold.slot)
+            lease.data = self.consumer.slots + self.hold.slot * block.view.geometry.slot_stride
             lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
             lease.hold, self.hold = self.hold, NULL
             self.lease = lease
@@ -139,6 +136,10 @@ cdef class Held:
         """Bytes of the elements of `array`."""
         return self.size * self.dtype.itemsize
 
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled(type(self).__name__)
+
     def __enter__(self):
         return self
 
@@ -172,7 +173,7 @@ cdef class Held:
         if PyErr_Occurred() != NULL:  # torch.asarray, after a refusal: it would read any dtype as float32
             PyErr_Clear()
             raise BufferError("asked for bytes after writable memory was refused; use .array")
-        if not self.consumer.schema.exports_buffers:  # numpy.asarray then takes __array__
+        if not self.consumer.schema.exports_buffers():  # numpy.asarray then takes __array__
             raise BufferError(
                 f"the buffer protocol cannot describe dtype {self.consumer.schema.dtype}; use .array")
         if not flags & PyBUF_FORMAT:  # np.frombuffer and np.ndarray(buffer=) keep the object, not the buffer

@@ -3,6 +3,11 @@
 cdef enum OnFull:
     WAIT, DROP, RAISE
 
+cdef enum Claim:
+    NO_SLOT, AT_ONCE, AFTER_A_WAIT
+
+cdef str NO_CASTING = "no"
+
 cdef cnp.ndarray timestamps_of(object value, uint64_t count):
     """One timestamp for each of `count` frames, as int64 in one piece."""
     given = np.asarray(value)
@@ -15,6 +20,23 @@ cdef cnp.ndarray timestamps_of(object value, uint64_t count):
     return np.ascontiguousarray(given, np.int64)
 
 
+cdef cnp.ndarray plain_array(object given):
+    """What was given as an array, without a copy where that can be."""
+    if cnp.PyArray_CheckExact(given):
+        return given
+    from shmring import _meta
+    _meta.refuse_masked(given)
+    return given if isinstance(given, cnp.ndarray) else np.asarray(given)
+
+
+cdef int check_castable(Schema schema, cnp.ndarray source, object casting, int lead) except -1:
+    """Refuses another shape, whatever the casting, and another dtype unless that may be cast."""
+    if not np.can_cast(source.dtype, schema.dtype, casting) or not schema.has_shape(source, lead):
+        from shmring import _diagnose
+        raise _diagnose.wrong_array(source, schema.shape, schema.dtype, schema.variable_rows, lead == 1)
+    return 0
+
+
 cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 
 
@@ -24,10 +46,26 @@ cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 cdef class SlotMemory:
     """Memory of claimed slots, or scratch memory; writable until the claim ends."""
 
-    cdef object keeper  # the mapped Block, or a scratch array
+    cdef object keeper  # of scratch memory
+    cdef Block block    # of claimed slots
     cdef void *data
     cdef Py_ssize_t nbytes
     cdef bint writable
+    cdef uint64_t slot
+    cdef uint64_t count
+    cdef unsigned long fork_mark
+
+    def __dealloc__(self):
+        if self.block is not None and self.fork_mark == fork_count:
+            self.block.drop_view(self.slot, self.count)
+
+    cdef int take(self, Block block, shmring_producer *core) except -1:
+        """Becomes the memory of the slots that are claimed."""
+        if not block.add_view(core.slot, core.count):
+            raise MemoryError()
+        self.block, self.slot, self.count, self.fork_mark = block, core.slot, core.count, fork_count
+        self.data = shmring_claimed_slot(core)
+        return 0
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.nbytes, not self.writable, flags)
@@ -39,8 +77,9 @@ cdef class SlotMemory:
 cdef class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
-    As a context manager it publishes at the end; an exception in the block aborts instead and nobody
-    ever sees the frame. Use it in the thread that claimed it.
+    As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
+    there is no frame. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread
+    that claimed it.
 
     Examples
     --------
@@ -61,7 +100,7 @@ cdef class Slot:
     cdef object timestamps
     cdef bytes metas
 
-    def __init__(self):
+    def __init__(self, *_args, **_options):
         raise TypeError("a Slot comes from Producer.claim()")
 
     @property
@@ -82,12 +121,15 @@ cdef class Slot:
         cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
         cdef cnp.ndarray view
         cdef bint is_open
+        if producer.fork_mark != fork_count:
+            from shmring import _diagnose
+            raise _diagnose.forked("Slot")
         memory.nbytes, memory.writable = self.claimed * stride, True
         if self.scratch:
             memory.keeper = np.empty(memory.nbytes, np.uint8)
             memory.data = cnp.PyArray_DATA(memory.keeper)
         else:
-            memory.keeper, memory.data = producer.block, shmring_claimed_slot(&producer.core)
+            memory.take(producer.block, &producer.core)
         if self.single:
             view = schema.frame_array(memory.data, schema.dims[0], memory, True)
         else:
@@ -143,7 +185,7 @@ cdef class Slot:
 
     @meta.setter
     def meta(self, value):
-        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed)
+        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed, self.single)
 
     @property
     def rows(self):
@@ -200,6 +242,10 @@ cdef class Slot:
             shmring_abort(&self.producer.core)
         self.producer.vacate()
 
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Slot")
+
     def __enter__(self):
         return self
 
@@ -241,17 +287,19 @@ cdef class Slot:
         """Cannot fail: the setters took only what fits."""
         cdef Producer producer = self.producer
         cdef uint64_t i
-        cdef int64_t now = shmring_now_ns() if self.timestamps is None else 0
+        cdef object timestamps = self.timestamps  # held here: another thread may set others
+        cdef bytes metas_given = self.metas
+        cdef int64_t now = shmring_now_ns() if timestamps is None else 0
         cdef const int64_t *times = NULL
         cdef const char *metas = NULL
         cdef const void *meta = NULL
-        if self.timestamps is not None:
+        if timestamps is not None:
             if self.single:
-                now = self.timestamps
+                now = timestamps
             else:
-                times = <const int64_t *>cnp.PyArray_DATA(self.timestamps)
-        if self.metas is not None:
-            metas = self.metas
+                times = <const int64_t *>cnp.PyArray_DATA(timestamps)
+        if metas_given is not None:
+            metas = metas_given
         for i in range(count):
             if metas != NULL:
                 meta = metas + i * producer.schema.meta_bytes
@@ -282,62 +330,72 @@ cdef class Producer:
     cdef SlotMemory open_memory  # of its array, if somebody asked for that
     cdef cnp.ndarray open_view
     cdef uint64_t claims
-    cdef int lock_fd
+    cdef LockFile lock
     cdef unsigned long fork_mark
     cdef OnFull full_policy
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t full_since
+    cdef unsigned words  # said by the wait that goes on
     cdef int64_t reaped_at
     cdef uint64_t first_head
 
-    def __init__(self, Block block, Schema schema, str on_full, spin):
-        if on_full not in ON_FULL:
-            raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
-        self.full_policy = ON_FULL[on_full]
-        self.spin_ns, self.spin_adapts = spin_of(spin), spin is None and CORES > 1
-        self.block, self.schema = block, schema
+    def __init__(self, *_args, **_options):
+        raise TypeError("a Producer comes from Ring.producer()")
 
-    def _open(self, int lock_fd):
-        """Become the producer; owns lock_fd from now on."""
-        cdef int result = shmring_producer_open(&self.core, &self.block.view, lock_fd)
+    def _open(self, LockFile lock):
+        """Become the producer, for as long as `lock` is open."""
+        cdef int result = shmring_producer_open(&self.core, &self.block.view, lock.own.fd)
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             from shmring import _diagnose
             try:
-                raise _diagnose.cannot_produce(result, self.block, number)
+                raise _diagnose.cannot_produce(result, self.block, lock.own.fd, number)
             finally:
-                close_fd(lock_fd)
-        self.lock_fd, self.fork_mark, self.is_open = lock_fd, fork_count, True
+                lock.close()  # the error's traceback keeps it
+        self.lock, self.fork_mark, self.is_open = lock, fork_count, True
         self.first_head = self.core.head
         self.block.check()
         handles.add(self)
         return self
 
-    def _forget_locks(self):
+    def _enter_child(self):
+        """Nothing of the parent's claim can be written here: an error, rather than a frame without it."""
         handles.discard(self)
-        if self.is_open:
-            close_fd(self.lock_fd)
+        if self.open_memory is not None:
+            self.open_memory.writable = False
+            cnp.PyArray_CLEARFLAGS(self.open_view, cnp.NPY_ARRAY_WRITEABLE)
 
     def __dealloc__(self):
         if self.is_open and self.fork_mark == fork_count:
             shmring_producer_close(&self.core)
-            close_fd(self.lock_fd)
+            shmring_own_close(&self.lock.own)
 
     # ---- guards ----
 
     cdef int occupy(self, bint claiming) except -1:
         """Takes the handle for this thread, until `vacate`; refuses what cannot be done with it now."""
-        cdef bint free
+        cdef Refusal why = NONE
         guard_lock(&self.guard)
-        free = not (self.busy or not self.is_open or self.fork_mark != fork_count
-                    or (claiming and (self.open_claim != 0 or shmring_lost(&self.block.view))))
-        if free:
+        if (self.busy or not self.is_open or self.fork_mark != fork_count
+                or (claiming and (self.open_claim != 0 or shmring_lost(&self.block.view)))):
+            why = self.unusable()
+        else:
             self.busy = True
         guard_unlock(&self.guard)
-        if not free:
-            self.refuse(claiming)
+        if why != NONE:
+            raise unusable_handle(why, "Producer", self.block)
         return 0
+
+    cdef Refusal unusable(self) noexcept:
+        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        if self.fork_mark != fork_count:
+            return FORKED
+        if not self.is_open:
+            return CLOSED
+        if self.busy:
+            return BUSY
+        return CUT if shmring_lost(&self.block.view) else CLAIMED
 
     cdef int vacate(self) except -1:
         """Lets others use the handle; closes it if one of them asked for that."""
@@ -383,36 +441,21 @@ cdef class Producer:
             self.abandon()
             self.vacate()
 
-    cdef int refuse(self, bint claiming) except -1:
-        from shmring import _diagnose
-        if self.fork_mark != fork_count:
-            raise _diagnose.forked("Producer")
-        if not self.is_open:
-            raise errors.RingClosed(f"this Producer of ring {self.block.name!r} is closed")
-        if self.busy:
-            raise errors.HandleBusy(
-                f"another thread is inside a call on this Producer of ring {self.block.name!r}: use it from "
-                f"one thread at a time")
-        if claiming:
-            self.block.check()
-            raise ValueError("a claimed slot is open: publish or abort it before the next frame")
-        return 0
-
     # ---- claiming ----
 
-    cdef bint claim_frames(self, uint64_t want, int64_t deadline) except -1:
-        """True: claimed; False: the frames are to be dropped. On an error the handle is vacated."""
+    cdef Claim claim_frames(self, uint64_t want, int64_t deadline) except? NO_SLOT:
+        """NO_SLOT: the frames are to be dropped. On an error the handle is vacated."""
         if shmring_claim(&self.core, want) == SHMRING_OK:
             self.full_since = 0
-            return True
+            return AT_ONCE
         if (self.full_policy == WAIT and deadline != 0 and self.spin_ns > 0
                 and not shmring_crowded(&self.block.view, CORES)
                 and shmring_claim_briefly(&self.core, want) == SHMRING_OK):
             self.full_since = 0
-            return True
+            return AFTER_A_WAIT
         return self.claim_slowly(want, deadline)
 
-    cdef bint claim_slowly(self, uint64_t want, int64_t deadline) except -1:
+    cdef Claim claim_slowly(self, uint64_t want, int64_t deadline) except? NO_SLOT:
         cdef int64_t started = shmring_now_ns()
         cdef int64_t now = started
         cdef int64_t until, spin
@@ -421,22 +464,20 @@ cdef class Producer:
             self.full_since = started
         if self.full_policy != DROP or now - self.reaped_at >= REAP_EVERY_NS:
             self.reaped_at = now
-            shmring_reap_all(&self.block.view, self.lock_fd)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
             if shmring_claim(&self.core, want) == SHMRING_OK:
                 self.full_since = 0
-                return True
+                return AFTER_A_WAIT
         if self.full_policy == DROP:
-            return False
+            return NO_SLOT
         if self.full_policy == RAISE:
             deadline = 0
+        cdef bint collected = False
+        self.words = 0
         while True:
             if now >= deadline:
-                from shmring import _diagnose
-                gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
-                full_since = self.full_since
                 self.vacate()
-                raise _diagnose.held_up(
-                    self.block, self.lock_fd, gate, now - full_since, self.block.view.geometry.slots)
+                raise self.diagnosis("held_up")
             until, spin = slice_end(now, deadline), spin_left(now, started, self.spin_ns)
             with nogil:
                 result = shmring_claim_wait(&self.core, want, until, spin, CORES)
@@ -450,12 +491,37 @@ cdef class Producer:
                 self.full_since = 0
                 if self.spin_adapts:
                     self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
-                return True
+                return AFTER_A_WAIT
             self.vacate()
             look_around()  # a handler may use this handle, or close it
+            if deadline == SHMRING_FOR_EVER:
+                collected = self.check_progress(started, collected)
             self.occupy(True)
-            shmring_reap_all(&self.block.view, self.lock_fd)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
             now = shmring_now_ns()
+
+    cdef bint check_progress(self, int64_t started, bint collected) except? True:
+        """In a wait without an end: refuses one that nobody can end, and says what a long one waits for."""
+        if not others_run(False):
+            endless = self.diagnosis("waits_for_itself")
+            if endless is not None:
+                if collected:
+                    raise endless
+                gc.collect()  # frames in a cycle of garbage go back with it
+                collected = True
+        if word_is_due(shmring_now_ns() - started, self.words):
+            self.words += 1
+            from shmring import _diagnose
+            _diagnose.still_waiting("put", self.diagnosis("held_up"))
+        return collected
+
+    cdef object diagnosis(self, str which):
+        """What keeps the producer waiting, as an error."""
+        from shmring import _diagnose
+        gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
+        since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
+        return getattr(_diagnose, which)(
+            self.block, self.lock.own.fd, gate, since, self.block.view.geometry.slots)
 
     def claim(self, n=1, timeout=None):
         """Claim free slots to write in place.
@@ -477,6 +543,8 @@ cdef class Producer:
         ------
         RingFull
             No space in time; names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy, ValueError
             The handle cannot be used: closed, of another process, in use, or with a claim open.
         """
@@ -484,7 +552,7 @@ cdef class Producer:
         cdef int64_t deadline = deadline_of(timeout)
         cdef Slot slot = Slot.__new__(Slot)
         self.occupy(True)
-        slot.scratch = not self.claim_frames(want, deadline)
+        slot.scratch = self.claim_frames(want, deadline) == NO_SLOT
         if not slot.scratch:
             slot.claimed = self.core.count
         else:
@@ -508,13 +576,15 @@ cdef class Producer:
         array : array_like
             Exactly the ring's shape and dtype; with ``variable_rows`` the first axis may be shorter.
         timestamp_ns : int, optional
-            Nanoseconds; default: CLOCK_MONOTONIC now.
+            Nanoseconds; default: CLOCK_MONOTONIC at publish.
         meta : optional
-            Value for the ring's meta dtype: a tuple, a dict of every field, a scalar. Default: zeros.
+            Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
+            change is refused. Default: zeros.
         timeout : float, optional
             Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
         casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
-            Anything but ``"no"`` lets ``numpy.copyto`` cast and broadcast.
+            Which other dtypes are cast to the ring's, by numpy's rules. The shape always has to be right:
+            nothing is broadcast.
 
         Returns
         -------
@@ -524,9 +594,11 @@ cdef class Producer:
         Raises
         ------
         ValueError
-            Another shape or dtype; names both, publishes nothing.
+            Another shape or dtype, a masked array, or a meta that would change; publishes nothing.
         RingFull
             No space in time; names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy
             The handle cannot be used.
 
@@ -545,18 +617,16 @@ cdef class Producer:
         cdef bytes meta_given = None
         cdef const void *meta_data = NULL
         cdef int64_t deadline = deadline_of(timeout)
-        source = array if isinstance(array, cnp.ndarray) else np.asarray(array)
+        cdef Claim claimed
+        source = plain_array(array)
         exact = schema.fits(source, 0)
-        if not exact and casting == "no":
-            from shmring import _diagnose
-            raise _diagnose.wrong_array(source, schema.shape, schema.dtype, schema.variable_rows, casting)
+        if not exact or casting is not NO_CASTING:
+            check_castable(schema, source, casting, 0)
         if schema.variable_rows:
-            rows = schema.dims[0]
-            if exact or (source.ndim == schema.ndim and source.shape[0] <= schema.dims[0]):
-                rows = source.shape[0]
+            rows = source.shape[0]
             nbytes = rows * schema.row_bytes
         if meta is not None:
-            meta_given = meta_bytes_of(schema, meta, 1)
+            meta_given = meta_bytes_of(schema, meta, 1, True)
             meta_data = <const char *>meta_given
         cdef int64_t when
         if timestamp_ns is None:
@@ -564,7 +634,8 @@ cdef class Producer:
         else:
             when = index(timestamp_ns)
         self.occupy(True)  # last: what came before may have run anybody's code
-        if not self.claim_frames(1, deadline):
+        claimed = self.claim_frames(1, deadline)
+        if claimed == NO_SLOT:
             shmring_drop(&self.core, 1)
             self.vacate()
             self.block.check()
@@ -573,8 +644,8 @@ cdef class Producer:
             self.copy_frame(0, cnp.PyArray_DATA(source), nbytes)
         else:
             self.copy_array(source, casting, rows)
-        if timestamp_ns is None and nbytes >= BIG_COPY:
-            when = shmring_now_ns()  # at publish: a big copy and a wait take their time
+        if timestamp_ns is None and (claimed == AFTER_A_WAIT or nbytes >= BIG_COPY):
+            when = shmring_now_ns()  # at publish: a wait and a big copy take their time
         shmring_describe(&self.core, 0, when, rows, meta_data)
         shmring_publish(&self.core, 1)
         self.vacate()
@@ -589,7 +660,7 @@ cdef class Producer:
             shmring_copy_in(&self.core, i, source, nbytes)
 
     cdef int copy_array(self, cnp.ndarray source, object casting, uint64_t rows) except -1:
-        """Copy an array that is not one piece of memory, or of another dtype or shape."""
+        """Copy an array of the right shape that is not one piece of memory, or of another dtype."""
         cdef cnp.ndarray target
         try:
             target = self.schema.frame_array(shmring_claimed_slot(&self.core), rows, None, True)
@@ -610,9 +681,9 @@ cdef class Producer:
         array : array_like
             Shape ``(n, *shape)`` and the ring's dtype.
         timestamps_ns : array_like of int, optional
-            One for each frame; default: CLOCK_MONOTONIC now.
+            One for each frame; default: CLOCK_MONOTONIC at publish.
         metas : sequence, optional
-            One for each frame.
+            One for each frame, also for a single one.
         timeout : float, optional
             Seconds to wait for space in all; None waits for ever, 0 never waits.
         casting : str
@@ -629,6 +700,8 @@ cdef class Producer:
             Another shape or dtype; names both, publishes nothing.
         RingFull
             No space in time for the first frame.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
         """
         cdef Schema schema = self.schema
         cdef cnp.ndarray source
@@ -639,9 +712,11 @@ cdef class Producer:
         cdef const void *meta = NULL
         cdef const int64_t *times = NULL
         cdef int64_t when
-        source = array if isinstance(array, cnp.ndarray) else np.asarray(array)
+        source = plain_array(array)
+        if not schema.fits(source, 1) or casting is not NO_CASTING:
+            check_castable(schema, source, casting, 1)
         if not schema.fits(source, 1) or not cnp.PyArray_IS_C_CONTIGUOUS(source):
-            source = self.as_frames(source, casting)
+            source = np.ascontiguousarray(source, schema.dtype)
         total = source.shape[0]
         if total == 0:
             return 0
@@ -652,12 +727,12 @@ cdef class Producer:
             timestamps_ns = timestamps_of(timestamps_ns, total)
             times = <const int64_t *>cnp.PyArray_DATA(timestamps_ns)
         if metas is not None:
-            meta_given = meta_bytes_of(schema, metas, total)
+            meta_given = meta_bytes_of(schema, metas, total, False)
             meta_data = meta_given
         while done < total:
             self.occupy(True)
             try:
-                if not self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline):
+                if self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline) == NO_SLOT:
                     shmring_drop(&self.core, 1)
                     self.vacate()
                     self.block.check()
@@ -684,25 +759,6 @@ cdef class Producer:
             published += count
             done += count
         return published
-
-    cdef cnp.ndarray as_frames(self, cnp.ndarray source, object casting):
-        """The same frames in one piece of memory; ValueError if they are no frames of this ring."""
-        cdef Schema schema = self.schema
-        if schema.fits(source, 1):
-            return np.ascontiguousarray(source)
-        if casting == "no" or source.ndim < 1:
-            from shmring import _diagnose
-            raise _diagnose.wrong_array(
-                source, ("n", *schema.shape), schema.dtype, schema.variable_rows, casting)
-        shape = list(schema.shape)
-        if schema.variable_rows and source.ndim == schema.ndim + 1:
-            shape[0] = min(shape[0], source.shape[1])
-        frames = np.empty((source.shape[0], *shape), schema.dtype)
-        try:
-            np.copyto(frames, source, casting=casting)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
-        return frames
 
     def drop(self, n=1):
         """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
@@ -761,12 +817,14 @@ cdef class Producer:
         cdef unsigned least = <unsigned>count_of(n, "n", SHMRING_MAX_BATCH), found
         cdef int64_t deadline = deadline_of(timeout)
         cdef int64_t now, until
+        cdef int64_t started = shmring_now_ns()
+        cdef unsigned words = 0
         if least > self.block.view.geometry.consumers:
             raise ValueError(
                 f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
         while True:
             self.occupy(True)
-            shmring_reap_all(&self.block.view, self.lock_fd)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
             found = shmring_active_consumers(&self.block.view)
             now = shmring_now_ns()
             if found < least and now < deadline:
@@ -778,7 +836,12 @@ cdef class Producer:
                 return found
             if now >= deadline:
                 from shmring import _diagnose
-                raise _diagnose.too_few_consumers(self.block, least, self.lock_fd, timeout)
+                raise _diagnose.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
+            if deadline == SHMRING_FOR_EVER and word_is_due(now - started, words):
+                words += 1
+                from shmring import _diagnose
+                _diagnose.still_waiting("wait_for_consumers", _diagnose.too_few_consumers(
+                    self.block, least, self.lock.own.fd, (now - started) / 1e9))
             look_around()
 
     def close(self):
@@ -802,9 +865,13 @@ cdef class Producer:
             self.is_open = False
             handles.discard(self)
             shmring_producer_close(&self.core)
-            close_fd(self.lock_fd)
+            shmring_own_close(&self.lock.own)
         elif usable:
             shmring_event_announce(&self.block.view.hot.space_event)
+
+    def __reduce__(self):
+        from shmring import _diagnose
+        raise _diagnose.not_pickled("Producer")
 
     def __enter__(self):
         return self
@@ -849,3 +916,14 @@ cdef class Producer:
             state = "open" if self.is_open else "closed"
         return (f"<shmring.Producer of {self.block.name!r}, {state}, next seq {self.core.next_seq}, "
                 f"{self.core.dropped} dropped, on_full={self.on_full!r}>")
+
+
+def open_producer(Block block, Schema schema, str on_full, spin):
+    """Return a Producer that is not open yet."""
+    cdef Producer producer = Producer.__new__(Producer)
+    if on_full not in ON_FULL:
+        raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
+    producer.full_policy = ON_FULL[on_full]
+    producer.spin_ns, producer.spin_adapts = spin_of(spin), spin is None and CORES > 1
+    producer.block, producer.schema = block, schema
+    return producer

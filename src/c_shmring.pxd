@@ -8,9 +8,9 @@ cdef extern from "shmring/shmring.h" nogil:
     const uint32_t SHMRING_MAX_CONSUMERS, SHMRING_MAX_BATCH, SHMRING_MAX_WATCHED, SHMRING_LABEL_BYTES
     const uint64_t SHMRING_MAX_SLOTS, SHMRING_MAX_SCHEMA, SHMRING_MAX_BLOCK
     const int64_t SHMRING_FOR_EVER, SHMRING_SECOND
-    const int64_t SHMRING_LOCK_PRODUCER, SHMRING_LOCK_PRESENCE
+    const int64_t SHMRING_LOCK_PRODUCER, SHMRING_LOCK_PRESENCE, SHMRING_PRESENCE_BYTES
     int64_t SHMRING_LOCK_PLACE(unsigned place)
-    const int F_RDLCK, F_WRLCK, F_UNLCK
+    const int F_WRLCK, F_UNLCK
     const int SHMRING_OBSERVE, SHMRING_CONSUME, SHMRING_PRODUCE
     const int SHMRING_OK, SHMRING_FULL, SHMRING_EMPTY, SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
     const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
@@ -27,6 +27,8 @@ cdef extern from "shmring/shmring.h" nogil:
     ctypedef struct shmring_identity:
         uint32_t abi
         uint8_t generation[16]
+        uint64_t created_ns
+        uint32_t creator_pid
         shmring_geometry geometry
 
     ctypedef struct shmring_hot:
@@ -78,9 +80,10 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_open(const char *name, int access)
     int shmring_reopen(int fd, int writable)
     int shmring_link(int fd, const char *path)
-    int shmring_lock(int fd, int64_t byte, int type)
+    int shmring_lock_span(int fd, int64_t byte, int64_t length, int type)
+    int shmring_span_held(int fd, int64_t byte, int64_t length)
     int shmring_lock_held(int fd, int64_t byte)
-    int shmring_read_identity(int fd, shmring_identity *identity)
+    int shmring_lock_blocked(int fd, int64_t byte)
     int shmring_map(shmring_block *block, int fd, int access)
     void shmring_unmap(shmring_block *block)
     int shmring_prefault(const shmring_block *block, int writable, int huge_pages, int lock)
@@ -131,9 +134,13 @@ cdef extern from "shmring/shmring.h" nogil:
         long cores)
     unsigned shmring_active_consumers(const shmring_block *block)
     void shmring_wait_consumers(const shmring_block *block, unsigned least, int64_t deadline_ns)
-    int shmring_copy_out(const shmring_block *block, uint64_t position, void *target, shmring_taken *taken)
-    void shmring_report(const shmring_block *block, shmring_ring_report *report)
-    void shmring_report_place(const shmring_block *block, unsigned place, shmring_place_report *report)
+
+    bint shmring_read_at(int fd, void *target, uint64_t bytes, uint64_t offset)
+    int shmring_look(int fd, shmring_identity *identity)
+    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_report *report)
+    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_report *reports)
+    int shmring_look_at_frame(
+        int fd, const shmring_geometry *g, uint64_t position, void *target, shmring_taken *taken)
 
 
 cdef extern from "shmring/truncation.h" nogil:
@@ -141,3 +148,25 @@ cdef extern from "shmring/truncation.h" nogil:
     void shmring_uncover(const shmring_block *block)
     bint shmring_lost(const shmring_block *block)
     bint shmring_survive_truncation()
+
+
+cdef extern from "forks.h" nogil:
+    ctypedef struct shmring_own_fd:
+        int fd
+
+    ctypedef struct shmring_holder:
+        pass
+
+    ctypedef struct shmring_mapped:
+        pass
+
+    const unsigned long fork_count "shmring_fork_count"
+    int shmring_watch_forks()
+    int shmring_own_open(shmring_own_fd *own, int fd)
+    void shmring_own_close(shmring_own_fd *own)
+    void shmring_holder_add(shmring_holder *holder, const shmring_consumer *consumer)
+    void shmring_holder_remove(shmring_holder *holder)
+    bint shmring_add_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
+    void shmring_drop_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
+    void shmring_mapped_add(shmring_mapped *mapped, shmring_block *block)
+    void shmring_mapped_remove(shmring_mapped *mapped)

@@ -438,6 +438,86 @@ def test_neither_loops_nor_threads_pile_up(ring):
     helpers.wait_until(gone, "closed loops and their helper threads are gone")
 
 
+def test_a_thread_that_cannot_start_is_an_error_and_no_more(ring, monkeypatch):
+    """The wait after it gets its frame."""
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    async def main(producer, consumer):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match=r"can't start new thread.*raise the limit"):
+                    await consumer.get_async()
+        waiting = asyncio.create_task(consumer.get_async())
+        await asyncio.sleep(0)
+        feed(producer, 1)
+        return check(await asyncio.wait_for(waiting, helpers.PATIENCE))
+
+    with ring.producer() as producer, ring.consumer() as consumer:
+        assert asyncio.run(main(producer, consumer)) == 0
+
+
+def test_a_thread_that_dies_loses_no_wait(make, monkeypatch):
+    """Another one takes over."""
+    from shmring import _core
+
+    rings = [make(), make()]
+    real = _core.wait_any
+    deaths = []
+
+    def die_first(*arguments):
+        if len(deaths) < 2:
+            deaths.append(threading.current_thread())
+            raise MemoryError
+        real(*arguments)
+
+    monkeypatch.setattr(_core, "wait_any", die_first)
+    monkeypatch.setattr(threading, "excepthook", lambda _what: None)
+
+    async def main(producers, consumers):
+        waiting = [asyncio.create_task(consumer.get_async()) for consumer in consumers]
+        while len(deaths) < 2:
+            await asyncio.sleep(0.001)
+        for producer in producers:
+            feed(producer, 1)
+        return [check(frame) for frame in await asyncio.wait_for(asyncio.gather(*waiting), helpers.PATIENCE)]
+
+    producers, consumers = [ring.producer() for ring in rings], [ring.consumer() for ring in rings]
+    assert asyncio.run(main(producers, consumers)) == [0, 0]
+    assert len(set(deaths)) == 2
+    for thread in deaths:
+        thread.join(helpers.PATIENCE)
+    for handle in producers + consumers:
+        handle.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_waits_with_a_thread_of_its_own(ring, fork):
+    """Also in a loop that the parent had waited in before."""
+    loop = asyncio.new_event_loop()
+
+    async def first(consumer, timeout):
+        return check(await consumer.get_async(timeout))
+
+    def work(send):
+        with ring.consumer(start="next") as mine:
+            send("joined")
+            send(loop.run_until_complete(first(mine, helpers.PATIENCE)))
+
+    with ring.producer() as producer, ring.consumer() as consumer:
+        with pytest.raises(shmring.RingEmpty):
+            loop.run_until_complete(first(consumer, 0.01))
+        child = fork(work)
+        assert child.receive() == "joined"
+        feed(producer, 1)
+        assert child.receive() == 0
+        assert child.wait() == 0
+        assert drain(consumer) == [0]
+    loop.close()
+
+
 def test_async_waits_need_a_loop(ring):
     with ring.consumer() as consumer:
         wait = consumer.get_async(0)

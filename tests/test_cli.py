@@ -606,6 +606,37 @@ def test_standard_streams_that_are_closed_or_full(make, words, code, said):
     assert (done.returncode, done.stderr, done.stdout) == (code, said, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("write {name} --shape 8 --dtype u1 <&-", 1, "shmring: Bad file descriptor\n"),
+        ("read {name} --timeout 9 >&-", 1, "shmring: Bad file descriptor\n"),
+        ("ls <&- >&- 2>&-", 1, ""),
+    ],
+)
+def test_a_library_s_file_has_the_number_of_a_closed_stream(make, tmp_path, words, code, said):
+    """As with libffi 3.8, which numpy loads: its file is no input, and nothing is written into it."""
+    ring = make(shape=(8,), dtype="u1")
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(bytes(8000))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\n"
+        "for stream in (sys.stdin, sys.stdout, sys.stderr):\n"
+        "    if stream is None:\n"
+        f"        assert os.open({str(theirs)!r}, os.O_RDWR) < 3\n"
+        "from shmring.__main__ import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    name = ring.name if words.startswith("read") else helpers.fresh_name()
+    with ring.producer() as out:
+        out.put(np.ones(8, "u1"))
+        command = f'"{sys.executable}" "{program}" {words.format(name=name)}'
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (code, said, "")
+    assert theirs.read_bytes() == bytes(8000)
+
+
 def test_messages_about_others_are_escaped(cli, make):
     """A process that is named in an error chose its command line itself."""
     ring = make()

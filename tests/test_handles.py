@@ -310,3 +310,34 @@ def test_an_inherited_observer_works_or_says_so(ring, peer, fork):
         other.kill()
     assert child.receive() == "done"
     assert child.wait() == 0
+
+
+# ---- the end of the interpreter
+
+
+EXIT = """
+import atexit, numpy as np
+rings = []
+def late():
+    for ring, out, frames, watch in rings:
+        out.put(np.ones(4, "u1"))
+        assert frames.get(0).array[0] == 1
+        assert watch.latest(0).array[0] == 1
+        assert ring.stats().producer.state == "live", ring.stats()
+        ring.consumer().close()
+        ring.close()
+        ring.unlink()
+        print("tidy", ring.closed)
+atexit.register(late)
+import shmring
+ring = shmring.Ring.create({name!r}, shape=(4,), dtype="u1", slots=4)
+rings.append((ring, ring.producer(), ring.consumer(), ring.observer()))
+"""
+
+
+def test_a_handler_of_atexit_that_was_there_before_the_first_ring(name):
+    ended = subprocess.run(
+        [sys.executable, "-c", EXIT.format(name=name)], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("tidy True\n", "", 0)
+    assert not helpers.block(name).exists()

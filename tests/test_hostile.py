@@ -504,7 +504,9 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
     geometry = (4, frame_bytes, meta_bytes, row_bytes, 2)
     _, nbytes = _core.choose_geometry(*geometry, len(schema))
     name = helpers.fresh_name()
-    os.close(_shm.create(name, nbytes, 0o600, geometry, bytes(16), schema))
+    fd, presence = _shm.create(name, nbytes, 0o600, geometry, bytes(16), schema)
+    os.close(fd)
+    presence.close()
     try:
         with shmring.Ring.attach(name) as ring, ring.producer() as producer, ring.consumer() as consumer:
             repr((ring, ring.attrs, ring.stats()))

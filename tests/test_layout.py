@@ -331,11 +331,11 @@ def test_locks(golden) -> None:
     request = struct.Struct("@hhqqi4x")
     held = {}
     with helpers.block(golden.name).open("r+b") as file:
-        for byte in [*range(1 << 40, (1 << 40) + 4), (1 << 40) + 1024]:
-            wish = request.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-            held[byte - (1 << 40)] = request.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, wish))[0]
-    exclusive, shared, free = fcntl.F_WRLCK, fcntl.F_RDLCK, fcntl.F_UNLCK
-    assert held == {0: exclusive, 1: exclusive, 2: exclusive, 3: free, 1024: shared}
+        for byte, count in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1020), (1024, 1 << 32)]:
+            wish = request.pack(fcntl.F_RDLCK, os.SEEK_SET, (1 << 40) + byte, count, 0)
+            held[byte] = request.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, wish))[0]
+    exclusive, free = fcntl.F_WRLCK, fcntl.F_UNLCK
+    assert held == {0: exclusive, 1: exclusive, 2: exclusive, 3: free, 4: free, 1024: exclusive}
 
 
 def up(value: int, unit: int) -> int:

@@ -190,7 +190,7 @@ CALLS = {
     f"shmring.Ring.create({{name!r}}, exist_ok=True, {RING})": (0, 1),
     "shmring.Ring.attach({name!r})": (0, 1),
     "shmring.Ring.attach({name!r}, timeout=9)": (0,),
-    "shmring.Ring.attach({name!r}, readonly=True)": (0, 1),
+    "shmring.Ring.attach({name!r}, readonly=True)": (0,),
     "ring.producer()": (0,),
     "ring.consumer()": (0,),
     "ring.observer()": (0,),
@@ -337,10 +337,10 @@ def test_the_next_producer_is_let_in_when_the_first_closed(make):
 
 @pytest.fixture
 def being_removed(name):
-    """A ring whose presence lock somebody holds exclusively, as `rm` does for a moment."""
+    """A ring that somebody keeps everyone out of, as `rm` does for a moment."""
     shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2).close()
     fd = _core.open_block(name, _core.CONSUME)
-    assert _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE)
+    assert _shm.keep_out(fd)
     yield fd
     os.close(fd)
     helpers.block(name).unlink(missing_ok=True)
@@ -361,7 +361,9 @@ def test_exist_ok_gives_up_on_a_ring_that_is_being_removed_for_ever(name, being_
 def test_exist_ok_waits_for_a_ring_to_be_removed(name, being_removed, monkeypatch):
     finish = types.SimpleNamespace(
         monotonic=_ring.time.monotonic,
-        sleep=lambda seconds: _core.lock(being_removed, _core.LOCK_PRESENCE, _core.UNLOCKED),
+        sleep=lambda seconds: _core.lock(
+            being_removed, _core.LOCK_PRESENCE, _core.UNLOCKED, _core.PRESENCE_BYTES
+        ),
     )
     monkeypatch.setattr(_ring, "time", finish)
     with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, exist_ok=True) as ring:

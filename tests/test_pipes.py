@@ -248,6 +248,156 @@ def test_what_is_no_npy(start, name):
     assert code == 2
 
 
+@pytest.mark.parametrize("offset", [0, 100])
+def test_npy_file_is_right_after_a_kill(start, make, tmp_path, offset):
+    """The header counts up with the frames."""
+    ring = make(shape=(4,), dtype="i4", slots=64)
+    path = tmp_path / "stream.npy"
+    with ring.producer() as out, path.open("w+b") as file:
+        os.lseek(file.fileno(), offset, os.SEEK_SET)  # as behind what another program has written
+        reader = start("read", ring.name, "--format", "npy", stdout=file)
+        joined(ring.name).close()
+        out.put_many(np.arange(80, dtype="i4").reshape(20, 4))
+        # What is delivered is written, and counted, before the next wait.
+        helpers.wait_until(lambda: ring.stats().consumers[0].held == 0 and ring.stats().consumers[0].lag == 0)
+        helpers.wait_asleep(reader.pid)
+        reader.kill()
+        reader.wait(helpers.PATIENCE)
+    data = path.read_bytes()
+    assert np.load(io.BytesIO(data[offset:])).tolist() == np.arange(80).reshape(20, 4).tolist()
+
+
+def test_npy_cannot_describe_every_dtype(start, make):
+    """It is refused before anything is written, as by `record`; just below, numpy.load reads it."""
+    wide = make(shape=(3,), dtype=[(f"channel_{i:04d}", "f4") for i in range(600)], slots=4)
+    code, data, err = ended(start("read", wide.name, "--format", "npy", "--frames", "1"))
+    assert (code, data) == (1, b"")
+    assert "more than numpy.load reads from the header" in err
+    assert not wide.stats().consumers
+    ring = make(shape=(3,), dtype=[(f"channel_{i:04d}", "f4") for i in range(300)], slots=4)
+    reader = start("read", ring.name, "--format", "npy", "--frames", "1")
+    with ring.producer() as out:
+        joined(ring.name).close()
+        out.put(np.ones(3, ring.dtype))
+        code, data, _ = ended(reader)
+    assert code == 0
+    assert np.load(io.BytesIO(data)).dtype == ring.dtype
+
+
+def test_npy_with_names_beyond_latin_1_and_back(start, name, make):
+    """Version 3.0 of the format."""
+    descr = [("Ω", "f4"), ("温度", "<i2")]
+    ring = make(shape=(2,), dtype=descr, slots=8)
+    reader = start("read", ring.name, "--format", "npy", "--frames", "2")
+    frames = np.zeros((2, 2), descr)
+    frames["Ω"] = [[1, 2], [3, 4]]
+    with ring.producer() as out:
+        joined(ring.name).close()
+        out.put_many(frames)
+        code, data, _ = ended(reader)
+    assert code == 0
+    assert np.array_equal(np.load(io.BytesIO(data)), frames)
+    reader = start("read", name, "--format", "npy", "--frames", "2", "--timeout", "20")
+    writer = start("write", name, "--format", "npy", "--wait-for", "1", stdin=subprocess.PIPE)
+    assert ended(writer, data)[0] == 0
+    assert ended(reader)[1] == data
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\xff" * 118,
+        b"{'descr': 'f4'}",
+        b"{'descr': 'f4', 'fortran_order': False, 'shape': 3}",
+        b"(" * 118,
+        b"",
+    ],
+)
+def test_headers_of_version_3_that_make_no_sense(header):
+    with pytest.raises(ValueError, match=r"makes no sense|no array of frames"):
+        read_header(b"\x93NUMPY\x03\x00" + len(header).to_bytes(4, "little") + header)
+
+
+def test_headers_that_are_refused():
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (-3, 2)})
+    with pytest.raises(ValueError, match=r"its shape is \(-3, 2\)"):
+        read_header(file.getvalue())
+    with pytest.raises(ValueError, match="too long"):
+        read_header(b"\x93NUMPY\x03\x00\xff\xff\xff\xff")
+    with pytest.raises(ValueError, match="version"):
+        read_header(b"\x93NUMPY\x04\x00" + bytes(100))
+
+
+def read_header(data: bytes):
+    """What `write` makes of the beginning of its input."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, data)
+        os.close(writer)
+        return pipes.read_npy_header(reader)
+    finally:
+        os.close(reader)
+
+
+# ---- pipes that another program made non-blocking
+
+
+def set_blocking_later(fd: int, asleep: subprocess.Popen) -> None:
+    """As a program does that shares the pipe with one which waits in it already."""
+    helpers.wait_asleep(asleep.pid)
+    os.set_blocking(fd, False)
+
+
+@pytest.mark.parametrize(("when", "layout"), [("before", "npy"), ("meanwhile", "raw")])
+def test_write_from_a_pipe_that_does_not_block(start, name, when, layout):
+    near, far = os.pipe()
+    if when == "before":
+        os.set_blocking(near, False)
+    words = ["--format", "npy"] if layout == "npy" else ["--shape", "4", "--dtype", "u1"]
+    writer = start("write", name, *words, "--wait-for", "1", stdin=near)
+    frames = np.arange(12, dtype="u1").reshape(3, 4)
+    data = frames.tobytes()
+    if layout == "npy":
+        file = io.BytesIO()
+        np.save(file, frames)
+        helpers.wait_asleep(writer.pid)
+        os.write(far, file.getvalue()[:-12])
+    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring, ring.consumer() as consumer:
+        if when == "meanwhile":
+            set_blocking_later(near, writer)
+        for piece in (data[:2], data[2:7], data[7:]):
+            helpers.wait_asleep(writer.pid)
+            os.write(far, piece)
+        os.close(far)
+        os.close(near)
+        assert [frame.array.tolist() for frame in consumer] == frames.tolist()
+    assert ended(writer)[0] == 0
+
+
+@pytest.mark.parametrize(("when", "layout"), [("before", "raw"), ("meanwhile", "npy")])
+def test_read_into_a_pipe_that_does_not_block(start, make, when, layout):
+    """The frames are far larger than the pipe."""
+    near, far = os.pipe()
+    if when == "before":
+        os.set_blocking(far, False)
+    ring = make(shape=(3_000_000,), dtype="u1", slots=4)
+    reader = start("read", ring.name, "--format", layout, "--frames", "4", stdout=far)
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+        if when == "meanwhile":
+            set_blocking_later(far, reader)
+        for number in range(4):
+            out.put(np.full(3_000_000, number, "u1"), timeout=helpers.PATIENCE)
+        os.close(far)
+        helpers.wait_asleep(reader.pid)
+        with open(near, "rb") as file:
+            data = file.read()
+    assert ended(reader)[0] == 0
+    frames = np.frombuffer(data[len(data) - 12_000_000 :], "u1").reshape(4, -1)
+    assert (frames == np.arange(4, dtype="u1")[:, np.newaxis]).all()
+
+
 # ---- frames of other kinds
 
 
@@ -256,7 +406,7 @@ def test_variable_rows(start, make):
     reader = start("read", ring.name)
     with ring.producer() as out:
         joined(ring.name).close()
-        for rows in (1, 4, 2):
+        for rows in (1, 0, 4, 2):
             out.put(np.full((rows, 2), rows, "u1"))
     assert ended(reader)[1] == bytes([1] * 2 + [4] * 8 + [2] * 4)
     code, _, err = ended(start("read", ring.name, "--format", "npy", "--frames", "1"))
@@ -311,6 +461,17 @@ def test_the_ring_s_name_is_taken(start, make):
     assert code == 1
     assert f"in use (producer pid {os.getpid()}" in err
     assert helpers.block(ring.name).exists()
+
+
+def test_the_ring_s_name_is_taken_and_no_input_comes(start, make):
+    """It is said before the header is there."""
+    ring = make()
+    near, far = os.pipe()
+    with ring.producer():
+        code, _, err = ended(start("write", ring.name, "--format", "npy", stdin=near))
+    os.close(near)
+    os.close(far)
+    assert (code, "is in use (producer pid" in err) == (1, True)
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [("O", (3, 2)), ("u1", (3, 0))])

@@ -1,6 +1,7 @@
 """Rings across processes: every start method, pickling, unrelated programs, fork; no block is harmed."""
 
 import contextlib
+import copy
 import multiprocessing
 import os
 import pickle
@@ -128,11 +129,26 @@ def test_a_pickle_never_opens_another_ring_of_the_same_name(make, name):
         pickle.loads(pickled)
 
 
-def test_handles_are_not_pickled(ring):
+@pytest.mark.parametrize(
+    "attempt", [pickle.dumps, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"]
+)
+def test_handles_are_not_pickled_or_copied(ring, attempt):
+    """The message says what can be passed on instead."""
     with ring.producer() as producer, ring.consumer() as consumer, ring.observer() as observer:
-        for handle in (producer, consumer, observer):
-            with pytest.raises(TypeError):
-                pickle.dumps(handle)
+        feed(producer, 3)
+        slot = producer.claim()
+        refused = {
+            producer: r"a Producer .*pass the Ring, .*ring\.producer\(\)",
+            consumer: r"a Consumer .*pass the Ring, .*ring\.consumer\(\)",
+            observer: r"a\w* Observer .*pass the Ring, .*ring\.observer\(\)",
+            slot: r"a Slot .*pass the Ring, .*ring\.producer\(\)",
+            consumer.get(0): r"a Frame .*frame\.array\.copy\(\)",
+            consumer.batch(1): r"a Batch .*batch\.array\.copy\(\)",
+        }
+        for one, message in refused.items():
+            with pytest.raises(TypeError, match=message):
+                attempt(one)
+        slot.abort()
 
 
 # ---- nobody else's block is harmed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -18,7 +19,7 @@ import pytest
 
 import helpers
 import shmring
-from recording_helpers import feed_seqs
+from recording_helpers import feed_seqs, need
 from shmring import recording
 
 pytest.importorskip("click", reason="needs the extra cli")
@@ -128,8 +129,10 @@ def test_limits_and_files(make, tmp_path, capsys) -> None:
         helpers.feed(out, 10)
         path = tmp_path / "take.npy"
         assert run("record", ring.name, path, "--frames", 3) == 0
-        assert run("record", ring.name, path, "--frames", 3) == 1
-        assert "exists: take another name, append to it or overwrite it" in capsys.readouterr().err
+        assert "record: done: 3 frames (limit reached), " in capsys.readouterr().err
+        assert run("record", ring.name, path, "--frames", 3) == 2
+        said = "exists: choose another name, append to it (--append) or replace it (--overwrite)"
+        assert said in capsys.readouterr().err
         assert run("record", ring.name, path, "--bytes", "8.2kB", "--append") == 0
         assert len(np.load(path)) == 5
         lossy = ["--seconds", 0.01, "--overwrite", "--lossy", "--start", "next"]
@@ -144,6 +147,12 @@ def test_limits_and_files(make, tmp_path, capsys) -> None:
     [
         (["record", "NAME", "take.dat"], 2, "must end in one of .npy, .zarr, .h5, .hdf5"),
         (["record", "NAME", "take.npy", "--bytes", "7 apples"], 2, "is not a size; write it as 500MB"),
+        (["record", "NAME", "no/folder/take.npy"], 2, "there is no folder no/folder: make it first"),
+        (["record", "NAME", "take.h5", "--sync", "1"], 2, "sync is for .npy files"),
+        (["record", "NAME", f"{'x' * 250}.npy"], 2, "File name too long"),
+        (["capture", "NAME", "no/folder/take.npy", "--before", "2"], 2, "there is no folder no/folder"),
+        (["capture", "NAME", "take.dat", "--before", "2"], 2, "must end in one of"),
+        (["capture", "NAME", "take.npy", "--before", "2", "--append"], 2, "needs --captures or --forever"),
         (["record", "NAME", "take.npy", "--keep", "2"], 2, "--keep needs --roll-frames"),
         (["record", "NAME", "take.npy", "--append", "--overwrite"], 2, "not allowed with one another"),
         (["record", "NAME", "take.npy", "--timeout", "0"], 3, "there is no ring"),
@@ -162,6 +171,102 @@ def test_mistakes(monkeypatch, tmp_path, capsys, words, code, told) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", [["record"], ["capture", "--before", "2"]])
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ("take.npy", "take.npy"),
+        ("take.json", "take.npy"),
+        ("take.index.npy", "take.npy"),
+        ("take.zarr", "take.zarr"),
+        ("take.h5", "take.h5"),
+    ],
+)
+def test_a_name_that_is_taken(monkeypatch, tmp_path, capsys, command, there, wanted) -> None:
+    """It is said at once; here, the ring would never come."""
+    need(os.path.splitext(wanted)[1])
+    (tmp_path / there).write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert run(*command, helpers.fresh_name(), wanted, "--timeout", 0) == 2
+    noise = capsys.readouterr().err
+    assert there in "".join(noise.split())  # lines are broken anywhere
+    assert ("--append" in noise) == (there == wanted and command == ["record"])
+    assert [file.name for file in tmp_path.iterdir()] == [there]
+
+
+@pytest.mark.parametrize(("suffix", "library"), [(".h5", "h5py"), (".zarr", "zarr")])
+def test_a_missing_extra(monkeypatch, tmp_path, capsys, suffix, library) -> None:
+    """What to install is said before anybody waits for a ring, and to those who read as well."""
+    monkeypatch.setitem(sys.modules, library, None)
+    path = tmp_path / f"take{suffix}"
+    extra = "hdf5" if library == "h5py" else library
+    said = f'{suffix} files need {library}: pip install "shmring[{extra}]"'
+    assert run("record", helpers.fresh_name(), path, "--timeout", 0) == 2
+    assert run("capture", helpers.fresh_name(), path, "--before", 1, "--timeout", 0) == 2
+    path.touch()
+    assert run("replay", path, helpers.fresh_name()) == 2
+    assert capsys.readouterr().err.count(said) == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_folder_that_may_not_be_written(tmp_path, fork) -> None:
+    from shmring._cli import app, capture, record  # noqa: F401 - that user may not read Python's files
+
+    tmp_path.chmod(0o755)
+
+    def as_nobody(send) -> None:
+        os.chdir(tmp_path)  # as long as it may
+        os.setuid(65534)
+        send([run("record", helpers.fresh_name(), "take.npy"), run("capture", "x", "a.npy", "--before", "1")])
+
+    assert fork(as_nobody).receive() == [2, 2]
+
+
+@pytest.mark.parametrize("command", [["record"], ["capture", "--before", "1", "--when", "True"]])
+def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path, capsys, command) -> None:
+    from shmring.recording._growing import GrowingNpy
+
+    def fail(self, rows, valid=None) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(GrowingNpy, "append", fail)
+    ring = make(slots=16)
+    with ring.producer() as out:
+        feed_seqs(out, ring, 3)
+        late = publish_when_joined(out, ring) if command[0] == "capture" else None
+        code = run(command[0], ring.name, tmp_path / "take.npy", *command[1:])
+        if late is not None:
+            late.join()
+    noise = capsys.readouterr().err
+    assert code == 1
+    assert noise.splitlines()[-1].startswith("shmring: the disk is full: ")
+    assert "Traceback" not in noise
+
+
+def test_a_broken_stderr(make, tmp_path) -> None:
+    """The recording is made, and its exit code says so; a mistake is one as well."""
+    ring = make(slots=16)
+    with ring.producer() as out:
+        helpers.feed(out, 3)
+    for words, code in ((["record", ring.name, "take.npy"], 0), (["record", ring.name, "take.npy"], 2)):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "shmring", *words]
+            assert subprocess.run(command, stderr=full, cwd=tmp_path, check=False).returncode == code
+    assert len(np.load(tmp_path / "take.npy")) == 3
+
+
+def test_captures_that_go_on_behind_earlier_ones(make, tmp_path) -> None:
+    ring = make(slots=16)
+    with ring.producer() as out:
+        helpers.feed(out, 3)
+        assert run("record", ring.name, tmp_path / "take.npy", "--frames", 3, "--roll-frames", 2) == 0
+        late = publish_when_joined(out, ring)
+        again = ["--captures", 2, "--append", "--when", "seq in (4, 6)"]
+        assert run("capture", ring.name, tmp_path / "take.npy", "--before", 2, *again) == 0
+        late.join()
+    assert recording.open_recording(tmp_path / "take-0004.npy").seqs.tolist() == [5, 6]
+
+
 def test_capture_on_a_signal(make, command, tmp_path) -> None:
     ring = make(slots=32)
     with ring.producer() as out:
@@ -169,12 +274,14 @@ def test_capture_on_a_signal(make, command, tmp_path) -> None:
             "capture", ring.name, tmp_path / "take.npy", "--before", 5, "--after", 2, "--captures", 2
         )
         armed = capture.stderr.readline()
-        assert armed == f"shmring capture: armed, pid {capture.pid}\n"
+        assert armed == (
+            f"shmring capture: armed, pid {capture.pid}: captures at kill -USR1 {capture.pid}; Ctrl-C ends\n"
+        )
         helpers.feed(out, 40)
         capture.send_signal(signal.SIGUSR1)
         helpers.wait_until((tmp_path / "take-0001.npy").exists, timeout=3 * helpers.PATIENCE)
         helpers.feed(out, 2)
-        assert "limit: 7 frames" in capture.stderr.readline()
+        assert "capture: done: 7 frames, " in capture.stderr.readline()
         helpers.feed(out, 3)  # less than 5: what is saved already is not saved again
         capture.send_signal(signal.SIGUSR1)
         helpers.wait_until((tmp_path / "take-0002.npy").exists, timeout=3 * helpers.PATIENCE)
@@ -193,7 +300,7 @@ def test_capture_on_a_key(make, command, tmp_path, key, code, files) -> None:
     try:
         capture = command("capture", ring.name, tmp_path / "take.npy", "--before", 2, stdin=terminal)
         with ring.producer() as out:
-            assert "armed" in capture.stderr.readline()
+            assert "captures at any key or at kill" in capture.stderr.readline()
             helpers.feed(out, 3)
             os.write(master, key)
             assert end_of(capture)[0] == code
@@ -248,6 +355,22 @@ def test_progress_does_not_count_the_time_before_the_ring(make, monkeypatch, tmp
     ((text, share),) = said
     assert "  0 s  " in text
     assert share < 0.01
+
+
+def test_progress_on_a_terminal_that_goes_away(monkeypatch) -> None:
+    """What is shown must not end what it shows."""
+    pytest.importorskip("rich")
+    from shmring._cli.progress import ProgressLine
+
+    def fail(*words, **options) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with ProgressLine(quiet=False, first="") as line:
+        line._display.stop()
+        monkeypatch.setattr(line._display, "update", fail)
+        monkeypatch.setattr(line._display, "stop", fail)
+        line.draw("half of it", 0.5)
 
 
 def test_progress_on_a_terminal(make, command, tmp_path) -> None:

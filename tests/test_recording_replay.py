@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -193,6 +194,14 @@ def test_what_cannot_be_played(make, tmp_path) -> None:
         recording.replay(tmp_path / "take.npy", helpers.fresh_name(), wait_for=1, timeout=0)
 
 
+def test_a_pace_near_0() -> None:
+    """The next frame is due at a time that can be counted, however far away."""
+    from shmring.recording import _replay
+
+    clock = _replay._Clock(0, 5e-324)
+    assert 1e250 < clock._due_at(1_000) < math.inf
+
+
 # ---- capture
 
 
@@ -218,9 +227,9 @@ def test_capture_before_and_after(make, tmp_path, published) -> None:
         [summary] = capture.run()
     first = max(0, published - 16)
     assert (summary.frames, summary.lost) == (published + 5 - first, 0)
-    assert summary.ended == "limit"
+    assert summary.ended == ("limit" if published >= 16 else "incomplete")
     found = check_capture(tmp_path / "take.npy", range(first, published + 5))
-    assert found.lost == 0
+    assert (found.lost, found.ended) == (0, summary.ended)
     assert ring.stats().consumers == ()
 
 
@@ -249,7 +258,54 @@ def test_what_came_too_late_is_counted(make, tmp_path) -> None:
         [summary] = capture.run()
     found = check_capture(tmp_path / "take.npy", range(24, 29))
     assert found.lost_before.tolist() == [8, 0, 0, 0, 0]
-    assert (summary.frames, summary.lost, summary.ended) == (5, 8, "limit")
+    assert (summary.frames, summary.lost, summary.ended) == (5, 8, "incomplete")
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_capture_that_came_too_late_for_all(make, tmp_path, after) -> None:
+    ring = make(slots=8)
+    with ring.producer(on_full="raise") as out:
+        helpers.feed(out, 20)
+        capture = recording.Capture(ring, tmp_path / "take.npy", before=4, after=after)
+        capture.trigger()  # 16 to 19
+        helpers.feed(out, 30)
+        [summary] = capture.run()
+    assert (summary.frames, summary.lost, summary.ended) == (0, 4 + after, "incomplete")
+    assert recording.open_recording(tmp_path / "take.npy").lost == 4 + after
+
+
+def test_frames_lost_at_the_end_of_a_capture(make, monkeypatch, tmp_path) -> None:
+    """What was wanted after the trigger is overwritten while what was before it is written."""
+    from shmring.recording._series import FileSeries
+
+    ring = make(slots=8)
+    with ring.producer(on_full="raise") as out:
+        helpers.feed(out, 8)
+        capture = recording.Capture(ring, tmp_path / "take.npy", before=4, after=3)
+        capture.trigger()  # 4 to 7, and 8 to 10
+        write = FileSeries.write
+
+        def write_slowly(self, array, index) -> None:
+            write(self, array, index)
+            helpers.feed(out, 12)
+
+        monkeypatch.setattr(FileSeries, "write", write_slowly)
+        [summary] = capture.run()
+    assert (summary.frames, summary.lost, summary.ended) == (4, 3, "incomplete")
+    assert recording.open_recording(tmp_path / "take.npy").lost == 3
+
+
+def test_frames_of_an_earlier_capture_are_not_missing(make, tmp_path) -> None:
+    ring = make(slots=16)
+    with ring.producer() as out:
+        helpers.feed(out, 10)
+        capture = recording.Capture(ring, tmp_path / "take.npy", before=5, captures=2)
+        triggers = iter([lambda: (helpers.feed(out, 2), capture.trigger()), lambda: None])
+        capture._on_capture = lambda summary: next(triggers)()
+        capture.trigger()
+        first, second = capture.run()
+    assert (first.frames, first.ended) == (5, "limit")
+    assert (second.frames, second.lost, second.ended) == (2, 0, "limit")
 
 
 def test_the_producer_is_not_held_back_by_frames_that_are_held(make, monkeypatch, tmp_path) -> None:

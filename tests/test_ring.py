@@ -394,9 +394,7 @@ def test_a_readonly_ring_observes_and_nothing_else(ring, peer):
             watched.consumer()
     other = peer()
     other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); observer = ring.observer()")
-    maps = other.ask("helpers.mappings(helpers.inode(ring.name))")
-    assert maps
-    assert {permissions for _, _, permissions in maps} == {"r--s"}
+    assert other.ask("helpers.mappings(helpers.inode(ring.name))") == []  # it reads the file
 
 
 @pytest.mark.parametrize("readonly", [True, False])

@@ -179,6 +179,32 @@ def test_a_forked_child_has_the_handler_too(victim):
     assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
 
 
+def test_a_forked_child_maps_the_slots_elsewhere(victim):
+    """The handler knows the new place, and what the child inherited is not in the file any more."""
+    other = victim(SURVIVE, "array = held.array")
+    other.do(f"""if True:
+        child = os.fork()
+        if child == 0:
+            {LAST_SLOTS}
+            try:
+                observer.latest(0)
+            except shmring.RingCorrupt:
+                os._exit(7 if int(array.sum()) == helpers.WORDS else 2)
+            os._exit(1)
+    """)
+    assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
+
+
+def test_a_fork_after_the_cut_copies_zeros(victim):
+    other = victim(SURVIVE, "array = held.array", TO_NOTHING)
+    other.do("""if True:
+        child = os.fork()
+        if child == 0:
+            os._exit(7 if int(array.sum()) == 0 else 2)
+    """)
+    assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
+
+
 def test_a_punched_hole_is_zeros_and_no_signal(victim):
     """Only a full file system makes a hole a SIGBUS; here the pages are simply new."""
     other = victim(SURVIVE, "libc = ctypes.CDLL(None, use_errno=True)", "size = os.stat(path).st_size")

@@ -30,6 +30,8 @@ WAITS = {
     ),
 }
 FULL = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # which could read: put may wait for it
 def full(ring):
     global gate
     gate = ring.consumer()

@@ -29,7 +29,7 @@ def render(name: str) -> str:
     ]
     parts = ["```text\n" + " ".join(words) + "\n```\n", *paragraphs(command.help or "")]
     options = [param for param in command.params if isinstance(param, click.Option)]
-    rows = [f"| {names(option)} | {(option.help or '').replace('|', chr(92) + '|')} |" for option in options]
+    rows = [f"| {names(option)} | {meaning(option)} |" for option in options]
     rows.append("| `--help`, `-h` | Show this and exit. |")
     parts.append("\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n")
     return BEGIN + "\n" + "\n".join(parts) + "\n" + END
@@ -40,6 +40,12 @@ def names(option: click.Option) -> str:
     spelled = ", ".join([*option.opts, *option.secondary_opts])
     metavar = "" if option.is_flag else f" {option.metavar}"
     return "`" + (spelled + metavar).replace("|", "\\|") + "`"
+
+
+def meaning(option: click.Option) -> str:
+    """What an option does."""
+    required = " Required." if option.required else ""
+    return (option.help or "").replace("|", "\\|") + required
 
 
 def paragraphs(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from shmring import RingExists, RingNotFound, ShmringError
 from shmring._cli.app import Refusal
 from shmring._inventory import look, users
 
-EXTRAS = {"zarr": "zarr", "h5py": "hdf5"}
+LIBRARIES = ("zarr", "h5py")  # whose absence the library explains itself
 
 
 @contextlib.contextmanager
@@ -19,11 +19,10 @@ def advice(name: str | None = None) -> Iterator[None]:
     """Translate the errors of a command that works with the ring `name`."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(error.name or "")
-        if extra is None:
+    except ImportError as error:
+        if error.name not in LIBRARIES:
             raise
-        raise Refusal(f'this needs {error.name}: pip install "shmring[{extra}]"') from None
+        raise click.UsageError(str(error)) from None
     except RingNotFound as error:
         if name is not None:
             look(name)  # says so for the command line, where there is none
@@ -32,8 +31,15 @@ def advice(name: str | None = None) -> Iterator[None]:
         raise Refusal(_in_use(name) or str(error)) from None
     except ShmringError:
         raise
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.UsageError(str(error)) from None
+
+
+def refuse_in_use(name: str) -> None:
+    """Refuse the name of a ring that somebody uses, before the input is there that a new ring is made of."""
+    with contextlib.suppress(RingNotFound):
+        if look(name).state == "live" and (said := _in_use(name)):
+            raise Refusal(said)
 
 
 def _in_use(name: str | None) -> str:

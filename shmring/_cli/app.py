@@ -100,7 +100,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{PROGRAM}: {error}", 1)
     except OSError as error:
         streams.give_up_stdout()
-        return _fail(f"{PROGRAM}: {_system(error)}", 1)
+        return _fail(f"{PROGRAM}: {system_error(error)}", 1)
+    except MemoryError as error:
+        return _fail(f"{PROGRAM}: there is not enough memory for this: {error}".removesuffix(": "), 1)
+    except (ValueError, OverflowError) as error:
+        return _fail(f"{PROGRAM}: {error}", 1)
     return result if isinstance(result, int) else 0
 
 
@@ -112,7 +116,7 @@ def _usage(error: click.UsageError) -> str:
     return message[:1].lower() + message[1:].rstrip(".")
 
 
-def _system(error: OSError) -> str:
+def system_error(error: OSError) -> str:
     """Say what the operating system refused, without its numbers."""
     if error.strerror is None:
         return str(error)
@@ -120,5 +124,5 @@ def _system(error: OSError) -> str:
 
 
 def _fail(line: str, code: int) -> int:
-    print(output.clean(" ".join(line.split())), file=sys.stderr)
+    streams.say(output.clean(" ".join(line.split())))
     return code

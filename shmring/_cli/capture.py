@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from shmring._cli import names, output, types
+from shmring._cli import names, output, streams, types
 from shmring._cli.advice import advice
-from shmring._cli.record import FILE, Signals, as_json, as_plain, ring_timeout, tell
+from shmring._cli.app import Refusal
+from shmring._cli.record import FILE, Signals, as_json, as_plain, check_file, ring_timeout, tell
 
 if TYPE_CHECKING:
     from types import CodeType
 
     from shmring import Frame
     from shmring.recording import Capture
+    from shmring.recording._series import Mode
 
 
 def _compiled(text: str) -> CodeType:
@@ -32,6 +34,8 @@ def _compiled(text: str) -> CodeType:
         return compile(text, "--when", "eval")
     except SyntaxError as error:
         raise ValueError(f"{text!r} is not a Python expression: {error.msg}") from None
+    except (MemoryError, RecursionError, OverflowError):
+        raise ValueError(f"{text[:40]!r}... is too deeply nested for Python") from None
 
 
 @click.command()
@@ -60,6 +64,9 @@ def _compiled(text: str) -> CodeType:
 )
 @click.option("--captures", metavar="N", type=types.COUNT, help="End after N captures (default 1).")
 @click.option("--forever", is_flag=True, help="Capture again and again, until Ctrl-C.")
+@click.option(
+    "--append", is_flag=True, help="With several captures: go on behind the numbers of those that exist."
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @ring_timeout
 @as_json
@@ -71,6 +78,7 @@ def capture(
     when: CodeType | None,
     captures: int | None,
     forever: bool,
+    append: bool,
     overwrite: bool,
     timeout: float | None,
     as_json: bool,
@@ -88,27 +96,46 @@ def capture(
 
     if forever and captures is not None:
         raise click.UsageError("--captures and --forever are not allowed with one another")
+    if append and overwrite:
+        raise click.UsageError("--append and --overwrite are not allowed with one another")
     wanted = None if forever else captures or 1
-    with advice(name), Signals() as signals:
-        one = Capture(
-            name,
-            file,
-            before=before,
-            after=after,
-            when=None if when is None else lambda frame: _is_true(when, frame),
-            captures=wanted,
-            mode="w" if overwrite else "x",
-            timeout=timeout,
-            on_capture=None if as_json else lambda summary: tell("capture", summary, as_json=False),
-        )
+    if append and wanted == 1:
+        raise click.UsageError("--append needs --captures or --forever: one capture is one file")
+    mode: Mode = "a" if append else "w" if overwrite else "x"
+    check_file(file, several=wanted != 1, mode=mode, appendable=wanted != 1)
+    with Signals() as signals:
+        with advice(name):
+            one = Capture(
+                name,
+                file,
+                before=before,
+                after=after,
+                when=None if when is None else lambda frame: _is_true(when, frame),
+                captures=wanted,
+                mode=mode,
+                timeout=timeout,
+                on_capture=None if as_json else lambda summary: tell("capture", summary, as_json=False),
+            )
         signals.stop = one.stop
         with _triggered_by_signal(one.trigger), _triggered_by_keys(one):
-            # Also what programs wait for that send the signal.
-            print(f"shmring capture: armed, pid {os.getpid()}", file=sys.stderr, flush=True)
+            # Programs that send the signal wait for this line.
+            streams.say(f"shmring capture: armed, pid {os.getpid()}: {_how(when is not None)}")
             captured = one.run()
     if as_json:
         output.show_json([as_plain(summary) for summary in captured])
     return signals.code or (0 if wanted is None or len(captured) == wanted else 1)
+
+
+def _how(condition: bool) -> str:
+    """Say what triggers a capture, and what ends the command."""
+    triggers, ends = [f"at kill -USR1 {os.getpid()}"], "Ctrl-C ends"
+    if sys.stdin.isatty():
+        triggers, ends = ["at any key", *triggers], "q or Ctrl-C ends"
+    if condition:
+        triggers = ["when the condition is true", *triggers]
+    *others, last = triggers
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"captures {listed}; {ends}"
 
 
 def _is_true(condition: CodeType, frame: Frame) -> bool:
@@ -123,7 +150,7 @@ def _is_true(condition: CodeType, frame: Frame) -> bool:
     try:
         return bool(eval(condition, known))
     except Exception as error:
-        raise click.ClickException(f"--when failed at frame {frame.seq}: {error!r}") from None
+        raise Refusal(f"--when failed at frame {frame.seq}: {error!r}") from None
 
 
 @contextlib.contextmanager
@@ -145,8 +172,12 @@ def _triggered_by_keys(capture: Capture) -> Iterator[None]:
     ended = os.eventfd(0, os.EFD_CLOEXEC)
 
     def listen() -> None:
-        while ended not in (ready := select.select([keyboard, ended], [], [])[0]):
-            if ready and os.read(keyboard, 1) in (b"q", b""):
+        while ended not in select.select([keyboard, ended], [], [])[0]:
+            try:
+                key = os.read(keyboard, 1)
+            except BlockingIOError:  # another program on this terminal was quicker
+                continue
+            if key in (b"q", b""):
                 capture.stop()
                 return
             capture.trigger()

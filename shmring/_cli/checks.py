@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from shmring import _cgroup, _core, _shm
-from shmring._cli import output
+from shmring._cli import output, processes
 from shmring._diagnose import user_name
 from shmring._inventory import Found
 
@@ -55,7 +56,7 @@ def file_system(blocks: list[Found]) -> Findings:
         yield Finding("size", "problem", f"{found}: nearly full", f"shmring rm --stale; or {remount}")
     else:
         yield Finding("size", "ok", found)
-    if not os.access(_shm.DIRECTORY, os.W_OK | os.X_OK):
+    if not os.access(_shm.DIRECTORY, os.W_OK | os.X_OK) and not disk.f_flag & os.ST_RDONLY:
         yield Finding(
             "access",
             "problem",
@@ -181,11 +182,13 @@ def cores(blocks: list[Found]) -> Findings:
 
 def kernel(blocks: list[Found]) -> Findings:
     """Whether the kernel can tell who is alive."""
-    fd = os.open(_shm.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        works = _core.lock(fd, _core.LOCK_PRESENCE, _core.SHARED)
-    except OSError:
-        works = False
+        fd = os.open(_shm.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        yield _no_new_file(error)
+        return
+    try:
+        works = _core.lock(fd, _core.LOCK_PRESENCE, _core.EXCLUSIVE)
     finally:
         os.close(fd)
     if works:
@@ -199,15 +202,46 @@ def kernel(blocks: list[Found]) -> Findings:
         )
 
 
+def _no_new_file(error: OSError) -> Finding:
+    """Say why no file can be made in the file system, and so no ring."""
+    where = _shm.DIRECTORY
+    if error.errno == errno.ENOSPC:
+        do = f"shmring rm --stale; or sudo mount -o remount,nr_inodes=1M {where}"
+        return Finding("kernel", "problem", f"{where} has no inode left for a new ring", do)
+    if error.errno == errno.EROFS:
+        do = f"sudo mount -o remount,rw {where}"
+        return Finding("kernel", "problem", f"{where} is mounted read-only: no ring can be created", do)
+    if isinstance(error, PermissionError):
+        return Finding("kernel", "note", f"locks cannot be tried out: this user may not write to {where}")
+    return Finding(
+        "kernel", "problem", f"{where} makes no file without a name: {error.strerror}", "use a tmpfs"
+    )
+
+
 def stale_rings(blocks: list[Found]) -> Findings:
-    """Rings that nobody uses."""
-    stale = [one for one in blocks if one.state == "stale"]
+    """Rings that nobody uses, by who may remove them."""
+    stale: dict[str, list[Found]] = defaultdict(list)
+    for one in blocks:
+        if one.state == "stale":
+            stale[_as_owner(one)].append(one)
     if not stale:
         yield Finding("stale rings", "ok", "none")
-        return
-    names = ", ".join(output.clean(one.name) for one in stale[:5]) + (", ..." if len(stale) > 5 else "")
-    total = output.size(sum(one.nbytes for one in stale))
-    yield Finding("stale rings", "problem", f"{len(stale)} ({total}): {names}", "shmring rm --stale")
+    for prefix, found in sorted(stale.items()):
+        names = ", ".join(output.clean(one.name) for one in found[:5]) + (", ..." if len(found) > 5 else "")
+        total = output.size(sum(one.nbytes for one in found))
+        whose = f" of {found[0].owner}" if prefix else ""
+        yield Finding(
+            "stale rings",
+            "note" if prefix else "problem",
+            f"{len(found)}{whose} ({total}): {names}",
+            f"{prefix}shmring rm --stale",
+        )
+
+
+def _as_owner(one: Found) -> str:
+    """Return what goes in front of a command that only the owner of a block may run, or root."""
+    mine = os.geteuid()
+    return "" if mine in (0, one.uid) else f"sudo -u {shlex.quote(one.owner)} "
 
 
 def unreadable_rings(blocks: list[Found]) -> Findings:
@@ -215,17 +249,19 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
     for one in blocks:
         name = shlex.quote(one.name)
         if one.state in ("damaged", "other version"):
-            yield Finding("rings", "problem", output.clean(one.problem), f"shmring rm {name}")
+            do = f"{_as_owner(one)}shmring rm {name}"
+            yield Finding("rings", "problem", output.clean(one.problem), do)
         elif one.state == "unfinished" and one.nbytes:
             yield Finding(
-                "rings", "note", output.clean(one.problem), f"if nobody creates it: rm {_shm.path_of(name)}"
+                "rings",
+                "note",
+                output.clean(one.problem),
+                f"if nobody creates it: {_as_owner(one)}rm {shlex.quote(_shm.path_of(one.name))}",
             )
 
 
 def dead_participants(blocks: list[Found]) -> Findings:
     """Dead producers and stopped consumers, in rings that others still use."""
-    import psutil
-
     for one in blocks:
         if one.ring is None or one.state != "live":
             continue
@@ -240,11 +276,8 @@ def dead_participants(blocks: list[Found]) -> Findings:
         for consumer in stats.consumers:
             label = output.clean(consumer.label) or str(consumer.place)
             who = f"consumer {label} (pid {consumer.pid}) of ring {name}"
-            try:
-                stopped = consumer.alive and psutil.Process(consumer.pid).status() == psutil.STATUS_STOPPED
-            except psutil.Error:
-                stopped = False
-            if stopped:
+            process = processes.describe(consumer.pid, consumer.start_time, alive=consumer.alive)
+            if process.status == "stopped":
                 holds = " and holds the producer back" if consumer.policy == "lossless" else ""
                 yield Finding(
                     "participants",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import click
 
 from shmring import NoSpace, Ring
-from shmring._cli import types
+from shmring._cli import streams, types
 from shmring._cli.advice import advice
 from shmring._demo_children import META, Limits
 from shmring._demo_parent import Demo, Signals
@@ -84,7 +83,7 @@ def demo(
             with ring:
                 return Demo(ring, source, Limits(frames, seconds, rate), signals).run()
     except (UserError, NoSpace) as error:
-        print(f"shmring demo: {error}", file=sys.stderr)
+        streams.say(f"shmring demo: {error}")
         return 2
 
 

@@ -94,15 +94,15 @@ def _producer(ring: RingFacts) -> str:
     if producer.state != "live":
         was = f", it was pid {producer.pid}" if producer.pid else ""
         return f"{producer.state}{was}"
-    process = processes.describe(producer.pid, alive=True)
-    who = " ".join(word for word in (process.user, process.status) if word)
-    return f"pid {producer.pid} {who}, epoch {producer.epoch}: {output.clean(producer.command)}"
+    process = processes.describe(producer.pid, producer.start_time, alive=True)
+    who = " ".join(word for word in (f"pid {producer.pid}", process.user, process.status) if word)
+    return f"{who}, epoch {producer.epoch}: {processes.command(producer)}"
 
 
 def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
-    process = processes.describe(one.pid, alive=one.alive)
+    process = processes.describe(one.pid, one.start_time, alive=one.alive)
     status = process.status if one.alive else "dead"
-    command = output.clean(one.command)
+    command = processes.command(one) if one.alive else ""
     return (
         output.clean(one.label),
         str(one.pid),

@@ -7,6 +7,7 @@ import time
 import click
 
 from shmring import RingStats
+from shmring._census import is_here
 from shmring._cli import output, report
 from shmring._cli.rates import Meter, Rates, ring_key
 from shmring._inventory import Found, look_at_all
@@ -77,6 +78,8 @@ def producer_name(stats: RingStats) -> str:
     if stats.producer.state != "live":
         return stats.producer.state
     program = output.clean(stats.producer.command.partition(" ")[0].rpartition("/")[2])
+    if not is_here(stats.producer.pid, stats.producer.start_time):
+        program = "(elsewhere)"  # in another pid namespace
     return f"{stats.producer.pid} {program}".rstrip()
 
 

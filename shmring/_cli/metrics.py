@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 
 import click
 
-from shmring._cli import names, types
+from shmring._cli import names, streams, types
 from shmring._cli.app import Refusal
 from shmring._cli.pipes import ended_by_signals
 from shmring._inventory import look
@@ -58,13 +57,12 @@ def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] |
     with ended_by_signals():
         try:
             server, thread = start_http_server(port, host, registry)
-        except OSError as error:
-            raise Refusal(f"cannot listen at {host}:{port}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "that is no host"
+            raise Refusal(f"cannot listen at {host}:{port}: {said}") from None
         try:
             where = f"[{host}]" if ":" in host else host
-            print(
-                f"shmring metrics: http://{where}:{server.server_port}/metrics", file=sys.stderr, flush=True
-            )
+            streams.say(f"shmring metrics: http://{where}:{server.server_port}/metrics")
             while True:
                 signal.pause()
         finally:

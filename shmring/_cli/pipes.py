@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
-import io
+import math
+import operator
 import os
+import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy.typing as npt
 PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for; Linux's default is 64 KiB
 BATCH_BYTES = 1 << 20  # more in one system call saves nothing
 BATCH_FRAMES = 256
+MOST_HEADER = 10_000  # bytes; numpy takes no longer ones either
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -35,7 +39,7 @@ def widen(fd: int) -> None:
 
 def as_bytes(frames: npt.NDArray[Any]) -> Bytes:
     """View frames (first axis) as rows of bytes; the rows may lie apart in memory."""
-    return frames.reshape(len(frames), -1).view(np.uint8)
+    return frames.reshape(len(frames), math.prod(frames.shape[1:])).view(np.uint8)
 
 
 def _rest(rows: Bytes, done: int) -> list[memoryview]:
@@ -50,7 +54,7 @@ def read_into(fd: int, rows: Bytes) -> int:
     """Read until at least one row is full and none is half full, or the input ends; the bytes read."""
     nbytes, done = rows.shape[1], 0
     while done < rows.size and (done == 0 or done % nbytes):
-        count = os.readv(fd, _rest(rows, done))
+        count = _read(fd, _rest(rows, done))
         if count == 0:
             break
         done += count
@@ -61,31 +65,78 @@ def write_all(fd: int, rows: Bytes) -> None:
     """Write all rows."""
     done = 0
     while done < rows.size:
-        done += os.writev(fd, _rest(rows, done))
+        try:
+            done += os.writev(fd, _rest(rows, done))
+        except BlockingIOError:
+            _sleep_until(fd, select.POLLOUT)
 
 
-def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Return the header of a .npy file; numpy leaves room in it for the first axis to grow."""
-    file = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_2_0(file, described)
-    return file.getvalue()
+def write_bytes(fd: int, data: bytes) -> None:
+    """Write all of it."""
+    write_all(fd, np.frombuffer(data, np.uint8)[np.newaxis])
+
+
+def _read(fd: int, into: list[memoryview]) -> int:
+    """Read something; 0 at the end of the input."""
+    while True:
+        try:
+            return os.readv(fd, into)
+        except BlockingIOError:
+            _sleep_until(fd, select.POLLIN)
+
+
+def _sleep_until(fd: int, event: int) -> None:
+    """Wait for a descriptor that another program, at the other end of it or beside us, made non-blocking."""
+    poll = select.poll()
+    poll.register(fd, event)
+    poll.poll()
 
 
 def read_npy_header(fd: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read the header of a .npy stream: the shape with the number of frames first, the dtype."""
-    with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
-        version = np.lib.format.read_magic(file)
-        readers = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in readers:
-            raise ValueError(f"it has version {version} of the .npy format, this reads 1.0 and 2.0")
-        shape, fortran_order, dtype = readers[version](file)
+    stream: Any = _Stream(fd)
+    version = np.lib.format.read_magic(stream)
+    readers: dict[tuple[int, int], Callable[[Any], Any]] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+        (3, 0): _read_array_header_3_0,
+    }
+    if version not in readers:
+        raise ValueError(f"it has version {version} of the .npy format, this reads 1.0 to 3.0")
+    shape, fortran_order, dtype = readers[version](stream)
     if not shape or (fortran_order and len(shape) > 1):
         raise ValueError("it is no array of frames: its first axis must count them, in C order")
+    if min(shape) < 0:
+        raise ValueError(f"its shape is {shape}")
     return shape, dtype
+
+
+def _read_array_header_3_0(stream: _Stream) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """As numpy's functions for the other versions; this one is not public there."""
+    length = int.from_bytes(stream.read(4), "little")
+    if length > MOST_HEADER:
+        raise ValueError(f"its header is too long: {length} bytes")
+    try:
+        said = ast.literal_eval(stream.read(length).decode())
+        lengths = tuple(operator.index(one) for one in said["shape"])
+        return lengths, bool(said["fortran_order"]), np.lib.format.descr_to_dtype(said["descr"])
+    except (ValueError, SyntaxError, TypeError, KeyError) as error:
+        raise ValueError(f"its header makes no sense: {error}") from None
+
+
+class _Stream:
+    """What numpy reads headers from: a descriptor of which nothing is read ahead."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, count: int) -> bytes:
+        """Read so many bytes, fewer only at the end of the input."""
+        data = bytearray(count)
+        rest = memoryview(data)
+        while rest and (done := _read(self._fd, [rest])):
+            rest = rest[done:]
+        return bytes(data[: count - len(rest)])
 
 
 @contextlib.contextmanager

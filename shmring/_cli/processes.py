@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shmring import ConsumerStats, ProducerStats
+from shmring._census import is_here
+from shmring._cli import output
+
+ELSEWHERE = "(of another pid namespace, or gone)"
+
+
+def command(who: ProducerStats | ConsumerStats) -> str:
+    """Write the command of a living participant, or why it has none here."""
+    return output.clean(who.command) if is_here(who.pid, who.start_time) else ELSEWHERE
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -15,11 +26,11 @@ class Process:
     memory: int | None = None
 
 
-def describe(pid: int, *, alive: bool) -> Process:
-    """Describe a process that the ring says is alive."""
+def describe(pid: int, start_time: int, *, alive: bool) -> Process:
+    """Describe a participant that the ring says is alive."""
     import psutil
 
-    if not alive:
+    if not alive or not is_here(pid, start_time):
         return Process()
     try:
         process = psutil.Process(pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Self
 
@@ -27,11 +28,14 @@ class ProgressLine:
 
     def __exit__(self, *_exception: object) -> None:
         if self._shown:
-            self._display.stop()
+            with contextlib.suppress(OSError):
+                self._display.stop()
 
     def draw(self, text: str, share: float | None) -> None:
         """Show the text and how much is done, 0 to 1; None: nobody knows."""
-        if self._shown:
+        if not self._shown:
+            return
+        with contextlib.suppress(OSError):  # a terminal that is gone must not end the work that it shows
             if share is not None:
                 self._display.update(self._task, total=1.0, completed=min(share, 1.0))
             self._display.update(self._task, description=text, refresh=True)

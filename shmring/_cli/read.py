@@ -5,17 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import sys
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from shmring import Batch, Consumer, Ring, RingClosed
-from shmring._cli import names, pipes, types
+from shmring._cli import names, pipes, streams, types
 from shmring._cli.advice import advice
 from shmring._cli.app import Refusal
 
-STDOUT = 1
+if TYPE_CHECKING:
+    from shmring.recording._header import NpyHeader
 
 
 @click.command()
@@ -43,7 +44,11 @@ STDOUT = 1
     "(default raw).",
 )
 @click.option(
-    "--label", metavar="TEXT", default="shmring read", help='Name of this consumer (default "shmring read").'
+    "--label",
+    metavar="TEXT",
+    type=types.LABEL,
+    default="shmring read",
+    help='Name of this consumer (default "shmring read").',
 )
 @click.option(
     "--timeout",
@@ -68,36 +73,28 @@ def read(
     \b
     shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
     """  # noqa: D301  (\b keeps click from wrapping)
-    if os.isatty(STDOUT):
+    fd = streams.stdout
+    if os.isatty(fd):
         raise click.UsageError("stdout is a terminal: pipe it into a program, or redirect it to a file")
-    appending = fcntl.fcntl(STDOUT, fcntl.F_GETFL) & os.O_APPEND
-    patchable = stat.S_ISREG(os.fstat(STDOUT).st_mode) and not appending
+    appending = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+    patchable = stat.S_ISREG(os.fstat(fd).st_mode) and not appending
     if layout == "npy" and not patchable and frames is None:
         raise click.UsageError("--format npy into a pipe (or with >>) needs --frames: the header comes first")
-    pipes.widen(STDOUT)
-    with (
-        pipes.ended_by_signals(),
-        _attach(name, timeout) as ring,
-        ring.consumer(lossless=lossless, start=start, label=label) as consumer,
-    ):
-        if layout == "raw":
-            _pump(ring, consumer, frames, timeout)
-            return
-        if ring.variable_rows:
-            raise Refusal(f"the frames of ring {name!r} differ in length, which .npy cannot hold: use raw")
-        header = pipes.npy_header(ring.dtype, (0 if patchable else frames or 0, *ring.shape))
-        _write(header)
-        begin = os.lseek(STDOUT, 0, os.SEEK_CUR) if patchable else 0
-        try:
-            count = _pump(ring, consumer, frames, timeout)
-        finally:
-            if patchable:  # whatever ended it, the header counts the whole frames that were written
-                whole = (os.lseek(STDOUT, 0, os.SEEK_CUR) - begin) // ring.frame_nbytes
-                os.pwrite(STDOUT, pipes.npy_header(ring.dtype, (whole, *ring.shape)), begin - len(header))
-        if frames is not None and count < frames and not patchable:
-            raise Refusal(
-                f"the ring was closed after {count} of the {frames} frames that the header promises"
-            )
+    pipes.widen(fd)
+    with pipes.ended_by_signals(), _attach(name, timeout) as ring:
+        header = _npy_header(ring) if layout == "npy" else None
+        with ring.consumer(lossless=lossless, start=start, label=label) as consumer:
+            if header is None:
+                _pump(fd, ring, consumer, frames, timeout)
+            elif patchable:
+                _fill_npy(fd, header, ring, consumer, frames, timeout)
+            else:
+                pipes.write_bytes(fd, header.render(frames or 0))
+                count = _pump(fd, ring, consumer, frames, timeout)
+                if count < (frames or 0):
+                    raise Refusal(
+                        f"the ring was closed after {count} of the {frames} frames that the header promises"
+                    )
 
 
 def _attach(name: str, timeout: float | None) -> Ring:
@@ -105,32 +102,64 @@ def _attach(name: str, timeout: float | None) -> Ring:
         return Ring.attach(name, timeout=timeout)
 
 
-def _pump(ring: Ring, consumer: Consumer, frames: int | None, timeout: float | None) -> int:
-    """Write until the stream ends; how many frames were written."""
+def _npy_header(ring: Ring) -> NpyHeader:
+    """Refuse frames that .npy cannot hold, before the ring is joined."""
+    from shmring.recording._header import NpyHeader
+
+    if ring.variable_rows:
+        raise Refusal(f"the frames of ring {ring.name!r} differ in length, which .npy cannot hold: use raw")
+    try:
+        return NpyHeader(ring.dtype, ring.shape)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+
+
+def _fill_npy(
+    fd: int, header: NpyHeader, ring: Ring, consumer: Consumer, frames: int | None, timeout: float | None
+) -> None:
+    """Write a file whose header counts the frames in it at every moment, however this ends."""
+    begin = os.lseek(fd, 0, os.SEEK_CUR)
+
+    def count(rows: int) -> None:
+        os.pwrite(fd, header.render_changes(rows), begin)
+
+    pipes.write_bytes(fd, header.render(0))
+    try:
+        _pump(fd, ring, consumer, frames, timeout, count)
+    finally:
+        written = os.lseek(fd, 0, os.SEEK_CUR) - begin - header.nbytes
+        count(max(0, written) // ring.frame_nbytes)
+
+
+def _pump(
+    fd: int,
+    ring: Ring,
+    consumer: Consumer,
+    frames: int | None,
+    timeout: float | None,
+    written: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Write until the stream ends; how many frames were written. `written` hears of each batch."""
     most = pipes.batch_frames(ring.frame_nbytes, ring.slots)
     count = 0
     try:
         while frames is None or count < frames:
             with consumer.batch(most if frames is None else min(most, frames - count), 1, timeout) as batch:
                 with ring._uncut():
-                    _write_batch(batch)
+                    _write_batch(fd, batch)
                 count += len(batch)
+            written(count)
     except RingClosed:
         pass
     finally:
         if consumer.lost:
-            print(f"shmring read: {consumer.lost} frames lost", file=sys.stderr)
+            streams.say(f"shmring read: {consumer.lost} frames lost")
     return count
 
 
-def _write_batch(batch: Batch) -> None:
+def _write_batch(fd: int, batch: Batch) -> None:
     if batch.rows is None:
-        pipes.write_all(STDOUT, pipes.as_bytes(batch.array))
+        pipes.write_all(fd, pipes.as_bytes(batch.array))
         return
     for array, rows in zip(batch.array, batch.rows, strict=True):
-        pipes.write_all(STDOUT, pipes.as_bytes(array[: int(rows)]))
-
-
-def _write(data: bytes) -> None:
-    while data:
-        data = data[os.write(STDOUT, data) :]
+        pipes.write_all(fd, pipes.as_bytes(array[: int(rows)]))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from shmring._cli import names, output, types
+from shmring._cli import names, output, streams, types
 from shmring._cli.advice import advice
+from shmring._cli.app import system_error
 from shmring._cli.progress import ProgressLine
 
 if TYPE_CHECKING:
     from shmring.recording import Recorder, Summary
+    from shmring.recording._series import Mode
 
 UNITS = {
     "": 1,
@@ -130,26 +131,46 @@ def record(
     if keep is not None and limits == (None, None, None):
         raise click.UsageError("--keep needs --roll-frames, --roll-seconds or --roll-bytes")
     roll = None if limits == (None, None, None) else Roll(*limits, keep=keep)
-    with advice(name), Signals() as signals, Progress(quiet, frames, seconds, nbytes) as line:
-        recorder = Recorder(
-            name,
-            file,
-            frames=frames,
-            seconds=seconds,
-            nbytes=nbytes,
-            roll=roll,
-            mode="a" if append else "w" if overwrite else "x",
-            lossless=lossless,
-            start=start,
-            wait_for_takeover=takeover,
-            timeout=timeout,
-            sync=sync,
-            progress=line.show,
-        )
+    mode: Mode = "a" if append else "w" if overwrite else "x"
+    check_file(file, several=roll is not None, mode=mode, sync=sync)
+    with Signals() as signals, Progress(quiet, frames, seconds, nbytes) as line:
+        with advice(name):
+            recorder = Recorder(
+                name,
+                file,
+                frames=frames,
+                seconds=seconds,
+                nbytes=nbytes,
+                roll=roll,
+                mode=mode,
+                lossless=lossless,
+                start=start,
+                wait_for_takeover=takeover,
+                timeout=timeout,
+                sync=sync,
+                progress=line.show,
+            )
         signals.stop = recorder.stop
         summary = recorder.run()
     tell("record", summary, as_json)
     return signals.code or (1 if summary.ended == "producer died" else 0)
+
+
+def check_file(
+    file: str, *, several: bool, mode: Mode, sync: float | None = None, appendable: bool = True
+) -> None:
+    """Refuse a FILE that cannot be recorded into as wrong usage, before anything is waited for."""
+    from shmring.recording._destination import check_destination
+
+    try:
+        check_destination(file, several=several, mode=mode, sync=sync, appendable=appendable)
+    except FileExistsError as error:
+        said = str(error).replace('mode="a"', "--append").replace('mode="w"', "--overwrite")
+        raise click.UsageError(said) from None
+    except OSError as error:
+        raise click.UsageError(system_error(error)) from None
+    except (ValueError, ImportError) as error:
+        raise click.UsageError(str(error)) from None
 
 
 class Signals:
@@ -214,10 +235,11 @@ def tell(command: str, summary: Summary, as_json: bool) -> None:
     if len(summary.paths) > 1:
         files = f"{len(summary.paths)} files, the last one {files}"
     rate = output.size(summary.nbytes / max(summary.seconds, 1e-9))
-    print(
-        f"shmring {command}: {summary.ended}: {summary.frames} frames, {output.size(summary.nbytes)} in "
-        f"{summary.seconds:.1f} s ({rate}/s), {summary.lost} lost; in {files}",
-        file=sys.stderr,
+    ended = "done" if summary.ended == "limit" else summary.ended
+    reached = " (limit reached)" if summary.ended == "limit" and command == "record" else ""
+    streams.say(
+        f"shmring {command}: {ended}: {summary.frames} frames{reached}, {output.size(summary.nbytes)} in "
+        f"{summary.seconds:.1f} s ({rate}/s), {summary.lost} lost; in {files}"
     )
 
 

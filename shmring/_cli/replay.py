@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Literal
 
 import click
 
-from shmring._cli import names, output, pipes, types
+from shmring._cli import names, output, pipes, streams, types
 from shmring._cli.advice import advice
 from shmring._cli.progress import ProgressLine
 from shmring._cli.record import FILE, quiet
@@ -33,7 +32,7 @@ from shmring._cli.record import FILE, quiet
     default="recorded",
     help="Publish the timestamps that were recorded, or the time of the replay (default recorded).",
 )
-@click.option("--wait-for", metavar="N", type=types.COUNT, help="Start when N consumers have joined.")
+@click.option("--wait-for", metavar="N", type=types.CONSUMERS, help="Start when N consumers have joined.")
 @click.option(
     "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: for ever)."
 )
@@ -87,7 +86,7 @@ def replay(
             on_full=on_full,
             progress=line.show,
         )
-    print(f"shmring replay: {published} frames", file=sys.stderr)
+    streams.say(f"shmring replay: {published} frames")
 
 
 class Progress(ProgressLine):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shmring import ConsumerStats, ProducerStats
 from shmring._cli import processes
 from shmring._cli.rates import Rates, consumer_key
 from shmring._inventory import Found, RingFacts
@@ -45,13 +46,13 @@ def _of_ring(ring: RingFacts, rates: Rates | None) -> dict[str, Any]:
         "rate": None if rates is None else round(rates.published, 3),
         "producer": {
             **dataclasses.asdict(stats.producer),
-            **_process(stats.producer.pid, alive=stats.producer.state == "live"),
+            **_process(stats.producer, alive=stats.producer.state == "live"),
         },
         "places": ring.places,
         "consumers": [
             {
                 **dataclasses.asdict(one),
-                **_process(one.pid, alive=one.alive),
+                **_process(one, alive=one.alive),
                 "rate": None if rates is None else _rounded(rates.delivered.get(consumer_key(one))),
                 "lost_rate": None if rates is None else _rounded(rates.lost.get(consumer_key(one))),
             }
@@ -60,8 +61,8 @@ def _of_ring(ring: RingFacts, rates: Rates | None) -> dict[str, Any]:
     }
 
 
-def _process(pid: int, *, alive: bool) -> dict[str, str]:
-    known = processes.describe(pid, alive=alive)
+def _process(who: ProducerStats | ConsumerStats, *, alive: bool) -> dict[str, str]:
+    known = processes.describe(who.pid, who.start_time, alive=alive)
     return {"user": known.user, "status": known.status}
 
 

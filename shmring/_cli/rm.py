@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import shmring
-from shmring._cli import names, output
+from shmring._cli import names, output, streams
 from shmring._inventory import look_at_all, remove, unlink
 
 
@@ -46,7 +46,7 @@ def rm(chosen: tuple[str, ...], stale: bool, force: bool, as_json: bool) -> int:
         for name in removed:
             click.echo(f"removed {output.clean(name)}")
         for reason in refused.values():
-            click.echo(f"shmring rm: {output.clean(reason)}", err=True)
+            streams.say(f"shmring rm: {output.clean(reason)}")
     if refused:
         return 3 if missing and len(chosen) == 1 else 1
     return 0

@@ -256,7 +256,7 @@ class Top(App[int]):
         key = consumer_key(one)
         slots = line.ring.stats.slots
         lost_rate = line.rates.lost.get(key, 0.0) if line.rates else 0.0
-        process = processes.describe(one.pid, alive=one.alive)
+        process = processes.describe(one.pid, one.start_time, alive=one.alive)
         stopped = "" if one.alive and process.status not in ("stopped", "zombie") else "red"
         return {
             "LABEL": Text(_cut(output.clean(one.label) or "-", 30 if self.wide else 14)),
@@ -271,7 +271,7 @@ class Top(App[int]):
             "SKIPPED": right(f"{one.skipped:,}"),
             "HELD": right(f"{one.held:,}"),
             "HISTORY": sparks(line.lags.get(key, ()), 20 if self.wide else 8, most=1.0),
-            "COMMAND": _cut(output.clean(one.command), 60),
+            "COMMAND": _cut(processes.command(one) if one.alive else "", 60),
         }
 
     # ---- keys

@@ -10,6 +10,10 @@ from typing import Any
 import click
 import numpy as np
 
+from shmring._core import LABEL_BYTES
+
+PLACES = 16  # for consumers, in the rings that commands create
+
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """The value that a function makes of a word; its ValueError is the message."""
@@ -24,15 +28,17 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
             return value
         try:
             return self._parse(value)
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is not UTF-8", param, ctx)
         except (ValueError, TypeError) as error:
             self.fail(str(error), param, ctx)
 
 
-def whole(name: str, least: int, what: str) -> Parsed:
-    """Return the type of whole numbers from `least` on."""
+def whole(name: str, least: int, what: str, most: int = 10**18) -> Parsed:
+    """Return the type of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
+        if not re.fullmatch(r"\d{1,18}", text) or not least <= int(text) <= most:
             raise ValueError(f"{text!r} is not {what}")
         return int(text)
 
@@ -60,13 +66,22 @@ def _shape(text: str) -> tuple[int, ...]:
 def _dtype(text: str) -> np.dtype[Any]:
     try:
         return np.dtype(text)
-    except TypeError:
+    except Exception:  # numpy parses this as Python, and raises whatever comes of that
         raise ValueError(f"{text!r} is not a dtype of numpy; write it as u1, <i2, f4, S16") from None
 
 
+def _label(text: str) -> str:
+    nbytes = len(text.encode())
+    if nbytes > LABEL_BYTES:
+        raise ValueError(f"{text!r} has {nbytes} bytes; a label has {LABEL_BYTES} at most")
+    return text
+
+
 COUNT = whole("count", 1, "a number of frames")
+CONSUMERS = whole("count", 1, f"a number of consumers, 1 to {PLACES}", most=PLACES)
 SLOTS = whole("slots", 2, "a number of slots, 2 or more")
 POSITIVE = Parsed("number", lambda text: _seconds(text, 5e-324, "a number above 0"))
 SECONDS = Parsed("seconds", lambda text: _seconds(text, 0, "a number of seconds"))
 SHAPE = Parsed("shape", _shape)
 DTYPE = Parsed("dtype", _dtype)
+LABEL = Parsed("label", _label)

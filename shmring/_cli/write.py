@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from typing import Any, Literal
 
@@ -12,11 +11,10 @@ import click
 import numpy as np
 
 from shmring import Producer, Ring
-from shmring._cli import names, output, pipes, types
-from shmring._cli.advice import advice
+from shmring._cli import names, output, pipes, streams, types
+from shmring._cli.advice import advice, refuse_in_use
 from shmring._cli.app import Refusal
 
-STDIN = 0
 RING_BYTES = 8_000_000
 
 
@@ -39,7 +37,7 @@ RING_BYTES = 8_000_000
     help="Slots of the ring (default 16; for small frames up to 1024, in 8 MB).",
 )
 @click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
-@click.option("--wait-for", metavar="N", type=types.COUNT, help="Start when N consumers have joined.")
+@click.option("--wait-for", metavar="N", type=types.CONSUMERS, help="Start when N consumers have joined.")
 @click.option(
     "--on-full",
     metavar="wait|drop",
@@ -73,7 +71,7 @@ def write(
     ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
         shmring write cam --shape 720,1280,3 --dtype u1 --wait-for 1
     """  # noqa: D301  (\b keeps click from wrapping)
-    if os.isatty(STDIN):
+    if os.isatty(streams.stdin):
         raise click.UsageError("stdin is a terminal: pipe frames into it, or redirect it from a file")
     if (layout == "raw") != (shape is not None and dtype is not None):
         raise click.UsageError("give --shape and --dtype, or --format npy and neither")
@@ -82,14 +80,15 @@ def write(
             raise click.UsageError(
                 "--format npy has shape and dtype in the input: leave --shape and --dtype out"
             )
+        refuse_in_use(name)
         try:
-            (length, *rest), dtype = pipes.read_npy_header(STDIN)
+            (length, *rest), dtype = pipes.read_npy_header(streams.stdin)
         except ValueError as error:
             raise Refusal(f"stdin is no .npy file that this can read: {error}") from None
         shape, frames = tuple(rest), min(length, frames or length)
     frame_nbytes = np.dtype(dtype).itemsize * math.prod(shape or ())
     slots = slots or max(16, min(RING_BYTES // max(frame_nbytes, 1), 1024))
-    pipes.widen(STDIN)
+    pipes.widen(streams.stdin)
     with pipes.ended_by_signals():
         with advice(name):
             try:
@@ -113,7 +112,7 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
         count = most if frames is None else min(most, frames - out.next_seq)
         with out.claim(count, timeout) as slot:
             array = slot.array if count > 1 else slot.array[np.newaxis]
-            whole, rest = divmod(pipes.read_into(STDIN, pipes.as_bytes(array)), ring.frame_nbytes)
+            whole, rest = divmod(pipes.read_into(streams.stdin, pipes.as_bytes(array)), ring.frame_nbytes)
             if whole:
                 slot.publish(whole)
             else:
@@ -123,10 +122,9 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
             break
     seconds = time.monotonic() - began
     nbytes = out.published * ring.frame_nbytes
-    print(
+    streams.say(
         f"shmring write: {out.published} frames, {output.size(nbytes)} in {seconds:.1f} s "
-        f"({output.size(nbytes / max(seconds, 1e-9))}/s), {out.dropped} dropped",
-        file=sys.stderr,
+        f"({output.size(nbytes / max(seconds, 1e-9))}/s), {out.dropped} dropped"
     )
     if rest:
         raise Refusal(

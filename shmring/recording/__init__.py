@@ -1,8 +1,9 @@
 """Recordings: rings saved in files (.npy, Zarr, HDF5), read again, played again."""
 
 from shmring.recording._capture import Capture, capture
-from shmring.recording._errors import RecordingCorrupt, RecordingFailed
-from shmring.recording._npy import repair
+from shmring.recording._description import Part
+from shmring.recording._errors import RecordingBusy, RecordingCorrupt, RecordingFailed
+from shmring.recording._formats import repair
 from shmring.recording._recorder import Recorder, record
 from shmring.recording._recording import RecordedFrame, Recording, open_recording
 from shmring.recording._replay import replay
@@ -15,9 +16,9 @@ __all__ = [
     # what was before a trigger
     "capture", "Capture",
     # reading
-    "open_recording", "Recording", "RecordedFrame", "pieces", "repair",
+    "open_recording", "Recording", "RecordedFrame", "Part", "pieces", "repair",
     # playing again
     "replay",
     # errors
-    "RecordingCorrupt", "RecordingFailed",
+    "RecordingBusy", "RecordingCorrupt", "RecordingFailed",
 ]  # fmt: skip

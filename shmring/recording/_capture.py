@@ -6,15 +6,17 @@ import os
 import select
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
 from shmring._census import producer_state
 from shmring.recording._description import describe
+from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._failure import failed
-from shmring.recording._formats import as_path
 from shmring.recording._index import IndexMaker
-from shmring.recording._roll import number_of, piece
+from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
 from shmring.recording._series import FileSeries, Mode, existing_files
 from shmring.recording._summary import Ended, Summary
 
@@ -88,17 +90,20 @@ class Capture:
             raise ValueError(f"before={before}, after={after}, captures={captures}: at least 1, 0 and 1")
         if mode == "a" and captures == 1:
             raise ValueError('mode "a" is for several captures: one capture is one file')
-        self._path, self._mode = as_path(path), mode
-        existing = existing_files(self._path, several=captures != 1, mode=mode)
+        self._several = captures != 1
+        self._path = check_destination(path, several=self._several, mode=mode, appendable=self._several)
+        self._mode = mode
+        existing = existing_files(self._path, several=self._several, mode=mode)
         self._number = number_of(existing[-1]) + 1 if existing and mode == "a" else 1
         self._before, self._after, self._left = before, after, captures
-        self._several = captures != 1
         self._when, self._on_capture = when, on_capture
         self._attached = not isinstance(ring, Ring)
         self._ring = ring if isinstance(ring, Ring) else Ring.attach(ring, timeout=timeout)
         self._history: Consumer | None = None
         self._watcher: Consumer | None = None
         self._trigger_at: int | None = None
+        self._saved_to: int | None = None  # position behind the last capture
+        self._written = self._written_to = 0  # frames of this capture, and the position behind them
         self._stopped = False
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
@@ -107,19 +112,20 @@ class Capture:
                     f"before={before} is more than half of the {self._ring.slots} slots of ring "
                     f"{self._ring.name!r}, which keep what was before: create it with {2 * before} slots"
                 )
+            self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
+            check_frames(self._path, self._description)
             self._history = self._ring.consumer(lossless=False, label="shmring capture")
             if when is not None:
                 self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
         except BaseException:
             self._leave()
             raise
-        self._description = describe(self._ring)
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, before))
 
     def trigger(self) -> None:
         """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
         if self._trigger_at is None and not self._stopped:
-            self._trigger_at = self._ring._block.report()["head"]
+            self._trigger_at = self._ring._block.report(self._ring._fd)["head"]
             os.eventfd_write(self._bell, 1)
 
     def stop(self) -> None:
@@ -186,26 +192,35 @@ class Capture:
     def _save(self, history: Consumer, position: int) -> Summary:
         """Save the frames around a trigger."""
         began_at = time.monotonic()
-        # What an earlier capture has saved, or what came while it was saving, is not saved again.
-        first, end = max(_next_position(history), position - self._before), position + self._after
+        begin, end = position - self._before, position + self._after
+        if self._saved_to is not None:  # what an earlier capture has saved is not saved again
+            begin = max(begin, self._saved_to)
+        self._saved_to = end
+        self._written, self._written_to = 0, max(begin, 0)
+        first = self._written_to
         held = self._hold(history, first, position, end)
         index = IndexMaker(self._description.index_dtype)
-        path = piece(self._path, self._number) if self._several else self._path
-        self._number += 1
-        files = FileSeries(path, self._description, None, "w" if self._mode == "w" else "x", None)
+        path = self._next_file()
         ended: Ended = "interrupted"
         failure: OSError | None = None
-        try:
+        with ExitStack() as stack:
             for part in held:
-                self._write(files, index, part, first)
-            held.clear()
-            ended = self._save_after(files, index, history, first, end)
-        except OSError as error:
-            failure, ended = error, "write failed"
-        finally:
-            for part in held:
-                part.batch.release()
-            files.close(ended, index.lost)
+                stack.callback(part.batch.release)
+            files = FileSeries(path, self._description, None, "w" if self._mode == "w" else "x", None)
+            try:
+                for part in held:
+                    self._write(files, index, part, first)
+                ended = self._save_after(files, index, history, first, end)
+                index.lost += self._count_overwritten(end, ended)
+                if ended == "limit" and self._written < end - begin:
+                    ended = "incomplete"
+            except OSError as error:
+                failure, ended = error, "write failed"
+            finally:
+                try:
+                    files.close(ended, index.lost)
+                except OSError as error:
+                    failure = failure or error
         summary = Summary(
             paths=(path,),
             frames=files.frames,
@@ -217,6 +232,15 @@ class Capture:
         if failure is not None:
             raise failed(failure, self._ring.name, summary) from failure
         return summary
+
+    def _next_file(self) -> Path:
+        if not self._several:
+            return self._path
+        file = piece(self._path, self._number)
+        if self._mode != "w" or not is_own_piece(file, self._path.name):
+            file = free_piece(self._path, self._number)
+        self._number = number_of(file) + 1
+        return file
 
     def _hold(self, history: Consumer, first: int, position: int, end: int) -> list[_Part]:
         """Hold the wanted frames up to the trigger that are still there."""
@@ -263,6 +287,14 @@ class Capture:
         index.first_lost = part.position - first  # only the first one of a capture counts
         with part.batch as batch, self._ring._uncut():
             files.write(batch.array[part.some], index.make(batch, part.some))
+        count = part.some.stop - part.some.start
+        self._written, self._written_to = self._written + count, part.position + count
+
+    def _count_overwritten(self, end: int, ended: Ended) -> int:
+        """Return how many frames came behind the last one that was written, and were gone too soon."""
+        if ended == "stopped":
+            return 0
+        return max(0, min(end, self._ring._block.report(self._ring._fd)["head"]) - self._written_to)
 
     def _leave(self) -> None:
         for consumer in (self._history, self._watcher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import time
@@ -15,10 +16,11 @@ import numpy.typing as npt
 
 from shmring.recording._description import Description
 from shmring.recording._errors import RecordingCorrupt
+from shmring.recording._frames import LazyFrames, as_items, as_recorded
 from shmring.recording._stored import Stored
 
-CHUNK = 4 << 20  # bytes of frames in a chunk
-INDEX_CHUNK = 4096  # rows
+CHUNK = 4 << 20  # bytes of frames and their metas in a chunk
+INDEX_CHUNK = 4096  # rows; fewer where metas are large
 FLUSH_EVERY = 1.0  # seconds; a chunk that is not full is written again later
 NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that was made room for, and no more
 SPARE = 1 << 20  # bytes that must stay free: what the libraries write besides, at the end too
@@ -29,23 +31,43 @@ Create = Callable[[str, tuple[int, ...], tuple[int, ...], np.dtype[Any], int], A
 class ColumnWriter:
     """Collects frames to whole chunks and writes them.
 
-    The column `seq` is the last to be written, so a row with a seq is whole.
+    The column `seq` is the last to be written, and in order, so the rows up to the first one without a seq
+    are whole.
     """
 
     def __init__(
         self, path: Path, description: Description, datasets: dict[str, Any], flush: Callable[[str], None]
     ) -> None:
         self.path, self.description = path, description
-        self._datasets, self._flush_dataset = datasets, flush
-        self._stored = written_rows(datasets["seq"])  # in the file, those of a part of a chunk included
-        for dataset in datasets.values():
-            dataset.resize((self._stored, *dataset.shape[1:]))
+        self._datasets, self._flush_dataset = open_columns(path, datasets, description), flush
+        seqs = read_seqs(self._datasets)
+        self._stored = written_rows(seqs)  # in the file, those of a part of a chunk included
+        if behind := int(np.count_nonzero(seqs[self._stored :] != NOT_WRITTEN)):
+            raise RecordingCorrupt(
+                f"{path} is damaged: row {self._stored} has no seq, but {behind} rows behind it have "
+                f"one, and would be lost. Leave it as it is, open_recording reads the rows before; record to "
+                f"another file"
+            )
+        self.forget_unfinished()
         self._chunk = chunk_frames(description)
         self._array = np.zeros((self._chunk, *description.shape), description.dtype)
         self._index = np.zeros(self._chunk, description.index_dtype)
         self._first = self._stored  # row of the first frame that is being collected
         self._count = 0
         self._flushed_at = time.monotonic()
+
+    def forget_unfinished(self) -> None:
+        """Cut the rows that were made room for, but are not whole."""
+        for name, dataset in self._datasets.items():
+            if name != "seq":
+                _resize(dataset, self._stored)
+        # A cut leaves the old values in the file's last chunk, where they come back as soon as it grows: so
+        # they are written over first. Until it has its length, readers stop at the shortest column.
+        seqs = self._datasets["seq"]
+        room = -(-self._stored // seqs.chunks[0]) * seqs.chunks[0]
+        _resize(seqs, room)
+        seqs[self._stored : room] = NOT_WRITTEN
+        _resize(seqs, self._stored)
 
     @property
     def frames(self) -> int:
@@ -74,7 +96,7 @@ class ColumnWriter:
 
     def _collect(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         into = slice(self._count, self._count + len(array))
-        self._array[into], self._index[into] = array, index
+        as_items(self._array)[into], as_items(self._index)[into] = as_items(array), as_items(index)
         if self.description.variable_rows:
             for frame, rows in zip(self._array[into], index["rows"].tolist(), strict=True):
                 frame[rows:] = np.zeros((), frame.dtype)
@@ -91,16 +113,28 @@ class ColumnWriter:
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         """Write frames from row `_first` on; the seqs last."""
-        self._check_space(array.nbytes + index.nbytes)
         rows = slice(self._first, self._first + len(array))
-        columns = [("frames", array), *((column_name(name), index[name]) for name in index.dtype.names or ())]
-        for name, values in sorted(columns, key=lambda column: column[0] == "seq"):
+        columns = {"frames": array, **{column_name(name): index[name] for name in index.dtype.names or ()}}
+        seqs = columns.pop("seq")
+        self._check_space(sum(_chunk_bytes(dataset, rows) for dataset in self._datasets.values()))
+        for dataset in self._datasets.values():
+            _resize(dataset, max(rows.stop, dataset.shape[0]))
+        for name, values in columns.items():
             dataset = self._datasets[name]
-            if dataset.shape[0] < rows.stop:
-                dataset.resize((rows.stop, *dataset.shape[1:]))
             dataset[rows] = as_stored(values, dataset)
             self._flush_dataset(name)
+        self._store_seqs(rows, seqs)
         self._stored = rows.stop
+
+    def _store_seqs(self, rows: slice, seqs: npt.NDArray[Any]) -> None:
+        """Write them chunk by chunk: the libraries promise no order within one write."""
+        dataset = self._datasets["seq"]
+        first = rows.start
+        while first < rows.stop:
+            end = min(rows.stop, first - first % dataset.chunks[0] + dataset.chunks[0])
+            dataset[first:end] = seqs[first - rows.start : end - rows.start]
+            self._flush_dataset("seq")
+            first = end
 
     def _check_space(self, needed: int) -> None:
         """Stop before the disk is full: these libraries cannot undo half a write."""
@@ -108,9 +142,21 @@ class ColumnWriter:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
 
+def _resize(dataset: Any, rows: int) -> None:
+    if dataset.shape[0] != rows:
+        dataset.resize((rows, *dataset.shape[1:]))
+
+
+def _chunk_bytes(dataset: Any, rows: slice) -> int:
+    """Count the bytes of the chunks that hold these rows: each is written as a whole."""
+    chunks = (rows.stop - 1) // dataset.chunks[0] - rows.start // dataset.chunks[0] + 1
+    return int(chunks * math.prod(dataset.chunks) * dataset.dtype.itemsize)
+
+
 def chunk_frames(description: Description) -> int:
-    """Frames in a chunk."""
-    return max(1, CHUNK // description.frame_nbytes)
+    """Frames in a chunk: as many are collected in memory, with their metas."""
+    meta_nbytes = 0 if description.meta_dtype is None else description.meta_dtype.itemsize
+    return max(1, CHUNK // (description.frame_nbytes + meta_nbytes))
 
 
 def column_name(field: str) -> str:
@@ -130,7 +176,7 @@ def create_datasets(description: Description, create: Create) -> dict[str, Any]:
     ]
     for name in description.index_dtype.names or ():
         dtype = description.index_dtype[name]
-        columns.append((column_name(name), dtype, (), INDEX_CHUNK))
+        columns.append((column_name(name), dtype, (), max(1, min(INDEX_CHUNK, CHUNK // dtype.itemsize))))
     for name, dtype, shape, chunk in columns:
         fill = NOT_WRITTEN if name == "seq" else 0
         for stored in (dtype, dtype.newbyteorder("=")):
@@ -155,73 +201,46 @@ def _try_create(
 def as_stored(values: npt.NDArray[Any], dataset: Any) -> npt.NDArray[Any]:
     """Return the values in the form that the dataset has."""
     if values.dtype == dataset.dtype:
-        return values
+        # The libraries' own copies leave what lies between fields as their memory was.
+        return np.ascontiguousarray(as_items(values)).view(values.dtype)
     if dataset.ndim == values.ndim:
         return values.astype(dataset.dtype)
-    return np.ascontiguousarray(values)[..., np.newaxis].view("u1")
+    return np.ascontiguousarray(as_items(values))[..., np.newaxis].view("u1")
 
 
-def as_recorded(values: Any, dtype: np.dtype[Any], raw: bool) -> npt.NDArray[Any]:
-    """Return the values in the form that they were recorded in."""
-    array = np.asarray(values)
-    if raw:
-        return np.ascontiguousarray(array).view(dtype)[..., 0]
-    return array.astype(dtype, copy=False)
+def open_columns(path: Path, datasets: Any, description: Description) -> dict[str, Any]:
+    """Open the frames and the columns of the index; `seq` first, so that the others are at least as long."""
+    names = [column_name(name) for name in description.index_dtype.names or ()]
+    try:
+        return {name: datasets[name] for name in (*names, "frames")}
+    except KeyError as error:
+        raise RecordingCorrupt(f"{path} is damaged: a part of it is missing: {error}") from None
 
 
-def written_rows(seqs: Any) -> int:
-    """Rows up to the last one that has a seq."""
-    end = int(seqs.shape[0])
-    while end > 0:
-        begin = max(0, end - INDEX_CHUNK)
-        written = np.flatnonzero(np.asarray(seqs[begin:end]) != NOT_WRITTEN)
-        if len(written):
-            return begin + int(written[-1]) + 1
-        end = begin
-    return 0
+def read_seqs(datasets: dict[str, Any]) -> npt.NDArray[np.uint64]:
+    """Read the seqs, as far as every column goes."""
+    return np.asarray(datasets["seq"][: min(dataset.shape[0] for dataset in datasets.values())])
 
 
-class LazyFrames:
-    """Reads frames from a dataset when it is indexed, as the dtype that they were recorded with."""
-
-    def __init__(self, path: Path, dataset: Any, description: Description, count: int) -> None:
-        self._path = path
-        self._dataset = dataset
-        self._raw = dataset.ndim > 1 + len(description.shape)
-        self.dtype = description.dtype
-        self.shape = (count, *description.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Any:
-        key = key if isinstance(key, tuple) else (key,)
-        if len(key) > len(self.shape):
-            raise IndexError(f"{len(key)} indices for an array of {len(self.shape)} axes")
-        first, *others = key
-        # Both relative to the frames that count: behind them the dataset may have room for more.
-        first = slice(*first.indices(len(self))) if isinstance(first, slice) else range(len(self))[first]
-        return as_recorded(self._read((first, *others)), self.dtype, self._raw)[()]
-
-    def _read(self, key: tuple[Any, ...]) -> Any:
-        try:
-            return self._dataset[key]
-        except (OSError, RuntimeError, ValueError) as error:
-            if hasattr(self._dataset, "id") and not self._dataset.id.valid:
-                raise ValueError(f"the recording {self._path} was closed") from None
-            raise RecordingCorrupt(f"frames of {self._path} are damaged: {error}") from None
-
-    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("these frames are in a file: an array of them is a copy")
-        return np.asarray(self[:], dtype)
+def written_rows(seqs: npt.ArrayLike) -> int:
+    """Count the rows up to the first one without a seq."""
+    missing = np.asarray(seqs) == NOT_WRITTEN
+    return int(missing.argmax()) if missing.any() else len(missing)
 
 
 def read_columns(path: Path, description: Description, datasets: Any, close: Callable[[], None]) -> Stored:
     """Read what a ColumnWriter wrote, as far as it got."""
-    count = written_rows(datasets["seq"])
+    columns = open_columns(path, datasets, description)
+    count = written_rows(read_seqs(columns))
     index = np.zeros(count, description.index_dtype)
     for name in index.dtype.names or ():
-        dataset, dtype = datasets[column_name(name)], index.dtype[name]
-        index[name] = as_recorded(dataset[:count], dtype, raw=dataset.ndim > 1)
-    return Stored(description, LazyFrames(path, datasets["frames"], description, count), index, close)
+        dataset, dtype = columns[column_name(name)], index.dtype[name]
+        values = as_recorded(dataset[:count], dtype, raw=dataset.ndim > 1)
+        as_items(index[name])[...] = as_items(values)
+    frames = LazyFrames(path, columns["frames"], description.dtype, (count, *description.shape))
+
+    def close_all() -> None:
+        frames.close()
+        close()
+
+    return Stored(description, frames, index, close_all)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,42 @@ from shmring.errors import RingIncompatible
 from shmring.recording._errors import RecordingCorrupt
 
 FORMAT = "shmring recording 1"
+UNMARKED = ""  # recordings from before pieces were marked do not say whether they are one
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was recorded in one go: a recording has one part more for each time it was appended to.
+
+    Attributes
+    ----------
+    first, frames : int
+        Its frames are ``first`` to ``first + frames - 1``.
+    ring : str
+        Name of the ring.
+    attrs : dict
+        What the ring's creator said about it.
+    realtime_ns, monotonic_ns : int
+        The two clocks at the same moment, at the start: their difference makes timestamps dates.
+    ended : str, optional
+        As ``Recording.ended``.
+    lost : int, optional
+        Frames that the recorder did not get, those after the last recorded one included.
+    """
+
+    first: int
+    frames: int
+    ring: str
+    attrs: dict[str, Any]
+    realtime_ns: int
+    monotonic_ns: int
+    ended: str | None
+    lost: int | None
+
+    @property
+    def realtime_offset_ns(self) -> int:
+        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then."""
+        return self.realtime_ns - self.monotonic_ns
 
 
 @dataclass(frozen=True)
@@ -31,6 +67,9 @@ class Description:
     # Timestamps are CLOCK_MONOTONIC unless the producer gave its own: the pair makes them dates.
     realtime_ns: int = field(default_factory=time.time_ns)
     monotonic_ns: int = field(default_factory=time.monotonic_ns)
+    piece_of: str | None = None  # the name that the rolling recording was given
+    earlier: tuple[Part, ...] = ()  # before the last append; all else here is about the last part
+    unknown: tuple[tuple[int, int], ...] = ()  # first and last + 1 of frames whose index rows were lost
     ended: str | None = None
     frames: int | None = None
     lost: int | None = None
@@ -63,11 +102,29 @@ class Description:
             "attrs": self.attrs,
             "realtime_ns": self.realtime_ns,
             "monotonic_ns": self.monotonic_ns,
+            "piece_of": self.piece_of,
+            "earlier": [asdict(part) for part in self.earlier],
+            "unknown": self.unknown,
+            # The last ones, because they change when the recording ends.
             "ended": self.ended,
             "frames": self.frames,
             "lost": self.lost,
         }
         return json.dumps(said, indent=1)
+
+    def parts(self, frames: int) -> tuple[Part, ...]:
+        """Return what was recorded in one go each, of so many frames in all."""
+        first = sum(part.frames for part in self.earlier)
+        last = Part(
+            first, max(0, frames - first), self.ring, self.attrs, self.realtime_ns, self.monotonic_ns,
+            self.ended, self.lost,
+        )  # fmt: skip
+        return (*self.earlier, last)
+
+    def after(self, before: Description, frames: int) -> Description:
+        """Return the same, appended to a recording of so many frames."""
+        earlier = tuple(part for part in before.parts(frames) if part.frames)
+        return replace(self, piece_of=before.piece_of, earlier=earlier, unknown=before.unknown)
 
     def finished(self, ended: str, frames: int, lost: int) -> Description:
         """Return the same with totals."""
@@ -87,9 +144,11 @@ class Description:
             )
 
 
-def describe(ring: Ring) -> Description:
+def describe(ring: Ring, piece_of: str | None = None) -> Description:
     """Describe the frames of a ring."""
-    return Description(ring.name, ring.dtype, ring.shape, ring.meta_dtype, ring.variable_rows, ring.attrs)
+    return Description(
+        ring.name, ring.dtype, ring.shape, ring.meta_dtype, ring.variable_rows, ring.attrs, piece_of=piece_of
+    )
 
 
 def parse(text: str | bytes, where: str) -> Description:
@@ -107,6 +166,9 @@ def parse(text: str | bytes, where: str) -> Description:
             attrs=said["attrs"],
             realtime_ns=said["realtime_ns"],
             monotonic_ns=said["monotonic_ns"],
+            piece_of=said.get("piece_of", UNMARKED),
+            earlier=tuple(Part(**part) for part in said.get("earlier", ())),
+            unknown=tuple((first, end) for first, end in said.get("unknown", ())),
             ended=said["ended"],
             frames=said["frames"],
             lost=said["lost"],

@@ -17,8 +17,12 @@ class RecordingCorrupt(ShmringError, ValueError):
     """The files are no recording, or parts of one are missing."""
 
 
+class RecordingBusy(ShmringError, FileExistsError):
+    """Another recorder writes this recording at this moment."""
+
+
 class RecordingFailed(ShmringError, OSError):
-    """The disk is full, or refused a write. What was recorded before is readable.
+    """The disk is full, or refused a write. The message says what is readable.
 
     Attributes
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import struct
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-HEADERS = (4096, 8192)  # bytes; page-aligned rows, and below the 10,000 that np.load reads of a header
-DIGITS = 20  # of the number of rows
+from shmring.recording._errors import RecordingCorrupt
+from shmring.recording._header import SIZES, NpyHeader
+
 GATHER = 4096  # rows below this size are copied together: a system call for each would cost more
 VECTOR = 512  # rows for one system call where they are not adjacent; below IOV_MAX
 
@@ -28,46 +30,29 @@ class GrowingNpy:
         self.path = path
         self._dtype, self._shape = dtype, shape
         self._row_nbytes = dtype.itemsize * int(np.prod(shape, dtype=object))
-        self._header_nbytes = self._choose_header()
+        self._header = NpyHeader(dtype, shape)
+        self._header_nbytes = self._header.nbytes
         self.rows = 0
         flags = os.O_RDWR | os.O_CLOEXEC | (0 if append else os.O_CREAT | os.O_EXCL)
         self.fd = os.open(path, flags, 0o666)
         try:
             if append:
-                self._header_nbytes = _data_offset(self.fd)
-                self.rows = (os.fstat(self.fd).st_size - self._header_nbytes) // self._row_nbytes
-                self.truncate(self.rows)
+                if _data_offset(self.fd) != self._header_nbytes:
+                    raise RecordingCorrupt(
+                        f"{path} cannot be appended to: its header is another program's, and has no room for "
+                        f"more rows"
+                    )
+                nbytes = os.fstat(self.fd).st_size - self._header_nbytes
+                if nbytes < 0:
+                    write_all(self.fd, self._header.render(0), 0)
+                self.truncate(max(0, nbytes // self._row_nbytes))
             else:
-                write_all(self.fd, self._header(0), 0)
+                write_all(self.fd, self._header.render(0), 0)
         except BaseException:
             os.close(self.fd)
             if not append:
                 os.unlink(path)
             raise
-
-    def _choose_header(self) -> int:
-        for nbytes in HEADERS:
-            if len(self._literal(0)) + DIGITS + 13 <= nbytes:
-                return nbytes
-        raise ValueError(
-            f"the dtype of these frames takes {len(self._literal(0))} characters to describe: more than "
-            f"numpy reads from the header of a .npy file. Record to .zarr or .h5"
-        )
-
-    def _literal(self, rows: int) -> bytes:
-        """Return the part of the header that says what the rows are."""
-        described = np.lib.format.dtype_to_descr(self._dtype)
-        shape = (rows, *self._shape)
-        return f"{{'descr': {described!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
-
-    def _header(self, rows: int) -> bytes:
-        literal = self._literal(rows)
-        # Version 3 only says that the literal is UTF-8 rather than ASCII.
-        start = b"\x93NUMPY\x01\x00" if literal.isascii() else b"\x93NUMPY\x03\x00"
-        width = 2 if literal.isascii() else 4
-        length = self._header_nbytes - len(start) - width
-        padded = literal.ljust(length - 1) + b"\n"
-        return start + length.to_bytes(width, "little") + padded
 
     def append(self, rows: npt.NDArray[Any], valid: npt.NDArray[np.uint64] | None = None) -> None:
         """Write rows behind the last one; of each only its `valid` first items, then zeros.
@@ -109,9 +94,9 @@ class GrowingNpy:
 
     def write_header(self, rows: int) -> None:
         """Say in the header how many rows there are."""
-        header = self._header(rows)
-        end = len(self._literal(rows)) + DIGITS + 12  # behind it are only blanks, as before
-        write_all(self.fd, header[:end], 0)
+        if os.fstat(self.fd).st_nlink == 0:
+            raise OSError(errno.ENOENT, f"{self.path} was deleted while it was recorded")
+        write_all(self.fd, self._header.render_changes(rows), 0)
 
     def write_back(self, first: int, last: int) -> None:
         """Ask the kernel to begin writing these rows to the disk, without waiting for it."""
@@ -143,10 +128,17 @@ def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:
         return np.memmap(file, dtype, "r", offset, (rows, *shape[1:]))
 
 
-def header_rows(path: Path) -> int:
-    """Read the number of rows that the header says."""
+def counted_rows(path: Path) -> int:
+    """Return how many of the rows that are there the header counts."""
     with open(path, "rb") as file:
-        return int(_read_header(file.fileno(), _data_offset(file.fileno()))[1][0])
+        counted = int(_read_header(file.fileno(), _data_offset(file.fileno()))[1][0])
+    return min(counted, len(read_rows(path, "frames")))
+
+
+def can_grow(path: Path) -> bool:
+    """Whether the header has room for every number of rows, as those that are made here."""
+    with open(path, "rb") as file:
+        return _data_offset(file.fileno()) in SIZES
 
 
 def _data_offset(fd: int) -> int:
@@ -161,6 +153,8 @@ def _data_offset(fd: int) -> int:
 def _read_header(fd: int, offset: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
     literal = os.pread(fd, offset, 0)[10:].lstrip(b"\0")
     said = ast.literal_eval(literal.decode().strip())
+    if said["fortran_order"]:
+        raise ValueError("its rows are in Fortran order")
     return np.lib.format.descr_to_dtype(said["descr"]), said["shape"]
 
 
@@ -170,9 +164,11 @@ def _bytes_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _gathered(rows: npt.NDArray[Any], valid: npt.NDArray[np.uint64] | None) -> npt.NDArray[Any]:
-    copy = np.array(rows, order="C")
+    # As bytes: of a structured dtype numpy copies the fields and leaves out what is between them.
+    octets = np.dtype((np.void, rows.dtype.itemsize))
+    copy = np.array(rows.view(octets), order="C")
     if valid is not None:
-        copy[np.arange(rows.shape[1]) >= valid[:, np.newaxis]] = np.zeros((), rows.dtype)
+        copy[np.arange(rows.shape[1]) >= valid[:, np.newaxis]] = np.zeros((), octets)
     return copy
 
 

@@ -40,5 +40,7 @@ class IndexMaker:
         if batch.rows is not None:
             rows["rows"] = batch.rows[some]
         if batch.metas is not None:
-            rows["meta"] = batch.metas[some]
+            # As bytes: numpy leaves out what is between the fields.
+            octets = np.dtype((np.void, rows["meta"].dtype.itemsize))
+            rows["meta"].view(octets)[...] = batch.metas[some].view(octets)
         return rows

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ import numpy.typing as npt
 
 from shmring.recording._description import Description, parse
 from shmring.recording._errors import RecordingCorrupt
-from shmring.recording._growing import GrowingNpy, header_rows, read_rows, write_all
+from shmring.recording._growing import GrowingNpy, can_grow, counted_rows, read_rows, write_all
+from shmring.recording._lock import is_being_written
+from shmring.recording._replacing import holds_nothing
 from shmring.recording._stored import Stored
 
 HEADER_EVERY = 0.1  # seconds between two updates of the headers
 WRITE_BACK = 8 << 20  # bytes after which, with `sync`, the kernel is asked to begin with the disk
-JSON_ROOM = 4096  # the totals are written in place, so that a full disk has room for them
+JSON_ROOM = 4096  # bytes; what is left behind the text is for the totals, when the disk is full
+TOTALS = 128  # bytes that these take at most
 
 
 class NpyWriter:
@@ -35,26 +40,36 @@ class NpyWriter:
         self._sync_every = sync or 0.0
         self._syncing: Future[int] | None = None
         self._committed_at = time.monotonic()
-        if not append:
-            write_json(json, description, create=True)
-        try:
-            self._data = GrowingNpy(data, description.dtype, description.shape, append=append)
-            try:
-                self._index = GrowingNpy(index, description.index_dtype, (), append=append)
-            except BaseException:
-                self._data.close()
-                if not append:
-                    data.unlink()
-                raise
-        except BaseException:
-            if not append:
-                json.unlink()
-            raise
         self._json = json
+        with contextlib.ExitStack() as undo:
+            # The frames come first: of two recorders that begin at the same moment one fails at this file.
+            self._data = GrowingNpy(data, description.dtype, description.shape, append=append)
+            undo.callback(self._give_up, self._data, delete=not append)
+            if not append:
+                index.unlink(missing_ok=True)  # of a recording that was deleted; see check_own
+                json.unlink(missing_ok=True)
+            self._index = GrowingNpy(index, description.index_dtype, (), append=append)
+            undo.callback(self._give_up, self._index, delete=not append)
+            if append:
+                self._complete_index()
+            write_json(json, description, sync=sync is not None)
+            undo.pop_all()
         self._written_back = self._data.rows
-        if append:
-            self._keep_pairs()
-            write_json(json, description, create=False)
+
+    @staticmethod
+    def _give_up(file: GrowingNpy, *, delete: bool) -> None:
+        file.close()
+        if delete:
+            file.path.unlink()
+
+    def _complete_index(self) -> None:
+        """Give a row to each frame that has none, and forget rows whose frames are gone."""
+        missing = self._data.rows - self._index.rows
+        if missing > 0:
+            known = read_rows(self._index.path, "index")
+            self._index.append(guessed_rows(known, missing, self.description))
+        else:
+            self._index.truncate(self._data.rows)
 
     def _keep_pairs(self) -> None:
         """Forget frames without an index row, and index rows without a frame."""
@@ -119,7 +134,8 @@ class NpyWriter:
             if self._syncer is not None:
                 self._sync(self._index.rows)
             self._write_headers(self._index.rows)
-            write_json(self._json, self.description.finished(ended, self.frames, lost), create=False)
+            finished = self.description.finished(ended, self.frames, lost)
+            write_json(self._json, finished, sync=self._syncer is not None)
             if self._syncer is not None:
                 self._data.sync()
                 self._index.sync()
@@ -133,35 +149,86 @@ def files(path: Path) -> tuple[Path, Path, Path]:
     return path, path.with_suffix(".index.npy"), path.with_suffix(".json")
 
 
-def write_json(path: Path, description: Description, *, create: bool) -> None:
-    """Write the description in place, with room for what will be added."""
+def write_json(path: Path, description: Description, *, sync: bool) -> None:
+    """Write the description: a new file takes the place of the old one, so that one of them is always whole.
+
+    Where that is refused, by a full disk above all, the old one has room for the totals.
+    """
     text = description.to_json().encode()
-    room = (len(text) // JSON_ROOM + 1) * JSON_ROOM if create else os.stat(path).st_size
-    flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-    fd = os.open(path, flags, 0o666)
+    room = ((len(text) + TOTALS) // JSON_ROOM + 1) * JSON_ROOM
+    new = path.with_name(f".{path.name}.shmring")
     try:
-        write_all(fd, text.ljust(room - 1) + b"\n", 0)
-    except BaseException:
-        if create:
-            os.unlink(path)
-        raise
+        _write_file(new, text.ljust(room - 1) + b"\n", os.O_CREAT | os.O_TRUNC, sync=sync)
+        os.replace(new, path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        room = path.stat().st_size if path.exists() else 0
+        if room <= len(text):
+            raise
+        _write_file(path, text.ljust(room - 1) + b"\n", 0, sync=sync)
+    if sync:
+        _sync_folder(path.parent)
+
+
+def _write_file(path: Path, text: bytes, flags: int, *, sync: bool) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o666)
+    try:
+        write_all(fd, text, 0)
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def read(path: Path) -> Stored:
-    """Open a recording for reading, as far as it got."""
+def _sync_folder(path: Path) -> None:
+    """Have the names of the files on the disk, too."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(path: Path, *, alone: bool | None = None) -> Stored:
+    """Open a recording for reading, as far as it got.
+
+    Frames without an index row get one that counts on, unless a recorder is about to write it: `alone` says
+    that there is none.
+    """
     data, index, json = files(path)
     description = read_description(path)
+    if alone is None:
+        alone = not is_being_written(data)
     try:
-        frames, rows = read_rows(data, "frames"), read_rows(index, "index")
+        rows, frames = read_rows(index, "index"), read_rows(data, "frames")
     except (ValueError, FileNotFoundError) as error:
         raise RecordingCorrupt(f"{path}: {error}") from None
-    kinds = (frames.dtype, frames.shape[1:]) == (description.dtype, description.shape)
-    if not kinds or rows.dtype != description.index_dtype:
+    _check_kinds(path, description, frames)
+    if rows.dtype != description.index_dtype:
         raise RecordingCorrupt(f"{path}, {index.name} and {json.name} do not belong together")
     count = min(len(frames), len(rows))
-    return Stored(description, frames[:count], np.array(rows[:count]), lambda: None)
+    found = np.array(rows[:count])
+    if alone and count < len(frames):
+        found = np.concatenate([found, guessed_rows(found, len(frames) - count, description)])
+        description = replace(description, unknown=(*description.unknown, (count, len(frames))))
+    return Stored(description, frames[: len(found)], found, lambda: None)
+
+
+def _check_kinds(path: Path, description: Description, frames: npt.NDArray[Any]) -> None:
+    if (frames.dtype, frames.shape[1:]) != (description.dtype, description.shape):
+        raise RecordingCorrupt(f"{path} and {files(path)[2].name} do not belong together")
+
+
+def guessed_rows(known: npt.NDArray[Any], count: int, description: Description) -> npt.NDArray[Any]:
+    """Make index rows for frames whose own were lost: seqs count on, the time stays as it was."""
+    rows = np.zeros(count, description.index_dtype)
+    rows["seq"] = np.arange(count)
+    if len(known):
+        rows["seq"] += known["seq"][-1] + np.uint64(1)
+        rows["timestamp_ns"] = known["timestamp_ns"][-1]
+    if description.variable_rows:
+        rows["rows"] = description.shape[0]
+    return rows
 
 
 def read_description(path: Path) -> Description:
@@ -175,31 +242,35 @@ def read_description(path: Path) -> Description:
         ) from None
 
 
-def repair(path: str | os.PathLike[str]) -> int:
-    """Let the headers of a .npy recording say what is there, after its recorder was killed.
+def check_own(path: Path) -> None:
+    """Refuse what no recorder has made, with RecordingCorrupt. Files with nothing in them are nobody's."""
+    data, index, json = files(path)
+    try:
+        description = None if holds_nothing(json) else parse(json.read_bytes(), str(json))
+        rows = None if holds_nothing(index) else read_rows(index, "index")
+        if rows is not None and (rows.dtype.names or ())[:3] != ("seq", "timestamp_ns", "lost"):
+            raise RecordingCorrupt(f"{index} is not the index of a recording of shmring")
+        if holds_nothing(data):
+            return
+        frames = read_rows(data, "frames")
+        if not can_grow(data):
+            raise RecordingCorrupt(f"{data} is no recording of shmring: its header is another program's")
+    except (ValueError, IsADirectoryError) as error:
+        raise RecordingCorrupt(str(error)) from None
+    if description is not None:
+        _check_kinds(path, description, frames)
+    elif rows is None and len(frames):
+        raise RecordingCorrupt(f"{data} is no recording of shmring: there is no {json.name} beside it")
 
-    Only for programs that read the files themselves: `open_recording` needs no repair. Do not repair a
-    recording that is still going on.
 
-    Parameters
-    ----------
-    path : path-like
-        A ``.npy`` file that a recorder made.
+def repair(path: Path) -> int:
+    """Complete the index and let both headers say what is there; how many frames they did not count.
 
-    Returns
-    -------
-    int
-        Frames that the headers did not count before.
-
-    Raises
-    ------
-    RecordingCorrupt
-        It is no recording, or parts of it are missing.
+    For whoever holds the lock of the recording.
     """
-    path = Path(path)
-    description = read(path).description
-    data, index, _ = files(path)
-    before = min(header_rows(data), header_rows(index))
+    stored = read(path, alone=True)
+    description, (data, index, _) = stored.description, files(path)
+    before = min(counted_rows(data), counted_rows(index))
     writer = NpyWriter(path, description, append=True, sync=None)
     writer.close(description.ended or "killed", description.lost or 0)
-    return writer.frames - before
+    return max(0, writer.frames - before)

@@ -15,20 +15,20 @@ from shmring import (
     RingClosed,
     RingEmpty,
     RingNotFound,
-    ShmringError,
     _shm,
 )
 from shmring.recording._description import describe
-from shmring.recording._failure import failed
-from shmring.recording._formats import as_path
+from shmring.recording._destination import check_destination, check_frames
+from shmring.recording._failure import WriteRefused, failed
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
-from shmring.recording._series import FileSeries, Mode, existing_files
+from shmring.recording._series import FileSeries, Mode
 from shmring.recording._summary import Ended, Summary
 
 __all__ = ["Recorder", "record"]
 
 BATCH = 4 << 20  # bytes; a larger write costs no less per byte
+STARTS = ("oldest", "newest", "next")
 SLICE = 0.1  # seconds until a wait looks at the limits and at stop() again
 IDENTITY_EVERY = 1.0  # seconds between two looks whether the ring still has its name
 
@@ -65,7 +65,9 @@ class Recorder:
     Raises
     ------
     FileExistsError
-        The file is there, and `mode` is ``"x"``.
+        The file is there, and `mode` is ``"x"``; or what is there was not made by a recorder.
+    RecordingBusy
+        Another recorder writes it at this moment.
     RingIncompatible
         The file that is appended to holds other frames.
     RingNotFound, TooManyConsumers, OSError, ValueError
@@ -95,20 +97,23 @@ class Recorder:
         for name, limit in (("frames", frames), ("seconds", seconds), ("nbytes", nbytes), ("sync", sync)):
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} must be above 0, not {limit!r}")
-        file = as_path(path)
-        existing_files(file, several=roll is not None, mode=mode)  # before it waits for the ring
+        if start not in STARTS:
+            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        file = check_destination(path, several=roll is not None, mode=mode, sync=sync)
         self._attached = not isinstance(ring, Ring)
         self._ring = ring if isinstance(ring, Ring) else Ring.attach(ring, timeout=timeout)
         self._consumer: Consumer | None = None
         try:
+            description = describe(self._ring)
+            check_frames(file, description)
             self._consumer = self._ring.consumer(
                 lossless=lossless, start=start, wait_for_takeover=wait_for_takeover, label="shmring record"
             )
-            self._files = FileSeries(file, describe(self._ring), roll, mode, sync)
+            self._files = FileSeries(file, description, roll, mode, sync)
         except BaseException:
             self._leave()
             raise
-        self._index = IndexMaker(describe(self._ring).index_dtype)
+        self._index = IndexMaker(description.index_dtype)
         self._most = frames
         if nbytes is not None:
             fitting = max(1, nbytes // self._ring.frame_nbytes)
@@ -175,7 +180,7 @@ class Recorder:
         Raises
         ------
         RecordingFailed
-            The disk is full, or refused a write; what was recorded before is readable.
+            The disk is full, or refused a write; the message says what is readable.
         RingNotFound
             The ring's producer is gone and another ring took its name.
         KeyboardInterrupt
@@ -185,20 +190,23 @@ class Recorder:
             raise ValueError("this Recorder has ended; make another one")
         self._began_at = time.monotonic()
         ended: Ended = "interrupted"
-        failure: OSError | None = None
+        failure: WriteRefused | None = None
         try:
             ended = self._loop(self._consumer)
-        except ShmringError:
-            raise
-        except OSError as error:
+        except WriteRefused as error:
             failure, ended = error, "write failed"
         finally:
-            self._index.lost = max(self._index.lost, self._consumer.lost)
-            self._leave()
-            failure = self._finish(ended) or failure
+            try:
+                self._index.lost = max(self._index.lost, self._consumer.lost)
+                self._leave()
+            finally:
+                failure = self._finish(ended) or failure
         assert self.summary is not None
         if failure is not None:
-            raise failed(failure, self._ring.name, self.summary) from failure
+            try:
+                raise failed(failure, self._ring.name, self.summary) from failure
+            finally:
+                del failure  # a cycle: it knows this frame, which would keep the ring's memory
         if ended == "ring replaced":
             raise RingNotFound(
                 f"ring {self._ring.name!r} has no producer any more, and another ring took its name; "
@@ -259,12 +267,12 @@ class Recorder:
         if self._attached:
             self._ring.close()
 
-    def _finish(self, ended: Ended) -> OSError | None:
+    def _finish(self, ended: Ended) -> WriteRefused | None:
         """Close the file and sum up; what went wrong with it."""
         failure = None
         try:
             self._files.close(ended, self._index.lost)
-        except OSError as error:
+        except WriteRefused as error:
             failure = error
         frames = self._files.frames
         self.summary = Summary(

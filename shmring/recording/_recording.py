@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from shmring.recording import _formats
+from shmring.recording._description import Part
 from shmring.recording._stored import Frames, Stored
 
 __all__ = ["RecordedFrame", "Recording", "open_recording"]
@@ -22,7 +24,7 @@ class RecordedFrame:
     Attributes
     ----------
     array : ndarray
-        Of the ring's shape and dtype (first axis: `rows`).
+        Of the ring's shape and dtype (first axis: `rows`), read-only.
     seq, timestamp_ns, lost, meta, rows
         As those of the `Frame` that was recorded.
     """
@@ -38,14 +40,15 @@ class RecordedFrame:
 class Recording:
     """The frames of a recording and all that was known about them: from `open_recording`.
 
-    A sequence of `RecordedFrame`; and a context manager, which closes the file at the end. Of a recording
-    that is still going on it shows what was there when it was opened.
+    A sequence of `RecordedFrame`, of which a slice is a list; and a context manager, which closes the file at
+    the end. Of a recording that is still going on it shows what was there when it was opened.
 
     Attributes
     ----------
     array : array_like
-        The frames, of shape ``(n, *shape)``: a read-only ndarray on the file for .npy, else an object that
-        reads what it is indexed with. With variable_rows, what lies behind the rows of a frame is zero.
+        The frames, of shape ``(n, *shape)``: a read-only ndarray on the file for .npy, else an object that is
+        indexed like an ndarray and reads what the index selects. With variable_rows, what lies behind the
+        rows of a frame is zero.
     seqs, timestamps_ns, rows, metas : ndarray
         One for each frame, as in a `Batch`; `rows` and `metas` may be None.
     lost_before : ndarray
@@ -54,7 +57,7 @@ class Recording:
 
     def __init__(self, stored: Stored) -> None:
         index = stored.index
-        self._description, self._close = stored.description, stored.close
+        self._description, self._close, self._closed = stored.description, stored.close, False
         self.array: Frames = stored.frames
         self.seqs: npt.NDArray[np.uint64] = index["seq"]
         self.timestamps_ns: npt.NDArray[np.int64] = index["timestamp_ns"]
@@ -66,19 +69,39 @@ class Recording:
     def __len__(self) -> int:
         return len(self.seqs)
 
-    def __getitem__(self, number: int) -> RecordedFrame:
-        """Return one frame."""
-        at = range(len(self))[number]
-        rows = None if self.rows is None else int(self.rows[at])
-        array = np.asarray(self.array[at])
+    @overload
+    def __getitem__(self, number: SupportsIndex) -> RecordedFrame: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[RecordedFrame]: ...
+    def __getitem__(self, number: SupportsIndex | slice) -> RecordedFrame | list[RecordedFrame]:
+        """Return one frame, or a list of those in a slice."""
+        if self._closed:
+            raise ValueError(f"this recording of ring {self.ring!r} was closed; open it again to read it")
+        numbers = range(len(self))
+        if isinstance(number, slice):
+            return [self._frame(one) for one in numbers[number]]
+        try:
+            return self._frame(numbers[number])
+        except IndexError:
+            raise IndexError(f"there is no frame {number}: the recording has {len(self)}") from None
+
+    def _frame(self, number: int) -> RecordedFrame:
+        array = np.asarray(self.array[number])
+        rows = None if self.rows is None else int(self.rows[number])
+        array = array if rows is None else array[:rows]
+        array.flags.writeable = False
         return RecordedFrame(
-            array=array if rows is None else array[:rows],
-            seq=int(self.seqs[at]),
-            timestamp_ns=int(self.timestamps_ns[at]),
-            lost=int(self.lost_before[at]),
-            meta=None if self.metas is None else self.metas[at],
+            array=array,
+            seq=int(self.seqs[number]),
+            timestamp_ns=int(self.timestamps_ns[number]),
+            lost=int(self.lost_before[number]),
+            meta=None if self.metas is None else self.metas[number],
             rows=rows,
         )
+
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        """Read frame after frame."""
+        return (self[number] for number in range(len(self)))
 
     def __enter__(self) -> Recording:
         """Return self."""
@@ -89,15 +112,16 @@ class Recording:
         self.close()
 
     def __repr__(self) -> str:
-        """Say what one wants to know at a prompt."""
+        """Summarise the recording for an interactive prompt."""
         said = self._description
         return (
             f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {said.shape}, "
-            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}>"
+            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
         )
 
     def close(self) -> None:
-        """Close the file. May be called twice. An array on a .npy file stays valid."""
+        """Close the file. May be called twice. What was read stays valid, as does `array` of a .npy file."""
+        self._closed = True
         self._close()
 
     @property
@@ -127,14 +151,45 @@ class Recording:
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """What the ring's creator said about it."""
+        """What the ring's creator said about it; of the last part, where it was appended to."""
         return self._description.attrs
 
     @property
     def lost(self) -> int:
         """Frames that the recorder did not get, those after the last recorded one included."""
-        counted = int(self.lost_before.sum())
-        return counted if self._description.lost is None else max(counted, self._description.lost)
+        return sum(
+            max(int(self.lost_before[part.first : part.first + part.frames].sum()), part.lost or 0)
+            for part in self.parts
+        )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What was recorded in one go each: several after appends, with `attrs` and clocks of their own."""
+        return self._description.parts(len(self))
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """For each frame, whether its index row was found.
+
+        False: the frame is whole, but the rest about it was lost, in a power failure. Its seq counts on from
+        the one before, its time is the one before, and meta and losses are zero.
+        """
+        known = np.ones(len(self), np.bool_)
+        for first, end in self._description.unknown:
+            known[first:end] = False
+        return known
+
+    @property
+    def realtimes_ns(self) -> npt.NDArray[np.int64]:
+        """For each frame, its timestamp in nanoseconds since 1970, if the producer gave no other ones.
+
+        The clocks are those at the start of its part: after an append another day, or after a reboot, these
+        times are right where ``timestamps_ns + realtime_offset_ns`` is right for the last part only.
+        """
+        times = np.array(self.timestamps_ns)
+        for part in self.parts:
+            times[part.first : part.first + part.frames] += part.realtime_offset_ns
+        return times
 
     @property
     def ended(self) -> str | None:
@@ -147,7 +202,10 @@ class Recording:
 
     @property
     def realtime_offset_ns(self) -> int:
-        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then."""
+        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then.
+
+        Of the last part, where the recording was appended to; see `realtimes_ns`.
+        """
         return self._description.realtime_ns - self._description.monotonic_ns
 
 

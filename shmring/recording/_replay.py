@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring import Producer, Ring
+from shmring._core import check_timeout
 from shmring.errors import RingIncompatible
 from shmring.recording._formats import as_path
 from shmring.recording._recording import Recording, open_recording
@@ -26,6 +27,7 @@ BATCH = 4 << 20  # bytes that are published at once where nothing is to be waite
 SLOTS = 16
 REPORT_EVERY = 0.1  # seconds
 LONGEST_SLEEP = 1e9  # seconds; damaged timestamps can ask for more than the system can count
+FOR_EVER_NS = 1e300  # a pace near 0 would make the next frame due at infinity, which is no time
 RING_BYTES = 8 << 20  # small frames get more slots, up to this size
 
 
@@ -96,6 +98,7 @@ def replay(
         raise ValueError(f"loops must be at least 1, not {loops!r}")
     if timestamps not in ("recorded", "now"):
         raise ValueError(f'timestamps must be "recorded" or "now", not {timestamps!r}')
+    check_timeout(timeout)
     with ExitStack() as stack:
         recordings = [stack.enter_context(open_recording(file)) for file in _files(as_path(path))]
         if isinstance(ring, str):
@@ -107,7 +110,7 @@ def replay(
                 out.wait_for_consumers(wait_for, timeout)
             report = _Report(progress, out, None if loops is None else loops * sum(map(len, recordings)))
             played = 0
-            while loops is None or played < loops:
+            while any(map(len, recordings)) and (loops is None or played < loops):
                 _play(out, ring, recordings, pace, report, keep=timestamps == "recorded")
                 played += 1
             return out.published
@@ -207,7 +210,8 @@ class _Clock:
 
     def _due_at(self, timestamp_ns: int) -> int:
         """Where the recorded time goes back (a clock was set), the frame is due with the one before it."""
-        return self._due_ns + round(max(0, timestamp_ns - self._last_ns) / self._pace)
+        wait_ns = max(0, timestamp_ns - self._last_ns) / self._pace
+        return self._due_ns + round(min(wait_ns, FOR_EVER_NS))
 
     def _go_on(self, timestamp_ns: int) -> None:
         self._due_ns, self._last_ns = self._due_at(timestamp_ns), timestamp_ns

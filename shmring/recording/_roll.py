@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from shmring.recording import _formats
+from shmring.recording._description import UNMARKED
+from shmring.recording._replacing import REPLACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Roll:
     frames, seconds, nbytes : int, float, int, optional
         Of one file. At least one must be given.
     keep : int, optional
-        Delete all but the last files; default: none.
+        Delete all but the last files, of those that are pieces of this recording; default: none.
     """
 
     frames: int | None = None
@@ -51,14 +56,57 @@ def pieces(path: str | os.PathLike[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        Oldest first.
+        Oldest first. Only what was recorded as a piece of it: each says so in its description. Other files
+        with such a name are left out.
     """
     path = Path(path)
-    pattern = re.compile(re.escape(path.stem) + r"-(\d{4,})" + re.escape(path.suffix))
-    found = ((pattern.fullmatch(file.name), file) for file in path.parent.glob("*" + path.suffix))
+    return [file for file in _numbered(path) if _piece_of(file) in (path.name, UNMARKED)]
+
+
+def own_pieces(path: Path) -> list[Path]:
+    """Find the pieces that may be deleted to make place: those of which it is certain that they are some."""
+    return [file for file in _numbered(path) if is_own_piece(file, path.name)]
+
+
+def is_own_piece(file: Path, name: str) -> bool:
+    """Whether a file is certainly a piece of the rolling recording of that name."""
+    description = _formats.description_of(file)
+    if description is None:
+        return False
+    unmarked = description.piece_of == UNMARKED and description.ended == "rolled"
+    return description.piece_of == name or unmarked
+
+
+def _piece_of(file: Path) -> str | None:
+    description = _formats.description_of(file)
+    return None if description is None else description.piece_of
+
+
+def _numbered(path: Path) -> list[Path]:
+    found = ((_name_of(path).fullmatch(file.name), file) for file in path.parent.glob("*" + path.suffix))
     return [file for _, file in sorted((int(match[1]), file) for match, file in found if match)]
+
+
+def _name_of(path: Path) -> re.Pattern[str]:
+    return re.compile(re.escape(path.stem) + r"-(\d{4,})" + re.escape(path.suffix))
+
+
+def unfinished(path: Path) -> list[Path]:
+    """Find the pieces whose replacement was interrupted."""
+    folders = path.parent.glob("*" + REPLACED)
+    files = (folder.with_name(folder.name.removesuffix(REPLACED)) for folder in folders)
+    return [file for file in files if _name_of(path).fullmatch(file.name)]
 
 
 def number_of(path: Path) -> int:
     """Which piece it is."""
     return int(path.stem.rpartition("-")[2])
+
+
+def free_piece(path: Path, number: int, replaceable: Collection[Path] = ()) -> Path:
+    """Name the next piece: the first from this number on whose names nothing else has."""
+    while True:
+        file = piece(path, number)
+        if file in replaceable or not any(map(os.path.lexists, _formats.files(file))):
+            return file
+        number += 1

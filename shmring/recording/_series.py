@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,18 +13,29 @@ import numpy.typing as npt
 
 from shmring.recording import _formats
 from shmring.recording._description import Description
-from shmring.recording._roll import Roll, number_of, piece, pieces
+from shmring.recording._failure import refusals
+from shmring.recording._lock import WriterLock, busy, is_being_written
+from shmring.recording._replacing import bring_back, discard, put_aside, recover
+from shmring.recording._roll import Roll, free_piece, is_own_piece, number_of, own_pieces, pieces, unfinished
 
 Mode = Literal["x", "w", "a"]
 
 
-def existing_files(path: Path, *, several: bool, mode: Mode) -> list[Path]:
-    """Return the files that are there already; FileExistsError if there may be none."""
+def existing_files(path: Path, *, several: bool, mode: Mode, appendable: bool = True) -> list[Path]:
+    """Return the files that are there already; FileExistsError if there may be none, or not these."""
     if mode not in ("x", "w", "a"):
         raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
-    existing = pieces(path) if several else [path] if path.exists() else []
+    if several:
+        existing = pieces(path)
+    else:
+        existing = [path] if os.path.lexists(path) else []
+        if mode == "w" or not existing:
+            _formats.check_own(path)
+    if existing and is_being_written(existing[-1]):
+        raise busy(existing[-1])
     if existing and mode == "x":
-        raise FileExistsError(f"{existing[0]} exists: take another name, append to it or overwrite it")
+        append = 'append to it (mode="a") or ' if appendable else "or "
+        raise FileExistsError(f'{existing[0]} exists: choose another name, {append}replace it (mode="w")')
     return existing
 
 
@@ -31,29 +45,66 @@ class FileSeries:
     def __init__(
         self, path: Path, description: Description, roll: Roll | None, mode: Mode, sync: float | None
     ) -> None:
+        if roll is not None:
+            description = replace(description, piece_of=path.name)
         self._path, self._description, self._roll, self._sync = path, description, roll, sync
-        existing = existing_files(path, several=roll is not None, mode=mode)
-        if mode == "w":
-            for file in existing:
-                _formats.delete(file)
-            existing = []
-        self.paths = existing if roll else []
-        self._closed_frames = 0  # in files that were closed
+        self._lock: WriterLock | None = None
         self._writer: _formats.Writer | None = None
-        self._open(append=bool(existing) and roll is None)  # at once, so that mistakes show at once
+        self._closed_frames = 0  # in files that were closed
+        self.paths: list[Path] = []
+        for file in [path] if roll is None else unfinished(path):
+            recover(_formats.files(file))
+        existing = existing_files(path, several=roll is not None, mode=mode)
+        # At once, so that mistakes show at once.
+        if existing and mode == "w":
+            self._replace(existing if roll is None else own_pieces(path))
+        elif roll is None:
+            self._open(path, append=bool(existing))
+        else:
+            self.paths = existing
+            if existing:
+                self._lock = WriterLock(existing[-1])
+            self._open_next()
 
-    def _open(self, *, append: bool = False) -> _formats.Writer:
-        path = self._path
-        if self._roll is not None:
-            path = piece(path, number_of(self.paths[-1]) + 1 if self.paths else 1)
-        writer = _formats.open_writer(path, self._description, append=append, sync=self._sync)
+    def _replace(self, old: list[Path]) -> None:
+        """Begin where other files are, which are deleted only when the first new one is there."""
+        first = self._path if self._roll is None else free_piece(self._path, 1, old)
+        with contextlib.ExitStack() as stack:
+            if old:
+                stack.enter_context(WriterLock(old[-1]))
+            if first in old:
+                put_aside(_formats.files(first))
+            try:
+                self._open(first)
+            except BaseException:
+                if first in old:
+                    bring_back(_formats.files(first))
+                raise
+            if first in old:
+                discard(_formats.files(first))
+        for file in old:
+            if file != first:
+                _formats.delete(file)
+
+    def _open_next(self) -> _formats.Writer:
+        """Begin the next piece."""
+        number = number_of(self.paths[-1]) + 1 if self.paths else 1
+        return self._open(free_piece(self._path, number))
+
+    def _open(self, path: Path, *, append: bool = False) -> _formats.Writer:
+        writer, lock = _formats.open_writer(path, self._description, append=append, sync=self._sync)
+        if self._lock is not None:
+            self._lock.close()  # not before: so nobody else goes on with the series between two files
+        self._lock = lock
         self._found_frames = writer.frames  # with append, those from before
         self._given_frames = 0
         self._opened_at = time.monotonic()
         self.paths.append(path)
         self._writer = writer
         while self._roll is not None and self._roll.keep is not None and len(self.paths) > self._roll.keep:
-            _formats.delete(self.paths.pop(0))
+            oldest = self.paths.pop(0)
+            if is_own_piece(oldest, self._path.name):
+                _formats.delete(oldest)
         return writer
 
     @property
@@ -64,17 +115,19 @@ class FileSeries:
         return self._closed_frames + self._writer.frames - self._found_frames
 
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        """Append frames, going on in a new file where the Roll says so."""
-        done = 0
-        while done < len(array):
-            writer = self._writer or self._open()
-            some = slice(done, min(len(array), done + self._room()))
-            writer.write(array[some], index[some])
-            self._given_frames += some.stop - some.start
-            done = some.stop
-            if self._roll is not None and (self._room() == 0 or self._is_old(self._roll)):
-                # What was lost between its frames stands in the file: no total is needed.
-                self.close("rolled", 0)
+        """Append frames, going on in a new file where the Roll says so; WriteRefused if they do not fit."""
+        with refusals():
+            self._check_exists()
+            done = 0
+            while done < len(array):
+                writer = self._writer or self._open_next()
+                some = slice(done, min(len(array), done + self._room()))
+                writer.write(array[some], index[some])
+                self._given_frames += some.stop - some.start
+                done = some.stop
+                if self._roll is not None and (self._room() == 0 or self._is_old(self._roll)):
+                    # What was lost between its frames is in the file: no total is needed.
+                    self._close_file("rolled", 0)
 
     def _room(self) -> int:
         """Frames that still fit in the present file."""
@@ -90,15 +143,34 @@ class FileSeries:
 
     def flush(self) -> None:
         """Let readers see what is there."""
-        if self._writer is not None:
-            self._writer.flush()
+        with refusals():
+            self._check_exists()
+            if self._writer is not None:
+                self._writer.flush()
 
     def close(self, ended: str, lost: int) -> None:
-        """Finish the present file."""
-        if self._writer is None:
-            return
+        """Finish the present file, and let others write."""
+        try:
+            with refusals():
+                try:
+                    if self._writer is not None:
+                        self._close_file(ended, lost)
+                finally:  # also because this explains most of what a library says then
+                    if self._lock is not None:
+                        self._lock.check_in_place()
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def _close_file(self, ended: str, lost: int) -> None:
+        assert self._writer is not None
         try:
             self._writer.close(ended, lost)
         finally:
             self._closed_frames = self.frames
             self._writer = None
+
+    def _check_exists(self) -> None:
+        if self._lock is not None:
+            self._lock.check_exists()

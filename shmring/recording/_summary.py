@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 Ended: TypeAlias = Literal[
-    "producer closed", "producer died", "limit", "stopped", "interrupted", "ring replaced", "write failed"
+    "producer closed",
+    "producer died",
+    "limit",
+    "incomplete",
+    "stopped",
+    "interrupted",
+    "ring replaced",
+    "write failed",
 ]
 
 
@@ -24,12 +31,15 @@ class Summary:
     nbytes : int
         Bytes of these frames.
     lost : int
-        Frames that the recorder did not get: dropped at the source, or lapped if it was lossy.
+        Frames that the recorder did not get: dropped at the source, or overwritten before it could read
+        them, if it was lossy (a capture is).
     seconds : float
         From the start of the recording to its end.
     ended : str
         Why: ``"producer closed"``, ``"producer died"``, ``"limit"``, ``"stopped"``, ``"interrupted"``,
-        ``"ring replaced"`` or ``"write failed"``.
+        ``"ring replaced"`` or ``"write failed"``. A capture that reached its last frame without all the
+        frames it was asked for says ``"incomplete"`` instead of ``"limit"``: some were overwritten (`lost`
+        counts them), or the ring had not had that many before the trigger.
     """
 
     paths: tuple[Path, ...]

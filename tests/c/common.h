@@ -99,7 +99,7 @@ make_block(shmring_geometry *g, const void *schema)
     CHECK_EQUAL(shmring_geometry_place(g), SHMRING_OK);
     const int fd = memfd_create("shmring-test", MFD_CLOEXEC);
     CHECK(fd >= 0);
-    CHECK_EQUAL(ftruncate(fd, (off_t)g->block_bytes), 0);
+    CHECK_EQUAL(posix_fallocate(fd, 0, (off_t)g->block_bytes), 0);
     CHECK_EQUAL(shmring_format(fd, g, generation, schema), SHMRING_OK);
     return fd;
 }

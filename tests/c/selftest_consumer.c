@@ -527,6 +527,76 @@ an_observer_copies_what_is_intact(void)
 }
 
 static void
+a_look_at_the_file_sees_what_a_mapping_does(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer c;
+    take t;
+    uint64_t copy[256 / 8];
+    shmring_ring_report mapped, read;
+    shmring_place_report row, rows[SHMRING_MAX_CONSUMERS];
+    shmring_geometry g = page_slots(4);
+    g.meta_bytes = META_BYTES;
+    make_ring(&r, g);
+    const shmring_geometry *const geometry = &r.block.geometry;
+    open_producer(&r, &p);
+    join(&r, &c, 0, SHMRING_START_OLDEST);
+    put_all(&p, 6);
+    shmring_hold *const hold = take_seq(&c, 2);
+    shmring_report(&r.block, &mapped);
+    CHECK(shmring_look_at_ring(r.fd, geometry, &read));
+    CHECK(memcmp(&mapped, &read, sizeof read) == 0);
+    CHECK(shmring_look_at_places(r.fd, geometry, rows));
+    for (unsigned place = 0; place < geometry->consumers; place++) {
+        shmring_report_place(&r.block, place, &row);
+        CHECK_EQUAL(rows[place].state, row.state);
+        CHECK_EQUAL(rows[place].next, row.next);
+        CHECK_EQUAL(rows[place].start_time, row.start_time);
+        CHECK_EQUAL(rows[place].pins, row.pins);
+    }
+    for (uint64_t position = 0; position < 9; position++) {
+        const int there = position >= 2 && position < 6;
+        CHECK_EQUAL(shmring_look_at_frame(r.fd, geometry, position, copy, ask(&t)),
+                    there ? SHMRING_OK : SHMRING_EMPTY);
+        CHECK(!there || (t.seqs[0] == position && frame_is(copy, sizeof copy, position)));
+    }
+    shmring_entry_at(&r.block, 1)->slot = 4;
+    CHECK_EQUAL(shmring_look_at_frame(r.fd, geometry, 5, copy, ask(&t)), SHMRING_CORRUPT);
+    shmring_entry_at(&r.block, 1)->slot = 1;
+    shmring_release(&c, hold);
+    leave(&c);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+static void
+a_look_at_a_file_that_is_cut_comes_back(void)
+{
+    take t;
+    uint64_t copy[256 / 8];
+    shmring_identity identity;
+    shmring_ring_report ring_report;
+    shmring_place_report rows[SHMRING_MAX_CONSUMERS];
+    shmring_geometry g = page_slots(4);
+    const int fd = make_block(&g, NULL);
+    CHECK_EQUAL(shmring_look(fd, &identity), SHMRING_OK);
+    CHECK_EQUAL(ftruncate(fd, (off_t)g.block_bytes - 1), 0);
+    CHECK_EQUAL(shmring_look(fd, &identity), SHMRING_TRUNCATED);
+    CHECK_EQUAL(ftruncate(fd, 0), 0);
+    CHECK_EQUAL(shmring_look(fd, &identity), SHMRING_NOT_READY);
+    CHECK(!shmring_look_at_ring(fd, &g, &ring_report));
+    CHECK(!shmring_look_at_places(fd, &g, rows));
+    CHECK_EQUAL(shmring_look_at_frame(fd, &g, 0, copy, ask(&t)), SHMRING_TRUNCATED);
+    CHECK_EQUAL(ftruncate(fd, (off_t)g.block_bytes), 0); /* zeros, and no memory for them */
+    CHECK_EQUAL(shmring_look(fd, &identity), SHMRING_FOREIGN);
+    CHECK(shmring_look_at_places(fd, &g, rows));
+    struct stat status;
+    CHECK(fstat(fd, &status) == 0 && status.st_blocks == 0);
+    close(fd);
+}
+
+static void
 reports_say_what_the_header_knows(void)
 {
     ring r;
@@ -582,5 +652,7 @@ const test consumer_tests[] = {
     TEST(frames_passed_over_at_the_end_are_skipped),
     TEST(an_observer_copies_what_is_intact),
     TEST(reports_say_what_the_header_knows),
+    TEST(a_look_at_the_file_sees_what_a_mapping_does),
+    TEST(a_look_at_a_file_that_is_cut_comes_back),
     LAST_TEST,
 };

@@ -100,7 +100,7 @@ a_nameless_block_gets_its_name_once(void)
     if (fd < 0) /* a file system without O_TMPFILE: nothing to test */
         return;
     const uint8_t generation[16] = {1};
-    CHECK_EQUAL(ftruncate(fd, (off_t)g.block_bytes), 0);
+    CHECK_EQUAL(posix_fallocate(fd, 0, (off_t)g.block_bytes), 0);
     CHECK_EQUAL(shmring_format(fd, &g, generation, NULL), SHMRING_OK);
     CHECK_EQUAL(shmring_open(name, SHMRING_CONSUME), -1);
     CHECK_EQUAL(errno, ENOENT);
@@ -155,11 +155,13 @@ descriptions_hold_locks_against_each_other(void)
     CHECK(!shmring_lock_held(theirs, SHMRING_LOCK_PRODUCER));
     CHECK(shmring_lock(mine, byte, F_UNLCK));
     CHECK(!shmring_lock_held(theirs, byte));
-    CHECK(shmring_lock(mine, SHMRING_LOCK_PRESENCE, F_RDLCK));
-    CHECK(shmring_lock(theirs, SHMRING_LOCK_PRESENCE, F_RDLCK)); /* shared */
-    CHECK(!shmring_lock(theirs, SHMRING_LOCK_PRESENCE, F_WRLCK));
+    const int64_t presence = SHMRING_LOCK_PRESENCE, all = SHMRING_PRESENCE_BYTES;
+    CHECK(shmring_lock(mine, presence + 7, F_WRLCK));
+    CHECK(shmring_lock(theirs, presence + 8, F_WRLCK)); /* any number of them at once */
+    CHECK(shmring_span_held(theirs, presence, all));
+    CHECK(!shmring_lock_span(theirs, presence, all, F_WRLCK));
     close(mine);
-    CHECK(shmring_lock(theirs, SHMRING_LOCK_PRESENCE, F_WRLCK)); /* gone with the description */
+    CHECK(shmring_lock_span(theirs, presence, all, F_WRLCK)); /* gone with the description */
     close(theirs);
     end_ring(&r);
 }
@@ -177,6 +179,26 @@ closing_another_description_keeps_the_lock(void)
     close(mine);
     CHECK(!shmring_lock_held(theirs, SHMRING_LOCK_PRODUCER));
     close(theirs);
+    end_ring(&r);
+}
+
+static void
+a_shared_lock_says_nothing_about_who_lives(void)
+{
+    ring r;
+    make_ring(&r, page_slots(2));
+    const int mine = lock_file(&r), readers = shmring_reopen(r.fd, 0);
+    CHECK(!shmring_lock(readers, SHMRING_LOCK_PRODUCER,
+                        F_WRLCK)); /* for that it would have to be able to write */
+    CHECK(shmring_lock(readers, SHMRING_LOCK_PRODUCER, F_RDLCK));
+    CHECK(!shmring_lock_held(mine, SHMRING_LOCK_PRODUCER));
+    CHECK(!shmring_span_held(mine, SHMRING_LOCK_PRODUCER, 2048));
+    CHECK(shmring_lock_blocked(mine, SHMRING_LOCK_PRODUCER));
+    CHECK(!shmring_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
+    close(readers);
+    CHECK(!shmring_lock_blocked(mine, SHMRING_LOCK_PRODUCER));
+    CHECK(shmring_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
+    close(mine);
     end_ring(&r);
 }
 
@@ -229,6 +251,7 @@ const test system_tests[] = {
     TEST(names_that_cannot_be_are_refused),
     TEST(descriptions_hold_locks_against_each_other),
     TEST(closing_another_description_keeps_the_lock),
+    TEST(a_shared_lock_says_nothing_about_who_lives),
     TEST(doubt_about_a_lock_counts_as_held),
     TEST(clocks_go_on),
     TEST(streaming_copies_are_whole),

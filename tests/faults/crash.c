@@ -603,7 +603,7 @@ format_and_die(tally *counts, uint64_t random)
         snprintf(here->name, sizeof here->name, "seed %" PRIu64 ", format, killed at %" PRIu64, seed,
                  where.at);
         const int fd = memfd_create("shmring-test", MFD_CLOEXEC);
-        CHECK(fd >= 0 && ftruncate(fd, (off_t)g.block_bytes) == 0);
+        CHECK(fd >= 0 && posix_fallocate(fd, 0, (off_t)g.block_bytes) == 0);
         here->t.r.fd = fd;
         const pid_t child = start();
         if (child == 0) {

@@ -450,7 +450,12 @@ observe(void)
     taken.rows = &rows;
     taken.timestamps_ns = &timestamp;
     taken.metas = meta;
-    (void)shmring_copy_out(block, report.head - 1 - take_below(8), copy, &taken);
+    const uint64_t position = report.head - 1 - take_below(8);
+    (void)shmring_copy_out(block, position, copy, &taken);
+    shmring_place_report places[SHMRING_MAX_CONSUMERS];
+    CHECK(shmring_look_at_ring(block_fd, &block->geometry, &report));
+    CHECK(shmring_look_at_places(block_fd, &block->geometry, places));
+    (void)shmring_look_at_frame(block_fd, &block->geometry, position, copy, &taken);
 }
 
 static void
@@ -496,7 +501,7 @@ make_block(void)
     CHECK(shmring_geometry_place(&geometry) == SHMRING_OK);
     file_bytes = geometry.block_bytes;
     block_fd = memfd_create("shmring-fuzz", MFD_CLOEXEC);
-    CHECK(block_fd >= 0 && ftruncate(block_fd, (off_t)file_bytes) == 0);
+    CHECK(block_fd >= 0 && posix_fallocate(block_fd, 0, (off_t)file_bytes) == 0);
     CHECK(shmring_format(block_fd, &geometry, generation, schema) == SHMRING_OK);
     attacked = (uint8_t *)mmap(NULL, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, block_fd, 0);
     CHECK(attacked != MAP_FAILED);

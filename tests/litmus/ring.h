@@ -29,7 +29,9 @@ int litmus_lock_held(int fd, int64_t byte);
 #define memcpy(to, from, bytes) litmus_copy((to), (from), (bytes))
 #define mmap(...) ((void *)litmus_memory)
 #define munmap(...) litmus_unmap()
-#define fstat(fd, status) ((status)->st_size = LITMUS_MEMORY, 0)
+#define fstat(fd, status) \
+    ((status)->st_mode = S_IFREG, (status)->st_size = LITMUS_MEMORY, \
+     (status)->st_blocks = LITMUS_MEMORY / 512, 0)
 #define calloc(count, bytes) litmus_zeros((count) * (bytes))
 #define malloc(bytes) litmus_zeros(bytes)
 #define free(thing) ((void)(thing)) /* the world is thrown away as a whole */

@@ -26,6 +26,8 @@ def read(ring: shmring.Ring) -> None:
             assert_type(frame.lost, int)
             assert_type(np.asarray(frame), npt.NDArray[Any])
             memoryview(frame)
+        for frame in frames.iter(timeout=5):
+            assert_type(frame, shmring.Frame)
         with frames.get() as held:
             assert_type(held, shmring.Frame)
         batch = frames.batch(16, min_frames=4, timeout=None)
@@ -40,6 +42,8 @@ def read(ring: shmring.Ring) -> None:
 async def read_async(consumer: shmring.Consumer) -> None:
     assert_type(await consumer.get_async(timeout=1.0), shmring.Frame)
     async for frame in consumer:
+        assert_type(frame, shmring.Frame)
+    async for frame in consumer.iter(timeout=5):
         assert_type(frame, shmring.Frame)
 
 

@@ -119,33 +119,56 @@ shmring_reopen(int fd, int writable)
 }
 
 static inline struct flock
-shmring_lock_request(int64_t byte, int type)
+shmring_lock_request(int64_t byte, int64_t length, int type)
 {
     struct flock request;
     memset(&request, 0, sizeof request);
     request.l_type = (short)type;
     request.l_whence = SEEK_SET;
     request.l_start = (off_t)byte;
-    request.l_len = 1;
+    request.l_len = (off_t)length;
     return request;
 }
 
-/* type: F_WRLCK, F_RDLCK or F_UNLCK. 1 if done, 0 if somebody else holds it or on an error. */
+/* type: F_WRLCK or F_UNLCK. 1 if done, 0 if somebody else has a lock there or on an error. */
 static inline int
-shmring_lock(int fd, int64_t byte, int type)
+shmring_lock_span(int fd, int64_t byte, int64_t length, int type)
 {
-    struct flock request = shmring_lock_request(byte, type);
+    struct flock request = shmring_lock_request(byte, length, type);
     return fcntl(fd, F_OFD_SETLK, &request) == 0;
 }
 
-/* 1 if another description holds a lock on this byte. An error counts as held: never evict on doubt. */
+/* 1 if another description holds a byte of the span. Only exclusive locks count, for which the file must be
+ * open for writing: a shared one, which whoever may read the file can take, says nothing about who lives.
+ * An error counts as held: never evict on doubt. */
 static inline int
-shmring_lock_held(int fd, int64_t byte)
+shmring_span_held(int fd, int64_t byte, int64_t length)
 {
-    struct flock request = shmring_lock_request(byte, F_WRLCK);
+    struct flock request = shmring_lock_request(byte, length, F_RDLCK);
     if (fcntl(fd, F_OFD_GETLK, &request) != 0)
         return 1;
     return request.l_type != F_UNLCK;
+}
+
+/* 1 if what keeps this description from locking the byte is a shared lock: of somebody who need not be able
+ * to write to the file, and no sign of life. */
+static inline int
+shmring_lock_blocked(int fd, int64_t byte)
+{
+    struct flock request = shmring_lock_request(byte, 1, F_WRLCK);
+    return fcntl(fd, F_OFD_GETLK, &request) == 0 && request.l_type == F_RDLCK;
+}
+
+static inline int
+shmring_lock(int fd, int64_t byte, int type)
+{
+    return shmring_lock_span(fd, byte, 1, type);
+}
+
+static inline int
+shmring_lock_held(int fd, int64_t byte)
+{
+    return shmring_span_held(fd, byte, 1);
 }
 
 /* Start time of this process in clock ticks since boot (proc(5), field 22); 0 if unknown. */
@@ -188,24 +211,23 @@ enum {
     SHMRING_PRODUCE = 2  /* everything */
 };
 
-/* Copies and checks the identity of the block behind fd. */
+/* What the size of the block's file says before anything else is looked at. */
 static inline int
-shmring_read_identity(int fd, shmring_identity *identity)
+shmring_check_file(int fd, struct stat *status)
 {
-    struct stat status;
-    if (fstat(fd, &status) != 0)
+    if (fstat(fd, status) != 0)
         return SHMRING_SYSTEM;
-    if (status.st_size == 0)
-        return SHMRING_NOT_READY;
-    if ((uint64_t)status.st_size < sizeof *identity)
+    if (!S_ISREG(status->st_mode))
         return SHMRING_FOREIGN;
-    void *page = mmap(NULL, sizeof *identity, PROT_READ, MAP_SHARED, fd, 0);
-    if (page == MAP_FAILED)
-        return SHMRING_SYSTEM;
-    const shmring_identity *shared = (const shmring_identity *)page;
-    const uint32_t ready = shmring_load_acquire(&shared->ready); /* [A9 <- R9] */
-    memcpy(identity, page, sizeof *identity);
-    munmap(page, sizeof *identity);
+    if (status->st_size == 0)
+        return SHMRING_NOT_READY;
+    return (uint64_t)status->st_size < sizeof(shmring_identity) ? SHMRING_FOREIGN : SHMRING_OK;
+}
+
+/* A file that is long enough but lacks pages counts as cut: a touch of one may end the process. */
+static inline int
+shmring_check_identity(const shmring_identity *identity, uint32_t ready, const struct stat *status)
+{
     if (identity->magic != SHMRING_MAGIC)
         return SHMRING_FOREIGN;
     if (ready == 0)
@@ -216,11 +238,30 @@ shmring_read_identity(int fd, shmring_identity *identity)
     if (shmring_geometry_place(&expected) != SHMRING_OK ||
         memcmp(&expected, &identity->geometry, sizeof expected) != 0)
         return SHMRING_CORRUPT;
-    if ((uint64_t)status.st_size < expected.block_bytes)
+    if ((uint64_t)status->st_size < expected.block_bytes ||
+        (uint64_t)status->st_blocks < expected.block_bytes / 512)
         return SHMRING_TRUNCATED;
     if (expected.page_bytes % (uint64_t)sysconf(_SC_PAGESIZE) != 0)
         return SHMRING_CORRUPT;
     return SHMRING_OK;
+}
+
+/* Copies and checks the identity of the block behind fd, on the way to mapping it. */
+static inline int
+shmring_read_identity(int fd, shmring_identity *identity)
+{
+    struct stat status;
+    const int result = shmring_check_file(fd, &status);
+    if (result != SHMRING_OK)
+        return result;
+    void *page = mmap(NULL, sizeof *identity, PROT_READ, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        return SHMRING_SYSTEM;
+    const shmring_identity *shared = (const shmring_identity *)page;
+    const uint32_t ready = shmring_load_acquire(&shared->ready); /* [A9 <- R9] */
+    memcpy(identity, page, sizeof *identity);
+    munmap(page, sizeof *identity);
+    return shmring_check_identity(identity, ready, &status);
 }
 
 static inline void
@@ -340,7 +381,8 @@ shmring_open(const char *name, int access)
         errno = EINVAL;
         return -1;
     }
-    return shm_open(path, (access == SHMRING_OBSERVE ? O_RDONLY : O_RDWR) | O_CLOEXEC, 0);
+    /* O_NONBLOCK means nothing to a block, and keeps a FIFO of that name from making us wait */
+    return shm_open(path, (access == SHMRING_OBSERVE ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK, 0);
 }
 
 /* Gives the nameless file behind fd (O_TMPFILE) its name, if that is free. -1 and errno. */

@@ -50,11 +50,10 @@ shmring_report(const shmring_block *block, shmring_ring_report *report)
     report->active = shmring_load_acquire(&hot->active);                 /* [A10 <- R10] */
 }
 
+/* A row of the consumer table; the pins, which lie elsewhere, are 0. */
 static inline void
-shmring_report_place(const shmring_block *block, unsigned place, shmring_place_report *report)
+shmring_report_row(const shmring_place *row, shmring_place_report *report)
 {
-    const shmring_place *const row = &block->table[place];
-    const uint64_t bit = UINT64_C(1) << place;
     report->state = shmring_load_acquire(&row->state);         /* [A5 <- R5] */
     report->cursor = shmring_load_relaxed(&row->cursor);       /* [relaxed: a statistic] */
     report->delivered = shmring_load_relaxed(&row->delivered); /* [relaxed: a statistic] */
@@ -69,6 +68,13 @@ shmring_report_place(const shmring_block *block, unsigned place, shmring_place_r
     memcpy(report->label, row->label, sizeof report->label);
     report->label[sizeof report->label - 1] = 0;
     report->pins = 0;
+}
+
+static inline void
+shmring_report_place(const shmring_block *block, unsigned place, shmring_place_report *report)
+{
+    const uint64_t bit = UINT64_C(1) << place;
+    shmring_report_row(&block->table[place], report);
     if ((report->state & 0xff) == SHMRING_PLACE_FREE)
         return;
     for (uint64_t slot = 0; slot < block->geometry.slots; slot++) {

@@ -104,6 +104,22 @@ shmring_uncover(const shmring_block *block)
     }
 }
 
+/* The covered mapping that began at `from` begins at `to` now; NULL: it is gone. */
+static inline void
+shmring_cover_moved(const void *from, const void *to)
+{
+    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
+        /* [relaxed: only the handler changes the words of a block that is mapped] */
+        const uint64_t word = shmring_load_relaxed(&shmring_covered[i]);
+        if (word == 0 || shmring_covered_first(word) != shmring_page_of(from))
+            continue;
+        const uint64_t rest = word & ((UINT64_C(1) << 28) - 1);
+        /* [relaxed: whoever touches the mapping got it from the thread that moved it] */
+        shmring_store_relaxed(&shmring_covered[i],
+                              to == NULL ? UINT64_C(0) : shmring_page_of(to) << 28 | rest);
+    }
+}
+
 /* Whether pages of the block were found missing since it was mapped, by this thread's steps so far or by
  * another thread. */
 static inline int

@@ -1,0 +1,75 @@
+"""What can be known about a file before the first frame is recorded into it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from shmring.recording import _formats
+from shmring.recording._description import Description
+from shmring.recording._header import NpyHeader
+from shmring.recording._roll import free_piece, number_of
+from shmring.recording._series import Mode, existing_files
+
+
+def check_destination(
+    path: str | os.PathLike[str],
+    *,
+    several: bool,
+    mode: Mode,
+    sync: float | None = None,
+    appendable: bool = True,
+) -> Path:
+    """Refuse a file that cannot be recorded into, before anybody waits for a ring or for a trigger.
+
+    This also imports the library for the format, which may take longer than the ring keeps its frames.
+    """
+    file = _formats.as_path(path)
+    _formats.load_library(file)
+    if sync is not None and file.suffix != ".npy":
+        raise ValueError(f"sync is for .npy files: the library that writes {file} has no such thing")
+    existing = existing_files(file, several=several, mode=mode, appendable=appendable)
+    if mode == "a" and existing and not several:
+        _check_appendable(file)
+        return file
+    _check_folder(file.parent)
+    number = number_of(existing[-1]) + 1 if existing and mode == "a" else 1
+    _check_name(free_piece(file, number) if several else file)
+    return file
+
+
+def check_frames(file: Path, description: Description) -> None:
+    """Refuse frames that the format cannot hold, before the ring is joined. Only .npy has a limit."""
+    if file.suffix == ".npy":
+        NpyHeader(description.dtype, description.shape)
+        NpyHeader(description.index_dtype, ())
+
+
+def _check_appendable(file: Path) -> None:
+    _formats.read_description(file)
+    for part in _formats.files(file):
+        if part.exists() and not os.access(part, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, f"you may not change {part}: record into another file")
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}: make it first")
+    try:
+        # A file without a name: nothing is left, whatever happens. Permission bits alone do not know of
+        # read-only file systems, quotas and network shares.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        said = f"no file can be made in the folder {folder}: {error.strerror}"
+        raise OSError(error.errno, said) from None
+
+
+def _check_name(file: Path) -> None:
+    """Refuse what is too long, for example; whether something is there was looked at before."""
+    for part in _formats.files(file):
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(part)
