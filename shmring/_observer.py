@@ -25,6 +25,8 @@ class FrameCopy:
     ----------
     array : ndarray
         Private and writable, of the ring's shape and dtype (first axis: `rows`).
+    shape, dtype : tuple of int, dtype
+        Those of the array. Libraries take the copy itself as an array, too.
     seq : int
         Counts the frames that the producer offered, from 0.
     timestamp_ns : int
@@ -50,12 +52,22 @@ class FrameCopy:
         epoch: int,
     ) -> None:
         self.array = array
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype
         self.seq = seq
         self.timestamp_ns = timestamp_ns
         self.lost = lost
         self.meta = meta
         self.rows = rows
         self.epoch = epoch
+
+    def __getitem__(self, key: Any) -> Any:
+        """Index `array`."""
+        return self.array[key]
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Let numpy and others take the copy as its array, as they take a Frame."""
+        return np.array(self.array, dtype, copy=copy)
 
     def __repr__(self) -> str:
         """Say what it is a copy of; not the content."""

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import helpers
@@ -190,6 +191,21 @@ def test_a_block_that_carries_a_live_ring_is_not_formatted_again():
     finally:
         block.close()
         block.unlink()
+
+
+def test_a_frame_copy_is_an_array_for_others_as_a_frame_is(make):
+    ring = make(shape=(10, 3), dtype="u2", variable_rows=True)
+    with ring.producer() as producer, ring.observer() as observer:
+        producer.put(np.arange(6, dtype="u2").reshape(2, 3))
+        copy = observer.latest(5)
+        assert (copy.shape, copy.dtype) == ((2, 3), np.dtype("u2"))
+        assert np.shares_memory(np.asarray(copy), copy.array)
+        assert not np.shares_memory(np.array(copy), copy.array)
+        assert np.asarray(copy, "f8").tolist() == copy.array.tolist()
+        assert np.add(copy, 1)[1, 2] == 6
+        assert copy[1].tolist() == [3, 4, 5]
+        with pytest.raises(ValueError, match="copy"):
+            np.asarray(copy, "f8", copy=False)
 
 
 def test_an_observer_never_sees_a_torn_frame(ring, peer):
