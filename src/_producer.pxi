@@ -3,6 +3,9 @@
 cdef enum OnFull:
     WAIT, DROP, RAISE
 
+cdef enum:
+    SAMPLES = 4  # of a claim, to see whether anything was written
+
 cdef enum Claim:
     NO_SLOT, AT_ONCE, AFTER_A_WAIT
 
@@ -78,8 +81,9 @@ cdef class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
     As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
-    there is no frame. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread
-    that claimed it.
+    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
+    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
+    claimed it.
 
     Examples
     --------
@@ -99,6 +103,9 @@ cdef class Slot:
     cdef bint scratch
     cdef object timestamps
     cdef bytes metas
+    cdef bint in_block  # of a `with`
+    cdef bint sampled
+    cdef uint64_t samples[SAMPLES]  # of what the slots held when the array was asked for
 
     def __init__(self, *_args, **_options):
         raise TypeError("a Slot comes from Producer.claim()")
@@ -106,6 +113,8 @@ cdef class Slot:
     @property
     def array(self):
         """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
+
+        What it holds before you write is undefined.
 
         Once published or aborted, this very array turns read-only. Views that were made of it stay
         writable as numpy has it: do not write through them, the slot is no longer yours.
@@ -139,6 +148,7 @@ cdef class Slot:
         if is_open and self.view is None:
             self.view = producer.open_view = view
             producer.open_memory = memory
+            self.take_samples()
         guard_unlock(&producer.guard)
         if not is_open:
             raise ValueError("this slot was published or aborted; claim the next one")
@@ -201,6 +211,34 @@ cdef class Slot:
             raise ValueError(f"rows must be 0 to {schema.dims[0]}, not {value}")
         self.valid_rows = index(value)
 
+    cdef uint64_t sample(self, int i) noexcept:
+        """Some bytes of the claimed slots, from their beginning (0) to their end."""
+        cdef Block block = self.producer.block
+        cdef shmring_geometry *g = &block.view.geometry
+        cdef uint64_t nbytes = (self.claimed - 1) * g.slot_stride + g.frame_bytes
+        cdef uint64_t found = 0
+        cdef uint64_t size = min(nbytes, <uint64_t>sizeof(found))
+        cdef char *slots = <char *>shmring_claimed_slot(&self.producer.core)
+        memcpy(&found, slots + (nbytes - size) * i // (SAMPLES - 1), size)
+        return found
+
+    cdef void take_samples(self) noexcept:
+        cdef int i
+        self.sampled = self.in_block and not self.scratch
+        if self.sampled:
+            for i in range(SAMPLES):
+                self.samples[i] = self.sample(i)
+
+    cdef bint is_untouched(self) noexcept:
+        """Whether the slots, which somebody meant to write, look as they did before."""
+        cdef int i
+        if not self.sampled:
+            return False
+        for i in range(SAMPLES):
+            if self.sample(i) != self.samples[i]:
+                return False
+        return True
+
     def publish(self, count=None):
         """Make the frames visible to every consumer.
 
@@ -247,15 +285,25 @@ cdef class Slot:
         raise _diagnose.not_pickled("Slot")
 
     def __enter__(self):
+        self.in_block = True
         return self
 
     def __exit__(self, kind, value, traceback):
         if self.producer.open_claim != self.number:
             return
         if kind is None:
+            if self.is_untouched() and not self.producer.told_of_untouched:
+                self.look_at_exit()
             self.publish_first(self.claimed)
         else:
             self.abort()
+
+    cdef int look_at_exit(self) except -1:
+        from shmring import _claims
+        if _claims.leaves_early(_claims.current_frame()):
+            self.producer.told_of_untouched = True
+            _claims.log_untouched(self.producer.block.name, self.first_seq)
+        return 0
 
     def __dealloc__(self):
         if self.number != 0:
@@ -330,6 +378,7 @@ cdef class Producer:
     cdef SlotMemory open_memory  # of its array, if somebody asked for that
     cdef cnp.ndarray open_view
     cdef uint64_t claims
+    cdef bint told_of_untouched
     cdef LockFile lock
     cdef unsigned long fork_mark
     cdef OnFull full_policy

@@ -704,3 +704,68 @@ def test_a_producer_that_waits_is_woken_by_the_consumer(ring, peer):
         thread.join()
         feed(producer, 1)
         assert other.ask("helpers.check(consumer.get(5))") == 0
+
+
+# ---- a block that ends without a frame
+
+
+def leave(way: str, out: shmring.Producer, *, write: bool = False, ask: bool = True) -> None:
+    """Ways out of a claim's block."""
+    for _ in range(1):
+        with out.claim() as slot:
+            if ask:
+                assert slot.array.size
+            if write:
+                slot.array[WORDS // 3 :] = 77
+            if way == "break":
+                break
+            if way == "continue":
+                continue
+            if way == "return":
+                return
+            if way in ("publish", "abort"):
+                getattr(slot, way)()
+                break
+
+
+@pytest.mark.parametrize("way", ["break", "continue", "return"])
+def test_a_block_left_before_anything_was_written_is_not_silent(ring, caplog, way):
+    with ring.producer() as out:
+        feed(out, ring.slots)
+        leave(way, out)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert f"frame {ring.slots} of ring {ring.name!r}" in caplog.text
+        assert "slot.abort()" in caplog.text
+        leave(way, out)
+        assert len(caplog.records) == 1  # once is enough
+        assert out.published == ring.slots + 2
+
+
+@pytest.mark.parametrize(
+    ("way", "options"),
+    [
+        ("end", {}),  # the same picture as before is no mistake
+        ("publish", {}),
+        ("abort", {}),
+        ("break", {"write": True}),
+        ("return", {"write": True}),
+        ("break", {"ask": False}),
+    ],
+)
+def test_a_block_that_says_what_it_means_is_silent(ring, caplog, way, options):
+    with ring.producer() as out:
+        leave(way, out, **options)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (9,), (40,)])
+def test_frames_of_any_size_can_be_looked_at(make, caplog, shape):
+    ring = make(shape=shape, dtype="u1", slots=64)
+    with ring.producer() as out:
+        for _ in range(2):
+            with out.claim(3) as slot:
+                slot.array[2] = 9
+                assert slot.array.shape == (slot.count, *shape)
+        assert not caplog.records
+        leave("break", out)
+    assert len(caplog.records) == 1

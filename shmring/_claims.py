@@ -1,0 +1,35 @@
+"""Blocks of claims that are left before anything was written: the log says so."""
+
+from __future__ import annotations
+
+import dis
+import logging
+import sys
+from types import FrameType
+
+__all__ = ["current_frame", "leaves_early", "log_untouched"]
+
+current_frame = sys._getframe
+
+
+def leaves_early(frame: FrameType) -> bool:
+    """Whether a `with` block of this frame, which is calling ``__exit__``, ends by break, continue or return.
+
+    The compiler writes the call once for the end of the block, and before it once for each other way out, all
+    of them with the position of the `with` statement.
+    """
+    here = frame.f_lasti
+    calls = (one for one in dis.get_instructions(frame.f_code) if "CALL" in one.opname)
+    positions = {call.offset: call.positions for call in calls}
+    return any(other > here and positions[other] == positions.get(here) for other in positions)
+
+
+def log_untouched(name: str, seq: int) -> None:
+    """Log that a frame was published into which nobody seems to have written."""
+    logging.getLogger("shmring").warning(
+        "frame %d of ring %r is published although its `with out.claim()` block ends early (by break, say), "
+        "and nothing seems to have been written into slot.array: it may show an old frame. If there is no "
+        "frame, call slot.abort() before you leave the block; if you mean it, slot.publish()",
+        seq,
+        name,
+    )
