@@ -519,7 +519,14 @@ def test_bench(cli, monkeypatch):
     ("arguments", "words"),
     [
         (["nonsense"], "nonsense"),
-        ([], "shmring --help"),
+        (["lst"], "no such command: 'lst'; did you mean ls?"),
+        (["list"], "did you mean ls?"),
+        (["tpo"], "did you mean top?"),
+        (["LS"], "did you mean ls?"),
+        (["recrd", "x", "x.npy"], "did you mean record or read?"),
+        (["version"], "did you mean --version?"),
+        (["help"], "did you mean --help?"),
+        (["xyzzy"], "no such command: 'xyzzy' (see shmring --help)"),
         (["info"], "missing argument 'NAME'"),
         (["info", "a/b"], "no slash"),
         (["info", "x", "--jsno"], "did you mean --json?"),
@@ -562,21 +569,53 @@ def test_every_command_has_help(cli):
         assert out.startswith(f"Usage: shmring {name} ")
 
 
+def test_summaries_are_whole_on_80_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = cli("--help")
+    for name, summary in COMMANDS.items():
+        assert f"  {name:<10}  {summary}\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_without_a_command_there_is_help(cli):
+    code, out, err = cli()
+    assert (code, out) == (2, "")
+    assert err == cli("--help")[1]
+
+
 def test_version(cli):
-    assert cli("--version") == (0, f"shmring {shmring.__version__}\n", "")
+    for option in ("--version", "-V"):
+        assert cli(option) == (0, f"shmring {shmring.__version__}\n", "")
 
 
-def test_what_to_install():
+def without(library: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where a library of the extra is not installed."""
+    code = "import sys; library, *words = sys.argv[1:]; sys.modules[library] = None\n"
+    code += "from shmring.__main__ import main; main(words)"
+    command = [sys.executable, "-c", code, library, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_to_install(make):
+    ring = make()
     for library in ("click", "rich.console"):
-        code = f"import sys; sys.modules[{library!r}] = None; from shmring.__main__ import main; main(['ls'])"
-        with contextlib.ExitStack() as stack:
-            ring = stack.enter_context(
-                shmring.Ring.create(helpers.fresh_name(), shape=(), dtype="u1", slots=2)
-            )
-            said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            assert ring.name not in said.stdout
+        said = without(library, "ls")
+        assert ring.name not in said.stdout
         expected = f'shmring: this needs {library.partition(".")[0]}: pip install "shmring[cli]"\n'
         assert (said.returncode, said.stderr) == (2, expected)
+
+
+def test_help_and_version_without_the_extra():
+    for option in ("--help", "-h"):
+        said = without("click", option)
+        assert (said.returncode, said.stderr) == (0, "")
+        for name, summary in COMMANDS.items():
+            assert f"  {name:<10}  {summary}\n" in said.stdout
+        assert 'pip install "shmring[cli]"' in said.stdout
+        assert max(map(len, said.stdout.splitlines())) <= 80
+    for option in ("--version", "-V"):
+        said = without("click", option)
+        assert (said.returncode, said.stdout, said.stderr) == (0, f"shmring {shmring.__version__}\n", "")
 
 
 def test_output_that_nobody_reads(make):
