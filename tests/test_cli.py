@@ -88,7 +88,7 @@ def test_ls_shows_rings(cli, make, only_mine):
     head, *lines = out.splitlines()
     assert head.split() == [column.lstrip(">~") for column in ls.COLUMNS]
     rows = {line.split()[0]: line.split() for line in lines}
-    assert rows[ring.name][1:6] == ["live", "u1", "720x1280x3", "4", "11.1"]
+    assert rows[ring.name][1:6] == ["live", "uint8", "720x1280x3", "4", "11.1"]
     assert str(os.getpid()) in rows[ring.name]
     assert "2 (1)" in next(line for line in lines if ring.name in line)
     assert rows[stale][1] == "stale"
@@ -134,6 +134,60 @@ def test_no_rings(cli, monkeypatch):
     monkeypatch.setattr(ls, "look_at_all", list)
     assert cli("ls") == (0, "", "No rings.\n")
     assert cli("ls", "--json") == (0, "[]\n", "")
+
+
+def test_other_files_are_counted(cli, make, only_mine, monkeypatch):
+    """As Ray's hundreds of semaphores: they do not hide the rings."""
+    ring = make()
+    others = [helpers.block(helpers.fresh_name()) for _ in range(3)]
+    others[0].write_bytes(b"a semaphore")
+    others[1].write_bytes(b"another one")
+    others[2].touch()
+    try:
+        code, out, err = cli("ls")
+        assert (code, err) == (0, "And 3 other files: --all lists them.\n")
+        assert [line.split()[0] for line in out.splitlines()] == ["NAME", ring.name]
+        assert [one["name"] for one in json.loads(cli("ls", "--json")[1])] == [ring.name]
+        code, out, err = cli("ls", "--all")
+        assert (code, err) == (0, "")
+        assert {line.split()[0] for line in out.splitlines()} == {
+            "NAME",
+            ring.name,
+            *(p.name for p in others),
+        }
+        assert len(json.loads(cli("ls", "--all", "--json")[1])) == 4
+        monkeypatch.setattr(_inventory, "_read", lambda name: ("denied", None, "no"))
+        assert cli("ls") == (
+            0,
+            "",
+            "No rings. And 4 other files (4 of them this user may not read): --all lists them.\n",
+        )
+    finally:
+        for path in others:
+            path.unlink()
+
+
+def test_tables_end_without_blanks(cli, make, only_mine):
+    ring = make()
+    with ring.producer(), ring.consumer(label="viewer"), ring.consumer(label="a longer label"):
+        for command in (["ls"], ["info", ring.name]):
+            _, out, _ = cli(*command)
+            assert all(line == line.rstrip() for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "dtype", ["u1", "<f4", ">i2", "S5", "U3", "M8[ns]", "V8", [("t", "<f8"), ("v", "u1", (3,))]]
+)
+def test_one_way_to_write_a_dtype(cli, make, only_mine, dtype):
+    """In ls, info, the repr and errors; ls names the fields alone of a structured one."""
+    ring = make(shape=(2,), dtype=dtype)
+    written = str(np.dtype(dtype))
+    assert f"dtype {written}" in repr(ring)
+    assert f"dtype {written}, " in cli("info", ring.name)[1]
+    assert ("{t,v}" if ring.dtype.names else written) in cli("ls")[1]
+    with ring.producer() as out, pytest.raises(ValueError, match="nothing is") as raised:
+        out.put(np.zeros(3, "c16"))
+    assert f"dtype {written}" in str(raised.value)
 
 
 def test_hundreds_of_rings(cli, make, only_mine):
@@ -189,7 +243,7 @@ def test_truncated_ring(cli, damage, only_mine):
 @pytest.mark.parametrize("content", [b"", b"x", b"foreign" * 1000], ids=["empty", "short", "long"])
 def test_foreign_block(cli, block, name, only_mine, content):
     block.write_bytes(content)
-    found = entry(cli("ls", "--json")[1], name)
+    found = entry(cli("ls", "--all", "--json")[1], name)
     assert found["state"] == ("foreign" if content else "unfinished")
     assert found["nbytes"] == len(content)
 
@@ -200,7 +254,7 @@ def test_what_is_no_file(cli, name, only_mine):
     os.mkfifo(fifo)
     folder.mkdir()
     try:
-        listed = {one["name"]: one["state"] for one in json.loads(cli("ls", "--json")[1])}
+        listed = {one["name"]: one["state"] for one in json.loads(cli("ls", "--all", "--json")[1])}
         assert listed == {name: "foreign"}
         assert cli("info", name)[0] == 1
     finally:
@@ -276,7 +330,7 @@ def test_block_that_cannot_be_read_now(cli, make, only_mine, monkeypatch):
         return attach(name, **options)
 
     monkeypatch.setattr(_inventory.Ring, "attach", refuse)
-    code, out, _ = cli("ls", "--json")
+    code, out, _ = cli("ls", "--all", "--json")
     assert code == 0
     assert entry(out, fine.name)["state"] == "live"
     assert "Too many open files" in entry(out, bad.name)["problem"]
@@ -296,7 +350,7 @@ def test_info(cli, make):
         frame.release()
     assert (code, code_json, err) == (0, 0, "")
     assert f"{ring.name}, live" in text
-    assert "shape (8, 8) dtype <f4" in text
+    assert "shape (8, 8) dtype float32" in text
     assert '{"unit": "adu"}' in text
     assert "40 frames" in text
     found = json.loads(described)
@@ -730,8 +784,12 @@ def test_locale_c(make):
 def test_completion_of_ring_names(make):
     made = {make().name, make().name}
     prefix = f"shmring-test-{os.getpid()}-"
+    other = helpers.block(helpers.fresh_name())
+    other.write_bytes(b"not a ring")
     offered = names.RingName().shell_complete(None, None, prefix)
+    other.unlink()
     assert made <= {item.value for item in offered}
+    assert other.name not in {item.value for item in offered}
     assert all(item.value.startswith(prefix) for item in offered)
 
 

@@ -99,7 +99,7 @@ def test_rings_and_consumers(make):
             )
             assert app.query_one("#history", Sparkline).data[-1] > 0
             assert "2 rings" in text(app, "#summary")
-            assert f"{fast.name}  live  512 <u8  8 slots" in text(app, "#title")
+            assert f"{fast.name}  live  512 uint64  8 slots" in text(app, "#title")
             helpers.drain(recorder)
             await look()
             assert shown(app, "#rings")[0][4].endswith(" 0%")

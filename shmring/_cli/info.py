@@ -6,7 +6,6 @@ import json
 import time
 
 import click
-import numpy as np
 
 from shmring import ConsumerStats
 from shmring._cli import names, output, processes, report
@@ -63,7 +62,7 @@ def info(name: str, as_json: bool) -> None:
 def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str, str]]:
     stats = ring.stats
     rows = ", the first axis may be shorter" if ring.variable_rows else ""
-    meta = f", each with meta {_descr(ring.meta_dtype)}" if ring.meta_dtype is not None else ""
+    meta = f", each with meta {output.dtype(ring.meta_dtype)}" if ring.meta_dtype is not None else ""
     created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ring.created_ns / 1e9))
     age = output.age(time.time() - ring.created_ns / 1e9)
     speed = ""
@@ -73,7 +72,7 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
         ("ring", f"{output.clean(found.name)}, {found.state}"),
         (
             "frames",
-            f"shape {stats.shape} dtype {_descr(stats.dtype)}, {output.size(ring.frame_nbytes)}{rows}{meta}",
+            f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}{rows}{meta}",
         ),
         ("slots", f"{stats.slots}, {output.size(found.nbytes)} in all"),
         ("block", f"{found.nbytes} bytes, owner {found.owner}, mode {found.mode:#o}"),
@@ -83,10 +82,6 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     facts += [("attrs", json.dumps(ring.attrs))] if ring.attrs else []
     joined = sum(one.alive for one in stats.consumers)
     return [*facts, ("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
-
-
-def _descr(dtype: np.dtype) -> str:
-    return output.clean(str(np.lib.format.dtype_to_descr(dtype)))
 
 
 def _producer(ring: RingFacts) -> str:

@@ -17,7 +17,7 @@ from textual.widgets import DataTable, Footer, Sparkline, Static
 
 from shmring import ConsumerStats, RingNotFound, _shm
 from shmring._cli import output, processes
-from shmring._cli.ls import dtype_name, producer_name
+from shmring._cli.ls import producer_name
 from shmring._cli.rates import RingKey, consumer_key, ring_key
 from shmring._cli.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
 from shmring._inventory import Found, look, look_at_all
@@ -241,7 +241,7 @@ class Top(App[int]):
         words = [
             output.clean(stats.name),
             line.found.state,
-            f"{output.shape(stats.shape)} {dtype_name(stats)}",
+            f"{output.shape(stats.shape)} {output.dtype(stats.dtype, short=True)}",
             f"{stats.slots} slots",
             output.size(line.found.nbytes),
             f"{output.rate(line.rate)} {output.size(line.bandwidth)}/s",
