@@ -68,12 +68,10 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     speed = ""
     if rates is not None:
         speed = f"; {output.rate(rates.published)}, {output.size(rates.published * ring.frame_nbytes)}/s"
+    frames = f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}"
     facts = [
         ("ring", f"{output.clean(found.name)}, {found.state}"),
-        (
-            "frames",
-            f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}{rows}{meta}",
-        ),
+        ("frames", f"{frames}{rows}{meta}"),
         ("slots", f"{stats.slots}, {output.size(found.nbytes)} in all"),
         ("block", f"{found.nbytes} bytes, owner {found.owner}, mode {found.mode:#o}"),
         ("created", f"{created} ({age} ago) by pid {ring.creator_pid}"),
@@ -96,7 +94,7 @@ def _producer(ring: RingFacts) -> str:
 
 def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
     process = processes.describe(one.pid, one.start_time, alive=one.alive)
-    status = process.status if one.alive else "dead"
+    halted = process.halted if one.alive else "dead"
     command = processes.command(one) if one.alive else ""
     return (
         output.clean(one.label),
@@ -108,5 +106,5 @@ def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
         f"{one.skipped:,}",
         f"{one.held:,}",
         output.rate(rates.delivered.get(consumer_key(one)) if rates else None),
-        f"({status}) {command}" if status in ("dead", "stopped", "zombie") else command,
+        f"({halted}) {command}".rstrip() if halted else command,
     )

@@ -68,7 +68,9 @@ class Line:
         return self.rates.dropped + sum(self.rates.lost.values()) if self.rates else 0.0
 
     def update(self, found: Found, ring: RingFacts, rates: Rates | None) -> None:
-        """Take in a new look."""
+        """Take in a new look; one that is older than the last changes nothing."""
+        if ring.time_ns < self.ring.time_ns:
+            return
         self.found, self.ring, self.rates = found, ring, rates
         if rates:
             self.history.append(rates.published)
