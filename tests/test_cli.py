@@ -524,7 +524,7 @@ def test_doctor_cores(monkeypatch):
         assert (found.level, "4 of 8 cores" in found.found) == (level, True)
 
 
-def test_doctor_participants(make, peer):
+def test_doctor_participants(make, peer, monkeypatch):
     pytest.importorskip("psutil")
     ring = make()
     stopped, dead = peer(ring), peer(ring)
@@ -535,11 +535,77 @@ def test_doctor_participants(make, peer):
     try:
         helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
         producer, consumer = findings(checks.dead_participants, [_inventory.look(ring.name)])
+        monkeypatch.setattr(checks, "STILL", 0.0)
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
     finally:
         os.kill(stopped.pid, signal.SIGCONT)
     assert f"pid {dead.pid}" in producer.found
     assert "holds the producer back" in consumer.found
     assert consumer.do == f"kill -CONT {stopped.pid}"
+
+
+def test_doctor_names_a_stopped_producer(make, peer):
+    pytest.importorskip("psutil")
+    ring = make()
+    stopped = peer(ring)
+    stopped.do("out = ring.producer()")
+    os.kill(stopped.pid, signal.SIGSTOP)
+    try:
+        helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
+        (found,) = findings(checks.dead_participants, [_inventory.look(ring.name)])
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    assert (found.level, found.do) == ("problem", f"kill -CONT {stopped.pid}")
+
+
+@pytest.mark.parametrize("why", ["unread", "unread and held", "held", "held by a lossy one"])
+def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
+    """Doctor and info name the consumer that the producer waits for."""
+    pytest.importorskip("psutil")
+    monkeypatch.setattr(checks, "STILL", 0.0)
+    ring = make(slots=8)
+    held = {"unread": 0, "unread and held": 3}.get(why, 8)
+    lossless = why != "held by a lossy one"
+    with (
+        ring.producer() as out,
+        ring.consumer(label="stuck", lossless=lossless) as stuck,
+        ring.consumer(lossless=False),
+    ):
+        helpers.feed(out, 7)
+        frames = [stuck.get() for _ in range(min(held, 7))]
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+        assert "\nfull " not in cli("info", ring.name)[1]
+        helpers.feed(out, 1)
+        frames += [stuck.get() for _ in range(held - len(frames))]
+        with pytest.raises(shmring.RingFull):
+            out.put(np.zeros(ring.shape, ring.dtype), timeout=0)
+        (found,) = findings(checks.full_rings, [_inventory.look(ring.name)])
+        counts = [f"lag {8 - held}"] * (held < 8) + [f"holds {held}"] * (held > 0)
+        words = f"waits for consumer stuck (pid {os.getpid()}), {', '.join(counts)} of 8 slots"
+        assert found.level == "problem"
+        assert words in found.found
+        assert f"kill {os.getpid()}" in found.do
+        assert f"full       {words}\n" in cli("info", ring.name)[1]
+        for frame in frames:
+            frame.release()
+        helpers.drain(stuck)
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+
+
+def test_a_full_ring_that_moves_is_fine(make, monkeypatch):
+    """A consumer that is slower than the producer makes it wait: that is what lossless means."""
+    ring = make(slots=8)
+    with ring.producer() as out, ring.consumer() as consumer:
+        helpers.feed(out, 8)
+
+        def take_one(seconds: float) -> None:
+            consumer.get().release()
+            helpers.feed(out, 1)
+
+        monkeypatch.setattr(checks.time, "sleep", take_one)
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+        monkeypatch.setattr(checks.time, "sleep", lambda seconds: ring.unlink())
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
 
 
 def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):

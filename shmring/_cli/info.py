@@ -8,7 +8,7 @@ import time
 import click
 
 from shmring import ConsumerStats
-from shmring._cli import names, output, processes, report
+from shmring._cli import full, names, output, processes, report
 from shmring._cli.app import Refusal
 from shmring._cli.ls import INTERVAL
 from shmring._cli.rates import Meter, Rates, consumer_key, ring_key
@@ -35,7 +35,8 @@ def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
     LAG is what a consumer has not taken yet, LOST what it never got, SKIPPED what it passed over on purpose,
-    HELD what it keeps from being overwritten; all in frames.
+    HELD what it keeps from being overwritten; all in frames. The line "full" names the consumer that the
+    producer waits for, if it must wait.
     """
     meter = Meter()
     found = look(name)
@@ -79,7 +80,9 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     ]
     facts += [("attrs", json.dumps(ring.attrs))] if ring.attrs else []
     joined = sum(one.alive for one in stats.consumers)
-    return [*facts, ("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
+    blocking = "; ".join(full.describe(one, stats.slots) for one in full.in_the_way(stats))
+    facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
+    return [*facts, ("full", f"waits for {blocking}")] if blocking else facts
 
 
 def _producer(ring: RingFacts) -> str:

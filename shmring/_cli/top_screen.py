@@ -17,7 +17,7 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Sparkline, Static
 
 from shmring import ConsumerStats, RingNotFound, _shm
-from shmring._cli import output, processes
+from shmring._cli import full, output, processes
 from shmring._cli.ls import producer_name
 from shmring._cli.rates import RingKey, consumer_key, ring_key
 from shmring._cli.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
@@ -309,6 +309,7 @@ class Top(App[int]):
 
     def _ring_title(self, line: Line) -> str:
         stats = line.ring.stats
+        blocking = full.in_the_way(stats)
         words = [
             output.clean(stats.name),
             line.found.state,
@@ -318,7 +319,7 @@ class Top(App[int]):
             f"{output.rate(line.rate)} {output.size(line.bandwidth)}/s",
             f"published {stats.published:,}",
             f"dropped {stats.dropped:,}",
-            f"fill {line.fill:.0%}",
+            *([f"full: waits for {full.name(blocking[0])}"] if blocking else [f"fill {line.fill:.0%}"]),
             f"producer {producer_name(stats)}",
         ]
         return "  ".join(words)
@@ -381,7 +382,7 @@ class Top(App[int]):
         """Ask for a part of the names to show."""
         field = self.query_one("#filter", Input)
         field.display = True
-        field.focus()
+        self.set_focus(field)  # at once: the next letter is for it
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while the part of a name is typed."""
