@@ -416,6 +416,11 @@ def test_rm_removes_what_is_damaged(cli, damage):
 
 def test_rm_stale(cli, make, only_mine, block):
     live, stale = make(), [go_stale(make()), go_stale(make())]
+    code, out, _ = cli("rm", "--stale", "--dry-run")
+    assert (code, out.splitlines()) == (0, [f"would remove {name}" for name in sorted(stale)])
+    _, out, _ = cli("rm", "--stale", "--dry-run", "--json")
+    assert json.loads(out) == {"would_remove": sorted(stale), "refused": {}}
+    assert all(helpers.block(name).exists() for name in stale)
     code, out, _ = cli("rm", "--stale", "--json")
     assert code == 0
     assert json.loads(out) == {"removed": sorted(stale), "refused": {}}
@@ -624,12 +629,33 @@ def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):
 def test_bench(cli, monkeypatch):
     monkeypatch.setattr(bench, "SECONDS", 0.05)
     monkeypatch.setattr(bench, "VIDEO", (48, 64, 3))
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (0.0, 9.0, 9.0))
     code, out, err = cli("bench", "--json")
     assert (code, err) == (0, "")
+    assert json.loads(out)["load"] == 0
     results = {(one["what"], one["unit"]): one["value"] for one in json.loads(out)["results"]}
     assert len(results) == 9
     assert all(value > 0 for value in results.values())
     assert any("asleep, median" in what for what, _ in results)
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "warns"), [(0.4, 2, False), (0.6, 2, True), (3, 8, False), (7, 8, True)]
+)
+def test_bench_says_what_it_does_and_what_disturbs_it(cli, monkeypatch, load, cores, warns):
+    measured = []
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(bench.os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr(bench, "_throughput", lambda *arguments: measured.append(None) or [])
+    monkeypatch.setattr(
+        bench, "_latency", lambda *arguments: measured.append(None) or [("latency", "µs", 1.0)]
+    )
+    code, _, err = cli("bench")
+    first, *rest = err.splitlines()
+    assert code == 0
+    assert "six measurements" in first
+    assert len(measured) == 6
+    assert [f"the load is {load:.1f} on {cores} cores" in line for line in rest] == [True] * warns
 
 
 # ---- mistakes, exit codes, terminals
@@ -653,6 +679,7 @@ def test_bench(cli, monkeypatch):
         (["ls", "extra"], "unexpected extra argument"),
         (["rm"], "--stale"),
         (["rm", "x", "--stale"], "--stale"),
+        (["rm", "x", "--dry-run"], "--dry-run needs --stale"),
         (["rm", "--stale", "--force"], "--force needs the NAME"),
         (["top", "--interval", "0"], "'0' is not a number above 0"),
         (["top"], "needs a terminal"),

@@ -38,7 +38,7 @@ def _compiled(text: str) -> CodeType:
         raise ValueError(f"{text[:40]!r}... is too deeply nested for Python") from None
 
 
-@click.command()
+@click.command(options_metavar="--before N [OPTIONS]")
 @names.ring
 @click.argument("file", metavar="FILE", type=FILE)
 @click.option(
