@@ -368,7 +368,7 @@ class Top(App[int]):
         self.show()
 
     def action_pause(self) -> None:
-        """Stop looking, or go on."""
+        """Stop looking, or continue."""
         self.paused = not self.paused
         self.look()
         self.show()
