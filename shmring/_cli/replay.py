@@ -64,7 +64,7 @@ def replay(
     """Create the ring NAME and publish the frames of the recording FILE, at the pace at which they came.
 
     Of a rolling recording (FILE-0001.npy, ...) give FILE.npy: all of it is played. The frames carry their
-    metas and, by default, their recorded timestamps; their seqs are those of the new ring, with the recorded gaps. At
+    metas and, by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At
     the end the ring is closed: consumers get what is left, and its name is removed.
     """
     from shmring.recording import replay as play
