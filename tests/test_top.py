@@ -407,6 +407,31 @@ def test_one_look_at_a_time(make, monkeypatch):
     watch(script)
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["all", "alone"])
+def test_quit_during_a_look(make, monkeypatch, alone):
+    """What a slow look finds comes too late for the screen, and that is no error."""
+    ring = make()
+    go_on = threading.Event()
+
+    def slow(look):
+        def look_slowly(*name):
+            assert go_on.wait(helpers.PATIENCE)
+            return look(*name)
+
+        return look_slowly
+
+    async def script(app, pilot, look) -> None:
+        for function in ("look", "look_at_all"):
+            monkeypatch.setattr(top_screen, function, slow(getattr(top_screen, function)))
+        app.look()
+        await pilot.press("q")
+        app.screen.remove_children()
+        go_on.set()
+        await app.workers.wait_for_complete()
+
+    assert watch(script, ring.name if alone else None).return_value == 0
+
+
 def test_rings_come_and_go(make):
     async def script(app, pilot, look) -> None:
         assert shown(app, "#rings") == []

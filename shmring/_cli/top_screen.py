@@ -96,14 +96,15 @@ class Top(App[int]):
     #summary { height: 1; background: $panel; padding: 0 1; }
     #rings { height: 1fr; min-height: 5; }
     #filter { display: none; height: 1; border: none; padding: 0 1; }
-    #ring { height: auto; border-top: solid $panel; }
+    #ring { height: auto; max-height: 60vh; border-top: solid $panel; }
     #title { height: auto; padding: 0 1; }
     #history { height: 3; margin: 0 1; }
     #consumers { height: auto; max-height: 40vh; }
     #help { display: none; height: 1fr; padding: 1 2; overflow-y: auto; }
     .low #history { display: none; }
+    .low #ring { max-height: 45vh; }
     .low #consumers { max-height: 30vh; }
-    .alone #ring { height: 1fr; border-top: none; }
+    .alone #ring { height: 1fr; max-height: 100%; border-top: none; }
     .alone #consumers { height: 1fr; max-height: 100%; }
     .alone #history { display: block; height: 6; }
     .help #help { display: block; }
@@ -128,6 +129,7 @@ class Top(App[int]):
         self.interval = interval
         self.model = Model()
         self.looking = False
+        self.ending = False
         self.paused = False
         self.sorted_by = "rate"
         self.largest_first = True
@@ -155,7 +157,7 @@ class Top(App[int]):
         """Begin to look."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.exit, 128 + number)
+            loop.add_signal_handler(number, self.action_quit_with, 128 + number)
         self.screen.set_class(self.ring_name is not None, "alone")
         self.screen.set_class(self.size.height < TALL, "low")
         self._set_columns(self.size.width)
@@ -203,8 +205,9 @@ class Top(App[int]):
 
     def _take(self, found: list[Found]) -> None:
         self.looking = False
-        self.model.update(found)
-        self.show()
+        if not self.ending:  # else the widgets may be gone already
+            self.model.update(found)
+            self.show()
 
     # ---- showing
 
@@ -411,6 +414,7 @@ class Top(App[int]):
 
     def action_quit_with(self, code: int) -> None:
         """End with an exit code."""
+        self.ending = True
         self.exit(code)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
