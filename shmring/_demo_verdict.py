@@ -53,6 +53,7 @@ def praise(reports: Mapping[str, Report], frame_nbytes: int) -> str:
     return (
         f"VERIFIED: the recorder got all {sent.frames:,} frames, in order, each with the producer's crc32: "
         f"{gigabytes:.2f} GB in {sent.seconds:.1f} s, {gigabytes / sent.seconds:.2f} GB/s. "
+        "What limits this rate is the processes' work (pictures, crc32), not the ring: see shmring bench. "
         f"The consumers read {seen - copied:,} frames in place and {copied:,} as copies; "
         "what the viewer and the latest reader did not get is counted."
     )

@@ -57,6 +57,11 @@ class Found:
     problem: str = ""
 
     @property
+    def is_ring(self) -> bool:
+        """Whether it is known to be a ring, readable or not; what this user may not read is not known."""
+        return self.state not in ("foreign", "denied") and self.nbytes > 0
+
+    @property
     def owner(self) -> str:
         """Login name of the block's owner."""
         return _diagnose.user_name(self.uid)

@@ -274,7 +274,7 @@ cdef class Slot:
         return 0
 
     def abort(self):
-        """Give the slots back; nobody sees anything, no seq is used up."""
+        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
         self.finish()
         if not self.scratch:
             shmring_abort(&self.producer.core)
@@ -638,7 +638,7 @@ cdef class Producer:
         Returns
         -------
         bool
-            True if published, False if dropped (``on_full="drop"``; its seq is used up).
+            True if published, False if dropped (``on_full="drop"``; its seq is skipped).
 
         Raises
         ------

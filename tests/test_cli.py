@@ -88,7 +88,7 @@ def test_ls_shows_rings(cli, make, only_mine):
     head, *lines = out.splitlines()
     assert head.split() == [column.lstrip(">~") for column in ls.COLUMNS]
     rows = {line.split()[0]: line.split() for line in lines}
-    assert rows[ring.name][1:6] == ["live", "u1", "720x1280x3", "4", "11.1"]
+    assert rows[ring.name][1:6] == ["live", "uint8", "720x1280x3", "4", "11.1"]
     assert str(os.getpid()) in rows[ring.name]
     assert "2 (1)" in next(line for line in lines if ring.name in line)
     assert rows[stale][1] == "stale"
@@ -134,6 +134,60 @@ def test_no_rings(cli, monkeypatch):
     monkeypatch.setattr(ls, "look_at_all", list)
     assert cli("ls") == (0, "", "No rings.\n")
     assert cli("ls", "--json") == (0, "[]\n", "")
+
+
+def test_other_files_are_counted(cli, make, only_mine, monkeypatch):
+    """As Ray's hundreds of semaphores: they do not hide the rings."""
+    ring = make()
+    others = [helpers.block(helpers.fresh_name()) for _ in range(3)]
+    others[0].write_bytes(b"a semaphore")
+    others[1].write_bytes(b"another one")
+    others[2].touch()
+    try:
+        code, out, err = cli("ls")
+        assert (code, err) == (0, "And 3 other files: --all lists them.\n")
+        assert [line.split()[0] for line in out.splitlines()] == ["NAME", ring.name]
+        assert [one["name"] for one in json.loads(cli("ls", "--json")[1])] == [ring.name]
+        code, out, err = cli("ls", "--all")
+        assert (code, err) == (0, "")
+        assert {line.split()[0] for line in out.splitlines()} == {
+            "NAME",
+            ring.name,
+            *(p.name for p in others),
+        }
+        assert len(json.loads(cli("ls", "--all", "--json")[1])) == 4
+        monkeypatch.setattr(_inventory, "_read", lambda name: ("denied", None, "no"))
+        assert cli("ls") == (
+            0,
+            "",
+            "No rings. And 4 other files (4 of them this user may not read): --all lists them.\n",
+        )
+    finally:
+        for path in others:
+            path.unlink()
+
+
+def test_tables_end_without_blanks(cli, make, only_mine):
+    ring = make()
+    with ring.producer(), ring.consumer(label="viewer"), ring.consumer(label="a longer label"):
+        for command in (["ls"], ["info", ring.name]):
+            _, out, _ = cli(*command)
+            assert all(line == line.rstrip() for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "dtype", ["u1", "<f4", ">i2", "S5", "U3", "M8[ns]", "V8", [("t", "<f8"), ("v", "u1", (3,))]]
+)
+def test_one_way_to_write_a_dtype(cli, make, only_mine, dtype):
+    """In ls, info, the repr and errors; ls names the fields alone of a structured one."""
+    ring = make(shape=(2,), dtype=dtype)
+    written = str(np.dtype(dtype))
+    assert f"dtype {written}" in repr(ring)
+    assert f"dtype {written}, " in cli("info", ring.name)[1]
+    assert ("{t,v}" if ring.dtype.names else written) in cli("ls")[1]
+    with ring.producer() as out, pytest.raises(ValueError, match="nothing is") as raised:
+        out.put(np.zeros(3, "c16"))
+    assert f"dtype {written}" in str(raised.value)
 
 
 def test_hundreds_of_rings(cli, make, only_mine):
@@ -189,7 +243,7 @@ def test_truncated_ring(cli, damage, only_mine):
 @pytest.mark.parametrize("content", [b"", b"x", b"foreign" * 1000], ids=["empty", "short", "long"])
 def test_foreign_block(cli, block, name, only_mine, content):
     block.write_bytes(content)
-    found = entry(cli("ls", "--json")[1], name)
+    found = entry(cli("ls", "--all", "--json")[1], name)
     assert found["state"] == ("foreign" if content else "unfinished")
     assert found["nbytes"] == len(content)
 
@@ -200,7 +254,7 @@ def test_what_is_no_file(cli, name, only_mine):
     os.mkfifo(fifo)
     folder.mkdir()
     try:
-        listed = {one["name"]: one["state"] for one in json.loads(cli("ls", "--json")[1])}
+        listed = {one["name"]: one["state"] for one in json.loads(cli("ls", "--all", "--json")[1])}
         assert listed == {name: "foreign"}
         assert cli("info", name)[0] == 1
     finally:
@@ -276,7 +330,7 @@ def test_block_that_cannot_be_read_now(cli, make, only_mine, monkeypatch):
         return attach(name, **options)
 
     monkeypatch.setattr(_inventory.Ring, "attach", refuse)
-    code, out, _ = cli("ls", "--json")
+    code, out, _ = cli("ls", "--all", "--json")
     assert code == 0
     assert entry(out, fine.name)["state"] == "live"
     assert "Too many open files" in entry(out, bad.name)["problem"]
@@ -296,7 +350,7 @@ def test_info(cli, make):
         frame.release()
     assert (code, code_json, err) == (0, 0, "")
     assert f"{ring.name}, live" in text
-    assert "shape (8, 8) dtype <f4" in text
+    assert "shape (8, 8) dtype float32" in text
     assert '{"unit": "adu"}' in text
     assert "40 frames" in text
     found = json.loads(described)
@@ -362,6 +416,11 @@ def test_rm_removes_what_is_damaged(cli, damage):
 
 def test_rm_stale(cli, make, only_mine, block):
     live, stale = make(), [go_stale(make()), go_stale(make())]
+    code, out, _ = cli("rm", "--stale", "--dry-run")
+    assert (code, out.splitlines()) == (0, [f"would remove {name}" for name in sorted(stale)])
+    _, out, _ = cli("rm", "--stale", "--dry-run", "--json")
+    assert json.loads(out) == {"would_remove": sorted(stale), "refused": {}}
+    assert all(helpers.block(name).exists() for name in stale)
     code, out, _ = cli("rm", "--stale", "--json")
     assert code == 0
     assert json.loads(out) == {"removed": sorted(stale), "refused": {}}
@@ -470,7 +529,7 @@ def test_doctor_cores(monkeypatch):
         assert (found.level, "4 of 8 cores" in found.found) == (level, True)
 
 
-def test_doctor_participants(make, peer):
+def test_doctor_participants(make, peer, monkeypatch):
     pytest.importorskip("psutil")
     ring = make()
     stopped, dead = peer(ring), peer(ring)
@@ -481,11 +540,77 @@ def test_doctor_participants(make, peer):
     try:
         helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
         producer, consumer = findings(checks.dead_participants, [_inventory.look(ring.name)])
+        monkeypatch.setattr(checks, "STILL", 0.0)
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
     finally:
         os.kill(stopped.pid, signal.SIGCONT)
     assert f"pid {dead.pid}" in producer.found
     assert "holds the producer back" in consumer.found
     assert consumer.do == f"kill -CONT {stopped.pid}"
+
+
+def test_doctor_names_a_stopped_producer(make, peer):
+    pytest.importorskip("psutil")
+    ring = make()
+    stopped = peer(ring)
+    stopped.do("out = ring.producer()")
+    os.kill(stopped.pid, signal.SIGSTOP)
+    try:
+        helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
+        (found,) = findings(checks.dead_participants, [_inventory.look(ring.name)])
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    assert (found.level, found.do) == ("problem", f"kill -CONT {stopped.pid}")
+
+
+@pytest.mark.parametrize("why", ["unread", "unread and held", "held", "held by a lossy one"])
+def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
+    """Doctor and info name the consumer that the producer waits for."""
+    pytest.importorskip("psutil")
+    monkeypatch.setattr(checks, "STILL", 0.0)
+    ring = make(slots=8)
+    held = {"unread": 0, "unread and held": 3}.get(why, 8)
+    lossless = why != "held by a lossy one"
+    with (
+        ring.producer() as out,
+        ring.consumer(label="stuck", lossless=lossless) as stuck,
+        ring.consumer(lossless=False),
+    ):
+        helpers.feed(out, 7)
+        frames = [stuck.get() for _ in range(min(held, 7))]
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+        assert "\nfull " not in cli("info", ring.name)[1]
+        helpers.feed(out, 1)
+        frames += [stuck.get() for _ in range(held - len(frames))]
+        with pytest.raises(shmring.RingFull):
+            out.put(np.zeros(ring.shape, ring.dtype), timeout=0)
+        (found,) = findings(checks.full_rings, [_inventory.look(ring.name)])
+        counts = [f"lag {8 - held}"] * (held < 8) + [f"holds {held}"] * (held > 0)
+        words = f"waits for consumer stuck (pid {os.getpid()}), {', '.join(counts)} of 8 slots"
+        assert found.level == "problem"
+        assert words in found.found
+        assert f"kill {os.getpid()}" in found.do
+        assert f"full       {words}\n" in cli("info", ring.name)[1]
+        for frame in frames:
+            frame.release()
+        helpers.drain(stuck)
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+
+
+def test_a_full_ring_that_moves_is_fine(make, monkeypatch):
+    """A consumer that is slower than the producer makes it wait: that is what lossless means."""
+    ring = make(slots=8)
+    with ring.producer() as out, ring.consumer() as consumer:
+        helpers.feed(out, 8)
+
+        def take_one(seconds: float) -> None:
+            consumer.get().release()
+            helpers.feed(out, 1)
+
+        monkeypatch.setattr(checks.time, "sleep", take_one)
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+        monkeypatch.setattr(checks.time, "sleep", lambda seconds: ring.unlink())
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
 
 
 def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):
@@ -504,12 +629,33 @@ def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):
 def test_bench(cli, monkeypatch):
     monkeypatch.setattr(bench, "SECONDS", 0.05)
     monkeypatch.setattr(bench, "VIDEO", (48, 64, 3))
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (0.0, 9.0, 9.0))
     code, out, err = cli("bench", "--json")
     assert (code, err) == (0, "")
+    assert json.loads(out)["load"] == 0
     results = {(one["what"], one["unit"]): one["value"] for one in json.loads(out)["results"]}
     assert len(results) == 9
     assert all(value > 0 for value in results.values())
     assert any("asleep, median" in what for what, _ in results)
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "warns"), [(0.4, 2, False), (0.6, 2, True), (3, 8, False), (7, 8, True)]
+)
+def test_bench_says_what_it_does_and_what_disturbs_it(cli, monkeypatch, load, cores, warns):
+    measured = []
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(bench.os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr(bench, "_throughput", lambda *arguments: measured.append(None) or [])
+    monkeypatch.setattr(
+        bench, "_latency", lambda *arguments: measured.append(None) or [("latency", "µs", 1.0)]
+    )
+    code, _, err = cli("bench")
+    first, *rest = err.splitlines()
+    assert code == 0
+    assert "six measurements" in first
+    assert len(measured) == 6
+    assert [f"the load is {load:.1f} on {cores} cores" in line for line in rest] == [True] * warns
 
 
 # ---- mistakes, exit codes, terminals
@@ -519,13 +665,21 @@ def test_bench(cli, monkeypatch):
     ("arguments", "words"),
     [
         (["nonsense"], "nonsense"),
-        ([], "shmring --help"),
+        (["lst"], "no such command: 'lst'; did you mean ls?"),
+        (["list"], "did you mean ls?"),
+        (["tpo"], "did you mean top?"),
+        (["LS"], "did you mean ls?"),
+        (["recrd", "x", "x.npy"], "did you mean record or read?"),
+        (["version"], "did you mean --version?"),
+        (["help"], "did you mean --help?"),
+        (["xyzzy"], "no such command: 'xyzzy' (see shmring --help)"),
         (["info"], "missing argument 'NAME'"),
         (["info", "a/b"], "no slash"),
         (["info", "x", "--jsno"], "did you mean --json?"),
         (["ls", "extra"], "unexpected extra argument"),
         (["rm"], "--stale"),
         (["rm", "x", "--stale"], "--stale"),
+        (["rm", "x", "--dry-run"], "--dry-run needs --stale"),
         (["rm", "--stale", "--force"], "--force needs the NAME"),
         (["top", "--interval", "0"], "'0' is not a number above 0"),
         (["top"], "needs a terminal"),
@@ -562,21 +716,53 @@ def test_every_command_has_help(cli):
         assert out.startswith(f"Usage: shmring {name} ")
 
 
+def test_summaries_are_whole_on_80_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = cli("--help")
+    for name, summary in COMMANDS.items():
+        assert f"  {name:<10}  {summary}\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_without_a_command_there_is_help(cli):
+    code, out, err = cli()
+    assert (code, out) == (2, "")
+    assert err == cli("--help")[1]
+
+
 def test_version(cli):
-    assert cli("--version") == (0, f"shmring {shmring.__version__}\n", "")
+    for option in ("--version", "-V"):
+        assert cli(option) == (0, f"shmring {shmring.__version__}\n", "")
 
 
-def test_what_to_install():
+def without(library: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where a library of the extra is not installed."""
+    code = "import sys; library, *words = sys.argv[1:]; sys.modules[library] = None\n"
+    code += "from shmring.__main__ import main; main(words)"
+    command = [sys.executable, "-c", code, library, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_to_install(make):
+    ring = make()
     for library in ("click", "rich.console"):
-        code = f"import sys; sys.modules[{library!r}] = None; from shmring.__main__ import main; main(['ls'])"
-        with contextlib.ExitStack() as stack:
-            ring = stack.enter_context(
-                shmring.Ring.create(helpers.fresh_name(), shape=(), dtype="u1", slots=2)
-            )
-            said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            assert ring.name not in said.stdout
+        said = without(library, "ls")
+        assert ring.name not in said.stdout
         expected = f'shmring: this needs {library.partition(".")[0]}: pip install "shmring[cli]"\n'
         assert (said.returncode, said.stderr) == (2, expected)
+
+
+def test_help_and_version_without_the_extra():
+    for option in ("--help", "-h"):
+        said = without("click", option)
+        assert (said.returncode, said.stderr) == (0, "")
+        for name, summary in COMMANDS.items():
+            assert f"  {name:<10}  {summary}\n" in said.stdout
+        assert 'pip install "shmring[cli]"' in said.stdout
+        assert max(map(len, said.stdout.splitlines())) <= 80
+    for option in ("--version", "-V"):
+        said = without("click", option)
+        assert (said.returncode, said.stdout, said.stderr) == (0, f"shmring {shmring.__version__}\n", "")
 
 
 def test_output_that_nobody_reads(make):
@@ -691,8 +877,12 @@ def test_locale_c(make):
 def test_completion_of_ring_names(make):
     made = {make().name, make().name}
     prefix = f"shmring-test-{os.getpid()}-"
+    other = helpers.block(helpers.fresh_name())
+    other.write_bytes(b"not a ring")
     offered = names.RingName().shell_complete(None, None, prefix)
+    other.unlink()
     assert made <= {item.value for item in offered}
+    assert other.name not in {item.value for item in offered}
     assert all(item.value.startswith(prefix) for item in offered)
 
 

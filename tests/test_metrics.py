@@ -74,7 +74,7 @@ def test_counters(metrics, make):
     assert found["shmring_blocks", "live", ""] == 1
     assert found["shmring_shm_size_bytes", ""] > 0
     (words,) = (set(key[1:]) for key in found if key[0] == "shmring_ring_info")
-    assert words == {"<u8", str(helpers.WORDS), getpass.getuser(), ring.name}
+    assert words == {"uint64", str(helpers.WORDS), getpass.getuser(), ring.name}
 
 
 def test_all_rings(metrics, make):

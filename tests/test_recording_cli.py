@@ -156,7 +156,7 @@ def test_limits_and_files(make, tmp_path, capsys) -> None:
         (["record", "NAME", "take.npy", "--keep", "2"], 2, "--keep needs --roll-frames"),
         (["record", "NAME", "take.npy", "--append", "--overwrite"], 2, "not allowed with one another"),
         (["record", "NAME", "take.npy", "--timeout", "0"], 3, "there is no ring"),
-        (["replay", "missing.npy", "NAME"], 1, "there is no missing.npy"),
+        (["replay", "missing.npy", "NAME"], 1, "there is no file missing.npy"),
         (["capture", "NAME", "take.npy"], 2, "--before"),
         (["capture", "NAME", "take.npy", "--before", "2", "--when", "1 +"], 2, "is not a Python expression"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import os
 import pty
@@ -12,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 
 import pytest
 
@@ -19,10 +21,11 @@ import helpers
 
 pytest.importorskip("textual")
 
-from textual.widgets import DataTable, Sparkline, Static
+from textual.widgets import DataTable, Input, Sparkline, Static
 
 from shmring import _inventory
 from shmring._cli import top_screen
+from shmring._cli.rates import Meter, ring_key
 from shmring._cli.top_model import SORT_KEYS, Model
 from shmring._cli.top_screen import Top, bar, sparks
 
@@ -99,7 +102,7 @@ def test_rings_and_consumers(make):
             )
             assert app.query_one("#history", Sparkline).data[-1] > 0
             assert "2 rings" in text(app, "#summary")
-            assert f"{fast.name}  live  512 <u8  8 slots" in text(app, "#title")
+            assert f"{fast.name}  live  512 uint64  8 slots" in text(app, "#title")
             helpers.drain(recorder)
             await look()
             assert shown(app, "#rings")[0][4].endswith(" 0%")
@@ -245,6 +248,190 @@ def test_pause(make):
         watch(script)
 
 
+def test_help(make):
+    """Every column and key that needs it is explained on the screen, too; any key of help leads back."""
+    make()
+
+    async def script(app, pilot, look) -> None:
+        for key in ("question_mark", "h", "f1"):
+            assert not app.query_one("#help").display
+            await pilot.press(key)
+            await pilot.pause()
+            assert app.query_one("#help").display
+            assert not app.query_one("#rings").display
+            words = text(app, "#help")
+            assert all(word in words for word in ("FILL", "PAST LAG", "up, down", "tab ", "?, h, F1", "quit"))
+            assert "\b" not in words
+            await pilot.press("escape" if key == "h" else key)
+            await pilot.pause()
+
+    watch(script, size=NARROW)
+
+
+def test_filter_by_name(make):
+    first, second = make(), make(f"{helpers.fresh_name()}-Srpqx h?")
+
+    async def script(app, pilot, look) -> None:
+        await pilot.press("slash", *"-srpqx", "space", *"h?")
+        await pilot.pause()
+        assert app.query_one("#filter", Input).value == "-srpqx h?"  # they are letters here, no keys
+        assert [row[0] for row in shown(app, "#rings")] == [second.name]
+        assert "1 of 2 rings" in text(app, "#summary")
+        await pilot.press("enter")
+        await look()
+        assert not app.query_one("#filter").display
+        assert [row[0] for row in shown(app, "#rings")] == [second.name]
+        assert second.name in text(app, "#title")
+        await pilot.press("slash", "z")
+        await pilot.pause()
+        assert shown(app, "#rings") == []
+        assert text(app, "#title").startswith("No ring is shown")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert {row[0] for row in shown(app, "#rings")} == {first.name, second.name}
+        await pilot.press("s")
+        assert app.sorted_by != "rate"  # keys are keys again
+
+    watch(script)
+
+
+def test_stale_rings_are_hidden(make):
+    live, stale = make(), make()
+    stale.close()
+
+    async def script(app, pilot, look) -> None:
+        await pilot.press("x")
+        assert [row[0] for row in shown(app, "#rings")] == [live.name]
+        assert "2 rings (1 stale hidden)" in text(app, "#summary")
+        await look()
+        assert [row[0] for row in shown(app, "#rings")] == [live.name]
+        await pilot.press("x")
+        assert len(shown(app, "#rings")) == 2
+
+    watch(script)
+
+
+def test_keys_of_several_rings_do_nothing_for_one(make):
+    ring = make()
+
+    async def script(app, pilot, look) -> None:
+        await pilot.press("slash", "x", "s", "r", "escape", "h", "escape")
+        assert f"{ring.name}  live" in text(app, "#title")
+
+    watch(script, ring.name)
+
+
+def test_who_is_stopped_is_marked_on_80_columns(make, peer):
+    """Whoever looks at a full ring looks for that."""
+    pytest.importorskip("psutil")
+    ring = make()
+    consumer, producer = peer(ring), peer(ring)
+    consumer.do("consumer = ring.consumer(label='stuck')")
+    producer.do("out = ring.producer()")
+    stopped = [consumer.pid, producer.pid]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for pid in stopped:
+            helpers.wait_until(lambda pid=pid: helpers.task_state(pid) == "T")
+
+        async def script(app, pilot, look) -> None:
+            row = dict(zip(columns(app, "#consumers"), shown(app, "#consumers")[0], strict=True))
+            assert row["RATE"] == "stopped"
+            row = dict(zip(columns(app, "#rings"), shown(app, "#rings")[0], strict=True))
+            assert row["RATE"] == "stopped"
+            for table in ("#rings", "#consumers"):
+                assert app.query_one(table, DataTable).virtual_size.width <= NARROW[0]
+
+        watch(script, size=NARROW)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_dead_consumers_are_marked(make, peer):
+    ring = make()
+    other = peer(ring)
+    other.do("consumer = ring.consumer(label='gone')")
+    other.kill()
+
+    async def script(app, pilot, look) -> None:
+        row = dict(zip(columns(app, "#consumers"), shown(app, "#consumers")[0], strict=True))
+        assert (row["RATE"], row["PID"]) == ("dead", str(other.pid))
+
+    watch(script, size=NARROW)
+
+
+def test_many_rings_and_consumers_on_24_lines(make):
+    """Rings are what the screen is for: the consumers of one leave room for them."""
+    rings = [make(shape=(), dtype="u1", slots=2, consumers=20) for _ in range(42)]
+    first = min(rings, key=lambda ring: ring.name)
+    with contextlib.ExitStack() as stack:
+        for number in range(20):
+            stack.enter_context(first.consumer(lossless=False, label=f"viewer-{number}"))
+
+        async def script(app, pilot, look) -> None:
+            assert app.query_one("#rings", DataTable).size.height - 1 >= 8
+            assert app.query_one("#consumers", DataTable).size.height - 1 >= 4
+            assert not app.query_one("#history").display
+            await pilot.resize_terminal(80, 50)
+            await pilot.pause()
+            assert app.query_one("#history").display
+
+        watch(script, size=NARROW)
+
+
+def test_one_look_at_a_time(make, monkeypatch):
+    """However slow a look is, the next one begins when it has ended: two could end in the wrong order."""
+    make()
+    look_at_all = top_screen.look_at_all
+    begun, go_on = [], threading.Event()
+
+    def slow_look() -> list[_inventory.Found]:
+        begun.append(None)
+        assert go_on.wait(helpers.PATIENCE)
+        return look_at_all()
+
+    async def script(app, pilot, look) -> None:
+        monkeypatch.setattr(top_screen, "look_at_all", slow_look)
+        app.look()
+        app.look()
+        await pilot.press("p", "p")
+        go_on.set()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert len(begun) == 1
+        await look()
+        assert len(begun) == 2
+
+    watch(script)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["all", "alone"])
+def test_quit_during_a_look(make, monkeypatch, alone):
+    """What a slow look finds comes too late for the screen, and that is no error."""
+    ring = make()
+    go_on = threading.Event()
+
+    def slow(look):
+        def look_slowly(*name):
+            assert go_on.wait(helpers.PATIENCE)
+            return look(*name)
+
+        return look_slowly
+
+    async def script(app, pilot, look) -> None:
+        for function in ("look", "look_at_all"):
+            monkeypatch.setattr(top_screen, function, slow(getattr(top_screen, function)))
+        app.look()
+        await pilot.press("q")
+        app.screen.remove_children()
+        go_on.set()
+        await app.workers.wait_for_complete()
+
+    assert watch(script, ring.name if alone else None).return_value == 0
+
+
 def test_rings_come_and_go(make):
     async def script(app, pilot, look) -> None:
         assert shown(app, "#rings") == []
@@ -281,6 +468,48 @@ def test_quit(make, key, code):
         await pilot.press(key)
 
     assert watch(script).return_value == code
+
+
+def later(found, nanoseconds: int, **counters: int):
+    """A look at the same ring at another time."""
+    stats = dataclasses.replace(
+        found.ring.stats, published=found.ring.stats.published + counters.get("published", 0)
+    )
+    consumers = [
+        dataclasses.replace(one, delivered=one.delivered + counters.get("delivered", 0))
+        for one in stats.consumers
+    ]
+    stats = dataclasses.replace(stats, consumers=tuple(consumers))
+    ring = dataclasses.replace(found.ring, stats=stats, time_ns=found.ring.time_ns + nanoseconds)
+    return dataclasses.replace(found, ring=ring)
+
+
+def test_looks_in_the_wrong_order_change_nothing(make):
+    ring = make()
+    with ring.consumer():
+        first = _inventory.look(ring.name)
+    newer, older = later(first, 10**9, published=500, delivered=400), later(first, 10**8, published=50)
+    meter, model, key = Meter(), Model(), ring_key(first)
+    assert meter.update([first]) == {}
+    model.update([first])
+    for looks in ([newer], [older], [newer]):
+        (rates,) = meter.update(looks).values()
+        assert (rates.published, *rates.delivered.values()) == (500, 400)
+        model.update(looks)
+        line = model.lines[key]
+        assert (line.rate, line.ring.stats.published, list(line.history)[-1]) == (500, 500, 500)
+    (rates,) = meter.update([later(newer, 2 * 10**9, published=100)]).values()
+    assert rates.published == 50
+
+
+def test_counters_that_were_overwritten_give_no_negative_rates(make):
+    ring = make()
+    with ring.consumer():
+        first = _inventory.look(ring.name)
+    meter = Meter()
+    meter.update([first])
+    (rates,) = meter.update([later(first, 10**9, published=-(10**12), delivered=-(10**12))]).values()
+    assert (rates.published, rates.dropped, *rates.lost.values(), *rates.delivered.values()) == (0, 0, 0, 0)
 
 
 def test_history_is_remembered(make):

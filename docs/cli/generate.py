@@ -23,7 +23,7 @@ def render(name: str) -> str:
     """The generated part of a command's page."""
     command = app.get_command(click.Context(app), name)
     assert command is not None
-    words = [PROGRAM, name, "[OPTIONS]"]
+    words = [PROGRAM, name, command.options_metavar or ""]
     words += [
         param.metavar or param.name.upper() for param in command.params if isinstance(param, click.Argument)
     ]

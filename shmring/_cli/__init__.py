@@ -1,7 +1,7 @@
 r"""The command `shmring`: one module per command, each loaded only when it is used.
 
-To add a command, write a click command in a module of this folder and name it in `COMMANDS` below
-(``"record": "record:record"`` is the object ``record`` of ``shmring/_cli/record.py``)::
+To add a command, write a click command in a module of this folder that has its name (the object ``record`` of
+``shmring/_cli/record.py``), and add the name to `COMMANDS` below with a summary that fits in 80 columns::
 
     @click.command()
     @names.ring                     # the argument NAME, with shell completion
@@ -19,19 +19,20 @@ To add a command, write a click command in a module of this folder and name it i
   function that uses them.
 """
 
+# Read without the extra, too: `shmring --help` lists them where click is missing.
 COMMANDS = {
-    "ls": "ls:ls",
-    "info": "info:info",
-    "top": "top:top",
-    "rm": "rm:rm",
-    "write": "write:write",
-    "read": "read:read",
-    "record": "record:record",
-    "replay": "replay:replay",
-    "capture": "capture:capture",
-    "doctor": "doctor:doctor",
-    "metrics": "metrics:metrics",
-    "bench": "bench:bench",
-    "demo": "demo:demo",
-    "completion": "completion:completion",
+    "ls": "List the rings on this machine.",
+    "info": "Show everything about one ring.",
+    "top": "Watch rings live: rates, fill, lag and losses.",
+    "rm": "Remove rings that nobody uses.",
+    "write": "Publish what comes in on stdin.",
+    "read": "Write the frames of a ring to stdout.",
+    "record": "Save the frames of a ring in a file.",
+    "replay": "Publish the frames of a recording.",
+    "capture": "Save what came before and after a trigger.",
+    "doctor": "Say what is wrong on this machine, and what to type.",
+    "metrics": "Print or serve counters for Prometheus.",
+    "bench": "Measure what rings can do on this machine.",
+    "demo": "Stream frames to three processes, and verify every one.",
+    "completion": "Print the completion script for a shell.",
 }

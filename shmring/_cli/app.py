@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import sys
@@ -23,6 +24,21 @@ EXIT_CODES = {
     130: "ended by Ctrl-C",
     143: "ended by SIGTERM",
 }
+SAID_ELSEWHERE = {  # what other programs call it
+    "help": "--help",
+    "version": "--version",
+    "list": "ls",
+    "show": "info",
+    "stat": "info",
+    "stats": "info",
+    "watch": "top",
+    "remove": "rm",
+    "delete": "rm",
+    "unlink": "rm",
+    "play": "replay",
+    "check": "doctor",
+    "benchmark": "bench",
+}
 
 
 class Refusal(click.ClickException):
@@ -40,9 +56,23 @@ class Commands(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"shmring._cli.{module}"), attribute)
+        command: click.Command = getattr(importlib.import_module(f"shmring._cli.{cmd_name}"), cmd_name)
+        command.short_help = COMMANDS[cmd_name]
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed; a typo is answered with what was meant."""
+        unknown = bool(args) and args[0] not in COMMANDS and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:
+            raise click.UsageError(f"no such command: {args[0]!r}{_meant(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; at Ctrl-C click would print an empty line."""
@@ -52,17 +82,29 @@ class Commands(click.Group):
             raise click.exceptions.Exit(130) from None
 
 
+def _meant(word: str) -> str:
+    """Suggest commands instead of a word that is none."""
+    word = word.lower()
+    near = [SAID_ELSEWHERE[word]] if word in SAID_ELSEWHERE else difflib.get_close_matches(word, COMMANDS, 2)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 @click.group(
     cls=Commands,
     no_args_is_help=False,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     epilog="Exit codes: "
     + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     + ". Shell completion: shmring completion --help.",
 )
-@click.version_option(shmring.__version__, message="%(prog)s %(version)s")
-def app() -> None:
+@click.version_option(shmring.__version__, "--version", "-V", message="%(prog)s %(version)s")
+@click.pass_context
+def app(ctx: click.Context) -> None:
     """Rings of NumPy frames in shared memory."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

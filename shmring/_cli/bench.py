@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from shmring import Consumer, Producer, Ring, RingClosed
-from shmring._cli import output
+from shmring._cli import output, streams
 from shmring._cli.app import Refusal
 
 SECONDS = 1.0  # of each measurement
@@ -34,12 +34,23 @@ Row = tuple[str, str, float]  # what, unit, value
 def bench(as_json: bool) -> None:
     """Measure this machine for some ten seconds: what rings can do here.
 
-    Two processes, one producer and one lossless consumer, that no core is chosen for. Every seq is checked:
-    a measurement that lost a frame would fail. Other load on the machine shows in the results.
+    Two processes, one producer and one lossless consumer, on whatever cores the kernel gives them. Every seq
+    is checked: a measurement that lost a frame would fail. Other load on the machine shows in the results.
 
     Frames that are copied are written by the producer, and a few bytes of each are read by the consumer;
-    frames in place are only handed over. Latency is the way from one process to the other.
+    frames in place are only handed over. Latency is the time from put() in one process until the other has
+    the frame.
     """
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    if not as_json:
+        streams.say(
+            "shmring bench: six measurements of a second each; with two processes for each, some ten seconds"
+        )
+    if load > max(0.5, cores - 2):
+        streams.say(
+            f"shmring bench: the load is {load:.1f} on {cores} cores: other programs take part in what is "
+            f"measured; end them for numbers that count"
+        )
     rows = [
         *_throughput("64 B, one frame per call", SMALL, 4096, _put_each, _take_each),
         *_throughput(f"64 B, batches of {BATCH}", SMALL, 4096, _put_batches, _take_batches),
@@ -48,10 +59,10 @@ def bench(as_json: bool) -> None:
         *_latency("consumer asleep", None, PAUSE),
         *_latency("consumer spinning", math.inf, 0.0),
     ]
-    machine = f"{_cpu()}, {len(os.sched_getaffinity(0))} cores, Linux {os.uname().release}"
+    machine = f"{_cpu()}, {cores} cores, Linux {os.uname().release}"
     if as_json:
         results = [{"what": what, "unit": unit, "value": round(value, 3)} for what, unit, value in rows]
-        output.show_json({"machine": machine, "results": results})
+        output.show_json({"machine": machine, "load": round(load, 2), "results": results})
         return
     click.echo(machine)
     output.show_table(

@@ -38,7 +38,7 @@ def _compiled(text: str) -> CodeType:
         raise ValueError(f"{text[:40]!r}... is too deeply nested for Python") from None
 
 
-@click.command()
+@click.command(options_metavar="--before N [OPTIONS]")
 @names.ring
 @click.argument("file", metavar="FILE", type=FILE)
 @click.option(
@@ -65,7 +65,7 @@ def _compiled(text: str) -> CodeType:
 @click.option("--captures", metavar="N", type=types.COUNT, help="End after N captures (default 1).")
 @click.option("--forever", is_flag=True, help="Capture again and again, until Ctrl-C.")
 @click.option(
-    "--append", is_flag=True, help="With several captures: go on behind the numbers of those that exist."
+    "--append", is_flag=True, help="With several captures: continue the numbers of those that exist."
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @ring_timeout

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
 import re
 import resource
 import shlex
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shmring import _cgroup, _core, _shm
-from shmring._cli import output, processes
+from shmring import ConsumerStats, ProducerStats, RingNotFound, _cgroup, _core, _shm
+from shmring._census import is_here
+from shmring._cli import full, output, processes
+from shmring._cli.rates import consumer_key, ring_key
 from shmring._diagnose import user_name
-from shmring._inventory import Found
+from shmring._inventory import Found, look
 
 DOCKER_DEFAULT = 64 << 20
 FULL = 0.9  # of the file system
+STILL = 1.0  # seconds without a frame that make a full ring a problem
 FIRST_USER = 1000  # systemd's RemoveIPC spares system users
 LOGIND = ("/etc/systemd/logind.conf", "/etc/systemd/logind.conf.d", "/run/systemd/logind.conf.d",
           "/usr/lib/systemd/logind.conf.d")  # fmt: skip
@@ -261,7 +266,7 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
 
 
 def dead_participants(blocks: list[Found]) -> Findings:
-    """Dead producers and stopped consumers, in rings that others still use."""
+    """Dead producers, and stopped processes, in rings that others still use."""
     for one in blocks:
         if one.ring is None or one.state != "live":
             continue
@@ -273,11 +278,16 @@ def dead_participants(blocks: list[Found]) -> Findings:
                 f"the producer (pid {stats.producer.pid}) of ring {name} died; somebody is still attached",
                 "start the next producer",
             )
+        if _is_stopped(stats.producer, alive=stats.producer.state == "live"):
+            yield Finding(
+                "participants",
+                "problem",
+                f"the producer (pid {stats.producer.pid}) of ring {name} is stopped",
+                f"kill -CONT {stats.producer.pid}",
+            )
         for consumer in stats.consumers:
-            label = output.clean(consumer.label) or str(consumer.place)
-            who = f"consumer {label} (pid {consumer.pid}) of ring {name}"
-            process = processes.describe(consumer.pid, consumer.start_time, alive=consumer.alive)
-            if process.status == "stopped":
+            who = f"{full.name(consumer)} of ring {name}"
+            if _is_stopped(consumer, alive=consumer.alive):
                 holds = " and holds the producer back" if consumer.policy == "lossless" else ""
                 yield Finding(
                     "participants",
@@ -285,6 +295,40 @@ def dead_participants(blocks: list[Found]) -> Findings:
                     f"{who} is stopped{holds}",
                     f"kill -CONT {consumer.pid}",
                 )
+
+
+def _is_stopped(who: ProducerStats | ConsumerStats, *, alive: bool) -> bool:
+    return processes.describe(who.pid, who.start_time, alive=alive).halted == "stopped"
+
+
+def full_rings(blocks: list[Found]) -> Findings:
+    """Rings that stay full, and the consumers that their producers wait for."""
+    suspects = [one for one in blocks if one.ring is not None and full.in_the_way(one.ring.stats)]
+    if suspects:
+        time.sleep(STILL)
+    for before in suspects:
+        with contextlib.suppress(RingNotFound):
+            yield from _stays_full(before, look(before.name))
+
+
+def _stays_full(before: Found, after: Found) -> Findings:
+    if before.ring is None or after.ring is None or ring_key(before) != ring_key(after):
+        return
+    old, new = before.ring.stats, after.ring.stats
+    if new.published != old.published:
+        return
+    taken = {consumer_key(one): one.delivered for one in full.in_the_way(old)}
+    for one in full.in_the_way(new):
+        if taken.get(consumer_key(one)) == one.delivered and not _is_stopped(one, alive=True):
+            end = f"kill {one.pid}" if is_here(one.pid, one.start_time) else "end it where it runs"
+            name = shlex.quote(after.name)
+            yield Finding(
+                "full rings",
+                "problem",
+                f"ring {output.clean(after.name)} is full: its producer waits for "
+                f"{full.describe(one, new.slots)}, which has taken nothing for {STILL:g} s",
+                f"shmring info {name}; make that consumer read and release frames, or {end}",
+            )
 
 
 def other_users(blocks: list[Found]) -> Findings:
@@ -313,5 +357,6 @@ CHECKS: tuple[Callable[[list[Found]], Findings], ...] = (
     stale_rings,
     unreadable_rings,
     dead_participants,
+    full_rings,
     other_users,
 )

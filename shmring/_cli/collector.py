@@ -11,7 +11,6 @@ from prometheus_client.registry import Collector
 
 from shmring import RingNotFound, _shm
 from shmring._cli import output
-from shmring._cli.ls import dtype_name
 from shmring._inventory import Found, RingFacts, look, look_at_all
 
 Families = dict[str, GaugeMetricFamily | CounterMetricFamily]
@@ -86,7 +85,7 @@ class RingCollector(Collector):
 
 def _describe(info: InfoMetricFamily, found: Found, ring: RingFacts) -> None:
     shape = output.shape(ring.stats.shape)
-    words = {"dtype": dtype_name(ring.stats), "shape": shape, "owner": found.owner}
+    words = {"dtype": output.dtype(ring.stats.dtype, short=True), "shape": shape, "owner": found.owner}
     info.add_metric([output.clean(found.name)], words)
 
 

@@ -19,7 +19,8 @@ def doctor(as_json: bool) -> int:
     """Say what is wrong on this machine, and what to type.
 
     Looks at the size of /dev/shm (and Docker's limit), the memory limit, systemd's RemoveIPC, locked memory,
-    huge pages, cores, stale and unreadable rings, dead and stopped participants, other users' blocks.
+    huge pages, cores, stale and unreadable rings, dead and stopped participants, rings that stay full
+    because of a consumer, other users' blocks.
 
     Exit codes: 0 nothing is wrong (notes do not count), 1 a problem was found.
     """

@@ -6,10 +6,9 @@ import json
 import time
 
 import click
-import numpy as np
 
 from shmring import ConsumerStats
-from shmring._cli import names, output, processes, report
+from shmring._cli import full, names, output, processes, report
 from shmring._cli.app import Refusal
 from shmring._cli.ls import INTERVAL
 from shmring._cli.rates import Meter, Rates, consumer_key, ring_key
@@ -36,7 +35,8 @@ def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
     LAG is what a consumer has not taken yet, LOST what it never got, SKIPPED what it passed over on purpose,
-    HELD what it keeps from being overwritten; all in frames.
+    HELD what it keeps from being overwritten; all in frames. The line "full" names the consumer that the
+    producer waits for, if it must wait.
     """
     meter = Meter()
     found = look(name)
@@ -63,18 +63,16 @@ def info(name: str, as_json: bool) -> None:
 def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str, str]]:
     stats = ring.stats
     rows = ", the first axis may be shorter" if ring.variable_rows else ""
-    meta = f", each with meta {_descr(ring.meta_dtype)}" if ring.meta_dtype is not None else ""
+    meta = f", each with meta {output.dtype(ring.meta_dtype)}" if ring.meta_dtype is not None else ""
     created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ring.created_ns / 1e9))
     age = output.age(time.time() - ring.created_ns / 1e9)
     speed = ""
     if rates is not None:
         speed = f"; {output.rate(rates.published)}, {output.size(rates.published * ring.frame_nbytes)}/s"
+    frames = f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}"
     facts = [
         ("ring", f"{output.clean(found.name)}, {found.state}"),
-        (
-            "frames",
-            f"shape {stats.shape} dtype {_descr(stats.dtype)}, {output.size(ring.frame_nbytes)}{rows}{meta}",
-        ),
+        ("frames", f"{frames}{rows}{meta}"),
         ("slots", f"{stats.slots}, {output.size(found.nbytes)} in all"),
         ("block", f"{found.nbytes} bytes, owner {found.owner}, mode {found.mode:#o}"),
         ("created", f"{created} ({age} ago) by pid {ring.creator_pid}"),
@@ -82,11 +80,9 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     ]
     facts += [("attrs", json.dumps(ring.attrs))] if ring.attrs else []
     joined = sum(one.alive for one in stats.consumers)
-    return [*facts, ("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
-
-
-def _descr(dtype: np.dtype) -> str:
-    return output.clean(str(np.lib.format.dtype_to_descr(dtype)))
+    blocking = "; ".join(full.describe(one, stats.slots) for one in full.in_the_way(stats))
+    facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
+    return [*facts, ("full", f"waits for {blocking}")] if blocking else facts
 
 
 def _producer(ring: RingFacts) -> str:
@@ -101,7 +97,7 @@ def _producer(ring: RingFacts) -> str:
 
 def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
     process = processes.describe(one.pid, one.start_time, alive=one.alive)
-    status = process.status if one.alive else "dead"
+    halted = process.halted if one.alive else "dead"
     command = processes.command(one) if one.alive else ""
     return (
         output.clean(one.label),
@@ -113,5 +109,5 @@ def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
         f"{one.skipped:,}",
         f"{one.held:,}",
         output.rate(rates.delivered.get(consumer_key(one)) if rates else None),
-        f"({status}) {command}" if status in ("dead", "stopped", "zombie") else command,
+        f"({halted}) {command}".rstrip() if halted else command,
     )

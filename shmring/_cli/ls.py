@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
 from shmring import RingStats
 from shmring._census import is_here
-from shmring._cli import output, report
+from shmring._cli import output, report, streams
 from shmring._cli.rates import Meter, Rates, ring_key
 from shmring._inventory import Found, look_at_all
 
@@ -17,13 +18,15 @@ COLUMNS = ("NAME", "STATE", "DTYPE", "SHAPE", ">SLOTS", ">SIZE", ">RATE", "~PROD
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per block.")
-def ls(as_json: bool) -> None:
-    """List every ring on this machine, and what else lies among them.
+@click.option("--all", "everything", is_flag=True, help="List the files in /dev/shm that are no rings, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per line of the table.")
+def ls(everything: bool, as_json: bool) -> None:
+    """List every ring on this machine.
 
-    Live: somebody is attached to it. Stale: nobody is (shmring rm --stale removes it). Blocks in the same
-    folder that are no readable ring follow: foreign (another program's), other version, damaged, unfinished,
-    denied (this user may not read it).
+    Live: somebody is attached to it. Stale: nobody is (shmring rm --stale removes it). Rings that cannot be
+    read follow: other version, damaged, unfinished. The other files in that folder are counted only; --all
+    lists them, too: foreign (another program's), unfinished (empty), denied (this user may not read it, so
+    that it may be a ring or not).
 
     CONS counts the living consumers, and how many of them are lossless: 3 (1). The rate is measured for a
     quarter of a second.
@@ -36,15 +39,27 @@ def ls(as_json: bool) -> None:
         time.sleep(INTERVAL)
         found = look_at_all()
         rates = meter.update(found)
+    shown = [one for one in found if everything or one.is_ring]
     if as_json:
-        output.show_json([report.of_block(one, rates.get(ring_key(one))) for one in found])
+        output.show_json([report.of_block(one, rates.get(ring_key(one))) for one in shown])
         return
-    found.sort(key=lambda one: one.ring is None)
-    if found:
-        rows = [_row(one, rates.get(ring_key(one))) for one in found]
-        output.show_table(COLUMNS, rows, [output.COLOURS[one.state] for one in found])
-    else:
-        click.echo("No rings.", err=True)
+    shown.sort(key=lambda one: one.ring is None)
+    if shown:
+        rows = [_row(one, rates.get(ring_key(one))) for one in shown]
+        output.show_table(COLUMNS, rows, [output.COLOURS[one.state] for one in shown])
+    rest = _count([] if everything else [one for one in found if not one.is_ring])
+    if rest or not shown:
+        streams.say(" ".join(filter(None, ("" if shown else "No rings.", rest))))
+
+
+def _count(others: Sequence[Found]) -> str:
+    """Say how many files are not listed."""
+    if not others:
+        return ""
+    denied = sum(one.state == "denied" for one in others)
+    files = "1 other file" if len(others) == 1 else f"{len(others)} other files"
+    unreadable = f" ({denied} of them this user may not read)" if denied else ""
+    return f"And {files}{unreadable}: --all lists {'it' if len(others) == 1 else 'them'}."
 
 
 def _row(found: Found, rates: Rates | None) -> tuple[str, ...]:
@@ -55,7 +70,7 @@ def _row(found: Found, rates: Rates | None) -> tuple[str, ...]:
     return (
         name,
         found.state,
-        dtype_name(stats),
+        output.dtype(stats.dtype, short=True),
         output.shape(stats.shape),
         str(stats.slots),
         output.size(found.nbytes),
@@ -64,13 +79,6 @@ def _row(found: Found, rates: Rates | None) -> tuple[str, ...]:
         _consumers(stats),
         output.age(time.time() - found.ring.created_ns / 1e9),
     )
-
-
-def dtype_name(stats: RingStats) -> str:
-    """Write a dtype shortly; a structured one by its fields."""
-    if stats.dtype.names:
-        return "{" + ",".join(output.clean(name) for name in stats.dtype.names) + "}"
-    return stats.dtype.str.lstrip("|")
 
 
 def producer_name(stats: RingStats) -> str:

@@ -32,7 +32,7 @@ def _address(text: str) -> tuple[str, int]:
 def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] | None) -> None:
     """Print counters of the rings NAME, or of all, in the text format of Prometheus.
 
-    With --listen, each scrape looks at the rings anew; a NAME that is not there reports shmring_live 0.
+    With --listen, each scrape looks at the rings again; a NAME that is not there reports shmring_live 0.
     Anybody who reaches the port sees the names and labels of the rings: bind 127.0.0.1 where that matters.
 
     \b

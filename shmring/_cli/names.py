@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from shmring import _shm
+from shmring._inventory import look_at_all
 
 
 class RingName(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -26,12 +26,12 @@ class RingName(click.ParamType):  # type: ignore[type-arg]  # generic from click
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Offer the blocks that are there."""
+        """Offer the rings that are there."""
         try:
-            found = sorted(os.listdir(_shm.DIRECTORY))
+            found = look_at_all()
         except OSError:
             return []
-        return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+        return [CompletionItem(one.name) for one in found if one.is_ring and one.name.startswith(incomplete)]
 
 
 ring = click.argument("name", metavar="NAME", type=RingName())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
     from shmring._inventory import State
@@ -66,8 +67,12 @@ def show_table(
         table.add_column(column.lstrip(">~"), justify=justify, overflow="ellipsis", no_wrap=True, width=width)
     for number, row in enumerate(rows):
         table.add_row(*(Text(cell) for cell in row), style=styles[number] if styles else None)
-    # What is wider than the terminal all the same goes on in its next line, whole.
-    make_console(console.width + excess).print(table)
+    # What is wider than the terminal all the same continues in its next line, whole.
+    wide = make_console(console.width + excess)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def show_json(value: Any) -> None:
@@ -100,6 +105,13 @@ def age(seconds: float) -> str:
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
+
+
+def dtype(described: np.dtype[Any], *, short: bool = False) -> str:
+    """Write a dtype as errors and reprs do; a structured one, shortly, by its fields."""
+    if short and described.names:
+        return "{" + ",".join(clean(name) for name in described.names) + "}"
+    return clean(str(described))
 
 
 def shape(lengths: Sequence[int]) -> str:

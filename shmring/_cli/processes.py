@@ -16,6 +16,9 @@ def command(who: ProducerStats | ConsumerStats) -> str:
     return output.clean(who.command) if is_here(who.pid, who.start_time) else ELSEWHERE
 
 
+HALTED = {"stopped": "stopped", "tracing-stop": "traced", "zombie": "zombie"}  # by psutil's status
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process; blank where it is gone or hidden."""
@@ -24,6 +27,11 @@ class Process:
     status: str = ""
     cpu_seconds: float | None = None
     memory: int | None = None
+
+    @property
+    def halted(self) -> str:
+        """Why a living process does nothing; blank where it runs or may run."""
+        return HALTED.get(self.status, "")
 
 
 def describe(pid: int, start_time: int, *, alive: bool) -> Process:

@@ -8,7 +8,7 @@ from typing import Self
 
 
 class ProgressLine:
-    """A bar and a text on stderr, drawn anew in place; nothing where that is no terminal."""
+    """A bar and a text on stderr, drawn again in place; nothing where that is no terminal."""
 
     def __init__(self, quiet: bool, first: str) -> None:
         self._shown = sys.stderr.isatty() and not quiet

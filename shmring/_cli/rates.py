@@ -33,33 +33,54 @@ def consumer_key(one: ConsumerStats) -> ConsumerKey:
 
 
 class Meter:
-    """Remembers the last look at every ring."""
+    """Remembers the last look at every ring, and what came of it."""
 
     def __init__(self) -> None:
         self._before: dict[RingKey, Found] = {}
+        self._rates: dict[RingKey, Rates] = {}
 
     def update(self, found: Iterable[Found]) -> dict[RingKey, Rates]:
-        """Return the rates of each ring that was there at the last look too."""
-        now = {ring_key(one): one for one in found}
-        rates = {
-            key: _between(self._before[key], one)
-            for key, one in now.items()
-            if one.ring and key in self._before and self._before[key].ring
-        }
-        self._before = now
+        """Return the rates of each ring that was there at the last look too.
+
+        A look at a ring that is not newer than the last one changes nothing.
+        """
+        looks, rates = {}, {}
+        for one in found:
+            if one.ring is None:
+                continue
+            key = ring_key(one)
+            before = self._before.get(key)
+            if before is None:
+                looks[key] = one
+            elif _time_ns(one) > _time_ns(before):
+                looks[key], rates[key] = one, _between(before, one)
+            else:
+                looks[key] = before
+                if key in self._rates:
+                    rates[key] = self._rates[key]
+        self._before, self._rates = looks, rates
         return rates
+
+
+def _time_ns(found: Found) -> int:
+    assert found.ring is not None
+    return found.ring.time_ns
 
 
 def _between(before: Found, after: Found) -> Rates:
     assert before.ring is not None
     assert after.ring is not None
     old, new = before.ring.stats, after.ring.stats
-    seconds = max(after.ring.time_ns - before.ring.time_ns, 1) / 1e9
-    rates = Rates((new.published - old.published) / seconds, (new.dropped - old.dropped) / seconds)
+    seconds = (after.ring.time_ns - before.ring.time_ns) / 1e9
+
+    def rate(earlier: int, later: int) -> float:
+        return max(later - earlier, 0) / seconds  # counters grow, unless something overwrote them
+
+    rates = Rates(rate(old.published, new.published), rate(old.dropped, new.dropped))
     known = {consumer_key(one): one for one in old.consumers}
     for one in new.consumers:
         earlier = known.get(consumer_key(one))
         if earlier is not None:
-            rates.lost[consumer_key(one)] = (one.lost - earlier.lost) / seconds
-            rates.delivered[consumer_key(one)] = (one.delivered - earlier.delivered) / seconds
+            rates.lost[consumer_key(one)] = rate(earlier.lost, one.lost)
+            rates.delivered[consumer_key(one)] = rate(earlier.delivered, one.delivered)
     return rates

@@ -70,7 +70,7 @@ quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option(
     "--keep", metavar="K", type=types.COUNT, help="Delete all but the last K files (default: keep all)."
 )
-@click.option("--append", is_flag=True, help="Go on with a file that exists.")
+@click.option("--append", is_flag=True, help="Continue a file that exists.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 @click.option(
     "--lossless/--lossy",
@@ -214,7 +214,7 @@ class Progress(ProgressLine):
         self._frames, self._seconds, self._nbytes = frames, seconds, nbytes
 
     def show(self, recorder: Recorder) -> None:
-        """Draw it anew."""
+        """Draw it again."""
         seconds = recorder.seconds  # the time before the ring was there does not count
         parts = [(recorder.frames, self._frames), (recorder.nbytes, self._nbytes), (seconds, self._seconds)]
         shares = [done / limit for done, limit in parts if limit is not None]

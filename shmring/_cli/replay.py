@@ -64,7 +64,7 @@ def replay(
     """Create the ring NAME and publish the frames of the recording FILE, at the pace at which they came.
 
     Of a rolling recording (FILE-0001.npy, ...) give FILE.npy: all of it is played. The frames carry their
-    metas and, by default, their recorded timestamps; their seqs are counted anew, with the recorded gaps. At
+    metas and, by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At
     the end the ring is closed: consumers get what is left, and its name is removed.
     """
     from shmring.recording import replay as play
@@ -97,7 +97,7 @@ class Progress(ProgressLine):
         self._began: tuple[float, int] | None = None
 
     def show(self, published: int, share: float | None) -> None:
-        """Draw it anew."""
+        """Draw it again."""
         now = time.monotonic()
         if self._began is None:
             self._began = now, published  # the time before consumers joined does not count

@@ -27,18 +27,23 @@ from shmring._inventory import look
 def top(name: str | None, interval: float) -> int:
     """Watch all rings, or the ring NAME: rates, fill, lag and losses of each consumer.
 
-    FILL is the part of the ring that the slowest lossless consumer has not released: a full ring holds the
-    producer up. LOST counts what consumers lost and what the producer dropped.
+    FILL is the part of the ring that one consumer keeps from the producer: what it holds and, if it is
+    lossless, what it has not read. A full ring makes the producer wait. LOST counts what consumers lost and
+    what the producer dropped. Words in the column RATE name what is no longer running: stopped, dead, closed,
+    stale. PAST RATE and PAST LAG end with the last look.
 
     \b
-    up, down   choose the ring whose consumers are shown; scroll them
-    tab        go to the consumers, and back
-    s, r       sort by the next column; reverse
-    p, space   pause, go on
-    q          quit
+    up, down     choose the ring whose consumers are shown; scroll them
+    tab          go to the consumers, and back
+    s, r         sort by the next column; reverse
+    /            show the rings whose name has what you type; Escape: all
+    x            hide stale rings; show them again
+    p, space     pause; continue
+    ?, h, F1     this help; back to the rings
+    q            quit
     """  # noqa: D301  (\b keeps click from wrapping)
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
-        raise click.UsageError("top needs a terminal: shmring ls and shmring metrics do not")
+        raise click.UsageError("top needs a terminal; without one use shmring ls or shmring metrics")
     if name is not None and (found := look(name)).ring is None:
         raise Refusal(found.problem)
     for stream in (sys.__stdout__, sys.__stderr__):

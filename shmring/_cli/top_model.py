@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from shmring import ConsumerStats
+from shmring._cli.full import kept
 from shmring._cli.rates import ConsumerKey, Meter, Rates, RingKey, consumer_key, ring_key
 from shmring._inventory import Found, RingFacts
 
@@ -47,10 +48,9 @@ class Line:
 
     @property
     def fill(self) -> float:
-        """How much of the ring its slowest lossless consumer has not released; 1 stops the producer."""
+        """How much of the ring one consumer keeps from the producer; 1 makes it wait."""
         stats = self.ring.stats
-        gates = [one.cursor for one in stats.consumers if one.alive and one.policy == "lossless"]
-        return min(1.0, max(0, stats.published - min(gates)) / stats.slots) if gates else 0.0
+        return min(1.0, max((kept(one, stats.published) for one in stats.consumers), default=0) / stats.slots)
 
     @property
     def lag(self) -> int:
@@ -68,7 +68,9 @@ class Line:
         return self.rates.dropped + sum(self.rates.lost.values()) if self.rates else 0.0
 
     def update(self, found: Found, ring: RingFacts, rates: Rates | None) -> None:
-        """Take in a new look."""
+        """Take in a new look; one that is older than the last changes nothing."""
+        if ring.time_ns < self.ring.time_ns:
+            return
         self.found, self.ring, self.rates = found, ring, rates
         if rates:
             self.history.append(rates.published)

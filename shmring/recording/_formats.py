@@ -182,7 +182,7 @@ def repair(path: str | os.PathLike[str]) -> int:
     path = as_path(path)
     recover(files(path))
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
+        raise FileNotFoundError(f"there is no file {path}")
     with WriterLock(path):
         repaired: int = _reader(path).repair(path)
         return repaired

@@ -232,5 +232,5 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     """
     found = _formats.as_path(path)
     if not found.exists():
-        raise FileNotFoundError(f"there is no {found}")
+        raise FileNotFoundError(f"there is no file {found}")
     return Recording(_formats.read(found))
