@@ -731,3 +731,60 @@ def test_a_full_disk_at_the_end_leaves_the_totals(make, monkeypatch, tmp_path) -
     assert replace is not os.replace
     assert recording.open_recording(path).ended == "producer closed"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+odd_files = pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".npy", "take.npy"), (".npy", "take.index.npy"), (".npy", "take.json"), (".h5", "take.h5")],
+    indirect=["suffix"],
+)
+ODD = {"FIFO": os.mkfifo, "folder": lambda path: (path / "with").mkdir(parents=True)}
+
+
+@odd_files
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("alone", [False, True])
+def test_no_regular_file_is_no_recording_and_nobody_waits_for_it(
+    make, tmp_path, suffix, name, kind, alone
+) -> None:
+    ring, path = make(shape=(4,), dtype="u1"), tmp_path / f"take{suffix}"
+    record(ring, path)
+    if alone:
+        for file in tmp_path.iterdir():
+            file.unlink()
+    (tmp_path / name).unlink(missing_ok=True)
+    ODD[kind](tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    if not alone or name == path.name:
+        for use in (recording.open_recording, recording.repair):
+            with pytest.raises(recording.RecordingCorrupt, match=r"regular file|there is no"):
+                use(path)
+    assert recording.pieces(path) == []
+    for mode in ("x", "w", "a"):
+        with pytest.raises((FileExistsError, recording.RecordingCorrupt)):
+            recording.record(ring, path, mode=mode, frames=1)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_description_is_not_written_through_what_has_its_temporary_name(make, tmp_path) -> None:
+    other, path = tmp_path / "other", tmp_path / "take.npy"
+    other.write_text("mine")
+    (tmp_path / ".take.json.shmring").symlink_to(other)
+    record(make(shape=(4,), dtype="u1"), path)
+    assert other.read_text() == "mine"
+    assert not os.path.lexists(tmp_path / ".take.json.shmring")
+
+
+def test_an_interrupted_description_leaves_no_temporary_file(make, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "take.npy"
+    record(make(shape=(4,), dtype="u1"), path)
+    before = content(path)
+
+    def interrupt(fd: int, data: bytes, offset: int) -> None:
+        os.pwrite(fd, data[:7], offset)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_npy, "write_all", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _npy.write_json(tmp_path / "take.json", _formats.read_description(path), sync=False)
+    assert content(path) == before
