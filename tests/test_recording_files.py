@@ -153,6 +153,36 @@ def test_a_forked_child_does_not_keep_the_lock(fork, tmp_path) -> None:
         assert _lock.is_being_written(path), "the child gave back the lock of its parent"
 
 
+@every_format
+def test_a_forked_child_leaves_the_files_of_a_recording_alone(make, fork, tmp_path, suffix) -> None:
+    """Also where it leaves the parent's call of `run`, by an exception of a callback for example."""
+    ring, path = make(), tmp_path / f"take{suffix}"
+    recorder = recording.Recorder(ring, path, frames=20)
+
+    def end(send) -> None:
+        recorder.stop()
+        recorder.run()
+        send("ended")
+
+    with ring.producer() as out:
+        feed_seqs(out, ring, 10)
+        inside = []
+        made = recorder._files.write
+
+        def write(array, index) -> None:
+            made(array, index)
+            if not inside:
+                inside.append(fork(end))  # before the rest is written, and has to stay
+                assert inside[0].receive() == "ended"
+                feed_seqs(out, ring, 10)
+
+        recorder._files.write = write
+        assert recorder.run().frames == 20
+    assert seqs(path) == [*range(20)]
+    with recording.open_recording(path) as take:
+        assert (take.ended, take.known.all()) == ("limit", True)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks(make, monkeypatch, tmp_path, number) -> None:
     """Recording matters more than the protection."""
