@@ -153,6 +153,36 @@ def test_a_forked_child_does_not_keep_the_lock(fork, tmp_path) -> None:
         assert _lock.is_being_written(path), "the child gave back the lock of its parent"
 
 
+@every_format
+def test_a_forked_child_leaves_the_files_of_a_recording_alone(make, fork, tmp_path, suffix) -> None:
+    """Also where it leaves the parent's call of `run`, by an exception of a callback for example."""
+    ring, path = make(), tmp_path / f"take{suffix}"
+    recorder = recording.Recorder(ring, path, frames=20)
+
+    def end(send) -> None:
+        recorder.stop()
+        recorder.run()
+        send("ended")
+
+    with ring.producer() as out:
+        feed_seqs(out, ring, 10)
+        inside = []
+        made = recorder._files.write
+
+        def write(array, index) -> None:
+            made(array, index)
+            if not inside:
+                inside.append(fork(end))  # before the rest is written, and has to stay
+                assert inside[0].receive() == "ended"
+                feed_seqs(out, ring, 10)
+
+        recorder._files.write = write
+        assert recorder.run().frames == 20
+    assert seqs(path) == [*range(20)]
+    with recording.open_recording(path) as take:
+        assert (take.ended, take.known.all()) == ("limit", True)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks(make, monkeypatch, tmp_path, number) -> None:
     """Recording matters more than the protection."""
@@ -731,3 +761,60 @@ def test_a_full_disk_at_the_end_leaves_the_totals(make, monkeypatch, tmp_path) -
     assert replace is not os.replace
     assert recording.open_recording(path).ended == "producer closed"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+odd_files = pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".npy", "take.npy"), (".npy", "take.index.npy"), (".npy", "take.json"), (".h5", "take.h5")],
+    indirect=["suffix"],
+)
+ODD = {"FIFO": os.mkfifo, "folder": lambda path: (path / "with").mkdir(parents=True)}
+
+
+@odd_files
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("alone", [False, True])
+def test_no_regular_file_is_no_recording_and_nobody_waits_for_it(
+    make, tmp_path, suffix, name, kind, alone
+) -> None:
+    ring, path = make(shape=(4,), dtype="u1"), tmp_path / f"take{suffix}"
+    record(ring, path)
+    if alone:
+        for file in tmp_path.iterdir():
+            file.unlink()
+    (tmp_path / name).unlink(missing_ok=True)
+    ODD[kind](tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    if not alone or name == path.name:
+        for use in (recording.open_recording, recording.repair):
+            with pytest.raises(recording.RecordingCorrupt, match=r"regular file|there is no"):
+                use(path)
+    assert recording.pieces(path) == []
+    for mode in ("x", "w", "a"):
+        with pytest.raises((FileExistsError, recording.RecordingCorrupt)):
+            recording.record(ring, path, mode=mode, frames=1)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_description_is_not_written_through_what_has_its_temporary_name(make, tmp_path) -> None:
+    other, path = tmp_path / "other", tmp_path / "take.npy"
+    other.write_text("mine")
+    (tmp_path / ".take.json.shmring").symlink_to(other)
+    record(make(shape=(4,), dtype="u1"), path)
+    assert other.read_text() == "mine"
+    assert not os.path.lexists(tmp_path / ".take.json.shmring")
+
+
+def test_an_interrupted_description_leaves_no_temporary_file(make, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "take.npy"
+    record(make(shape=(4,), dtype="u1"), path)
+    before = content(path)
+
+    def interrupt(fd: int, data: bytes, offset: int) -> None:
+        os.pwrite(fd, data[:7], offset)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_npy, "write_all", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _npy.write_json(tmp_path / "take.json", _formats.read_description(path), sync=False)
+    assert content(path) == before

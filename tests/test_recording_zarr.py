@@ -458,17 +458,19 @@ def test_frames_behind_a_lost_part_are_not_cut(tmp_path, small_chunks) -> None:
 
 
 def test_left_over_parts_are_removed(tmp_path) -> None:
-    path, other = tmp_path / "take.zarr", tmp_path / "other.zarr.0.partial"
+    path, unique = tmp_path / "take.zarr", "0123456789abcdef" * 2
     write(path, DESCRIPTION, [])
-    other.mkdir()
+    others = [tmp_path / "other.zarr.0.partial", tmp_path / "take.zarr.backup.partial"]  # the user's own
+    for other in others:
+        other.mkdir()
     left = [path / "frames/c/0.1.partial", path / "zarr.2.partial"]
     for change in (lambda: _zarr.repair(path), lambda: write(path, DESCRIPTION, [], append=True)):
-        (tmp_path / "take.zarr.3.partial/frames").mkdir(parents=True)
+        (tmp_path / f"take.zarr.{unique}.partial/frames").mkdir(parents=True)
         (path / "frames/c").mkdir(exist_ok=True)
         for file in left:
             file.write_bytes(b"half")
         change()
-        assert sorted(tmp_path.rglob("*.partial")) == [other]
+        assert sorted(tmp_path.rglob("*.partial")) == others
 
 
 def test_nothing_is_left_of_a_recording_that_could_not_be_made(tmp_path, monkeypatch) -> None:

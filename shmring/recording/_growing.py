@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import Any, Literal
@@ -113,9 +114,18 @@ class GrowingNpy:
         os.close(self.fd)
 
 
+def open_file(path: str | Path, flags: int) -> int:
+    """Open what a recorder may have made, as the opener of `open`: at a FIFO that would wait for a writer."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise RecordingCorrupt(f"{path} is no recording of shmring: it is no regular file")
+
+
 def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:
     """Map a growing .npy file: every whole row that is in it, whatever the header says."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_file) as file:
         try:
             offset = _data_offset(file.fileno())
             dtype, shape = _read_header(file.fileno(), offset)
@@ -130,14 +140,14 @@ def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:
 
 def counted_rows(path: Path) -> int:
     """Return how many of the rows that are there the header counts."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_file) as file:
         counted = int(_read_header(file.fileno(), _data_offset(file.fileno()))[1][0])
     return min(counted, len(read_rows(path, "frames")))
 
 
 def can_grow(path: Path) -> bool:
     """Whether the header has room for every number of rows, as those that are made here."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_file) as file:
         return _data_offset(file.fileno()) in SIZES
 
 

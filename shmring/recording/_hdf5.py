@@ -22,7 +22,7 @@ from shmring.recording import _superblock
 from shmring.recording._columns import SPARE, ColumnWriter, create_datasets, read_columns, written_rows
 from shmring.recording._description import Description, parse
 from shmring.recording._errors import RecordingCorrupt, damage_is_told
-from shmring.recording._growing import write_all
+from shmring.recording._growing import open_file, write_all
 from shmring.recording._stored import Stored
 
 DESCRIPTION = "shmring"  # a dataset; in the first recordings it was an attribute
@@ -264,7 +264,7 @@ class _Bytes(io.FileIO):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
+        super().__init__(path, "rb", opener=open_file)
         self._at = 0
         self._start = b""
         self._end = os.fstat(self.fileno()).st_size

@@ -79,6 +79,11 @@ class WriterLock:
         """Let others write."""
         self._close()
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether this is the copy of a forked child."""
+        return not self._close.alive
+
     def forget(self) -> None:
         """Close the copy that a forked child has got; the lock is the parent's."""
         if self._close.detach() is not None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from shmring.recording._description import Description, parse
 from shmring.recording._errors import RecordingCorrupt
-from shmring.recording._growing import GrowingNpy, can_grow, counted_rows, read_rows, write_all
+from shmring.recording._growing import GrowingNpy, can_grow, counted_rows, open_file, read_rows, write_all
 from shmring.recording._lock import is_being_written
 from shmring.recording._replacing import holds_nothing
 from shmring.recording._stored import Stored
@@ -156,18 +156,26 @@ def write_json(path: Path, description: Description, *, sync: bool) -> None:
     """
     text = description.to_json().encode()
     room = ((len(text) + TOTALS) // JSON_ROOM + 1) * JSON_ROOM
-    new = path.with_name(f".{path.name}.shmring")
     try:
-        _write_file(new, text.ljust(room - 1) + b"\n", os.O_CREAT | os.O_TRUNC, sync=sync)
-        os.replace(new, path)
+        _replace_file(path, text.ljust(room - 1) + b"\n", sync=sync)
     except OSError:
-        new.unlink(missing_ok=True)
         room = path.stat().st_size if path.exists() else 0
         if room <= len(text):
             raise
         _write_file(path, text.ljust(room - 1) + b"\n", 0, sync=sync)
     if sync:
         _sync_folder(path.parent)
+
+
+def _replace_file(path: Path, text: bytes, *, sync: bool) -> None:
+    new = path.with_name(f".{path.name}.shmring")
+    new.unlink(missing_ok=True)  # of a recorder that was killed
+    try:
+        _write_file(new, text, os.O_CREAT | os.O_EXCL, sync=sync)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _write_file(path: Path, text: bytes, flags: int, *, sync: bool) -> None:
@@ -235,18 +243,23 @@ def read_description(path: Path) -> Description:
     """Read the description beside the frames."""
     json = files(path)[2]
     try:
-        return parse(json.read_bytes(), str(json))
+        return _read_json(json)
     except FileNotFoundError:
         raise RecordingCorrupt(
             f"{path} is no recording of shmring: there is no {json.name} beside it"
         ) from None
 
 
+def _read_json(path: Path) -> Description:
+    with open(path, "rb", opener=open_file) as file:
+        return parse(file.read(), str(path))
+
+
 def check_own(path: Path) -> None:
     """Refuse what no recorder has made, with RecordingCorrupt. Files with nothing in them are nobody's."""
     data, index, json = files(path)
     try:
-        description = None if holds_nothing(json) else parse(json.read_bytes(), str(json))
+        description = None if holds_nothing(json) else _read_json(json)
         rows = None if holds_nothing(index) else read_rows(index, "index")
         if rows is not None and (rows.dtype.names or ())[:3] != ("seq", "timestamp_ns", "lost"):
             raise RecordingCorrupt(f"{index} is not the index of a recording of shmring")
@@ -255,7 +268,7 @@ def check_own(path: Path) -> None:
         frames = read_rows(data, "frames")
         if not can_grow(data):
             raise RecordingCorrupt(f"{data} is no recording of shmring: its header is another program's")
-    except (ValueError, IsADirectoryError) as error:
+    except ValueError as error:
         raise RecordingCorrupt(str(error)) from None
     if description is not None:
         _check_kinds(path, description, frames)

@@ -150,6 +150,8 @@ class FileSeries:
 
     def close(self, ended: str, lost: int) -> None:
         """Finish the present file, and let others write."""
+        if self._lock is not None and self._lock.is_forgotten:
+            return  # this is a forked child, and the files are the parent's
         try:
             with refusals():
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -174,5 +175,7 @@ def remove_partial(path: Path) -> None:
     """Remove what a killed recorder was writing: files in the recording, and folders to become one."""
     for file in path.rglob(f"*{PARTIAL}"):
         file.unlink(missing_ok=True)
-    for folder in path.parent.glob(f"{path.name}.*{PARTIAL}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    made_here = re.compile(re.escape(path.name) + r"\.[0-9a-f]{32}" + re.escape(PARTIAL))
+    for folder in path.parent.iterdir():
+        if made_here.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
