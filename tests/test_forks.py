@@ -481,7 +481,7 @@ def test_a_child_without_a_descriptor_says_so_and_recovers(ring, fork):
         if pid == 0:
             opened = exhaust_descriptors()  # the locks of the parent are closed: fill their places, too
             for use in (ring.consumer, ring.producer, ring.observer):
-                with pytest.raises(OSError, match="as many files open as it may .*ulimit") as caught:
+                with pytest.raises(OSError, match=r"as many files open as it may .*ulimit") as caught:
                     use()
                 assert caught.value.errno == errno.EMFILE
             for fd in opened:
