@@ -229,7 +229,7 @@ def cannot_reopen(fd: int) -> errors.RingAccessDenied:
 def cannot_remove(name: str, path: str, error: OSError) -> Exception:
     """Explain why a name cannot be removed."""
     if error.errno == errno.EROFS:
-        return _limits.refused(error.errno, f"cannot remove the name {name!r}")
+        return _limits.refused(errno.EROFS, f"cannot remove the name {name!r}")
     if not isinstance(error, PermissionError):
         return error
     try:

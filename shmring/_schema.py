@@ -142,7 +142,7 @@ def check_parts(dtype: np.dtype[Any], what: str) -> None:
     """Refuse a dtype with a part that another process cannot read, or cannot know by its name."""
     if dtype.fields is not None:
         for name in dtype.names or ():
-            check_parts(dtype.fields[name][0], what)
+            check_parts(dtype[name], what)
     elif dtype.subdtype is not None:
         check_parts(dtype.subdtype[0], what)
     elif dtype.kind == "T":
@@ -164,8 +164,9 @@ def check_parts(dtype: np.dtype[Any], what: str) -> None:
 
 def without_metadata(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype without what somebody noted on it, as h5py does for enums and text."""
-    if dtype.fields is not None:
-        entries = [dtype.fields[name] for name in dtype.names or ()]
+    fields: Any = dtype.fields  # numpy's stubs take literal names alone
+    if fields is not None:
+        entries = [fields[name] for name in dtype.names or ()]
         parts = [without_metadata(entry[0]) for entry in entries]
         same = all(part is entry[0] for part, entry in zip(parts, entries, strict=True))
         if same and dtype.metadata is None:
@@ -213,7 +214,7 @@ def write_schema(
         text = json.dumps({**described, "attrs": dict(attrs or {})}, allow_nan=False)
         too_many_levels = levels_of(attrs or {}) > MAX_LEVELS
     except RecursionError:
-        too_many_levels = True
+        text, too_many_levels = "", True
     except (TypeError, ValueError) as error:
         raise type(error)(f"attrs must be a mapping of str to what JSON can hold: {error}") from None
     if too_many_levels:
