@@ -298,6 +298,23 @@ def test_filter_by_name(make):
     watch(script)
 
 
+def test_other_files_are_counted(make):
+    ring = make()
+    others = [helpers.block(helpers.fresh_name()) for _ in range(2)]
+    for path in others:
+        path.write_bytes(b"a semaphore")
+
+    async def script(app, pilot, look) -> None:
+        assert [row[0] for row in shown(app, "#rings")] == [ring.name]
+        assert "2 other files" in text(app, "#summary")
+
+    try:
+        watch(script)
+    finally:
+        for path in others:
+            path.unlink()
+
+
 def test_stale_rings_are_hidden(make):
     live, stale = make(), make()
     stale.close()

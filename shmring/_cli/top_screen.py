@@ -248,6 +248,8 @@ class Top(App[int]):
             + (f" ({stale} stale{hidden})" if stale else ""),
             f"{_shm.DIRECTORY} {output.size(used)} of {output.size(disk.f_blocks * disk.f_frsize)}",
         ]
+        others = self.model.others
+        words += [f"{others} other {'file' if others == 1 else 'files'}"] if self.wide and others else []
         words += [f"every {self.interval:g} s"] if self.wide else []
         if self.ring_name is None:
             words.append(f"by {self.sorted_by} {'▼' if self.largest_first else '▲'}")
