@@ -25,7 +25,7 @@ import shmring
 pytest.importorskip("click")
 
 from shmring import _cgroup, _inventory
-from shmring._cli import COMMANDS, app, bench, checks, doctor, ls, names, output, rm
+from shmring._cli import COMMANDS, app, bench, checks, doctor, info, ls, names, output, rm
 
 ABI_OFFSET = 8
 COMMAND = [sys.executable, "-m", "shmring"]
@@ -595,6 +595,17 @@ def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
             frame.release()
         helpers.drain(stuck)
         assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+
+
+def test_a_full_ring_that_drops_frames(cli, make, monkeypatch):
+    ring = make(slots=8)
+    with ring.producer(on_full="drop") as out, ring.consumer(label="stuck"):
+        helpers.feed(out, 8)
+        for module in (checks, info):
+            monkeypatch.setattr(module.time, "sleep", lambda seconds: helpers.feed(out, 2))
+        (found,) = findings(checks.full_rings, [_inventory.look(ring.name)])
+        assert "its producer drops frames for consumer stuck" in found.found
+        assert "full       drops frames for consumer stuck" in cli("info", ring.name)[1]
 
 
 def test_a_full_ring_that_moves_is_fine(make, monkeypatch):

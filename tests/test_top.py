@@ -21,6 +21,7 @@ import helpers
 
 pytest.importorskip("textual")
 
+from textual.events import Key
 from textual.widgets import DataTable, Input, Sparkline, Static
 
 from shmring import _inventory
@@ -272,7 +273,9 @@ def test_filter_by_name(make):
     first, second = make(), make(f"{helpers.fresh_name()}-Srpqx h?")
 
     async def script(app, pilot, look) -> None:
-        await pilot.press("slash", *"-srpqx", "space", *"h?")
+        for key, letter in (("slash", "/"), *zip("-srpqx", "-srpqx", strict=True)):
+            app.post_message(Key(key, letter))  # all at once, as in a paste
+        await pilot.press("space", *"h?")
         await pilot.pause()
         assert app.query_one("#filter", Input).value == "-srpqx h?"  # they are letters here, no keys
         assert [row[0] for row in shown(app, "#rings")] == [second.name]
@@ -293,6 +296,23 @@ def test_filter_by_name(make):
         assert app.sorted_by != "rate"  # keys are keys again
 
     watch(script)
+
+
+def test_other_files_are_counted(make):
+    ring = make()
+    others = [helpers.block(helpers.fresh_name()) for _ in range(2)]
+    for path in others:
+        path.write_bytes(b"a semaphore")
+
+    async def script(app, pilot, look) -> None:
+        assert [row[0] for row in shown(app, "#rings")] == [ring.name]
+        assert "2 other files" in text(app, "#summary")
+
+    try:
+        watch(script)
+    finally:
+        for path in others:
+            path.unlink()
 
 
 def test_stale_rings_are_hidden(make):
@@ -405,31 +425,6 @@ def test_one_look_at_a_time(make, monkeypatch):
         assert len(begun) == 2
 
     watch(script)
-
-
-@pytest.mark.parametrize("alone", [False, True], ids=["all", "alone"])
-def test_quit_during_a_look(make, monkeypatch, alone):
-    """What a slow look finds comes too late for the screen, and that is no error."""
-    ring = make()
-    go_on = threading.Event()
-
-    def slow(look):
-        def look_slowly(*name):
-            assert go_on.wait(helpers.PATIENCE)
-            return look(*name)
-
-        return look_slowly
-
-    async def script(app, pilot, look) -> None:
-        for function in ("look", "look_at_all"):
-            monkeypatch.setattr(top_screen, function, slow(getattr(top_screen, function)))
-        app.look()
-        await pilot.press("q")
-        app.screen.remove_children()
-        go_on.set()
-        await app.workers.wait_for_complete()
-
-    assert watch(script, ring.name if alone else None).return_value == 0
 
 
 def test_rings_come_and_go(make):

@@ -321,11 +321,12 @@ def _stays_full(before: Found, after: Found) -> Findings:
     for one in full.in_the_way(new):
         if taken.get(consumer_key(one)) == one.delivered and not _is_stopped(one, alive=True):
             end = f"kill {one.pid}" if is_here(one.pid, one.start_time) else "end it where it runs"
+            does = "drops frames for" if new.dropped > old.dropped else "waits for"
             name = shlex.quote(after.name)
             yield Finding(
                 "full rings",
                 "problem",
-                f"ring {output.clean(after.name)} is full: its producer waits for "
+                f"ring {output.clean(after.name)} is full: its producer {does} "
                 f"{full.describe(one, new.slots)}, which has taken nothing for {STILL:g} s",
                 f"shmring info {name}; make that consumer read and release frames, or {end}",
             )

@@ -36,7 +36,7 @@ def info(name: str, as_json: bool) -> None:
 
     LAG is what a consumer has not taken yet, LOST what it never got, SKIPPED what it passed over on purpose,
     HELD what it keeps from being overwritten; all in frames. The line "full" names the consumer that the
-    producer waits for, if it must wait.
+    producer waits for or drops frames for.
     """
     meter = Meter()
     found = look(name)
@@ -82,7 +82,8 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     joined = sum(one.alive for one in stats.consumers)
     blocking = "; ".join(full.describe(one, stats.slots) for one in full.in_the_way(stats))
     facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
-    return [*facts, ("full", f"waits for {blocking}")] if blocking else facts
+    does = "drops frames for" if rates and rates.dropped else "waits for"
+    return [*facts, ("full", f"{does} {blocking}")] if blocking else facts
 
 
 def _producer(ring: RingFacts) -> str:

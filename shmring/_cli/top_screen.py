@@ -113,7 +113,9 @@ class Top(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse"),
-        Binding("slash", "filter", "Filter"),
+        Binding(
+            "slash", "filter", "Filter", priority=True
+        ),  # so that the next letter, however soon, is for it
         Binding("x", "hide_stale", "Stale"),
         Binding("p,space", "pause", "Pause"),
         Binding("question_mark,h,f1", "help", "Help"),
@@ -129,7 +131,6 @@ class Top(App[int]):
         self.interval = interval
         self.model = Model()
         self.looking = False
-        self.ending = False
         self.paused = False
         self.sorted_by = "rate"
         self.largest_first = True
@@ -157,7 +158,7 @@ class Top(App[int]):
         """Begin to look."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.action_quit_with, 128 + number)
+            loop.add_signal_handler(number, self.exit, 128 + number)
         self.screen.set_class(self.ring_name is not None, "alone")
         self.screen.set_class(self.size.height < TALL, "low")
         self._set_columns(self.size.width)
@@ -205,9 +206,8 @@ class Top(App[int]):
 
     def _take(self, found: list[Found]) -> None:
         self.looking = False
-        if not self.ending:  # else the widgets may be gone already
-            self.model.update(found)
-            self.show()
+        self.model.update(found)
+        self.show()
 
     # ---- showing
 
@@ -248,6 +248,8 @@ class Top(App[int]):
             + (f" ({stale} stale{hidden})" if stale else ""),
             f"{_shm.DIRECTORY} {output.size(used)} of {output.size(disk.f_blocks * disk.f_frsize)}",
         ]
+        others = self.model.others
+        words += [f"{others} other {'file' if others == 1 else 'files'}"] if self.wide and others else []
         words += [f"every {self.interval:g} s"] if self.wide else []
         if self.ring_name is None:
             words.append(f"by {self.sorted_by} {'▼' if self.largest_first else '▲'}")
@@ -385,7 +387,7 @@ class Top(App[int]):
         """Ask for a part of the names to show."""
         field = self.query_one("#filter", Input)
         field.display = True
-        self.set_focus(field)  # at once: the next letter is for it
+        self.set_focus(field)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while the part of a name is typed."""
@@ -414,7 +416,6 @@ class Top(App[int]):
 
     def action_quit_with(self, code: int) -> None:
         """End with an exit code."""
-        self.ending = True
         self.exit(code)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
