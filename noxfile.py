@@ -97,7 +97,8 @@ def test_installed(session: nox.Session, tests: list[str], **environment: str) -
 def check_sdist(session: nox.Session, path: Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {f"src/{source.name}" for source in (TREE / "src").glob("*.p[xy][dix]")} | package_files()
+    sources = [source for kind in ("p[xy][dix]", "h") for source in (TREE / "src").glob(f"*.{kind}")]
+    wanted = {f"src/{source.name}" for source in sources} | package_files()
     wanted |= {"LICENSE", "README.md", "noxfile.py", ".ci/run", "docs/protocol.md", "tests/c/Makefile"}
     expect(session, path, missing=wanted - names, surplus={n for n in names if built(n)})
 

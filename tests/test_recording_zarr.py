@@ -312,8 +312,8 @@ def test_opened_at_every_moment(tmp_path, monkeypatch, small_chunks) -> None:
     assert {0, 2, 3} <= set(found)
 
 
-def killed_copies(tmp_path, monkeypatch, change):
-    """Change a copy of a recording, and be killed before the first step, before the second, and so on."""
+def killed_copies(tmp_path, monkeypatch, change, stride=1):
+    """Change a copy of a recording, and be killed before the first step, before the next, and so on."""
     base, last = tmp_path / "base.zarr", 0
     frames, index = rows_of(DESCRIPTION, 7)
     write(base, DESCRIPTION, [(frames[:2], index[:2])])
@@ -323,7 +323,7 @@ def killed_copies(tmp_path, monkeypatch, change):
             raise Killed
 
     while True:
-        path, last = tmp_path / f"{last}.zarr", last + 1
+        path, last = tmp_path / f"{last}.zarr", last + stride
         shutil.copytree(base, path)
         with monkeypatch.context() as patch:
             Steps(patch, kill)
@@ -335,11 +335,12 @@ def killed_copies(tmp_path, monkeypatch, change):
         yield path, frames, index
 
 
-def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks) -> None:
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.stress)])
+def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> None:
     """Readable, appendable and repairable, without unfinished rows then or later, and nothing left over."""
     more, more_index = rows_of(DESCRIPTION, 2, first=7)
     steps = 0
-    for path, frames, index in killed_copies(tmp_path, monkeypatch, append_more):
+    for path, frames, index in killed_copies(tmp_path, monkeypatch, append_more, stride):
         steps += 1
         count = count_found(path, frames, index)
         assert count >= 2
@@ -354,7 +355,7 @@ def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks) -> None:
             write(path, DESCRIPTION, [(more, more_index)], append=True)
             check(path, join(frames[:count], more), join(index[:count], more_index))
         assert not list(path.rglob("*.partial"))
-    assert steps > 25
+    assert steps * stride > 25
 
 
 def test_a_repair_that_is_killed_at_every_step(tmp_path, monkeypatch, small_chunks) -> None:
@@ -384,12 +385,13 @@ def test_killed_while_it_is_made(tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_fails_at_every_second_step(tmp_path, small_chunks) -> None:
+@pytest.mark.parametrize("stride", [5, pytest.param(2, marks=pytest.mark.stress)])
+def test_a_write_that_fails_at_every_few_steps(tmp_path, small_chunks, stride) -> None:
     """The columns end together, with whole frames, and the file says why."""
     frames, index = rows_of(DESCRIPTION, 7)
     failed, empty = 0, tmp_path / "empty.zarr"
     write(empty, DESCRIPTION, [])
-    for last in range(1, 1000, 2):
+    for last in range(1, 1000, stride):
         path = tmp_path / f"{last}.zarr"
 
         def fail(number: int, last: int = last) -> None:
