@@ -245,7 +245,7 @@ def cannot_remove(name: str, path: str, error: OSError) -> Exception:
 
 def _owner(uid: int) -> str:
     mine = os.geteuid()
-    return f"its owner {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
+    return f"its owner is {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
 
 
 def in_use(name: str, fd: int) -> errors.RingExists:

@@ -418,8 +418,29 @@ def test_a_stale_ring_of_another_user(block, name, fork, mode):
     child = fork(as_nobody)
     for _ in range(5):
         _, said = child.receive()
-        assert "its owner root (uid 0)" in said
+        assert "its owner is root (uid 0)" in said
         assert "nobody (uid 65534)" in said
+    assert block.exists()
+
+
+@ROOT
+@pytest.mark.parametrize("mode", [0o666, 0o644, 0o600])
+def test_the_command_line_says_whose_a_stale_ring_is(block, name, fork, mode):
+    from shmring._cli.advice import advice, refuse_in_use
+    from shmring._cli.app import Refusal
+
+    fork(lambda _: shmring.Ring.create(name, **FRAMES, mode=mode)).wait()
+
+    def as_nobody(send) -> None:
+        os.setuid(NOBODY)
+        try:
+            with advice(name):
+                refuse_in_use(name)
+                shmring.Ring.create(name, **FRAMES)
+        except (Refusal, shmring.ShmringError) as error:
+            send(str(error))
+
+    assert "its owner is root (uid 0)" in fork(as_nobody).receive()
     assert block.exists()
 
 

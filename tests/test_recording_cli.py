@@ -79,6 +79,23 @@ def test_record_and_replay(make, command, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_come_together_are_one(number, monkeypatch) -> None:
+    """A later one ends at once, also what is being finished."""
+    from shmring._cli import record
+
+    now, stopped = [1000.0], []
+    monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
+    with record.Signals() as signals:
+        signals.stop = lambda: stopped.append(True)
+        for _ in range(3):
+            signal.raise_signal(number)
+        assert (stopped, signals.code) == ([True], 128 + number)
+        now[0] += record.TOGETHER
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_recording_in_good_order(make, command, tmp_path, number) -> None:
     ring, path = make(slots=8), tmp_path / "take.npy"
     recorder = command("record", ring.name, path, "--roll-frames", "100")

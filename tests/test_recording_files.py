@@ -7,6 +7,7 @@ import errno
 import gc
 import json
 import os
+import shutil
 import signal
 import threading
 import types
@@ -21,7 +22,17 @@ import recording_helpers
 import shmring
 from recording_helpers import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
 from shmring import recording
-from shmring.recording import _description, _formats, _growing, _lock, _npy, _recorder, _replacing, _series
+from shmring.recording import (
+    _description,
+    _formats,
+    _growing,
+    _lock,
+    _npy,
+    _recorder,
+    _replacing,
+    _roll,
+    _series,
+)
 
 FORMATS = [".npy", ".zarr", ".h5"]
 
@@ -319,6 +330,50 @@ def test_killed_at_every_step_of_a_replacement(make, fork, tmp_path, suffix) -> 
         assert not _replacing.folder_of(path).exists()
         assert record(make(), path, mode="w").frames == 5
     assert steps > 5
+
+
+@every_format
+def test_killed_at_every_step_of_a_deletion(make, fork, tmp_path, suffix) -> None:
+    """Of an old piece: no part of it is left in the series, or in the way of the next recorder."""
+    record(make(), tmp_path / f"take{suffix}", roll=recording.Roll(frames=5))
+    steps = 0
+    for step in range(1, 100):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        for part in tmp_path.glob("take-*"):
+            copy = shutil.copytree if part.is_dir() else shutil.copy
+            copy(part, folder / part.name)
+        path = folder / f"take{suffix}"
+        (old,) = recording.pieces(path)
+
+        def work(send, step=step, old=old) -> None:
+            count = 0
+
+            def dying(call):
+                def counted(*arguments, **options):
+                    nonlocal count
+                    count += 1
+                    if count == step:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return call(*arguments, **options)
+
+                return counted
+
+            for name in ("mkdir", "rename", "unlink", "rmdir"):
+                setattr(os, name, dying(getattr(os, name)))
+            _formats.delete(old)
+
+        if fork(work).wait() == 0:
+            break
+        steps += 1
+        for piece in recording.pieces(path):
+            assert seqs(piece) == [*range(5)]
+        for piece in _roll.unfinished(path):
+            _replacing.recover(_formats.files(piece))
+        if recording.pieces(path):
+            _formats.delete(*recording.pieces(path))
+        assert not list(folder.iterdir())
+    assert steps > 4
 
 
 @every_format

@@ -37,14 +37,13 @@ def advice(name: str | None = None) -> Iterator[None]:
 
 def refuse_in_use(name: str) -> None:
     """Refuse the name of a ring that somebody uses, before the input is there that a new ring is made of."""
-    with contextlib.suppress(RingNotFound):
-        if look(name).state == "live" and (said := _in_use(name)):
-            raise Refusal(said)
+    if said := _in_use(name):
+        raise Refusal(said)
 
 
 def _in_use(name: str | None) -> str:
     try:
-        if name is None or look(name).ring is None:
+        if name is None or (found := look(name)).ring is None or found.state != "live":
             return ""
         return f"ring {name!r} is in use ({users(name)}): end that first, or choose another name"
     except RingNotFound:  # it went away meanwhile

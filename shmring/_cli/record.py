@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from shmring.recording import Recorder, Summary
     from shmring.recording._series import Mode
 
+TOGETHER = 1.0  # seconds in which signals are one
 UNITS = {
     "": 1,
     "k": 10**3,
@@ -174,11 +176,15 @@ def check_file(
 
 
 class Signals:
-    """Lets SIGINT, SIGTERM and SIGHUP end a recording in good order; at the second one at once."""
+    """Lets SIGINT, SIGTERM and SIGHUP end a recording in good order; at the second one at once.
+
+    Signals that come together are one: a terminal sends them, and `timeout` or a parent passes them on.
+    """
 
     def __init__(self) -> None:
         self.stop: Callable[[], object] | None = None
         self._received = 0
+        self._received_at = 0.0
 
     def __enter__(self) -> Signals:
         self._before = {
@@ -193,11 +199,14 @@ class Signals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._received and now - self._received_at < TOGETHER:
+            return
         if self.stop is None or self._received:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + number)
-        self._received = number
+        self._received, self._received_at = number, now
         self.stop()
 
     @property

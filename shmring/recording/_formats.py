@@ -13,7 +13,7 @@ from shmring.recording import _npy
 from shmring.recording._description import Description
 from shmring.recording._errors import RecordingCorrupt
 from shmring.recording._lock import WriterLock
-from shmring.recording._replacing import holds_nothing, recover, remove
+from shmring.recording._replacing import discard, holds_nothing, put_aside, recover
 from shmring.recording._stored import Stored
 
 SUFFIXES = (".npy", ".zarr", ".h5", ".hdf5")
@@ -134,9 +134,9 @@ def files(path: Path) -> tuple[Path, ...]:
 
 
 def delete(path: Path) -> None:
-    """Remove a recording with all that belongs to it."""
-    for file in files(path):
-        remove(file)
+    """Remove a recording with all that belongs to it: a kill leaves it whole, or gone."""
+    put_aside(files(path))
+    discard(files(path))
 
 
 def check_own(path: Path) -> None:
