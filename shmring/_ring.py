@@ -213,7 +213,9 @@ class Ring:
         ----------
         name : str
         timeout : float, optional
-            Seconds to wait for a ring that is not there or not ready yet; None waits for ever.
+            Seconds to wait for a ring that is not there or not ready yet; None waits for ever. While there is
+            time to wait, a left-over that nobody uses any more does not count: the next ring of that name
+            does. With 0, the default, you get it, and can read what is left in it.
         readonly : bool
             Needs read permission only and leaves no trace; allows `stats` and `observer`.
 
@@ -224,7 +226,7 @@ class Ring:
         Raises
         ------
         RingNotFound, RingNotReady
-            Not there, or not initialised, in time.
+            Not there, or nothing but a left-over, or not initialised, in time.
         RingAccessDenied
             By file mode; the message has the mode and the owner.
         RingIncompatible

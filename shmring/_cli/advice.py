@@ -23,10 +23,6 @@ def advice(name: str | None = None) -> Iterator[None]:
         if error.name not in LIBRARIES:
             raise
         raise click.UsageError(str(error)) from None
-    except RingNotFound as error:
-        if name is not None:
-            look(name)  # says so for the command line, where there is none
-        raise error from None
     except RingExists as error:
         raise Refusal(_in_use(name) or str(error)) from None
     except ShmringError:
