@@ -30,6 +30,7 @@ __all__ = [
     "cut",
     "denied",
     "describe_array",
+    "describe_frames",
     "forked",
     "held_up",
     "in_use",
@@ -37,6 +38,7 @@ __all__ = [
     "no_file",
     "no_frame",
     "no_ring",
+    "no_stream",
     "not_pickled",
     "producer_died",
     "slots_held",
@@ -295,6 +297,14 @@ def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
     )
 
 
+def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
+    """Explain that nothing came to follow."""
+    within = "" if timeout is None else f" within {timeout:g} s"
+    return errors.RingNotFound(
+        f"no ring {name!r} with a producer came{within}: start its producer, or check the name (shmring ls)"
+    )
+
+
 def _waited(timeout: float | None) -> str:
     return "" if timeout is None else f", and none came within {timeout:g} s"
 
@@ -319,6 +329,13 @@ def being_removed(name: str, waited: float) -> errors.RingExists:
 def describe_array(shape: Iterable[object], dtype: object) -> str:
     """Write a shape and a dtype the same way everywhere."""
     return f"shape {tuple(shape)} dtype {dtype}"
+
+
+def describe_frames(schema: _core.Schema) -> str:
+    """Write what frames of a ring are."""
+    rows = " variable_rows" if schema.variable_rows else ""
+    meta = "" if schema.meta_dtype is None else f" meta {schema.meta_dtype}"
+    return f"{describe_array(schema.shape, schema.dtype)}{meta}{rows}"
 
 
 def wrong_array(

@@ -111,7 +111,8 @@ class Ring:
         mode : int
             File mode of the block: who may attach.
         exist_ok : bool
-            Attach instead if a live ring of that name with the same shape, dtype and meta exists.
+            Attach instead if a live ring of that name with the same shape, dtype and meta exists: so a
+            producer that is started again goes on with the consumers of the last one.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.
@@ -583,6 +584,27 @@ class Ring:
     def closed(self) -> bool:
         """Whether this handle is closed."""
         return self._closed
+
+
+def create_or_take_over(name: str, **options: Any) -> Ring:
+    """Create a ring, or attach to the one of that name and kind if it has no living producer.
+
+    Its name is then removed at the end as if this process had created it, unless the creator still lives.
+
+    Raises
+    ------
+    RingExists, RingIncompatible
+        The ring has a living producer; it has other frames.
+    """
+    unreadable = (errors.RingNotFound, errors.RingNotReady, errors.RingAccessDenied, errors.RingIncompatible,
+                  errors.RingCorrupt)  # fmt: skip
+    with contextlib.suppress(*unreadable), Ring.attach(name, readonly=True) as ring:
+        if producer_state(ring._block, ring._fd)[0] == "live":
+            raise _diagnose.in_use(name, ring._fd)
+    ring = Ring.create(name, exist_ok=True, **options)
+    if not ring._owner and not os.path.exists(f"/proc/{_core.read_creation(ring._fd)[1]}"):
+        ring._owner = os.getpid()
+    return ring
 
 
 def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:

@@ -269,7 +269,7 @@ def enter(fd: int) -> _core.LockFile | None:
 
 
 def is_kept_out(fd: int) -> bool:
-    """Return whether somebody keeps everyone from attaching: of one who is attached, no other byte is locked."""
+    """Return whether somebody keeps everyone out: whoever is attached has locked one byte of many."""
     return _core.lock_held(fd, _core.LOCK_PRESENCE + int.from_bytes(os.urandom(4), "little"))
 
 

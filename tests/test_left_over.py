@@ -56,9 +56,8 @@ ENDS = ["died", "closed", "never came"]
 def test_whoever_waits_gets_the_next_ring(leave, name, peer, end, options):
     leave(end)
     other = peer()
-    other.do(
-        f"f = lambda: [int(x.array[0]) for x in shmring.Ring.attach({name!r}, timeout=30).consumer({options})]"
-    )
+    attach = f"shmring.Ring.attach({name!r}, timeout=30)"
+    other.do(f"f = lambda: [int(frame.array[0]) for frame in {attach}.consumer({options})]")
     other.start("f()")
     camera(name)
     assert other.answer() == [0, 1, 2, 3, 4]

@@ -32,10 +32,11 @@ def advice(name: str | None = None) -> Iterator[None]:
 
 
 def refuse_in_use(name: str) -> None:
-    """Refuse the name of a ring that somebody uses, before the input is there that a new ring is made of."""
+    """Refuse the name of a ring that has a producer, before the input is there that a ring is made of."""
     with contextlib.suppress(RingNotFound):
-        if look(name).state == "live" and (said := _in_use(name)):
-            raise Refusal(said)
+        ring = look(name).ring
+        if ring is not None and ring.stats.producer.state == "live":
+            raise Refusal(_in_use(name))
 
 
 def _in_use(name: str | None) -> str:
