@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import io
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 import helpers
 import shmring
-from recording_helpers import need
+from recording_helpers import need, zarr_thread  # noqa: F401 - the last one is a fixture
 from shmring import _shm, recording
 
 
@@ -295,6 +298,7 @@ def recorder(name, tmp_path):
         yield start
 
 
+@pytest.mark.usefixtures("zarr_thread")
 @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".h5"])
 def test_a_recorder_continues_with_the_next_ring(name, tmp_path, suffix):
     need(suffix)
@@ -335,7 +339,9 @@ def test_other_frames_end_the_recording(name, recorder, tmp_path):
     running = recorder()
     feed(name, [1, 2])
     with shmring.Ring.create(name, shape=(3,), dtype="f4", slots=8) as ring, ring.producer():
-        with pytest.raises(shmring.RingIncompatible, match=r"holds frames of shape \(2,\).* has shape \(3,\)"):
+        with pytest.raises(
+            shmring.RingIncompatible, match=r"holds frames of shape \(2,\).* has shape \(3,\)"
+        ):
             running.result(helpers.PATIENCE)
         assert ring.stats().consumers == ()
     with recording.open_recording(tmp_path / "take.npy") as taken:
@@ -375,3 +381,60 @@ def test_what_following_recorders_cannot_have(ring, tmp_path):
             recording.Recorder(given, tmp_path / "take.npy", follow=True, **options)
     with pytest.raises(TypeError):
         recording.Recorder(ring.name, tmp_path / "take.npy", follow=1)
+
+
+# ---- commands
+
+
+@pytest.fixture
+def command(nothing_left_behind):
+    pytest.importorskip("click", reason="needs the extra cli")
+    running = []
+
+    def start(*words) -> subprocess.Popen:
+        program = [sys.executable, "-m", "shmring", *map(str, words)]
+        running.append(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_record_and_read_have_the_option(name, command, tmp_path):
+    recorder = command("record", name, tmp_path / "take.npy", "--follow", "--frames", "5", "--quiet")
+    reader = command("read", name, "--follow", "--frames", "5", "--format", "npy")
+    for values in [1, 2, 3], [4, 5]:
+        helpers.wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
+        with shmring.Ring.create(name, shape=(2,), dtype="i4", slots=8) as ring, ring.producer() as out:
+            out.wait_for_consumers(2, timeout=helpers.PATIENCE)
+            out.put_many(np.array(values, "i4").repeat(2).reshape(-1, 2))
+    read, err = reader.communicate(timeout=helpers.PATIENCE)
+    assert reader.returncode == 0, err
+    assert np.load(io.BytesIO(read))[:, 0].tolist() == [1, 2, 3, 4, 5]
+    _, err = recorder.communicate(timeout=helpers.PATIENCE)
+    assert recorder.returncode == 0, err
+    assert np.load(tmp_path / "take.npy")[:, 0].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_read_refuses_other_frames(name, command):
+    reader = command("read", name, "--follow")
+    feed(name, [1])
+    with shmring.Ring.create(name, shape=(3,), dtype="i4", slots=8) as ring, ring.producer():
+        read, err = reader.communicate(timeout=helpers.PATIENCE)
+        assert (reader.returncode, read) == (1, np.full(2, 1, "i4").tobytes())
+        assert b"frames of shape (3,) dtype int32; those so far were of shape (2,) dtype int32" in err
+
+
+def test_read_takes_no_frame_twice_from_a_ring_taken_over(name, make, command):
+    ring = make(name, slots=8)
+    reader = command("read", name, "--follow", "--frames", "5")
+    for count in 3, 2:
+        with ring.producer() as out:
+            out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+            helpers.feed(out, count)
+        helpers.wait_until(lambda: not ring.stats().consumers, "the reader to leave")
+    read, err = reader.communicate(timeout=helpers.PATIENCE)
+    assert reader.returncode == 0, err
+    assert read == b"".join(helpers.payload(seq).tobytes() for seq in range(5))
