@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import io
 import os
 import subprocess
@@ -287,15 +288,9 @@ def feed(name: str, values: list[int], *, drop: int = 0, **options) -> None:
 def recorder(name, tmp_path):
     """Start to record a name, in a thread; its end is the future's result."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        started = []
-
-        def start(**options) -> concurrent.futures.Future:
-            started.append(
-                pool.submit(recording.record, name, tmp_path / "take.npy", follow=True, timeout=30, **options)
-            )
-            return started[-1]
-
-        yield start
+        yield functools.partial(
+            pool.submit, recording.record, name, tmp_path / "take.npy", follow=True, timeout=30
+        )
 
 
 @pytest.mark.usefixtures("zarr_thread")
