@@ -211,7 +211,7 @@ class Follower:
         if before not in (None, self._kind):
             raise errors.RingIncompatible(
                 f"the next ring {ring.name!r} has frames of {self._kind}; those so far were of {before}. Ask "
-                f"for the next frame to go on with these"
+                f"for the next frame to continue with these"
             )
 
     def _is_new(self, frame: _core.Frame) -> bool:

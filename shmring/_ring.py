@@ -112,7 +112,7 @@ class Ring:
             File mode of the block: who may attach.
         exist_ok : bool
             Attach instead if a live ring of that name with the same shape, dtype and meta exists: so a
-            producer that is started again goes on with the consumers of the last one.
+            producer that is started again gets the consumers of the last one.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--follow",
     is_flag=True,
-    help="When the producer ends or dies, wait for the next ring of that name and go on with it.",
+    help="When the producer ends or dies, wait for the next ring of that name and continue with it.",
 )
 @click.option(
     "--timeout",

@@ -84,8 +84,8 @@ quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option(
     "--follow",
     is_flag=True,
-    help="When the producer ends or dies, wait for the next ring of that name and go on with it, in the same "
-    "file.",
+    help="When the producer ends or dies, wait for the next ring of that name and continue with it, in the "
+    "same file.",
 )
 @click.option(
     "--sync",

@@ -68,7 +68,7 @@ def replay(
     the end the ring is closed: consumers get what is left, and its name is removed.
 
     A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
-    wait for the next producer go on.
+    wait for the next producer continue.
     """
     from shmring.recording import replay as play
 

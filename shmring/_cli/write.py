@@ -69,7 +69,7 @@ def write(
     is left, and its name is removed. A frame that the input ends within is not published (exit code 1).
 
     A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
-    wait for the next producer go on.
+    wait for the next producer continue.
 
     \b
     ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
