@@ -45,6 +45,7 @@ __all__ = [
     "still_waiting",
     "stream_ended",
     "too_few_consumers",
+    "users",
     "waits_for_itself",
     "wrong_array",
 ]
@@ -255,6 +256,14 @@ def _owner(uid: int) -> str:
 
 def in_use(name: str, fd: int) -> errors.RingExists:
     """Name whoever uses a ring that was to be created."""
+    return errors.RingExists(
+        f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or choose "
+        f"another name"
+    )
+
+
+def users(name: str, fd: int) -> str:
+    """Name whoever uses a ring."""
     who = []
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
@@ -262,10 +271,7 @@ def in_use(name: str, fd: int) -> errors.RingExists:
         if state == "live":
             who.append(f"producer {producer_of(report)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
-    return errors.RingExists(
-        f"ring {name!r} exists and is in use ({'; '.join(who) or 'somebody is attached to it'}): attach to "
-        f"it, pass exist_ok=True, or choose another name"
-    )
+    return "; ".join(who) or "somebody is attached to it"
 
 
 def no_ring(name: str, timeout: float | None) -> errors.RingNotFound:
@@ -299,6 +305,11 @@ def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
 
 def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
     """Explain that nothing came to follow."""
+    if timeout == 0:
+        return errors.RingNotFound(
+            f"there is no ring {name!r} with a producer: start it, check the name (shmring ls), or wait for it "
+            f"(timeout=seconds, None waits for ever)"
+        )
     within = "" if timeout is None else f" within {timeout:g} s"
     return errors.RingNotFound(
         f"no ring {name!r} with a producer came{within}: start its producer, or check the name (shmring ls)"

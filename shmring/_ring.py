@@ -319,9 +319,11 @@ class Ring:
                 f"{_diagnose.describe_array(shape, dtype)} meta {meta} variable_rows {rows}"
                 for shape, dtype, meta, rows in (found, asked)
             ]
+            who = _diagnose.users(self.name, self._fd)
             self.close()
             raise errors.RingIncompatible(
-                f"ring {self.name!r} exists with {words[0]}; asked for: {words[1]}. Choose another name"
+                f"ring {self.name!r} exists with {words[0]} and is in use ({who}); asked for: {words[1]}. "
+                f"Choose another name, or end that first"
             )
 
     def _check_open(self, *, writing: bool = False) -> None:

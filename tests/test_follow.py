@@ -106,6 +106,13 @@ def test_a_frame_that_the_loop_still_has_is_in_nobodys_way(name):
     frames.close()
 
 
+def test_without_waiting_it_says_how_to_wait(name, tmp_path):
+    with pytest.raises(shmring.RingNotFound, match="wait for it"):
+        recording.record(name, tmp_path / "take.npy", follow=True)
+    with shmring.follow(name, timeout=0) as frames, pytest.raises(shmring.RingNotFound, match="wait for it"):
+        next(frames)
+
+
 def test_nothing_is_attached_before_a_producer_comes(make, name):
     """A creator that dies before it produces finds nobody in its way when it is started again."""
     make(name).close()

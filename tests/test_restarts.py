@@ -90,6 +90,7 @@ def test_write_says_what_differs(start, name, abandoned):
     assert code != 0
     assert "shape (4,) dtype uint8" in err
     assert "asked for: shape (5,) dtype uint8" in err
+    assert "waits" in err, "who uses it"
     assert err.count("\n") == 1
 
 
