@@ -257,8 +257,8 @@ def _owner(uid: int) -> str:
 def in_use(name: str, fd: int) -> errors.RingExists:
     """Name whoever uses a ring that was to be created."""
     return errors.RingExists(
-        f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or choose "
-        f"another name"
+        f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or "
+        f"choose another name"
     )
 
 
@@ -307,8 +307,8 @@ def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
     """Explain that nothing came to follow."""
     if timeout == 0:
         return errors.RingNotFound(
-            f"there is no ring {name!r} with a producer: start it, check the name (shmring ls), or wait for it "
-            f"(timeout=seconds, None waits for ever)"
+            f"there is no ring {name!r} with a producer: start it, check the name (shmring ls), or wait for "
+            f"it (timeout=seconds, None waits for ever)"
         )
     within = "" if timeout is None else f" within {timeout:g} s"
     return errors.RingNotFound(

@@ -15,6 +15,8 @@ from shmring import recording
 
 pytest.importorskip("click", reason="needs the extra cli")
 
+from shmring._cli import app, streams
+
 
 @pytest.fixture
 def start(nothing_left_behind):
@@ -60,10 +62,18 @@ def abandoned(name):
     (helpers.SHM / name).unlink(missing_ok=True)
 
 
-def written(start, name, *words: str, data: bytes) -> tuple[int, str]:
-    process = start("write", name, *words, stdin=subprocess.PIPE)
-    _, err = process.communicate(data, timeout=helpers.PATIENCE)
-    return process.returncode, err.decode()
+@pytest.fixture
+def write(monkeypatch, capsys, tmp_path):
+    """Run `shmring write` in this process; its exit code, and what it says."""
+
+    def write(name: str, *words: str, data: bytes) -> tuple[int, str]:
+        (tmp_path / "stdin").write_bytes(data)
+        with (tmp_path / "stdin").open("rb") as file:
+            monkeypatch.setattr(streams, "stdin", file.fileno())
+            code = app.run(["write", name, *words])
+        return code, capsys.readouterr().err
+
+    return write
 
 
 def npy(array: np.ndarray, path) -> bytes:
@@ -71,22 +81,22 @@ def npy(array: np.ndarray, path) -> bytes:
     return path.read_bytes()
 
 
-def test_write_takes_over(start, name, abandoned):
-    code, err = written(start, name, "--shape", "4", "--dtype", "u1", data=bytes([7] * 4 + [8] * 4))
+def test_write_takes_over(write, name, abandoned):
+    code, err = write(name, "--shape", "4", "--dtype", "u1", data=bytes([7] * 4 + [8] * 4))
     assert (code, "2 frames" in err) == (0, True), err
     assert [(int(frame.array[0]), frame.seq, frame.epoch) for frame in abandoned] == [(7, 1, 2), (8, 2, 2)]
     assert not (helpers.SHM / name).exists(), "its creator is gone: nobody else would remove it"
 
 
-def test_write_counts_its_own_frames(start, name, abandoned, tmp_path):
+def test_write_counts_its_own_frames(write, name, abandoned, tmp_path):
     data = npy(np.full((3, 4), 5, "u1"), tmp_path / "in.npy")
-    code, err = written(start, name, "--format", "npy", "--frames", "2", data=data)
+    code, err = write(name, "--format", "npy", "--frames", "2", data=data)
     assert (code, "2 frames" in err) == (0, True), err
     assert [frame.seq for frame in abandoned] == [1, 2]
 
 
-def test_write_says_what_differs(start, name, abandoned):
-    code, err = written(start, name, "--shape", "5", "--dtype", "u1", data=bytes(5))
+def test_write_says_what_differs(write, name, abandoned):
+    code, err = write(name, "--shape", "5", "--dtype", "u1", data=bytes(5))
     assert code != 0
     assert "shape (4,) dtype uint8" in err
     assert "asked for: shape (5,) dtype uint8" in err
@@ -94,21 +104,21 @@ def test_write_says_what_differs(start, name, abandoned):
     assert err.count("\n") == 1
 
 
-def test_write_refuses_a_living_producer(start, make):
+def test_write_refuses_a_living_producer(write, make):
     ring = make(shape=(4,), dtype="u1")
     with ring.producer():
-        code, err = written(start, ring.name, "--shape", "4", "--dtype", "u1", data=bytes(4))
+        code, err = write(ring.name, "--shape", "4", "--dtype", "u1", data=bytes(4))
     assert (code, f"in use (producer pid {os.getpid()}" in err) == (1, True)
 
 
-def test_the_name_of_a_living_creator_stays(start, make):
+def test_the_name_of_a_living_creator_stays(write, make):
     ring = make(shape=(4,), dtype="u1")
-    code, err = written(start, ring.name, "--shape", "4", "--dtype", "u1", data=bytes(4))
+    code, err = write(ring.name, "--shape", "4", "--dtype", "u1", data=bytes(4))
     assert code == 0, err
     assert (helpers.SHM / ring.name).exists()
 
 
-def test_the_recorder_that_waits_for_a_takeover_continues(start, name, tmp_path):
+def test_the_recorder_that_waits_for_a_takeover_continues(start, write, name, tmp_path):
     """A writer is killed, and started again."""
     read_end, write_end = os.pipe()
     writer = start("write", name, "--shape", "4", "--dtype", "u1", "--wait-for", "1", stdin=read_end)
@@ -120,7 +130,7 @@ def test_the_recorder_that_waits_for_a_takeover_continues(start, name, tmp_path)
         writer.kill()
         writer.wait()
         os.close(write_end)
-    code, err = written(start, name, "--shape", "4", "--dtype", "u1", data=bytes([2] * 8))
+    code, err = write(name, "--shape", "4", "--dtype", "u1", data=bytes([2] * 8))
     assert code == 0, err
     _, err = recorder.communicate(timeout=helpers.PATIENCE)
     assert recorder.returncode == 0, err
@@ -141,8 +151,6 @@ def test_replay_refuses_others(make, take):
         recording.replay(take, ring.name)
 
 
-def test_the_command_replay_takes_over(start, name, abandoned, take):
-    process = start("replay", take, name, "--flat-out", "--quiet")
-    _, err = process.communicate(timeout=helpers.PATIENCE)
-    assert process.returncode == 0, err
+def test_the_command_replay_takes_over(name, abandoned, take):
+    assert app.run(["replay", str(take), name, "--flat-out", "--quiet"]) == 0
     assert len(list(abandoned)) == 3
