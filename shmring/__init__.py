@@ -40,6 +40,7 @@ from shmring.errors import (
 )
 
 if _TYPE_CHECKING:
+    from shmring._follow import Follower, follow
     from shmring._report_log import RingReporter, report_to_log
     from shmring._stats import ConsumerStats, ProducerStats, RingStats
 
@@ -48,6 +49,8 @@ if _TYPE_CHECKING:
 __all__ = [
     # handles
     "Ring", "Producer", "Consumer", "Observer",
+    # one ring after another
+    "follow", "Follower",
     # frames
     "Frame", "FrameCopy", "Batch", "Slot",
     # statistics
@@ -68,6 +71,10 @@ __all__ = [
 
 def __getattr__(name: str) -> _Any:
     # What takes longer to import than it is often used.
+    if name in ("Follower", "follow"):
+        from shmring import _follow
+
+        return getattr(_follow, name)
     if name in ("RingReporter", "report_to_log"):
         from shmring import _report_log
 

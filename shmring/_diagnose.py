@@ -9,6 +9,7 @@ import os
 import pwd
 import shlex
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -29,17 +30,22 @@ __all__ = [
     "cut",
     "denied",
     "describe_array",
+    "describe_frames",
     "forked",
     "held_up",
     "in_use",
+    "left_over",
     "no_file",
     "no_frame",
+    "no_ring",
+    "no_stream",
     "not_pickled",
     "producer_died",
     "slots_held",
     "still_waiting",
     "stream_ended",
     "too_few_consumers",
+    "users",
     "waits_for_itself",
     "wrong_array",
 ]
@@ -250,6 +256,14 @@ def _owner(uid: int) -> str:
 
 def in_use(name: str, fd: int) -> errors.RingExists:
     """Name whoever uses a ring that was to be created."""
+    return errors.RingExists(
+        f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or "
+        f"choose another name"
+    )
+
+
+def users(name: str, fd: int) -> str:
+    """Name whoever uses a ring."""
     who = []
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
@@ -257,10 +271,62 @@ def in_use(name: str, fd: int) -> errors.RingExists:
         if state == "live":
             who.append(f"producer {producer_of(report)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
-    return errors.RingExists(
-        f"ring {name!r} exists and is in use ({'; '.join(who) or 'somebody is attached to it'}): attach to "
-        f"it, pass exist_ok=True, or choose another name"
+    return "; ".join(who) or "somebody is attached to it"
+
+
+def no_ring(name: str, timeout: float | None) -> errors.RingNotFound:
+    """Explain a name that nothing has."""
+    if timeout == 0:
+        return errors.RingNotFound(
+            f"there is no ring {name!r} (no block of that name in /dev/shm); create it first, check the name "
+            f"(shmring ls), or wait for it (timeout=seconds)"
+        )
+    return errors.RingNotFound(
+        f"there is no ring {name!r} (no block of that name in /dev/shm){_waited(timeout)}: start its "
+        f"producer, or check the name (shmring ls)"
     )
+
+
+def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
+    """Explain a ring that nobody uses any more, and that is not waited for therefore."""
+    created_ns, _ = _core.read_creation(fd)
+    found = f"created {age((time.time_ns() - created_ns) / 1e9)} ago"
+    with contextlib.suppress(OSError, errors.ShmringError):
+        state, report = producer_state(_core.Block(fd, _core.OBSERVE, name), fd)
+        what = {"closed": "closed it", "none": "never came"}.get(state, "died")
+        who = "its producer" if state == "none" else f"its producer (pid {report['producer_pid']})"
+        found += f"; {who} {what}"
+    return errors.RingNotFound(
+        f"there is no ring {name!r} that anybody uses{_waited(timeout)}: the one of that name is a left-over "
+        f"({found}). Start the producer, which replaces it, or read what is left in it without waiting "
+        f"(timeout=0)"
+    )
+
+
+def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
+    """Explain that nothing came to follow."""
+    if timeout == 0:
+        return errors.RingNotFound(
+            f"there is no ring {name!r} with a producer: start it, check the name (shmring ls), or wait for "
+            f"it (timeout=seconds, None waits for ever)"
+        )
+    within = "" if timeout is None else f" within {timeout:g} s"
+    return errors.RingNotFound(
+        f"no ring {name!r} with a producer came{within}: start its producer, or check the name (shmring ls)"
+    )
+
+
+def _waited(timeout: float | None) -> str:
+    return "" if timeout is None else f", and none came within {timeout:g} s"
+
+
+def age(seconds: float) -> str:
+    """Write for people how long ago something was."""
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
 
 
 def being_removed(name: str, waited: float) -> errors.RingExists:
@@ -274,6 +340,13 @@ def being_removed(name: str, waited: float) -> errors.RingExists:
 def describe_array(shape: Iterable[object], dtype: object) -> str:
     """Write a shape and a dtype the same way everywhere."""
     return f"shape {tuple(shape)} dtype {dtype}"
+
+
+def describe_frames(schema: _core.Schema) -> str:
+    """Write what frames of a ring are."""
+    rows = " variable_rows" if schema.variable_rows else ""
+    meta = "" if schema.meta_dtype is None else f" meta {schema.meta_dtype}"
+    return f"{describe_array(schema.shape, schema.dtype)}{meta}{rows}"
 
 
 def wrong_array(

@@ -111,7 +111,8 @@ class Ring:
         mode : int
             File mode of the block: who may attach.
         exist_ok : bool
-            Attach instead if a live ring of that name with the same shape, dtype and meta exists.
+            Attach instead if a live ring of that name with the same shape, dtype and meta exists: so a
+            producer that is started again gets the consumers of the last one.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.
@@ -213,7 +214,9 @@ class Ring:
         ----------
         name : str
         timeout : float, optional
-            Seconds to wait for a ring that is not there or not ready yet; None waits for ever.
+            Seconds to wait for a ring that is not there or not ready yet; None waits for ever. While there is
+            time to wait, a left-over that nobody uses any more does not count: the next ring of that name
+            does. With 0, the default, you get it, and can read what is left in it.
         readonly : bool
             Needs read permission only and leaves no trace; allows `stats` and `observer`.
 
@@ -224,7 +227,7 @@ class Ring:
         Raises
         ------
         RingNotFound, RingNotReady
-            Not there, or not initialised, in time.
+            Not there, or nothing but a left-over, or not initialised, in time.
         RingAccessDenied
             By file mode; the message has the mode and the owner.
         RingIncompatible
@@ -316,9 +319,11 @@ class Ring:
                 f"{_diagnose.describe_array(shape, dtype)} meta {meta} variable_rows {rows}"
                 for shape, dtype, meta, rows in (found, asked)
             ]
+            who = _diagnose.users(self.name, self._fd)
             self.close()
             raise errors.RingIncompatible(
-                f"ring {self.name!r} exists with {words[0]}; asked for: {words[1]}. Choose another name"
+                f"ring {self.name!r} exists with {words[0]} and is in use ({who}); asked for: {words[1]}. "
+                f"Choose another name, or end that first"
             )
 
     def _check_open(self, *, writing: bool = False) -> None:
@@ -581,6 +586,27 @@ class Ring:
     def closed(self) -> bool:
         """Whether this handle is closed."""
         return self._closed
+
+
+def create_or_take_over(name: str, **options: Any) -> Ring:
+    """Create a ring, or attach to the one of that name and kind if it has no living producer.
+
+    Its name is then removed at the end as if this process had created it, unless the creator still lives.
+
+    Raises
+    ------
+    RingExists, RingIncompatible
+        The ring has a living producer; it has other frames.
+    """
+    unreadable = (errors.RingNotFound, errors.RingNotReady, errors.RingAccessDenied, errors.RingIncompatible,
+                  errors.RingCorrupt)  # fmt: skip
+    with contextlib.suppress(*unreadable), Ring.attach(name, readonly=True) as ring:
+        if producer_state(ring._block, ring._fd)[0] == "live":
+            raise _diagnose.in_use(name, ring._fd)
+    ring = Ring.create(name, exist_ok=True, **options)
+    if not ring._owner and not os.path.exists(f"/proc/{_core.read_creation(ring._fd)[1]}"):
+        ring._owner = os.getpid()
+    return ring
 
 
 def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:

@@ -21,6 +21,7 @@ __all__ = [
     "generated_name",
     "has_generation",
     "in_use",
+    "is_kept_out",
     "keep_out",
     "let_in",
     "open_attached",
@@ -235,8 +236,23 @@ def replace_stale(name: str) -> None:
 
 def in_use(fd: int) -> bool:
     """Return whether a Ring that may write is attached, or a producer or consumer lives without its Ring."""
-    last = _core.LOCK_PRESENCE + _core.PRESENCE_BYTES
-    return _core.lock_held(fd, _core.LOCK_PRODUCER, last - _core.LOCK_PRODUCER)
+    first_place = _core.lock_place(0)
+    return (
+        _core.lock_held(fd, _core.LOCK_PRODUCER)
+        or _core.lock_held(fd, _core.LOCK_PRESENCE, _core.PRESENCE_BYTES)
+        or (_core.lock_held(fd, first_place, _core.LOCK_PRESENCE - first_place) and not _all_left(fd))
+    )
+
+
+def _all_left(fd: int) -> bool:
+    """Whether the consumers are all closed, and only keep frames: those stay whatever becomes of the name."""
+    try:
+        places = _core.Block(fd, _core.OBSERVE, "").report_places(fd)
+    except (errors.ShmringError, OSError):
+        return False
+    left = {_core.lock_place(one["place"]) for one in places if one["policy"] == "left"}
+    held = range(_core.lock_place(0), _core.lock_place(_core.MAX_CONSUMERS))
+    return all(byte in left for byte in held if _core.lock_held(fd, byte))
 
 
 def enter(fd: int) -> _core.LockFile | None:
@@ -250,6 +266,11 @@ def enter(fd: int) -> _core.LockFile | None:
         return presence
     presence.close()
     return None
+
+
+def is_kept_out(fd: int) -> bool:
+    """Return whether somebody keeps everyone out: whoever is attached has locked one byte of many."""
+    return _core.lock_held(fd, _core.LOCK_PRESENCE + int.from_bytes(os.urandom(4), "little"))
 
 
 def keep_out(fd: int) -> bool:
@@ -272,6 +293,8 @@ def let_in(fd: int) -> None:
 def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int, _core.LockFile | None]:
     """Open the ring of that name, waiting for it up to `timeout` seconds.
 
+    While there is time to wait, a ring that nobody uses is not there: `create` would replace it.
+
     Returns
     -------
     fd : int
@@ -288,33 +311,41 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int
     deadline = None if timeout is None else started + timeout
     words = 0
     while True:
-        trouble: Exception
-        try:
-            fd = open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
-        except FileNotFoundError:
-            trouble = errors.RingNotFound(
-                f"there is no ring {name!r} (no block of that name in {DIRECTORY}); create it first, check "
-                f"the name, or wait for it with attach(..., timeout=seconds)"
-            )
-        else:
-            with contextlib.ExitStack() as undo:
-                undo.callback(os.close, fd)
-                result, _ = _core.read_identity(fd)
-                if result == 0:
-                    presence = None if readonly else enter(fd)
-                    if readonly or (presence is not None and same_file(fd, name)):
-                        undo.pop_all()
-                        return fd, presence
-                    if presence is not None:
-                        presence.close()
-                    trouble = errors.RingNotFound(f"ring {name!r} is being replaced; try again")
-                else:
-                    trouble = _diagnose.cannot_map(result, name, fd, 0)
-                    if result != _core.NOT_READY:
-                        raise trouble
+        found = _try_open(name, timeout, readonly)
+        if isinstance(found, tuple):
+            return found
         if deadline is not None and time.monotonic() >= deadline:
-            raise trouble
+            raise found
         if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
             words += 1
-            _diagnose.still_waiting("attach", trouble)
+            _diagnose.still_waiting("attach", found)
         time.sleep(RETRY)
+
+
+def _try_open(
+    name: str, timeout: float | None, readonly: bool
+) -> tuple[int, _core.LockFile | None] | Exception:
+    """Open the ring of that name, or return what time may mend."""
+    waits = timeout != 0
+    try:
+        fd = open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
+    except FileNotFoundError:
+        return _diagnose.no_ring(name, timeout)
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, fd)
+        result, _ = _core.read_identity(fd)
+        if result != 0:
+            trouble = _diagnose.cannot_map(result, name, fd, 0)
+            if result == _core.NOT_READY or (waits and result != _core.FOREIGN and not in_use(fd)):
+                return trouble
+            raise trouble
+        if waits and not in_use(fd):
+            return _diagnose.left_over(name, fd, timeout)
+        presence = None if readonly else enter(fd)
+        entered = not (waits and is_kept_out(fd)) if readonly else presence is not None
+        if entered and (same_file(fd, name) or (readonly and not waits)):
+            undo.pop_all()
+            return fd, presence
+        if presence is not None:
+            presence.close()
+        return errors.RingNotFound(f"ring {name!r} is being replaced; try again")

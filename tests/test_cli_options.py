@@ -20,7 +20,7 @@ from shmring._cli import COMMANDS, app, ls
 
 FRAMES = ("record", "replay", "capture", "read", "write")
 PARSED_ONLY = ("bench", "demo", "doctor", "rm", "top")  # they run long, or look at what others have
-ENDLESS = ("--takeover", "--listen")
+ENDLESS = ("--takeover", "--follow", "--listen")
 NUMBERS = [
     "0", "-0", "1", "2", "17", "64", "-1", "1.5", "1e3", "nan", "-nan", "inf", "-inf", "1e308", "1e400",
     "5e-324", "1e-320", "9" * 18, "9" * 19, "9" * 400, "1" * 5000, "0x10", "1_000", "\u0663", "+1", " 1",

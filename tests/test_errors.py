@@ -216,7 +216,8 @@ def test_half_created(fabricate):
     with open(helpers.block(name), "r+b") as file:
         file.seek(READY)
         file.write(struct.pack("<I", 1))
-    thread.join()
+    with shmring.Ring.attach(name):  # as its creator would be
+        thread.join()
     (ring,) = opened
     assert ring.shape == (helpers.WORDS,)
     ring.close()

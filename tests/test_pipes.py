@@ -487,7 +487,8 @@ def test_npy_input_that_makes_no_ring(start, name, tmp_path, dtype, shape):
 def test_timeouts(start, name, make):
     code, out, err = ended(start("read", name, "--timeout", "0.05"))
     assert (code, out) == (3, b"")
-    assert err == f"shmring: there is no ring {name!r} in /dev/shm: see shmring ls\n"
+    assert err.startswith(f"shmring: there is no ring {name!r} ")
+    assert "none came within 0.05 s" in err
     ring = make()
     code, _, err = ended(start("read", ring.name, "--timeout", "0.05"))
     assert code == 1

@@ -188,7 +188,7 @@ def test_what_cannot_be_played(make, tmp_path) -> None:
     source = recorded(make, tmp_path / "take.npy")
     with pytest.raises(shmring.RingIncompatible, match=r"frames of shape \(6, 2\).*has shape \(3,\)"):
         recording.replay(tmp_path / "take.npy", make(shape=(3,), dtype="u1"))
-    with pytest.raises(shmring.RingExists):
+    with source.producer(), pytest.raises(shmring.RingExists):
         recording.replay(tmp_path / "take.npy", source.name)
     with pytest.raises(shmring.TooFewConsumers):
         recording.replay(tmp_path / "take.npy", helpers.fresh_name(), wait_for=1, timeout=0)

@@ -23,10 +23,6 @@ def advice(name: str | None = None) -> Iterator[None]:
         if error.name not in LIBRARIES:
             raise
         raise click.UsageError(str(error)) from None
-    except RingNotFound as error:
-        if name is not None:
-            look(name)  # says so for the command line, where there is none
-        raise error from None
     except RingExists as error:
         raise Refusal(_in_use(name) or str(error)) from None
     except ShmringError:
@@ -36,9 +32,11 @@ def advice(name: str | None = None) -> Iterator[None]:
 
 
 def refuse_in_use(name: str) -> None:
-    """Refuse the name of a ring that somebody uses, before the input is there that a new ring is made of."""
-    if said := _in_use(name):
-        raise Refusal(said)
+    """Refuse the name of a ring that has a producer, before the input is there that a ring is made of."""
+    with contextlib.suppress(RingNotFound):
+        ring = look(name).ring
+        if ring is not None and ring.stats.producer.state == "live" and (said := _in_use(name)):
+            raise Refusal(said)
 
 
 def _in_use(name: str | None) -> str:

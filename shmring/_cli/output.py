@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from shmring._diagnose import age as age
+
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
@@ -96,15 +98,6 @@ def rate(per_second: float | None) -> str:
     if per_second < 1000:
         return f"{per_second:.1f}/s" if 0 < per_second < 99.95 else f"{per_second:.0f}/s"
     return f"{per_second / 1e3:.1f}k/s" if per_second < 999_500 else f"{per_second / 1e6:.2f}M/s"
-
-
-def age(seconds: float) -> str:
-    """Write a duration for people."""
-    if seconds < 120:
-        return f"{max(seconds, 0):.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
 
 
 def dtype(described: np.dtype[Any], *, short: bool = False) -> str:

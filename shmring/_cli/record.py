@@ -84,6 +84,12 @@ quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
     "--takeover", is_flag=True, help="When the producer dies, wait for the next one instead of ending."
 )
 @click.option(
+    "--follow",
+    is_flag=True,
+    help="When the producer ends or dies, wait for the next ring of that name and continue with it, in the "
+    "same file.",
+)
+@click.option(
     "--sync",
     metavar="S",
     type=types.POSITIVE,
@@ -108,6 +114,7 @@ def record(
     lossless: bool,
     start: Literal["oldest", "newest", "next"],
     takeover: bool,
+    follow: bool,
     sync: float | None,
     timeout: float | None,
     quiet: bool,
@@ -119,8 +126,9 @@ def record(
     and FILE.json), .zarr (pip install "shmring[zarr]"), .h5 or .hdf5 (pip install "shmring[hdf5]"). With
     one of the --roll options the files are FILE-0001, FILE-0002, and so on.
 
-    Waits for the ring to appear. Ctrl-C and SIGTERM end the recording; a full disk does, too. Whatever
-    ends it, everything recorded before is readable.
+    Waits for the ring to appear; what an earlier producer left behind does not count (--timeout 0 records
+    that). Ctrl-C and SIGTERM end the recording; a full disk does, too. Whatever ends it, everything recorded
+    before is readable.
 
     Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer died or the disk is full,
     3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
@@ -129,6 +137,8 @@ def record(
 
     if append and overwrite:
         raise click.UsageError("--append and --overwrite are not allowed with one another")
+    if takeover and follow:
+        raise click.UsageError("--takeover and --follow are not allowed with one another: --follow does both")
     limits = (roll_frames, roll_seconds, roll_bytes)
     if keep is not None and limits == (None, None, None):
         raise click.UsageError("--keep needs --roll-frames, --roll-seconds or --roll-bytes")
@@ -148,6 +158,7 @@ def record(
                 lossless=lossless,
                 start=start,
                 wait_for_takeover=takeover,
+                follow=follow,
                 timeout=timeout,
                 sync=sync,
                 progress=line.show,

@@ -66,6 +66,9 @@ def replay(
     Of a rolling recording (FILE-0001.npy, ...) give FILE.npy: all of it is played. The frames carry their
     metas and, by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At
     the end the ring is closed: consumers get what is left, and its name is removed.
+
+    A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
+    wait for the next producer continue.
     """
     from shmring.recording import replay as play
 

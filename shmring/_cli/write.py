@@ -10,10 +10,11 @@ from typing import Any, Literal
 import click
 import numpy as np
 
-from shmring import Producer, Ring
+from shmring import Producer, Ring, RingIncompatible
 from shmring._cli import names, output, pipes, streams, types
 from shmring._cli.advice import advice, refuse_in_use
 from shmring._cli.app import Refusal
+from shmring._ring import create_or_take_over
 
 RING_BYTES = 8_000_000
 
@@ -67,6 +68,9 @@ def write(
     The bytes are read straight into the ring. At the end of the input the ring is closed: consumers get what
     is left, and its name is removed. A frame that the input ends within is not published (exit code 1).
 
+    A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
+    wait for the next producer continue.
+
     \b
     ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
         shmring write cam --shape 720,1280,3 --dtype u1 --wait-for 1
@@ -92,7 +96,9 @@ def write(
     with pipes.ended_by_signals():
         with advice(name):
             try:
-                ring = Ring.create(name, shape=shape, dtype=np.dtype(dtype), slots=slots)
+                ring = create_or_take_over(name, shape=shape, dtype=np.dtype(dtype), slots=slots)
+            except RingIncompatible:
+                raise
             except ValueError as error:
                 if layout == "raw":
                     raise
@@ -107,9 +113,10 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
     """Publish until the input ends; the exit code."""
     most = pipes.batch_frames(ring.frame_nbytes, ring.slots)
     began = time.monotonic()
+    first, dropped = out.next_seq, out.dropped  # not 0 in a ring that was taken over
     rest = 0
-    while frames is None or out.next_seq < frames:
-        count = most if frames is None else min(most, frames - out.next_seq)
+    while frames is None or out.next_seq - first < frames:
+        count = most if frames is None else min(most, frames - (out.next_seq - first))
         with out.claim(count, timeout) as slot:
             array = slot.array if count > 1 else slot.array[np.newaxis]
             whole, rest = divmod(pipes.read_into(streams.stdin, pipes.as_bytes(array)), ring.frame_nbytes)
@@ -124,13 +131,13 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
     nbytes = out.published * ring.frame_nbytes
     streams.say(
         f"shmring write: {out.published} frames, {output.size(nbytes)} in {seconds:.1f} s "
-        f"({output.size(nbytes / max(seconds, 1e-9))}/s), {out.dropped} dropped"
+        f"({output.size(nbytes / max(seconds, 1e-9))}/s), {out.dropped - dropped} dropped"
     )
     if rest:
         raise Refusal(
             f"the input ended within a frame: {rest} of {ring.frame_nbytes} bytes were not published; check "
             f"--shape and --dtype"
         )
-    if frames is not None and out.next_seq < frames:
-        raise Refusal(f"the input ended after {out.next_seq} of {frames} frames")
+    if frames is not None and out.next_seq - first < frames:
+        raise Refusal(f"the input ended after {out.next_seq - first} of {frames} frames")
     return 0

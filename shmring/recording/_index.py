@@ -18,9 +18,9 @@ class IndexMaker:
     first_lost: int | None = None
     """What was lost before the first frame, if that is not what its batch says."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], next_seq: int | None = None) -> None:
         self._dtype = dtype
-        self._next_seq: int | None = None
+        self.next_seq = next_seq  # whatever is missing from there on was lost; None: from the first frame on
         self.lost = 0
 
     def make(self, batch: Batch, some: slice = ALL) -> npt.NDArray[Any]:
@@ -29,13 +29,13 @@ class IndexMaker:
         rows = np.zeros(len(seqs), self._dtype)
         rows["seq"], rows["timestamp_ns"] = seqs, batch.timestamps_ns[some]
         rows["lost"][1:] = np.diff(seqs) - np.uint64(1)
-        if self._next_seq is not None:
-            rows["lost"][0] = int(seqs[0]) - self._next_seq
+        if self.next_seq is not None:
+            rows["lost"][0] = int(seqs[0]) - self.next_seq
         elif self.first_lost is not None:
             rows["lost"][0] = self.first_lost
         else:  # the batch's total less what was lost inside of it
             rows["lost"][0] = batch.lost - int(rows["lost"][1:].sum())
-        self._next_seq = int(seqs[-1]) + 1
+        self.next_seq = int(seqs[-1]) + 1
         self.lost += int(rows["lost"].sum())
         if batch.rows is not None:
             rows["rows"] = batch.rows[some]

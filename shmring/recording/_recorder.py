@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from shmring import (
     Batch,
     Consumer,
@@ -15,11 +17,14 @@ from shmring import (
     RingClosed,
     RingEmpty,
     RingNotFound,
+    ShmringError,
     _shm,
 )
+from shmring._core import check_flag
+from shmring._follow import Succession
 from shmring.recording._description import describe
 from shmring.recording._destination import check_destination, check_frames
-from shmring.recording._failure import WriteRefused, failed
+from shmring.recording._failure import WriteRefused, failed, refusals
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
 from shmring.recording._series import FileSeries, Mode
@@ -54,6 +59,10 @@ class Recorder:
         As in ``Ring.consumer``.
     wait_for_takeover : bool
         Go on with the next producer when this one dies.
+    follow : bool
+        When the producer closes or dies, wait for the next ring of that name (or for the next producer of
+        this one), and record it into the same file, as one more of ``Recording.parts``. Needs the ring's
+        name. `start` is for the first ring.
     timeout : float, optional
         Seconds to wait for a ring of that name; None waits for ever.
     sync : float, optional
@@ -90,6 +99,7 @@ class Recorder:
         lossless: bool = True,
         start: Literal["oldest", "newest", "next"] = "oldest",
         wait_for_takeover: bool = False,
+        follow: bool = False,
         timeout: float | None = 0,
         sync: float | None = None,
         progress: Callable[[Recorder], object] | None = None,
@@ -99,33 +109,61 @@ class Recorder:
                 raise ValueError(f"{name} must be above 0, not {limit!r}")
         if start not in STARTS:
             raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
-        file = check_destination(path, several=roll is not None, mode=mode, sync=sync)
-        self._attached = not isinstance(ring, Ring)
-        self._ring = ring if isinstance(ring, Ring) else Ring.attach(ring, timeout=timeout)
-        self._consumer: Consumer | None = None
-        try:
-            description = describe(self._ring)
-            check_frames(file, description)
-            self._consumer = self._ring.consumer(
-                lossless=lossless, start=start, wait_for_takeover=wait_for_takeover, label="shmring record"
+        if check_flag("follow", follow) and (isinstance(ring, Ring) or wait_for_takeover):
+            raise ValueError(
+                "follow=True lets go of a ring when its producer ends, so that the next one can be created: "
+                "give the ring's name, and not wait_for_takeover=True"
             )
-            self._files = FileSeries(file, description, roll, mode, sync)
-        except BaseException:
-            self._leave()
-            raise
-        self._index = IndexMaker(description.index_dtype)
-        self._most = frames
-        if nbytes is not None:
-            fitting = max(1, nbytes // self._ring.frame_nbytes)
-            self._most = fitting if frames is None else min(frames, fitting)
-        self._seconds = seconds
-        # Half of the slots at most: the producer goes on with the others while these are written.
-        self._batch = max(1, min(BATCH // self._ring.frame_nbytes, self._ring.slots // 2))
+        self._file = check_destination(path, several=roll is not None, mode=mode, sync=sync)
+        self._roll, self._sync, self._lossless, self._takeover = roll, sync, lossless, wait_for_takeover
+        self._most_frames, self._most_nbytes, self._seconds = frames, nbytes, seconds
         self._progress = progress
         self._stopped = False
         self._taken = 0
+        self._earlier_frames = self._earlier_nbytes = self._earlier_lost = 0  # of rings that have ended
+        self._generation = b""
+        self._earlier: IndexMaker | None = None
+        self._other_frames: ValueError | None = None  # than those so far, in the next ring
+        self._attached = not isinstance(ring, Ring)
+        self._rings = Succession(ring) if follow and isinstance(ring, str) else None
+        self._consumer: Consumer | None = None
+        self._is_open = False  # its file
+        if isinstance(ring, Ring):
+            self._ring = ring
+        else:
+            self._ring = self._rings.wait(timeout) if self._rings else Ring.attach(ring, timeout=timeout)
+        self._begin(start, mode)
         self._began_at = self._reported_at = self._identified_at = time.monotonic()
         self.summary = None
+
+    def _begin(self, start: Literal["oldest", "newest", "next"], mode: Mode) -> Consumer:
+        """Join the ring and open the file for it."""
+        try:
+            description = describe(self._ring)
+            check_frames(self._file, description)
+            self._consumer = self._ring.consumer(
+                lossless=self._lossless,
+                start=start,
+                wait_for_takeover=self._takeover,
+                label="shmring record",
+            )
+            self._files = FileSeries(self._file, description, self._roll, mode, self._sync)
+        except BaseException:
+            self._leave()
+            raise
+        self._is_open = True
+        generation, next_seq = self._ring._block.generation, None
+        if self._earlier is not None:  # of a ring that is followed from its beginning, every frame counts
+            next_seq = self._earlier.next_seq if generation == self._generation else 0
+        self._generation, self._from_seq = generation, next_seq or 0
+        self._index = IndexMaker(description.index_dtype, next_seq)
+        self._most = self._most_frames
+        if self._most_nbytes is not None:
+            fitting = max(1, self._most_nbytes // self._ring.frame_nbytes)
+            self._most = fitting if self._most is None else min(self._most, fitting)
+        # Half of the slots at most: the producer goes on with the others while these are written.
+        self._batch = max(1, min(BATCH // self._ring.frame_nbytes, self._ring.slots // 2))
+        return self._consumer
 
     # ---- what it is doing; from any thread
 
@@ -157,12 +195,13 @@ class Recorder:
     @property
     def lost(self) -> int:
         """Frames that the recorder did not get."""
-        return self._index.lost
+        return self._earlier_lost + (self._index.lost if self._is_open else 0)
 
     @property
     def lag(self) -> int:
         """Frames published but not yet recorded."""
-        return self._consumer.lag if self._consumer is not None else 0
+        consumer = self._consumer
+        return consumer.lag if consumer is not None else 0
 
     def stop(self) -> None:
         """End `run` after the frames that it is writing: from another thread or a signal handler."""
@@ -183,6 +222,8 @@ class Recorder:
             The disk is full, or refused a write; the message says what is readable.
         RingNotFound
             The ring's producer is gone and another ring took its name.
+        RingIncompatible
+            With `follow`: the next ring has other frames than the file. With a `Roll` they get the next file.
         KeyboardInterrupt
             After the file was finished.
         """
@@ -192,27 +233,70 @@ class Recorder:
         ended: Ended = "interrupted"
         failure: WriteRefused | None = None
         try:
-            ended = self._loop(self._consumer)
+            ended = self._record(self._consumer)
         except WriteRefused as error:
             failure, ended = error, "write failed"
         finally:
-            try:
-                self._index.lost = max(self._index.lost, self._consumer.lost)
-                self._leave()
-            finally:
-                failure = self._finish(ended) or failure
+            failure = self._end_part(ended) or failure
+            self._sum_up("write failed" if failure else ended)
         assert self.summary is not None
         if failure is not None:
             try:
                 raise failed(failure, self._ring.name, self.summary) from failure
             finally:
                 del failure  # a cycle: it knows this frame, which would keep the ring's memory
+        if self._other_frames is not None:
+            # Without its traceback, which would keep files and the ring's memory.
+            raise self._other_frames.with_traceback(None)
         if ended == "ring replaced":
             raise RingNotFound(
                 f"ring {self._ring.name!r} has no producer any more, and another ring took its name; "
                 f"{self.summary.frames} frames are in {self.path}. Record the new one into another file"
             )
         return self.summary
+
+    def _record(self, consumer: Consumer) -> Ended:
+        """Record the ring, and those that follow it."""
+        ended = self._loop(consumer)
+        while self._rings is not None and ended in ("producer closed", "producer died"):
+            failure = self._end_part(ended)
+            if failure is not None:
+                raise failure
+            ring = self._await_next(self._rings)
+            if isinstance(ring, str):
+                return ring
+            next_consumer = self._begin_next(ring)
+            if next_consumer is None:
+                return "ring replaced"
+            ended = self._loop(next_consumer)
+        return ended
+
+    def _begin_next(self, ring: Ring) -> Consumer | None:
+        """Go on with another ring; None if its frames do not belong into the file."""
+        self._ring = ring
+        try:
+            return self._begin("oldest", "a")
+        except ValueError as error:
+            self._other_frames = error
+            return None
+        except ShmringError:
+            raise
+        except OSError:
+            with refusals():
+                raise
+
+    def _await_next(self, rings: Succession) -> Ring | Literal["stopped", "limit"]:
+        """Wait for the next ring; why not, if it is to be no more waited for."""
+        while True:
+            if self._stopped:
+                return "stopped"
+            if self._seconds is not None and self.seconds >= self._seconds:
+                return "limit"
+            ring = rings.find()
+            if ring is not None:
+                return ring
+            self._report()
+            time.sleep(_shm.RETRY)
 
     def _loop(self, consumer: Consumer) -> Ended:
         while True:
@@ -240,9 +324,13 @@ class Recorder:
             self._report()
 
     def _write(self, batch: Batch) -> None:
+        # What was there before the ring was taken over is recorded already.
+        new = slice(int(np.searchsorted(batch.seqs, self._from_seq)), len(batch))
+        if new.start == new.stop:
+            return
         with self._ring._uncut():
-            self._files.write(batch.array, self._index.make(batch))
-        self._taken += len(batch)
+            self._files.write(batch.array[new], self._index.make(batch, new))
+        self._taken += new.stop - new.start
 
     def _report(self) -> None:
         if self._progress is not None and time.monotonic() - self._reported_at >= SLICE:
@@ -264,26 +352,41 @@ class Recorder:
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
+        if self._rings is not None and not self._ring.closed:
+            self._rings.pass_by(self._ring)
         if self._attached:
             self._ring.close()
 
-    def _finish(self, ended: Ended) -> WriteRefused | None:
-        """Close the file and sum up; what went wrong with it."""
-        failure = None
+    def _end_part(self, ended: Ended) -> WriteRefused | None:
+        """Leave the ring and close its file; what went wrong with that."""
+        if not self._is_open:
+            return None
         try:
-            self._files.close(ended, self._index.lost)
-        except WriteRefused as error:
-            failure = error
-        frames = self._files.frames
+            if self._consumer is not None:
+                self._index.lost = max(self._index.lost, self._consumer.lost)
+            self._leave()
+        finally:
+            self._is_open = False
+            self._earlier = self._index
+            self._earlier_lost += self._index.lost
+            failure = None
+            try:
+                self._files.close(ended, self._index.lost)
+            except WriteRefused as error:
+                failure = error
+            self._earlier_frames += self._files.frames
+            self._earlier_nbytes += self._files.frames * self._ring.frame_nbytes
+        return failure
+
+    def _sum_up(self, ended: Ended) -> None:
         self.summary = Summary(
             paths=tuple(self._files.paths),
-            frames=frames,
-            nbytes=frames * self._ring.frame_nbytes,
-            lost=self._index.lost,
-            seconds=time.monotonic() - self._began_at,
-            ended="write failed" if failure else ended,
+            frames=self._earlier_frames,
+            nbytes=self._earlier_nbytes,
+            lost=self._earlier_lost,
+            seconds=self.seconds,
+            ended=ended,
         )
-        return failure
 
 
 def record(
@@ -298,6 +401,7 @@ def record(
     lossless: bool = True,
     start: Literal["oldest", "newest", "next"] = "oldest",
     wait_for_takeover: bool = False,
+    follow: bool = False,
     timeout: float | None = 0,
     sync: float | None = None,
     progress: Callable[[Recorder], object] | None = None,
@@ -306,8 +410,10 @@ def record(
 
     Parameters
     ----------
-    ring, path, frames, seconds, nbytes, roll, mode, lossless, start, wait_for_takeover, timeout, sync
+    ring, path, frames, seconds, nbytes, roll, mode, lossless, start
         As those of `Recorder`.
+    wait_for_takeover, follow, timeout, sync
+        Likewise.
     progress : callable, optional
         Likewise.
 
@@ -333,6 +439,7 @@ def record(
         lossless=lossless,
         start=start,
         wait_for_takeover=wait_for_takeover,
+        follow=follow,
         timeout=timeout,
         sync=sync,
         progress=progress,

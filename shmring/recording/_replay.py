@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from shmring import Producer, Ring
 from shmring._core import check_timeout
+from shmring._ring import create_or_take_over
 from shmring.errors import RingIncompatible
 from shmring.recording._formats import as_path
 from shmring.recording._recording import Recording, open_recording
@@ -51,7 +52,8 @@ def replay(
     path : path-like
         A recording; or the name that a rolling one was given: its files are played one after another.
     ring : Ring or str
-        The ring to publish into; of a name it is created, with the recorded attrs, and removed at the end.
+        The ring to publish into; of a name it is created, with the recorded attrs, and removed at the end. A
+        ring of that name that is in use, has the same frames and no living producer is taken over.
     pace : float, optional
         Follow the recorded timestamps, 2.0: twice as fast. None: as fast as the ring takes them.
     loops : int, optional
@@ -80,9 +82,9 @@ def replay(
     FileNotFoundError, RecordingCorrupt
         As `open_recording`.
     RingExists, NoSpace
-        The ring cannot be created.
+        The ring cannot be created, or has a living producer.
     RingIncompatible
-        The given ring, or a later file, has frames of another shape, dtype or meta.
+        The ring, or a later file, has frames of another shape, dtype or meta.
     TooFewConsumers
         Not so many in time.
 
@@ -140,7 +142,7 @@ def _files(path: Path) -> list[Path]:
 
 def _create(name: str, recording: Recording, slots: int | None) -> Ring:
     nbytes = recording.dtype.itemsize * int(np.prod(recording.shape, dtype=object))
-    return Ring.create(
+    return create_or_take_over(
         name,
         shape=recording.shape,
         dtype=recording.dtype,
