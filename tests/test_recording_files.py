@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gc
 import json
 import os
@@ -143,6 +144,17 @@ def test_a_killed_writer_keeps_nobody_out(make, peer, tmp_path, suffix) -> None:
         assert record(make(), path, mode="a").frames == 5
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_whoever_only_asks_is_in_no_recorders_way(tmp_path, monkeypatch) -> None:
+    """To ask for the lock of a folder is to take it: for a moment, in which a piece may begin."""
+    asking = os.open(tmp_path, os.O_RDONLY)
+    assert _lock._take(asking, fcntl.LOCK_SH)
+    assert not _lock.is_being_written(tmp_path), "two who ask"
+    monkeypatch.setattr(_lock.time, "sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+    with _lock.WriterLock(tmp_path):
+        assert _lock.is_being_written(tmp_path)
+    os.close(asking)
 
 
 def test_a_forked_child_does_not_keep_the_lock(fork, tmp_path) -> None:

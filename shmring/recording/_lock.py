@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 import threading
+import time
 import weakref
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,8 @@ _EXCLUSIVE, _UNLOCKED = (
 )
 # What a file system without locks says, or NFS of a folder. A recording matters more than its protection.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
+TRIES = 50  # to lock a folder
+PAUSE = 0.002  # seconds between two of them
 _TAKEN = (errno.EAGAIN, errno.EACCES)
 
 _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
@@ -42,7 +45,7 @@ class WriterLock:
         while True:
             self._open()
             try:
-                if not _take(self._fd):
+                if not _take_in_the_end(self._fd):
                     raise busy(path)
                 if self._is_in_place():
                     return
@@ -113,7 +116,7 @@ def is_being_written(path: Path) -> bool:
         return False
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
-            return not _take(fd)
+            return not _take(fd, fcntl.LOCK_SH)  # many may ask at once
         found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _EXCLUSIVE)
         return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)
     except OSError:
@@ -122,12 +125,23 @@ def is_being_written(path: Path) -> bool:
         os.close(fd)
 
 
-def _take(fd: int) -> bool:
+def _take_in_the_end(fd: int) -> bool:
+    """Take the lock; of a folder, also where somebody has it for a moment, only to ask whether it is free."""
+    for _ in range(TRIES):
+        if _take(fd):
+            return True
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            break
+        time.sleep(PAUSE)
+    return False
+
+
+def _take(fd: int, folder_lock: int = fcntl.LOCK_EX) -> bool:
     """Take the lock; False if somebody else has it."""
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             # The other kind of lock needs a descriptor that can be written to, which no folder has.
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, folder_lock | fcntl.LOCK_NB)
         else:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
     except OSError as error:
