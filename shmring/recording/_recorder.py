@@ -11,6 +11,7 @@ from shmring import (
     Batch,
     Consumer,
     ProducerDied,
+    ProducerFailed,
     Ring,
     RingClosed,
     RingEmpty,
@@ -123,6 +124,7 @@ class Recorder:
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, self._ring.slots // 2))
         self._progress = progress
         self._stopped = False
+        self._failure = ""  # of the producer
         self._taken = 0
         self._began_at = self._reported_at = self._identified_at = time.monotonic()
         self.summary = None
@@ -235,6 +237,9 @@ class Recorder:
                     return "ring replaced"
             except RingClosed:
                 return "producer closed"
+            except ProducerFailed as error:
+                self._failure = error.failure
+                return "producer failed"
             except ProducerDied:
                 return "producer died"
             self._report()
@@ -282,6 +287,7 @@ class Recorder:
             lost=self._index.lost,
             seconds=time.monotonic() - self._began_at,
             ended="write failed" if failure else ended,
+            failure=self._failure,
         )
         return failure
 
