@@ -197,7 +197,8 @@ REGULAR = [
 def test_whoever_is_asked_to_end_does_not_fail(name, error, of_ring):
     with shmring.Ring.create(name, shape=(1,), dtype="u1", slots=2) as ring, ring.consumer() as consumer:
         with contextlib.suppress(type(error)), shmring.Ring.attach(name) as attached:
-            with contextlib.nullcontext(attached.producer()) if of_ring else attached.producer():
+            producer = attached.producer()
+            with contextlib.nullcontext() if of_ring else producer:
                 raise error
         with pytest.raises(shmring.RingClosed):
             consumer.get(0)
@@ -216,7 +217,8 @@ FAILURES = [
 def test_other_exceptions_are_failures(name, error, text, of_ring):
     with shmring.Ring.create(name, shape=(1,), dtype="u1", slots=2) as ring, ring.consumer() as consumer:
         with contextlib.suppress(type(error)), shmring.Ring.attach(name) as attached:
-            with contextlib.nullcontext(attached.producer()) if of_ring else attached.producer():
+            producer = attached.producer()
+            with contextlib.nullcontext() if of_ring else producer:
                 raise error
         with pytest.raises(shmring.ProducerFailed) as caught:
             consumer.get(0)
