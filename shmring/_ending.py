@@ -78,7 +78,9 @@ def close_on_sigterm() -> None:
     >>> shmring.close_on_sigterm()
     """
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("close_on_sigterm() must be called in the main thread: handlers of signals run there")
+        raise RuntimeError(
+            "close_on_sigterm() must be called in the main thread: handlers of signals run there"
+        )
     found = signal.getsignal(signal.SIGTERM)
     if found is signal.SIG_IGN:
         raise RuntimeError(

@@ -510,7 +510,7 @@ class Ring:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close, and the producer as one that failed if an error ends the block; the creator removes the name."""
+        """Close, the producer as one that failed if an error ends the block; the creator removes the name."""
         if self._owner == os.getpid():  # a child of a fork has it from its parent
             with contextlib.suppress(FileNotFoundError):  # somebody else removed it already
                 self.unlink()

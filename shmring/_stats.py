@@ -23,8 +23,8 @@ class ProducerStats:
     Attributes
     ----------
     state : {"none", "live", "closed", "failed", "died"}
-        ``"none"``: there never was one. ``"failed"``: it ended the stream because of an error. ``"died"``: its
-        process ended without closing.
+        ``"none"``: there never was one. ``"failed"``: it ended the stream because of an error. ``"died"``:
+        its process ended without closing.
     pid : int
         Process id, 0 if there never was one.
     command : str

@@ -122,8 +122,8 @@ def record(
     Waits for the ring to appear. Ctrl-C and SIGTERM end the recording; a full disk does, too. Whatever
     ends it, everything recorded before is readable.
 
-    Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer failed or died or the disk is
-    full, 3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer failed or died, or the disk
+    is full, 3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
     """
     from shmring.recording import Recorder, Roll
 
@@ -237,7 +237,7 @@ def tell(command: str, summary: Summary, as_json: bool) -> None:
     if len(summary.paths) > 1:
         files = f"{len(summary.paths)} files, the last one {files}"
     rate = output.size(summary.nbytes / max(summary.seconds, 1e-9))
-    ended = "done" if summary.ended == "limit" else summary.ended
+    ended: str = "done" if summary.ended == "limit" else summary.ended
     if summary.failure:
         ended += f" ({output.clean(summary.failure)})"
     reached = " (limit reached)" if summary.ended == "limit" and command == "record" else ""

@@ -38,9 +38,9 @@ class Summary:
         From the start of the recording to its end.
     ended : str
         Why: ``"producer closed"``, ``"producer failed"``, ``"producer died"``, ``"limit"``, ``"stopped"``,
-        ``"interrupted"``, ``"ring replaced"`` or ``"write failed"``. A capture that reached its last frame without all the
-        frames it was asked for says ``"incomplete"`` instead of ``"limit"``: some were overwritten (`lost`
-        counts them), or the ring had not had that many before the trigger.
+        ``"interrupted"``, ``"ring replaced"`` or ``"write failed"``. A capture that reached its last frame
+        without all the frames it was asked for says ``"incomplete"`` instead of ``"limit"``: some were
+        overwritten (`lost` counts them), or the ring had not had that many before the trigger.
     failure : str
         With ``"producer failed"``: what the producer said of its error, else ``""``.
     """
