@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -332,8 +333,8 @@ def produce():
 
 def drain(consumer) -> None:
     with contextlib.suppress(shmring.RingClosed, shmring.ProducerFailed):
-        while consumer.get(0):
-            pass
+        while True:
+            consumer.get(0)
 
 
 def run_program(ring, error: str, call: str, *options: str) -> int:
@@ -531,6 +532,34 @@ def test_reports_to_the_log_warn_of_it(ring, caplog):
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert f"the producer (pid {os.getpid()}) failed: OSError: camera unplugged" in record.message
+
+
+def test_a_replay_that_fails_midway_passes_its_error_on(make, tmp_path):
+    from shmring import recording
+
+    ring = make(slots=8)
+    with ring.producer() as producer:
+        feed(producer, 5)
+    recording.record(ring, tmp_path / "take.npy")
+
+    def interfere(published: int, share: float | None) -> None:
+        raise ValueError("no more")
+
+    again = make(slots=8)
+    with again.consumer() as consumer:
+        with pytest.raises(ValueError, match="no more"):
+            recording.replay(tmp_path / "take.npy", again, pace=None, progress=interfere)
+        drain(consumer)
+        with pytest.raises(shmring.ProducerFailed, match="ValueError: no more"):
+            consumer.get(0)
+
+
+def test_the_error_can_be_pickled_with_its_text(ring):
+    with ring.consumer() as consumer:
+        fail(ring, OSError("camera unplugged"))
+        with pytest.raises(shmring.ProducerFailed) as caught:
+            consumer.get(0)
+    assert pickle.loads(pickle.dumps(caught.value)).failure == "OSError: camera unplugged"
 
 
 def run_command(*words: str, **options) -> subprocess.CompletedProcess:

@@ -271,8 +271,8 @@ def dead_participants(blocks: list[Found]) -> Findings:
             yield Finding(
                 "participants",
                 "problem",
-                f"the producer (pid {stats.producer.pid}) of ring {name} {stats.producer.state}{why}; somebody "
-                f"is still attached",
+                f"the producer (pid {stats.producer.pid}) of ring {name} {stats.producer.state}{why}; "
+                f"somebody is still attached",
                 "start the next producer",
             )
         for consumer in stats.consumers:

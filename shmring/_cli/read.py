@@ -68,7 +68,7 @@ def read(
     """Write the frames of the ring NAME to stdout, until its producer closes it.
 
     Waits for the ring to appear. The bytes are written straight from the ring, nothing in between. Lost
-    frames are told on stderr.
+    frames are told on stderr. A producer that failed or died is an error (exit code 1), after its last frame.
 
     \b
     shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
