@@ -24,6 +24,7 @@ from shmring.errors import (
     NoSpace,
     ProducerDied,
     ProducerExists,
+    ProducerFailed,
     RingAccessDenied,
     RingClosed,
     RingCorrupt,
@@ -40,6 +41,7 @@ from shmring.errors import (
 )
 
 if _TYPE_CHECKING:
+    from shmring._ending import close_on_sigterm
     from shmring._follow import Follower, follow
     from shmring._report_log import RingReporter, report_to_log
     from shmring._stats import ConsumerStats, ProducerStats, RingStats
@@ -58,12 +60,12 @@ __all__ = [
     # reports
     "RingReporter", "report_to_log",
     # errors
-    "ForkedHandle", "HandleBusy", "NoSpace", "ProducerDied", "ProducerExists", "RingAccessDenied",
-    "RingClosed", "RingCorrupt", "RingEmpty", "RingExists", "RingFull", "RingIncompatible",
-    "RingNotFound", "RingNotReady", "ShmringError", "SlotsHeld", "TooFewConsumers",
-    "TooManyConsumers",
+    "ForkedHandle", "HandleBusy", "NoSpace", "ProducerDied", "ProducerExists", "ProducerFailed",
+    "RingAccessDenied", "RingClosed", "RingCorrupt", "RingEmpty", "RingExists", "RingFull",
+    "RingIncompatible", "RingNotFound", "RingNotReady", "ShmringError", "SlotsHeld",
+    "TooFewConsumers", "TooManyConsumers",
     # for the whole process
-    "survive_truncation",
+    "close_on_sigterm", "survive_truncation",
     # for C and C++
     "get_include",
 ]  # fmt: skip
@@ -79,6 +81,10 @@ def __getattr__(name: str) -> _Any:
         from shmring import _report_log
 
         return getattr(_report_log, name)
+    if name == "close_on_sigterm":
+        from shmring import _ending
+
+        return _ending.close_on_sigterm
     if name in ("ConsumerStats", "ProducerStats", "RingStats"):
         from shmring import _stats
 

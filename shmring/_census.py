@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from shmring import _core
 
+if TYPE_CHECKING:
+    from shmring._core import RingReport
+
 __all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here", "producer_state"]
 
-ProducerState = Literal["none", "live", "closed", "died"]
+ProducerState = Literal["none", "live", "closed", "failed", "died"]
 
 
 class ConsumerRow(TypedDict):
@@ -55,13 +58,15 @@ def command_of(pid: int, start_time: int) -> str:
         return ""
 
 
-def producer_state(block: _core.Block, lock_fd: int) -> tuple[ProducerState, dict[str, int]]:
+def producer_state(block: _core.Block, lock_fd: int) -> tuple[ProducerState, RingReport]:
     """Read how the producer is, and the ring's counters, out of the ring's file."""
     report = block.report(lock_fd)
     if report["producer_state"] == _core.PRODUCER_NONE:
         return "none", report
     if report["producer_state"] == _core.PRODUCER_CLOSED:
         return "closed", report
+    if report["producer_state"] == _core.PRODUCER_FAILED:
+        return "failed", report
     return ("live" if _core.lock_held(lock_fd, _core.LOCK_PRODUCER) else "died"), report
 
 

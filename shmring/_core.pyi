@@ -2,7 +2,7 @@ import sys
 import weakref
 from collections.abc import Coroutine, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,24 @@ PRODUCER_EXISTS: Final[int]
 NO_PLACE: Final[int]
 PRODUCER_NONE: Final[int]
 PRODUCER_CLOSED: Final[int]
+PRODUCER_FAILED: Final[int]
 POLICIES: Final[dict[int, str]]
 
 _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 _Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
+
+@type_check_only
+class RingReport(TypedDict):
+    head: int
+    next_seq: int
+    epoch: int
+    start_time: int
+    dropped: int
+    swaps: int
+    active: int
+    producer_state: int
+    producer_pid: int
+    failure: str
 
 handles: weakref.WeakSet[Any]
 patience: float
@@ -101,7 +115,7 @@ class Block:
     @property
     def schema(self) -> bytes: ...
     def prefault(self, huge_pages: bool, lock_memory: bool) -> None: ...
-    def report(self, fd: int) -> dict[str, int]: ...
+    def report(self, fd: int) -> RingReport: ...
     def report_places(self, fd: int) -> list[dict[str, Any]]: ...
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None
@@ -180,7 +194,8 @@ class Producer:
         casting: _Casting = "no",
     ) -> int: ...
     def wait_for_consumers(self, n: int = 1, timeout: float | None = None) -> int: ...
-    def close(self) -> None: ...
+    def close(self, error: str | BaseException | None = None) -> None: ...
+    def _end(self, failure: bytes | None) -> None: ...
     def __enter__(self) -> Producer: ...
     def __exit__(
         self,

@@ -19,6 +19,8 @@ from shmring._census import ConsumerRow, command_of, consumer_rows, is_here, pro
 if TYPE_CHECKING:
     import numpy as np
 
+    from shmring._core import RingReport
+
 __all__ = [
     "being_removed",
     "cannot_join",
@@ -41,6 +43,7 @@ __all__ = [
     "no_stream",
     "not_pickled",
     "producer_died",
+    "producer_failed",
     "slots_held",
     "still_waiting",
     "stream_ended",
@@ -87,7 +90,7 @@ def process(pid: int, start_time: int, label: str = "") -> str:
     return " ".join(words)
 
 
-def producer_of(report: dict[str, int]) -> str:
+def producer_of(report: RingReport) -> str:
     """Name the producer of a ring's report."""
     return process(report["producer_pid"], report["start_time"])
 
@@ -498,7 +501,8 @@ def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) ->
         )
     if result == _core.PRODUCER_EXISTS:
         report = block.report(lock_fd)
-        opening = report["producer_state"] in (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED)
+        ended = (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED, _core.PRODUCER_FAILED)
+        opening = report["producer_state"] in ended
         who = "a process that is just opening it" if opening else producer_of(report)
         return errors.ProducerExists(
             f"ring {block.name!r} has a live producer already: {who}. A ring has one producer at a time; "
@@ -540,6 +544,7 @@ def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> er
         "none": "no producer has come yet",
         "live": f"the producer ({producer_of(report)}) is alive",
         "closed": "the producer has closed",
+        "failed": f"the producer (pid {report['producer_pid']}) failed: {report['failure']}",
         "died": f"the producer (pid {report['producer_pid']}) died",
     }[state]
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
@@ -565,6 +570,18 @@ def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
         f"published frame ({report['head']}) was passed. To go on with a next producer, join with "
         f"wait_for_takeover=True"
     )
+
+
+def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
+    """Explain a stream that ended by an error of the producer."""
+    report = block.report(lock_fd)
+    error = errors.ProducerFailed(
+        f"the producer of ring {block.name!r} ({producer_of(report)}) failed: {report['failure']}; every "
+        f"published frame ({report['head']}) was passed. To go on with a next producer, join with "
+        f"wait_for_takeover=True"
+    )
+    error.failure = report["failure"]
+    return error
 
 
 def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:

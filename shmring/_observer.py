@@ -148,7 +148,7 @@ class Observer:
         ------
         RingEmpty
             No frame in time.
-        RingClosed, ProducerDied
+        RingClosed, ProducerFailed, ProducerDied
             No frame is left and none will come.
         HandleBusy
             Another thread is inside a call on this observer.
@@ -169,7 +169,7 @@ class Observer:
 
         Raises
         ------
-        RingEmpty, RingClosed, ProducerDied
+        RingEmpty, RingClosed, ProducerFailed, ProducerDied
             As `get`.
         """
         return self._wait(timeout, newest=True)
@@ -204,6 +204,8 @@ class Observer:
                 return found
             if state == "closed":
                 raise _diagnose.stream_ended(self._block, self._lock_fd)
+            if state == "failed":
+                raise _diagnose.producer_failed(self._block, self._lock_fd)
             if state == "died":
                 raise _diagnose.producer_died(self._block, self._lock_fd)
             if deadline is not None and time.monotonic() >= deadline:

@@ -26,8 +26,8 @@ def report_to_log(
     """Log the state of a ring every `interval` seconds, from a thread that ends with the ring's handle.
 
     A report says what was published since the last one, and how every consumer stands. It is a warning where
-    since the last report frames were lost or dropped, or the producer or a consumer died. The statistics go
-    along as ``record.ring`` (a RingStats), for handlers that want numbers.
+    since the last report frames were lost or dropped, the producer failed, or it or a consumer died. The
+    statistics go along as ``record.ring`` (a RingStats), for handlers that want numbers.
 
     Parameters
     ----------
@@ -148,8 +148,10 @@ def find_troubles(before: RingStats, after: RingStats) -> list[str]:
     troubles = []
     if after.dropped > before.dropped:
         troubles.append(f"the producer dropped {after.dropped - before.dropped} frames")
-    if after.producer.state == "died" and before.producer.state != "died":
-        troubles.append(f"the producer (pid {after.producer.pid}) died")
+    ended = after.producer.state, after.producer.epoch
+    if ended[0] in ("failed", "died") and ended != (before.producer.state, before.producer.epoch):
+        why = f": {after.producer.failure}" if after.producer.failure else ""
+        troubles.append(f"the producer (pid {after.producer.pid}) {after.producer.state}{why}")
     known = {(one.place, one.pid, one.joined_ns): one for one in before.consumers}
     for one in after.consumers:
         earlier = known.get((one.place, one.pid, one.joined_ns))

@@ -18,6 +18,7 @@ from shmring._schema import Layout, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
     from multiprocessing.shared_memory import SharedMemory
+    from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
@@ -350,7 +351,7 @@ class Ring:
     def producer(
         self, *, on_full: Literal["wait", "drop", "raise"] = "wait", spin: float | None = None
     ) -> _core.Producer:
-        """Become the ring's producer: the first, or the next one after a producer closed or died.
+        """Become the ring's producer: the first, or the next one after a producer closed, failed or died.
 
         Parameters
         ----------
@@ -408,7 +409,8 @@ class Ring:
         label : str
             At most 63 bytes; for messages and statistics.
         wait_for_takeover : bool
-            Wait for a next producer when the producer dies, rather than raise ProducerDied.
+            Wait for a next producer when the producer dies or fails, rather than raise ProducerDied or
+            ProducerFailed.
         spin : float, optional
             Seconds to spin before each sleep; ``inf`` never sleeps. Default: adapts to the waits, 1 to 50
             microseconds.
@@ -472,10 +474,17 @@ class Ring:
 
         Frames that are still held, and arrays on them, stay valid.
         """
+        self._close(None)
+
+    def _close(self, failure: bytes | None) -> None:
+        """Close; with `failure`, the producer as one that failed."""
         if self._closed:
             return
         for handle in list(self._children):
-            handle.close()
+            if isinstance(handle, _core.Producer):
+                handle._end(failure)
+            else:
+                handle.close()
         self._closed = True
         _core.handles.discard(self)
         self._close_files()
@@ -503,12 +512,19 @@ class Ring:
         """Return self."""
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        """Close; the creator removes the name as well."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close, the producer as one that failed if an error ends the block; the creator removes the name."""
         if self._owner == os.getpid():  # a child of a fork has it from its parent
             with contextlib.suppress(FileNotFoundError):  # somebody else removed it already
                 self.unlink()
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            from shmring._ending import failure_of_block
+
+            self._close(failure_of_block(error))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name and generation."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from shmring import _core
+    from shmring._core import RingReport
 
 __all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
 
@@ -21,8 +22,9 @@ class ProducerStats:
 
     Attributes
     ----------
-    state : {"none", "live", "closed", "died"}
-        ``"none"``: there never was one. ``"died"``: its process ended without closing.
+    state : {"none", "live", "closed", "failed", "died"}
+        ``"none"``: there never was one. ``"failed"``: it ended the stream because of an error. ``"died"``:
+        its process ended without closing.
     pid : int
         Process id, 0 if there never was one.
     command : str
@@ -32,6 +34,8 @@ class ProducerStats:
     start_time : int
         When its process started, in clock ticks since boot; 0 if unknown. `pid` is a number of the producer's
         own pid namespace: where the process of that number here started at another time, it is another one.
+    failure : str
+        What it said of the error that it failed by, else ``""``.
     """
 
     state: ProducerState
@@ -39,6 +43,7 @@ class ProducerStats:
     command: str
     epoch: int
     start_time: int
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,12 @@ class RingStats:
     consumers: tuple[ConsumerStats, ...]
 
 
-def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, dict[str, int]]:
+def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingReport]:
     """Read the producer and the ring's counters out of a block."""
     state, report = producer_state(block, lock_fd)
     pid, start_time = report["producer_pid"], report["start_time"]
     command = command_of(pid, start_time) if state == "live" else ""
-    return ProducerStats(state, pid, command, report["epoch"], start_time), report
+    return ProducerStats(state, pid, command, report["epoch"], start_time, report["failure"]), report
 
 
 def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:

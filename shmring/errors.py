@@ -8,6 +8,7 @@ __all__ = [
     "NoSpace",
     "ProducerDied",
     "ProducerExists",
+    "ProducerFailed",
     "RingAccessDenied",
     "RingClosed",
     "RingCorrupt",
@@ -94,6 +95,13 @@ class ProducerDied(ShmringError, ConnectionError):
     """The producer's process ended without closing; every published frame was read."""
 
     errno = errno.ECONNRESET  # not EPIPE: programs take that for their own reader leaving, and are silent
+
+
+class ProducerFailed(ProducerDied):
+    """The producer ended the stream because of an error; every published frame was read."""
+
+    failure: str = ""
+    """What the producer said of the error."""
 
 
 class TooManyConsumers(ShmringError, RuntimeError):

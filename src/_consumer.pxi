@@ -4,7 +4,7 @@ cdef dict STARTS = {
     "oldest": SHMRING_START_OLDEST, "newest": SHMRING_START_NEWEST, "next": SHMRING_START_NEXT}
 
 cdef enum Pause:
-    LOOK_AGAIN, NOT_YET, STUCK, ENDED, DIED
+    LOOK_AGAIN, NOT_YET, STUCK, ENDED, FAILED, DIED
 
 
 @cython.final
@@ -120,13 +120,15 @@ cdef class Consumer:
             how = LOOK_AGAIN
         elif state == SHMRING_PRODUCER_CLOSED:
             how = ENDED
+        elif state == SHMRING_PRODUCER_FAILED and not self.awaits_takeover:
+            how = FAILED
         elif (state == SHMRING_PRODUCER_LIVE and not self.awaits_takeover
                 and (ask_kernel or now - self.checked_at >= SLICE_NS)):
             self.checked_at = now
             if self.producer_is_dead():
                 self.checked_at = 0  # so that the next call asks again, and says the same
                 how = LOOK_AGAIN if shmring_head(view) >= needed else DIED
-        if how == ENDED or how == DIED:
+        if how == ENDED or how == FAILED or how == DIED:
             shmring_count_end(&self.core, epoch)  # frames dropped after the last published one
         elif how == NOT_YET and shmring_holds_too_much(&self.core, least):
             how = STUCK
@@ -204,6 +206,8 @@ cdef class Consumer:
             raise _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         if how == ENDED:
             raise _diagnose.stream_ended(self.block, self.lock.own.fd)
+        if how == FAILED:
+            raise _diagnose.producer_failed(self.block, self.lock.own.fd)
         raise _diagnose.producer_died(self.block, self.lock.own.fd)
 
     # ---- single frames ----

@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 
 from c_shmring cimport *
 
+import atexit
 import gc
 import math
 import os
@@ -58,6 +59,7 @@ NOT_READY, FOREIGN, OTHER_ABI = SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHE
 TRUNCATED, CORRUPT = SHMRING_TRUNCATED, SHMRING_CORRUPT
 PRODUCER_EXISTS, NO_PLACE = SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
 PRODUCER_NONE, PRODUCER_CLOSED = SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_CLOSED
+PRODUCER_FAILED = SHMRING_PRODUCER_FAILED
 POLICIES = {
     SHMRING_PLACE_LOSSLESS: "lossless", SHMRING_PLACE_LOSSY: "lossy", SHMRING_PLACE_LEFT: "left"
 }  # of the places that a consumer has
@@ -90,6 +92,28 @@ def _after_fork():
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+# ---- programs that an exception ends: their open producers did not end regularly ----
+
+cdef bint program_failed = False
+cdef char program_failure[80]  # in C: it is there until the last handle is gone
+
+
+def _note_failure():
+    """At exit: keep what the uncaught exception says for producers that nobody closes."""
+    global program_failed
+    if not len(handles):
+        return
+    from shmring import _ending
+    failure = _ending.failure_of_program()
+    if failure is not None:
+        failure = failure[:sizeof(program_failure)]
+        memset(program_failure, 0, sizeof(program_failure))
+        memcpy(program_failure, <const char *>failure, <size_t>len(failure))
+        program_failed = True
+
+
+atexit.register(_note_failure)
 
 # ---- arguments ----
 
@@ -442,7 +466,13 @@ cdef class Block:
         self.check()
         if not shmring_look_at_ring(fd, &self.view.geometry, &report):
             raise was_cut(self)
-        return report
+        return {
+            "head": report.head, "next_seq": report.next_seq, "epoch": report.epoch,
+            "start_time": report.start_time, "dropped": report.dropped, "swaps": report.swaps,
+            "active": report.active, "producer_state": report.producer_state,
+            "producer_pid": report.producer_pid,
+            "failure": (<bytes>report.failure).decode(errors="replace"),
+        }
 
     def report_places(self, int fd):
         """Return the taken places of the consumer table as dicts, read from the ring's file."""

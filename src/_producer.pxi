@@ -362,16 +362,18 @@ cdef class Producer:
     """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
 
     A context manager; leaving it closes the stream, and the consumers' iterations end once they have
-    read everything.
+    read everything. Leaving it by an exception says so: they get ProducerFailed instead. KeyboardInterrupt,
+    ``sys.exit()``, a cancelled task and a closed generator are regular ends.
     """
 
     cdef Block block
     cdef Schema schema
     cdef shmring_producer core
     cdef object __weakref__
-    cdef Guard guard  # of the seven below; whoever set busy has the rest to himself
+    cdef Guard guard  # of the eight below; whoever set busy has the rest to himself
     cdef bint busy
     cdef bint close_asked
+    cdef bytes failure_asked  # what that close is to say
     cdef bint is_open
     cdef bint open_scratch
     cdef uint64_t open_claim  # its number, 0: none
@@ -417,7 +419,10 @@ cdef class Producer:
 
     def __dealloc__(self):
         if self.is_open and self.fork_mark == fork_count:
-            shmring_producer_close(&self.core)
+            if program_failed:
+                shmring_producer_fail(&self.core, program_failure)
+            else:
+                shmring_producer_close(&self.core)
             shmring_own_close(&self.lock.own)
 
     # ---- guards ----
@@ -454,7 +459,7 @@ cdef class Producer:
         close_asked = self.close_asked
         guard_unlock(&self.guard)
         if close_asked:
-            self.close()
+            self._end(self.failure_asked)
         return 0
 
     cdef void end_claim(self) noexcept:
@@ -893,12 +898,37 @@ cdef class Producer:
                     self.block, least, self.lock.own.fd, (now - started) / 1e9))
             look_around()
 
-    def close(self):
+    def close(self, error=None):
         """End the stream: consumers read what is left, then their iterations end. May be called twice.
 
         A claim that is still open is aborted. While another thread waits in this handle, that thread
         closes it and gets RingClosed.
+
+        Parameters
+        ----------
+        error : str or BaseException, optional
+            Why the stream ends too early: consumers read what is left, and then get ProducerFailed with this
+            text, of which the ring keeps 79 bytes. Leaving the ``with`` block by an exception does the same.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     ring.producer().close(error="camera unplugged")
+        ...     try:
+        ...         frames.get(timeout=1)
+        ...     except shmring.ProducerFailed as failed:
+        ...         print(failed.failure)
+        camera unplugged
         """
+        if error is None:
+            self._end(None)
+        else:
+            from shmring import _ending
+            self._end(_ending.failure_of(error))
+
+    def _end(self, bytes failure):
+        """End the stream; with `failure`, as one that failed."""
         cdef bint usable, mine
         guard_lock(&self.guard)
         usable = self.is_open and self.fork_mark == fork_count
@@ -906,14 +936,17 @@ cdef class Producer:
         if mine:
             self.busy = True
         elif usable:
-            self.close_asked = True
+            self.close_asked, self.failure_asked = True, failure
         guard_unlock(&self.guard)
         if mine:
             if self.open_claim != 0:
                 self.abandon()
             self.is_open = False
             handles.discard(self)
-            shmring_producer_close(&self.core)
+            if failure is None:
+                shmring_producer_close(&self.core)
+            else:
+                shmring_producer_fail(&self.core, failure)
             shmring_own_close(&self.lock.own)
         elif usable:
             shmring_event_announce(&self.block.view.hot.space_event)
@@ -926,7 +959,11 @@ cdef class Producer:
         return self
 
     def __exit__(self, kind, value, traceback):
-        self.close()
+        if value is None:
+            self._end(None)
+        else:
+            from shmring import _ending
+            self._end(_ending.failure_of_block(value))
 
     @property
     def dropped(self):

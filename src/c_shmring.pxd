@@ -16,6 +16,7 @@ cdef extern from "shmring/shmring.h" nogil:
     const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
     const int SHMRING_TOO_LARGE, SHMRING_SYSTEM
     const uint32_t SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_LIVE, SHMRING_PRODUCER_CLOSED
+    const uint32_t SHMRING_PRODUCER_FAILED
     const int SHMRING_PLACE_FREE, SHMRING_PLACE_LOSSLESS, SHMRING_PLACE_LOSSY, SHMRING_PLACE_LEFT
     const int SHMRING_START_OLDEST, SHMRING_START_NEWEST, SHMRING_START_NEXT
 
@@ -67,6 +68,7 @@ cdef extern from "shmring/shmring.h" nogil:
     ctypedef struct shmring_ring_report:
         uint64_t head, next_seq, epoch, start_time, dropped, swaps, active
         uint32_t producer_state, producer_pid
+        char failure[80]
 
     ctypedef struct shmring_place_report:
         uint64_t state, cursor, delivered, lost, skipped, held, next, joined_ns, start_time, pins
@@ -96,6 +98,7 @@ cdef extern from "shmring/shmring.h" nogil:
 
     int shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     void shmring_producer_close(shmring_producer *p)
+    void shmring_producer_fail(shmring_producer *p, const char *message)
     int shmring_claim(shmring_producer *p, uint64_t want)
     const int64_t SHMRING_SPIN_FIRST_NS
     int64_t shmring_adapt_spin(int64_t spin_ns, int64_t waited_ns)

@@ -33,6 +33,7 @@ PRODUCER_KILLED = "the producer is killed at any instruction"
 EVERYONE_KILLED = "everyone is killed"
 PRODUCER_RAISES = "the producer raises inside claim()"
 PRODUCER_CLOSES = "the producer closes"
+PRODUCER_FAILS = "the producer ends by an exception"
 HELD_FOR_AN_HOUR = "a consumer holds a frame for an hour"
 ALL_SLOTS_HELD = "all slots are held"
 HELD_BY_ITSELF = "a consumer waits for a frame that cannot come because it holds the slots itself"
@@ -54,6 +55,7 @@ EVENTS = (
     EVERYONE_KILLED,
     PRODUCER_RAISES,
     PRODUCER_CLOSES,
+    PRODUCER_FAILS,
     HELD_FOR_AN_HOUR,
     ALL_SLOTS_HELD,
     HELD_BY_ITSELF,

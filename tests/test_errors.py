@@ -29,6 +29,7 @@ STANDARD = {
     "RingClosed": "EOFError",
     "ProducerExists": "RuntimeError",
     "ProducerDied": "ConnectionError",
+    "ProducerFailed": "ConnectionError",
     "TooManyConsumers": "RuntimeError",
     "TooFewConsumers": "TimeoutError",
     "SlotsHeld": "RuntimeError",
@@ -76,6 +77,7 @@ def test_errors_of_the_system_have_their_errno():
         "RingAccessDenied": errno.EACCES,
         "NoSpace": errno.ENOSPC,
         "ProducerDied": errno.ECONNRESET,
+        "ProducerFailed": errno.ECONNRESET,
         **dict.fromkeys(("RingNotReady", "RingFull", "RingEmpty", "TooFewConsumers"), errno.ETIMEDOUT),
     }
 

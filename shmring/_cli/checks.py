@@ -266,16 +266,18 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
 
 
 def dead_participants(blocks: list[Found]) -> Findings:
-    """Dead producers, and stopped processes, in rings that others still use."""
+    """Failed or dead producers, and stopped processes, in rings that others still use."""
     for one in blocks:
         if one.ring is None or one.state != "live":
             continue
         name, stats = output.clean(one.name), one.ring.stats
-        if stats.producer.state == "died":
+        if stats.producer.state in ("failed", "died"):
+            why = f" ({output.clean(stats.producer.failure)})" if stats.producer.failure else ""
             yield Finding(
                 "participants",
                 "problem",
-                f"the producer (pid {stats.producer.pid}) of ring {name} died; somebody is still attached",
+                f"the producer (pid {stats.producer.pid}) of ring {name} {stats.producer.state}{why}; "
+                f"somebody is still attached",
                 "start the next producer",
             )
         if _is_stopped(stats.producer, alive=stats.producer.state == "live"):

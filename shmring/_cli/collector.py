@@ -22,6 +22,7 @@ GAUGES = {
     "shmring_frame_bytes": "Size of one frame.",
     "shmring_created_timestamp_seconds": "When the ring was created.",
     "shmring_producer_live": "1 if the ring has a living producer.",
+    "shmring_producer_failed": "1 if the last producer ended because of an error.",
     "shmring_producer_died": "1 if the last producer ended without closing the ring.",
 }
 COUNTERS = {
@@ -99,6 +100,7 @@ def _add(families: Families, found: Found, ring: RingFacts) -> None:
         "shmring_frame_bytes": ring.frame_nbytes,
         "shmring_created_timestamp_seconds": ring.created_ns / 1e9,
         "shmring_producer_live": stats.producer.state == "live",
+        "shmring_producer_failed": stats.producer.state == "failed",
         "shmring_producer_died": stats.producer.state == "died",
         "shmring_published_frames": stats.published,
         "shmring_dropped_frames": stats.dropped,

@@ -90,7 +90,8 @@ def _producer(ring: RingFacts) -> str:
     producer = ring.stats.producer
     if producer.state != "live":
         was = f", it was pid {producer.pid}" if producer.pid else ""
-        return f"{producer.state}{was}"
+        why = f": {output.clean(producer.failure)}" if producer.failure else ""
+        return f"{producer.state}{was}{why}"
     process = processes.describe(producer.pid, producer.start_time, alive=True)
     who = " ".join(word for word in (f"pid {producer.pid}", process.user, process.status) if word)
     return f"{who}, epoch {producer.epoch}: {processes.command(producer)}"

@@ -78,8 +78,8 @@ def read(
     """Write the frames of the ring NAME to stdout, until its producer closes it.
 
     Waits for the ring to appear; what an earlier producer left behind does not count (--timeout 0 reads
-    that). The bytes are written straight from the ring, nothing in between. Lost
-    frames are told on stderr.
+    that). The bytes are written straight from the ring, nothing in between. Lost frames are told on
+    stderr. A producer that failed or died is an error (exit code 1), after its last frame.
 
     \b
     shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -

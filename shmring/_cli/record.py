@@ -81,7 +81,9 @@ quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
 )
 @start
 @click.option(
-    "--takeover", is_flag=True, help="When the producer dies, wait for the next one instead of ending."
+    "--takeover",
+    is_flag=True,
+    help="When the producer fails or dies, wait for the next one instead of ending.",
 )
 @click.option(
     "--follow",
@@ -130,8 +132,8 @@ def record(
     that). Ctrl-C and SIGTERM end the recording; a full disk does, too. Whatever ends it, everything recorded
     before is readable.
 
-    Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer died or the disk is full,
-    3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer failed or died, or the disk
+    is full, 3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
     """
     from shmring.recording import Recorder, Roll
 
@@ -166,7 +168,7 @@ def record(
         signals.stop = recorder.stop
         summary = recorder.run()
     tell("record", summary, as_json)
-    return signals.code or (1 if summary.ended == "producer died" else 0)
+    return signals.code or (1 if summary.ended in ("producer failed", "producer died") else 0)
 
 
 def check_file(
@@ -255,7 +257,9 @@ def tell(command: str, summary: Summary, as_json: bool) -> None:
     if len(summary.paths) > 1:
         files = f"{len(summary.paths)} files, the last one {files}"
     rate = output.size(summary.nbytes / max(summary.seconds, 1e-9))
-    ended = "done" if summary.ended == "limit" else summary.ended
+    ended: str = "done" if summary.ended == "limit" else summary.ended
+    if summary.failure:
+        ended += f" ({output.clean(summary.failure)})"
     reached = " (limit reached)" if summary.ended == "limit" and command == "record" else ""
     streams.say(
         f"shmring {command}: {ended}: {summary.frames} frames{reached}, {output.size(summary.nbytes)} in "

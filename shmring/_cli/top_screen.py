@@ -278,7 +278,9 @@ class Top(App[int]):
             "LOST": Text(f"{line.lost:,}", justify="right", style="red" if line.lost_rate else ""),
             "LOST/s": right(output.rate(line.lost_rate)),
             "CONS": right(str(sum(one.alive for one in stats.consumers))),
-            "PRODUCER": Text(producer_name(stats), style="red" if stats.producer.state == "died" else ""),
+            "PRODUCER": Text(
+                producer_name(stats), style="red" if stats.producer.state in ("failed", "died") else ""
+            ),
             "PAST RATE": sparks(line.history, 30 if self.wide else 8),
         }
 
@@ -326,8 +328,9 @@ class Top(App[int]):
             f"dropped {stats.dropped:,}",
             *([f"full: waits for {full.name(blocking[0])}"] if blocking else [f"fill {line.fill:.0%}"]),
             f"producer {producer_name(stats)}",
+            output.clean(stats.producer.failure),
         ]
-        return "  ".join(words)
+        return "  ".join(filter(None, words))
 
     def _consumer_row(self, line: Line, one: ConsumerStats) -> dict[str, Text | str]:
         key = consumer_key(one)

@@ -66,7 +66,8 @@ def write(
     """Create the ring NAME and publish what comes in on stdin, frame after frame.
 
     The bytes are read straight into the ring. At the end of the input the ring is closed: consumers get what
-    is left, and its name is removed. A frame that the input ends within is not published (exit code 1).
+    is left, and its name is removed. A frame that the input ends within is not published (exit code 1), and
+    consumers learn of that, as of every error, after the last whole frame.
 
     A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
     wait for the next producer continue.
@@ -106,7 +107,11 @@ def write(
         with ring, ring.producer(on_full=on_full) as out:
             if wait_for is not None:
                 out.wait_for_consumers(wait_for, timeout)
-            return _pump(ring, out, frames, timeout)
+            try:
+                return _pump(ring, out, frames, timeout)
+            except Refusal as refusal:
+                out.close(error=str(refusal))
+                raise
 
 
 def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) -> int:

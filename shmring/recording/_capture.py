@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
+from shmring import Batch, Consumer, Frame, ProducerDied, ProducerFailed, Ring, RingClosed, RingEmpty
 from shmring._census import producer_state
 from shmring.recording._description import describe
 from shmring.recording._destination import check_destination, check_frames
@@ -105,6 +105,7 @@ class Capture:
         self._saved_to: int | None = None  # position behind the last capture
         self._written = self._written_to = 0  # frames of this capture, and the position behind them
         self._stopped = False
+        self._failure = ""  # of the producer
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             if before > self._ring.slots // 2:
@@ -180,7 +181,7 @@ class Capture:
                     pass
                 except (RingClosed, ProducerDied):
                     return None
-            elif producer_state(self._ring._block, self._ring._fd)[0] in ("closed", "died"):
+            elif producer_state(self._ring._block, self._ring._fd)[0] in ("closed", "failed", "died"):
                 # It may have come with the last frames.
                 return self._trigger_at
             elif select.select([self._bell], [], [], SLICE)[0]:
@@ -228,6 +229,7 @@ class Capture:
             lost=index.lost,
             seconds=time.monotonic() - began_at,
             ended=ended,
+            failure=self._failure,
         )
         if failure is not None:
             raise failed(failure, self._ring.name, summary) from failure
@@ -276,6 +278,9 @@ class Capture:
                 files.flush()
             except RingClosed:
                 return "producer closed"
+            except ProducerFailed as error:
+                self._failure = error.failure
+                return "producer failed"
             except ProducerDied:
                 return "producer died"
             else:

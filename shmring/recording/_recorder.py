@@ -13,6 +13,7 @@ from shmring import (
     Batch,
     Consumer,
     ProducerDied,
+    ProducerFailed,
     Ring,
     RingClosed,
     RingEmpty,
@@ -119,6 +120,7 @@ class Recorder:
         self._most_frames, self._most_nbytes, self._seconds = frames, nbytes, seconds
         self._progress = progress
         self._stopped = False
+        self._failure = ""  # of the producer
         self._taken = 0
         self._earlier_frames = self._earlier_nbytes = self._earlier_lost = 0  # of rings that have ended
         self._generation = b""
@@ -319,6 +321,9 @@ class Recorder:
                     return "ring replaced"
             except RingClosed:
                 return "producer closed"
+            except ProducerFailed as error:
+                self._failure = error.failure
+                return "producer failed"
             except ProducerDied:
                 return "producer died"
             self._report()
@@ -386,6 +391,7 @@ class Recorder:
             lost=self._earlier_lost,
             seconds=self.seconds,
             ended=ended,
+            failure=self._failure if ended == "producer failed" else "",
         )
 
 

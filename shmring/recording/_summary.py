@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 Ended: TypeAlias = Literal[
     "producer closed",
+    "producer failed",
     "producer died",
     "limit",
     "incomplete",
@@ -36,10 +37,12 @@ class Summary:
     seconds : float
         From the start of the recording to its end.
     ended : str
-        Why: ``"producer closed"``, ``"producer died"``, ``"limit"``, ``"stopped"``, ``"interrupted"``,
-        ``"ring replaced"`` or ``"write failed"``. A capture that reached its last frame without all the
-        frames it was asked for says ``"incomplete"`` instead of ``"limit"``: some were overwritten (`lost`
-        counts them), or the ring had not had that many before the trigger.
+        Why: ``"producer closed"``, ``"producer failed"``, ``"producer died"``, ``"limit"``, ``"stopped"``,
+        ``"interrupted"``, ``"ring replaced"`` or ``"write failed"``. A capture that reached its last frame
+        without all the frames it was asked for says ``"incomplete"`` instead of ``"limit"``: some were
+        overwritten (`lost` counts them), or the ring had not had that many before the trigger.
+    failure : str
+        With ``"producer failed"``: what the producer said of its error, else ``""``.
     """
 
     paths: tuple[Path, ...]
@@ -48,3 +51,4 @@ class Summary:
     lost: int
     seconds: float
     ended: Ended
+    failure: str = ""

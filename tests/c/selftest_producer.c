@@ -456,6 +456,47 @@ a_ring_has_one_producer(void)
     end_ring(&r);
 }
 
+/* Fails with the message; what others read of it. */
+static const char *
+failure_of(ring *r, const char *message, shmring_ring_report *report)
+{
+    shmring_producer p;
+    open_producer(r, &p);
+    shmring_report(&r->block, report);
+    CHECK_EQUAL(report->producer_state, SHMRING_PRODUCER_LIVE);
+    CHECK_EQUAL(report->failure[0], 0);
+    shmring_producer_fail(&p, message);
+    close(p.lock_fd);
+    CHECK_EQUAL(shmring_producer_state(&r->block), SHMRING_PRODUCER_FAILED);
+    shmring_report(&r->block, report);
+    return report->failure;
+}
+
+static void
+a_failure_says_what_failed(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_ring_report report;
+    char longest[200] = {0};
+    make_ring(&r, page_slots(4));
+    CHECK(strcmp(failure_of(&r, "camera unplugged", &report), "camera unplugged") == 0);
+    CHECK(strcmp(failure_of(&r, "lens", &report), "lens") == 0);
+    CHECK(strcmp(failure_of(&r, "", &report), "") == 0);
+    memset(longest, 'x', 79);
+    CHECK(strcmp(failure_of(&r, longest, &report), longest) == 0);
+    memcpy(longest + 77, "\xe2\x82\xac", 3); /* a character that does not fit as a whole */
+    CHECK_EQUAL(strlen(failure_of(&r, longest, &report)), 77);
+    memset(longest, 0x80, sizeof longest - 1); /* no character at all */
+    CHECK_EQUAL(strlen(failure_of(&r, longest, &report)), 0);
+    open_producer(&r, &p);
+    close_producer(&p);
+    shmring_report(&r.block, &report);
+    CHECK_EQUAL(report.producer_state, SHMRING_PRODUCER_CLOSED);
+    CHECK_EQUAL(report.failure[0], 0);
+    end_ring(&r);
+}
+
 static void
 a_lock_that_cannot_be_had_is_not_another_producer(void)
 {
@@ -485,6 +526,7 @@ const test producer_tests[] = {
     TEST(a_lossless_newcomer_is_seen_by_the_open_claim),
     TEST(damaged_words_of_the_table_lead_nowhere),
     TEST(a_ring_has_one_producer),
+    TEST(a_failure_says_what_failed),
     TEST(a_lock_that_cannot_be_had_is_not_another_producer),
     LAST_TEST,
 };

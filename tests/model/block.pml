@@ -23,6 +23,8 @@
 #define ABSENT 0 /* of the producer's state: nobody was there yet */
 #define LIVE 1
 #define CLOSED 2
+#define FAILED 3
+#define ENDED(state) ((state) == CLOSED || (state) == FAILED)
 
 #define FREE 0
 #define JOINING 1

@@ -58,6 +58,10 @@ INSTANCES = {
         one(LOSSY, FRAMES=3, KILLS=0, HOLDS=1, OBSERVED=1, ABORTS=1),
     ),
     "reopened": Instance("close, and the next producer goes on", one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1)),
+    "failed": Instance(
+        "a producer that fails, and consumers that wait for the next one",
+        one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1, FAILS=1),
+    ),
     "batch": Instance(
         "batches of two, cut short, aborted", one(LOSSY, FRAMES=3, KILLS=0, BATCH=2, HOLDS=1, ABORTS=1)
     ),

@@ -441,7 +441,14 @@ inline open()
 
 inline close()
 {
+#ifdef FAILS
+    if
+    :: STEP(d_step { producer_state = FAILED; head_at_close = head; NEWS(DATA) })
+    :: STEP(d_step { producer_state = CLOSED; head_at_close = head; NEWS(DATA) })
+    fi;
+#else
     STEP(d_step { producer_state = CLOSED; head_at_close = head; NEWS(DATA) });
+#endif
 #ifdef CLOSE_UNANNOUNCED
     atomic { owes[DATA] = owes[DATA] & ~BIT(me) };
 #else

@@ -220,10 +220,10 @@ fetch:
     STEP(of_epoch = epoch);
 #ifdef HEAD_BEFORE_STATE
     STEP(intact = head > next);
-    STEP(now_state = producer_state; assert(intact || now_state != CLOSED || next == head_at_close));
+    STEP(now_state = producer_state; assert(intact || !ENDED(now_state) || next == head_at_close));
 #else
     STEP(now_state = producer_state);
-    STEP(intact = head > next; assert(intact || now_state != CLOSED || next == head_at_close));
+    STEP(intact = head > next; assert(intact || !ENDED(now_state) || next == head_at_close));
 #endif
     if
     :: intact -> atomic { intact = 0; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
@@ -231,6 +231,12 @@ fetch:
         count_end();
         leave();
         goto departed
+    :: !intact && now_state == FAILED && !awaits -> /* ProducerFailed */
+        count_end();
+        if
+        :: leave(); goto departed
+        :: atomic { awaits = 1; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
+        fi
     :: atomic { !intact && now_state == LIVE && !awaits && producer_lock == 0 };
         STEP(got_lock = producer_state == LIVE);
         STEP(got_lock = got_lock && producer_lock == 0);
@@ -245,7 +251,7 @@ fetch:
             fi
         :: else -> atomic { got_lock = 0; intact = 0; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
         fi
-    :: !intact && now_state != CLOSED -> atomic { now_state = 0; of_epoch = 0 }
+    :: !intact && now_state != CLOSED && (now_state != FAILED || awaits) -> atomic { now_state = 0; of_epoch = 0 }
     fi;
 
     hold_too_much();
@@ -373,7 +379,7 @@ begin:
             fi
         };
         for (i : 0 .. SLOTS - 1) {
-            assert(producer_state != CLOSED || entry[i].stamp % 2 == 0);
+            assert(!ENDED(producer_state) || entry[i].stamp % 2 == 0);
             assert(!WHOLE(i) || INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]))
         };
         i = 0;

@@ -31,6 +31,7 @@
 #define SHMRING_ALIGN UINT64_C(64)      /* of slots and entries: one cache line */
 #define SHMRING_HOT_ALIGN UINT64_C(128) /* hot words: cores prefetch lines in pairs */
 #define SHMRING_LABEL_BYTES 64u
+#define SHMRING_FAILURE_BYTES 80u
 
 /* Bytes of the block's file that carry locks, far beyond any data. */
 #define SHMRING_LOCK_PRODUCER (INT64_C(1) << 40)
@@ -70,7 +71,12 @@ typedef struct shmring_identity {
     uint8_t unused[88];
 } shmring_identity;
 
-enum { SHMRING_PRODUCER_NONE = 0, SHMRING_PRODUCER_LIVE = 1, SHMRING_PRODUCER_CLOSED = 2 };
+enum {
+    SHMRING_PRODUCER_NONE = 0,
+    SHMRING_PRODUCER_LIVE = 1,
+    SHMRING_PRODUCER_CLOSED = 2,
+    SHMRING_PRODUCER_FAILED = 3 /* it ended the stream because of an error: failure says which */
+};
 
 typedef struct shmring_hot {
     uint64_t head;     /* positions below it are published */
@@ -91,7 +97,8 @@ typedef struct shmring_hot {
     uint64_t start_time; /* of the producer's process, in clock ticks since boot */
     uint64_t dropped;
     uint64_t swaps;
-    uint8_t producer_pad[88];
+    char failure[SHMRING_FAILURE_BYTES]; /* UTF-8; counts while the state is FAILED */
+    uint8_t producer_pad[8];
 } shmring_hot;
 
 /* The low byte of a place's state; the bits above count its owners. */
@@ -178,6 +185,7 @@ SHMRING_CHECK_OFFSET(shmring_hot, epoch, 648);
 SHMRING_CHECK_OFFSET(shmring_hot, start_time, 656);
 SHMRING_CHECK_OFFSET(shmring_hot, dropped, 664);
 SHMRING_CHECK_OFFSET(shmring_hot, swaps, 672);
+SHMRING_CHECK_OFFSET(shmring_hot, failure, 680);
 SHMRING_STATIC_ASSERT(sizeof(shmring_hot) == 768, "shmring_hot");
 
 SHMRING_CHECK_OFFSET(shmring_place, cursor, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The producer's side: take over, claim, publish, abort, drop, swap, close.
+ * The producer's side: take over, claim, publish, abort, drop, swap, close, fail.
  * One producer a ring, held by a kernel lock; a handle belongs to one thread at a time.
  */
 #ifndef SHMRING_PRODUCER_H
@@ -162,15 +162,38 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     return SHMRING_OK;
 }
 
+static inline void
+shmring_end_stream(shmring_producer *p, uint32_t state)
+{
+    shmring_hot *const hot = p->block->hot;
+    shmring_store_release(&hot->producer_state, state); /* [R8 -> A8] */
+    shmring_event_announce(&hot->data_event);
+    shmring_producer_free(p);
+    shmring_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
+}
+
 /* Ends the stream and lets the next producer in. */
 static inline void
 shmring_producer_close(shmring_producer *p)
 {
-    shmring_hot *const hot = p->block->hot;
-    shmring_store_release(&hot->producer_state, (uint32_t)SHMRING_PRODUCER_CLOSED); /* [R8 -> A8] */
-    shmring_event_announce(&hot->data_event);
-    shmring_producer_free(p);
-    shmring_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
+    shmring_end_stream(p, SHMRING_PRODUCER_CLOSED);
+}
+
+/* Ends the stream because of an error, and lets the next producer in. message is UTF-8 for people; of a longer
+ * one the first SHMRING_FAILURE_BYTES - 1 bytes are kept, cut between two characters. */
+static inline void
+shmring_producer_fail(shmring_producer *p, const char *message)
+{
+    char *const failure = p->block->hot->failure;
+    size_t length = strnlen(message, SHMRING_FAILURE_BYTES);
+    if (length == SHMRING_FAILURE_BYTES) {
+        length--;
+        while (length > 0 && ((unsigned char)message[length] & 0xc0) == 0x80)
+            length--;
+    }
+    memcpy(failure, message, length); /* R8 publishes it */
+    memset(failure + length, 0, SHMRING_FAILURE_BYTES - length);
+    shmring_end_stream(p, SHMRING_PRODUCER_FAILED);
 }
 
 /* ---- how to copy ---- */

@@ -17,6 +17,7 @@ typedef struct shmring_ring_report {
     uint64_t active;
     uint32_t producer_state;
     uint32_t producer_pid;
+    char failure[SHMRING_FAILURE_BYTES]; /* empty unless producer_state is FAILED */
 } shmring_ring_report;
 
 typedef struct shmring_place_report {
@@ -48,6 +49,9 @@ shmring_report(const shmring_block *block, shmring_ring_report *report)
     report->dropped = shmring_load_relaxed(&hot->dropped);               /* [relaxed: a statistic] */
     report->swaps = shmring_load_relaxed(&hot->swaps);                   /* [relaxed: a statistic] */
     report->active = shmring_load_acquire(&hot->active);                 /* [A10 <- R10] */
+    memset(report->failure, 0, sizeof report->failure);
+    if (report->producer_state == SHMRING_PRODUCER_FAILED)
+        memcpy(report->failure, hot->failure, sizeof report->failure - 1);
 }
 
 /* A row of the consumer table; the pins, which lie elsewhere, are 0. */
