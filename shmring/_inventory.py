@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ class RingFacts:
     places: int
     meta_dtype: np.dtype[Any] | None
     variable_rows: bool
-    attrs: dict[str, Any]
+    attrs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,8 @@ def _facts(ring: Ring) -> RingFacts:
     )
 
 
-def remove(name: str) -> None:
-    """Remove the name of a ring that nobody uses.
+def remove(name: str, *, despite: str = "use --force") -> None:
+    """Remove the name of a ring that nobody uses; `despite` says how to remove one in use.
 
     Raises
     ------
@@ -166,7 +167,7 @@ def remove(name: str) -> None:
         with contextlib.closing(_core.LockFile(fd)) as presence:
             if not _shm.keep_out(presence.fd):
                 raise errors.RingExists(
-                    f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
+                    f"ring {name!r} is in use ({users(name)}): end that first, or {despite}"
                 )
             if _shm.same_file(fd, name):
                 _shm.unlink(name)

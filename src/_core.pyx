@@ -18,6 +18,7 @@ from c_shmring cimport *
 
 import gc
 import os
+import warnings
 import weakref
 from operator import index
 
@@ -89,6 +90,15 @@ def _after_fork():
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+# ---- handles that nobody closed ----
+
+
+def warn_unclosed(str kind, str name, str left=""):
+    """Warn, as for files, that a handle is collected that nobody closed."""
+    warnings.warn(f"unclosed {kind} of ring {name!r}: close it, or use it in a `with` block{left}",
+                  ResourceWarning, 2 if kind in ("Ring", "Observer") else 1)
+
 
 # ---- arguments ----
 

@@ -404,8 +404,8 @@ def test_the_loop_ends_while_a_task_waits(ring):
         await asyncio.sleep(0.01)
         return task
 
-    assert asyncio.run(main()).cancelled()
-    helpers.settle()
+    with helpers.unclosed("Consumer"):
+        assert asyncio.run(main()).cancelled()
     assert ring.stats().consumers == ()
 
 

@@ -30,6 +30,7 @@ def test_handles_live_on_without_their_ring(ring):
     with pytest.raises(shmring.RingClosed):
         observer.get(1)
     consumer.close()
+    observer.close()
 
 
 @pytest.mark.parametrize("readonly", [True, False])
@@ -51,6 +52,7 @@ def test_an_observer_without_its_ring_still_knows_who_lives(ring, peer, how, rea
         with pytest.raises((shmring.ProducerDied, shmring.RingClosed, ValueError)):
             observer.get(1)
     finally:
+        observer.close()
         for fd in spare:
             os.close(fd)
 
@@ -310,6 +312,7 @@ def test_an_inherited_observer_works_or_says_so(ring, peer, fork):
         other.kill()
     assert child.receive() == "done"
     assert child.wait() == 0
+    observer.close()
 
 
 # ---- the end of the interpreter
