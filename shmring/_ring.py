@@ -444,6 +444,7 @@ class Ring:
         self._check_open()
         handle = Observer._open(self, _core.reopen(self._fd, False))
         self._had_handles = True
+        self._children.add(handle)
         return handle
 
     def stats(self) -> RingStats:
@@ -472,7 +473,7 @@ class Ring:
         )
 
     def close(self) -> None:
-        """Close this handle and the producer and consumers opened from it. May be called twice.
+        """Close this handle and the producer, consumers and observers opened from it. May be called twice.
 
         Frames that are still held, and arrays on them, stay valid.
         """
