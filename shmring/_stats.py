@@ -148,7 +148,7 @@ class RingStats:
         """Say the most important in one line."""
         return (
             f"<shmring.RingStats of {self.name!r}, {self.published} frames published, "
-            f"{self.dropped} dropped, producer {self.producer.state}, {len(self.consumers)} consumers>"
+            f"{self.dropped} dropped, producer {self.producer.state}, consumers: {len(self.consumers)}>"
         )
 
     def __str__(self) -> str:

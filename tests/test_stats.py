@@ -52,7 +52,7 @@ def test_a_repr_of_one_line(ring):
     with ring.consumer():
         said = repr(ring.stats())
     assert said == (
-        f"<shmring.RingStats of '{ring.name}', 0 frames published, 0 dropped, producer none, 1 consumers>"
+        f"<shmring.RingStats of '{ring.name}', 0 frames published, 0 dropped, producer none, consumers: 1>"
     )
 
 
