@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 __all__ = ["fixed"]
 
 
-def _refuse(_self: Any, *_args: Any, **_options: Any) -> NoReturn:
+def _refuse(self: Any, *_args: Any, **_options: Any) -> NoReturn:
     raise TypeError(
         "attrs are fixed when their ring is created: change a copy (copy.deepcopy(attrs)), and create "
         "another ring with it"
