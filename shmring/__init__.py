@@ -41,9 +41,11 @@ from shmring.errors import (
 )
 
 if _TYPE_CHECKING:
+    from shmring import recording as recording
     from shmring._ending import close_on_sigterm
     from shmring._follow import Follower, follow
     from shmring._report_log import RingReporter, report_to_log
+    from shmring._rings import RingInfo, rings, unlink
     from shmring._stats import ConsumerStats, ProducerStats, RingStats
 
     __version__: str
@@ -57,6 +59,8 @@ __all__ = [
     "Frame", "FrameCopy", "Batch", "Slot",
     # statistics
     "RingStats", "ProducerStats", "ConsumerStats",
+    # the rings of this machine
+    "RingInfo", "rings", "unlink",
     # reports
     "RingReporter", "report_to_log",
     # errors
@@ -89,13 +93,22 @@ def __getattr__(name: str) -> _Any:
         from shmring import _stats
 
         return getattr(_stats, name)
+    if name in ("RingInfo", "rings", "unlink"):
+        from shmring import _rings
+
+        return getattr(_rings, name)
+    if name == "recording":
+        from importlib import import_module
+
+        return import_module("shmring.recording")
     if name == "__version__":
         return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    special = (name for name in globals() if name.startswith("__"))
+    return sorted({*special, *__all__, "errors", "recording", "__version__"})
 
 
 def _version() -> str:

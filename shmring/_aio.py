@@ -105,14 +105,14 @@ def complete(waiters: list[asyncio.Future[None]]) -> None:
             waiter.set_result(None)
 
 
-async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
-    """Take the next frame; the body of ``Consumer.get_async``."""
+async def get(consumer: _core.Consumer, timeout: float | None, *, latest: bool = False) -> _core.Frame:
+    """Take the next or newest frame; the body of ``Consumer.get_async`` and ``latest_async``."""
     _core.check_timeout(timeout)
     loop = asyncio.get_running_loop()
     started = loop.time()
     deadline = None if timeout is None else started + timeout
     words = 0
-    frame = consumer._try_get_in_task()
+    frame = consumer._try_in_task(latest)
     if frame is not None:
         return frame
     helper = _helpers.get(loop)
@@ -130,7 +130,9 @@ async def get(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:
             helper.remove(waiter)
             if timer is not None:
                 timer.cancel()
-        frame = consumer._try_get_in_task()  # nothing is awaited from here on: a cancelled call took no frame
+        frame = consumer._try_in_task(
+            latest
+        )  # nothing is awaited from here on: a cancelled call took no frame
         if frame is not None:
             return frame
         if deadline is None and loop.time() - started >= _core.patience * 2**words:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+from shmring._ring import Ring
+
 MAGIC: Final[bytes]
 ABI: Final[int]
 MAX_CONSUMERS: Final[int]
@@ -55,11 +57,20 @@ class RingReport(TypedDict):
 handles: weakref.WeakSet[Any]
 patience: float
 
-def check_timeout(timeout: float | None) -> None: ...
-def check_flag(what: str, value: object) -> bool: ...
+def warn_unclosed(kind: str, name: str, left: str = "") -> None:
+    """Warn, as for files, that a handle is collected that nobody closed."""
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise unless `timeout` is valid."""
+
+def check_flag(what: str, value: object) -> bool:
+    """Return a flag as bool; TypeError for anything but a bool."""
+
 def choose_geometry(
     slots: int, frame_bytes: int, meta_bytes: int, row_bytes: int, consumers: int, schema_bytes: int
-) -> tuple[int, int] | None: ...
+) -> tuple[int, int] | None:
+    """Return (slots, block bytes), with the slots rounded up; None if they make no valid block."""
+
 def format_block(
     fd: int,
     slots: int,
@@ -69,30 +80,93 @@ def format_block(
     consumers: int,
     generation: bytes,
     schema: bytes,
-) -> None: ...
-def open_block(name: str, access: int) -> int: ...
-def reopen(fd: int, writable: bool) -> int: ...
-def link(fd: int, path: str) -> None: ...
-def lock(fd: int, byte: int, type: int, length: int = 1) -> bool: ...
-def lock_held(fd: int, byte: int, length: int = 1) -> bool: ...
-def lock_blocked(fd: int, byte: int) -> bool: ...
-def lock_place(place: int) -> int: ...
-def read_identity(fd: int) -> tuple[int, bytes]: ...
-def read_abi(fd: int) -> int: ...
-def read_block_bytes(fd: int) -> int: ...
-def read_creation(fd: int) -> tuple[int, int]: ...
-def survive_truncation() -> None: ...
-def survives_buffers(dtype: np.dtype[Any]) -> bool: ...
+) -> None:
+    """Write a fresh ring into the block behind fd, which nobody else uses yet."""
+
+def open_block(name: str, access: int) -> int:
+    """Return a descriptor of the block of that name; OSError if there is none."""
+
+def reopen(fd: int, writable: bool) -> int:
+    """Return a new open file description of the file behind fd, with no locks and no mapping."""
+
+def link(fd: int, path: str) -> None:
+    """Give the nameless file behind fd a name; FileExistsError if somebody has it."""
+
+def lock(fd: int, byte: int, type: int, length: int = 1) -> bool:
+    """Take or drop this description's lock on bytes; False if somebody else has one there."""
+
+def lock_held(fd: int, byte: int, length: int = 1) -> bool:
+    """Return whether another description, open for writing, holds a lock on one of the bytes."""
+
+def lock_blocked(fd: int, byte: int) -> bool:
+    """Return whether a shared lock, which whoever may read the file can take, keeps us from a byte."""
+
+def lock_place(place: int) -> int:
+    """Return the byte whose lock means owning a place of the consumer table."""
+
+def read_identity(fd: int) -> tuple[int, bytes]:
+    """Return (result, generation) of the block behind fd."""
+
+def read_abi(fd: int) -> int:
+    """Return the layout version of the block behind fd, whatever else it says."""
+
+def read_block_bytes(fd: int) -> int:
+    """Return how long the block behind fd says it is."""
+
+def read_creation(fd: int) -> tuple[int, int]:
+    """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
+
+def survive_truncation() -> None:
+    """Get RingCorrupt, not the end of the process, when the file of a ring is cut while in use.
+
+    Whoever may write to a ring's file may also make it shorter. The kernel answers the next touch of a page
+    that is gone with the signal SIGBUS, which ends the process. This installs a handler for that signal, in
+    the whole process and for all of its rings, attached before or later. When a lost page is touched, it
+    puts zeros in the place of that page and of all that follow it in the file, and the calls of shmring
+    raise RingCorrupt from then on.
+
+    Frames that are held read as zeros where their pages are gone, *without* an exception: look whether a
+    call on the ring still works before you trust what was read. Closing and releasing work as ever. System
+    calls that are given a lost page (``os.write(fd, frame)``) fail with EFAULT.
+
+    Every other SIGBUS goes where it went before: to the handler installed earlier, or it ends the process.
+    Call this after whatever else takes the signal, such as ``faulthandler.enable()``. Calling it again does
+    nothing. Forked children have the handler too; programs started by exec do not.
+
+    Raises
+    ------
+    RuntimeError
+        Another handler was installed after the first call: the two would pass signals on to each other.
+    OSError
+        The kernel refused.
+
+    Examples
+    --------
+    >>> import shmring
+    >>> shmring.survive_truncation()
+    """
+
+def survives_buffers(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
 
 @final
 class LockFile:
+    """A descriptor for locks: of a description of its own, never mapped, and closed in forked children.
+
+    It is closed with its last reference. For locks that a child must not keep alive, whenever it is forked.
+    """
+
     def __new__(cls, fd: int) -> LockFile: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close it, which drops its locks. May be called twice."""
     @property
-    def fd(self) -> int: ...
+    def fd(self) -> int:
+        """The descriptor, -1 once it is closed."""
 
 @final
 class Block:
+    """A block. Mapped, unless it is only looked at, until the last handle, frame and view on it is gone."""
+
     def __new__(cls, fd: int, access: int, name: str) -> Block: ...
     @property
     def name(self) -> str: ...
@@ -114,15 +188,21 @@ class Block:
     def generation(self) -> bytes: ...
     @property
     def schema(self) -> bytes: ...
-    def prefault(self, huge_pages: bool, lock_memory: bool) -> None: ...
-    def report(self, fd: int) -> RingReport: ...
-    def report_places(self, fd: int) -> list[dict[str, Any]]: ...
+    def prefault(self, huge_pages: bool, lock_memory: bool) -> None:
+        """Touch every page of the slots, so that no frame pays for a page fault."""
+    def report(self, fd: int) -> RingReport:
+        """Return the ring's counters as a dict, read from its file."""
+    def report_places(self, fd: int) -> list[dict[str, Any]]:
+        """Return the taken places of the consumer table as dicts, read from the ring's file."""
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None
-    ) -> tuple[int, int, int, int] | None: ...
+    ) -> tuple[int, int, int, int] | None:
+        """Copy the frame of a position out of the ring's file; (seq, timestamp_ns, rows, epoch), or None."""
 
 @final
 class Schema:
+    """Shape and dtype of a ring's frames, ready for numpy's C-API."""
+
     def __new__(
         cls,
         dtype: np.dtype[Any],
@@ -141,25 +221,79 @@ class Schema:
 
 @final
 class SlotMemory:
+    """Memory of claimed slots, or scratch memory; writable until the claim ends."""
+
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Slot:
+    """Claimed slots to write in place: from ``Producer.claim()``.
+
+    As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
+    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
+    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
+    claimed it.
+
+    Examples
+    --------
+    >>> import shmring
+    >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.producer() as out:
+    ...     with out.claim() as slot:
+    ...         slot.array[:] = 1.5
+    """
+
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     @property
-    def array(self) -> _Array: ...
+    def array(self) -> _Array:
+        """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
+
+        What it holds before you write is undefined.
+
+        Once published or aborted, this very array turns read-only. Views that were made of it stay
+        writable as numpy has it: do not write through them, the slot is no longer yours.
+        """
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Frames claimed: 1 to the `n` asked for, as many as were free and adjacent."""
     @property
-    def seq(self) -> int: ...
+    def seq(self) -> int:
+        """Seq that the first frame gets when it is published."""
     @property
-    def dropped(self) -> bool: ...
-    timestamp_ns: int | npt.ArrayLike | None
-    meta: Any
-    rows: int
-    def publish(self, count: int | None = None) -> None: ...
-    def abort(self) -> None: ...
+    def dropped(self) -> bool:
+        """True if the ring was full under ``on_full="drop"``: the array is scratch memory."""
+    @property
+    def timestamp_ns(self) -> int | npt.ArrayLike | None:
+        """Timestamp in nanoseconds, None: CLOCK_MONOTONIC at publish; a sequence for ``n > 1``."""
+    @timestamp_ns.setter
+    def timestamp_ns(self, value: int | npt.ArrayLike | None) -> None: ...
+    @property
+    def meta(self) -> Any:
+        """Meta of the frame (settable; a sequence for ``n > 1``); zeros unless set."""
+    @meta.setter
+    def meta(self, value: Any) -> None: ...
+    @property
+    def rows(self) -> int:
+        """Valid length of the first axis (settable, only in a ring with variable_rows)."""
+    @rows.setter
+    def rows(self, value: int) -> None: ...
+    def publish(self, count: int | None = None) -> None:
+        """Make the frames visible to every consumer.
+
+        Parameters
+        ----------
+        count : int, optional
+            Only the first `count` of them; the rest is given back unseen. Default: all.
+
+        Raises
+        ------
+        ValueError
+            If `count` is out of range, or the slot was published or aborted before.
+        RingCorrupt
+            After `survive_truncation`: the ring's file was cut.
+        """
+    def abort(self) -> None:
+        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
     def __enter__(self) -> Slot: ...
     def __exit__(
         self,
@@ -170,10 +304,41 @@ class Slot:
 
 @final
 class Producer:
+    """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
+
+    A context manager; leaving it closes the stream, and the consumers' iterations end once they have
+    read everything. Leaving it by an exception says so: they get ProducerFailed instead. KeyboardInterrupt,
+    ``sys.exit()``, a cancelled task and a closed generator are regular ends.
+    """
+
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def _open(self, lock: LockFile) -> Producer: ...
     def _enter_child(self) -> None: ...
-    def claim(self, n: int = 1, timeout: float | None = None) -> Slot: ...
+    def claim(self, n: int = 1, timeout: float | None = None) -> Slot:
+        """Claim free slots to write in place.
+
+        Parameters
+        ----------
+        n : int
+            Frames wanted. ``slot.count`` says how many were free and adjacent in memory: 1 to `n`.
+        timeout : float, optional
+            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Slot
+            ``slot.array`` has the ring's shape, or ``(count, *shape)`` if `n` > 1. With
+            ``on_full="drop"`` and a full ring it is scratch memory and ``slot.dropped`` is True.
+
+        Raises
+        ------
+        RingFull
+            No space in time; names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The handle cannot be used: closed, of another process, in use, or with a claim open.
+        """
     def put(
         self,
         array: npt.ArrayLike,
@@ -182,8 +347,71 @@ class Producer:
         meta: Any = None,
         timeout: float | None = None,
         casting: _Casting = "no",
-    ) -> bool: ...
-    def drop(self, n: int = 1) -> None: ...
+    ) -> bool:
+        """Copy one frame into the ring and publish it.
+
+        Parameters
+        ----------
+        array : array_like
+            Exactly the ring's shape and dtype; with ``variable_rows`` the first axis may be shorter.
+        timestamp_ns : int, optional
+            Nanoseconds; default: CLOCK_MONOTONIC at publish.
+        meta : optional
+            Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
+            change is refused. Default: zeros.
+        timeout : float, optional
+            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+        casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
+            Which other dtypes are cast to the ring's, by numpy's rules. The shape always has to be right:
+            nothing is broadcast.
+
+        Returns
+        -------
+        bool
+            True if published, False if dropped (``on_full="drop"``; its seq is skipped).
+
+        Raises
+        ------
+        ValueError
+            Another shape or dtype, a masked array, or a meta that would change; publishes nothing.
+        RingFull
+            No space in time; names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        RingClosed, ForkedHandle, HandleBusy
+            The handle cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.producer() as out:
+        ...     out.put(np.ones(2, "f4"))
+        True
+        """
+    def drop(self, n: int = 1) -> None:
+        """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
+
+        They count as dropped, and every consumer sees the gap.
+
+        Parameters
+        ----------
+        n : int
+
+        Raises
+        ------
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The handle cannot be used: closed, of another process, in use, or with a claim open.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         out.drop(2)
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frames.get(timeout=1).lost
+        2
+        """
     def put_many(
         self,
         array: npt.ArrayLike,
@@ -192,9 +420,78 @@ class Producer:
         metas: Sequence[Any] | _Array | None = None,
         timeout: float | None = None,
         casting: _Casting = "no",
-    ) -> int: ...
-    def wait_for_consumers(self, n: int = 1, timeout: float | None = None) -> int: ...
-    def close(self, error: str | BaseException | None = None) -> None: ...
+    ) -> int:
+        """Copy many frames into the ring and publish them, in batches as large as there is space.
+
+        Parameters
+        ----------
+        array : array_like
+            Shape ``(n, *shape)`` and the ring's dtype.
+        timestamps_ns : array_like of int, optional
+            One for each frame; default: CLOCK_MONOTONIC at publish.
+        metas : sequence, optional
+            One for each frame, also for a single one.
+        timeout : float, optional
+            Seconds to wait for space in all; None waits for ever, 0 never waits.
+        casting : str
+            As in `put`.
+
+        Returns
+        -------
+        int
+            Frames published. Fewer than n if the time ran out after some, or if some were dropped.
+
+        Raises
+        ------
+        ValueError
+            Another shape or dtype; names both, publishes nothing.
+        RingFull
+            No space in time for the first frame.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        """
+    def wait_for_consumers(self, n: int = 1, timeout: float | None = None) -> int:
+        """Sleep until at least `n` consumers (of either policy) have joined.
+
+        Parameters
+        ----------
+        n : int
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        int
+            Consumers joined.
+
+        Raises
+        ------
+        TooFewConsumers
+            Fewer within the time; names those that are there.
+        """
+    def close(self, error: str | BaseException | None = None) -> None:
+        """End the stream: consumers read what is left, then their iterations end. May be called twice.
+
+        A claim that is still open is aborted. While another thread waits in this handle, that thread
+        closes it and gets RingClosed.
+
+        Parameters
+        ----------
+        error : str or BaseException, optional
+            Why the stream ends too early: consumers read what is left, and then get ProducerFailed with this
+            text, of which the ring keeps 79 bytes. Leaving the ``with`` block by an exception does the same.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     ring.producer().close(error="camera unplugged")
+        ...     try:
+        ...         frames.get(timeout=1)
+        ...     except shmring.ProducerFailed as failed:
+        ...         print(failed.failure)
+        camera unplugged
+        """
     def _end(self, failure: bytes | None) -> None: ...
     def __enter__(self) -> Producer: ...
     def __exit__(
@@ -204,41 +501,78 @@ class Producer:
         traceback: TracebackType | None,
     ) -> None: ...
     @property
-    def dropped(self) -> int: ...
+    def ring(self) -> Ring:
+        """The Ring that this producer was opened from; it stays open for as long as the producer exists."""
     @property
-    def published(self) -> int: ...
+    def name(self) -> str:
+        """Name of the ring."""
     @property
-    def next_seq(self) -> int: ...
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
     @property
-    def epoch(self) -> int: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of one frame."""
     @property
-    def on_full(self) -> Literal["wait", "drop", "raise"]: ...
+    def dropped(self) -> int:
+        """Frames that the ring's producers offered and had to drop."""
     @property
-    def closed(self) -> bool: ...
+    def published(self) -> int:
+        """Frames that this producer published."""
+    @property
+    def next_seq(self) -> int:
+        """Seq of the next frame."""
+    @property
+    def epoch(self) -> int:
+        """Which producer of the ring this is, from 1."""
+    @property
+    def on_full(self) -> Literal["wait", "drop", "raise"]:
+        """What to do with a full ring: "wait", "drop" or "raise"."""
+    @property
+    def closed(self) -> bool:
+        """Whether this handle is closed, or belongs to the parent of a fork."""
 
 @final
 class Lease:
+    """Base of every array on held slots: the hold ends when the last of them is gone."""
+
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @disjoint_base
 class Held:
+    """Common part of Frame and Batch: a hold on slots, an array made when first asked for.
+
+    What only a Frame has stands here too: the free list serves objects of this very size.
+    """
+
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Give up this object's own hold.
+
+        The slots go back to the producer when the last array, view or memoryview on them is gone as
+        well; if there is none, at once. May be called twice. Never waits.
+        """
     @property
-    def released(self) -> bool: ...
+    def released(self) -> bool:
+        """Whether `release` was called."""
     @property
-    def lost(self) -> int: ...
+    def lost(self) -> int:
+        """Frames lost just before (for a batch, also between) the ones here."""
     @property
-    def epoch(self) -> int: ...
+    def epoch(self) -> int:
+        """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """dtype of `array`."""
     @property
-    def ndim(self) -> int: ...
+    def ndim(self) -> int:
+        """Number of axes of `array`."""
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of elements of `array`."""
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of the elements of `array`."""
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -257,61 +591,270 @@ class Held:
 
 @final
 class Frame(Held):
+    """A frame in place: from a Consumer. Its memory is yours while it, or any array of it, lives.
+
+    A context manager (releases at the end). Supports the buffer protocol, ``numpy.asarray``, DLPack and
+    ``frame[...]``, all of them read-only and without a copy.
+    """
+
     def __enter__(self) -> Frame: ...
     @property
-    def array(self) -> _Array: ...
+    def array(self) -> _Array:
+        """Read-only ndarray on the slot, of the ring's shape and dtype (first axis: `rows`)."""
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `array`: the ring's, with `rows` as its first axis."""
     @property
-    def seq(self) -> int: ...
+    def seq(self) -> int:
+        """Counts the frames that the producer offered, from 0."""
     @property
-    def timestamp_ns(self) -> int: ...
+    def timestamp_ns(self) -> int:
+        """Nanoseconds, CLOCK_MONOTONIC at publish unless the producer gave its own."""
     @property
-    def rows(self) -> int | None: ...
+    def rows(self) -> int | None:
+        """Valid length of the first axis; None in a ring without variable_rows."""
     @property
-    def meta(self) -> Any: ...
+    def meta(self) -> Any:
+        """Meta of the frame (a numpy scalar), None in a ring without meta."""
 
 @final
 class Batch(Held):
+    """Consecutive frames as one ndarray: from ``Consumer.batch()`` and ``Consumer.windows()``.
+
+    Its memory is yours while it, or any array of it, lives. A context manager (releases at the end).
+    """
+
     def __enter__(self) -> Batch: ...
     @property
-    def array(self) -> _Array: ...
+    def array(self) -> _Array:
+        """Read-only ndarray of `shape`, in place unless `copied`."""
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `array`: the number of frames, then the ring's shape."""
     @property
-    def seqs(self) -> npt.NDArray[np.uint64]: ...
+    def seqs(self) -> npt.NDArray[np.uint64]:
+        """Seqs, uint64 of shape (len,), read-only. A gap: frames lost in between."""
     @property
-    def timestamps_ns(self) -> npt.NDArray[np.int64]: ...
+    def timestamps_ns(self) -> npt.NDArray[np.int64]:
+        """Timestamps in nanoseconds, int64 of shape (len,), read-only."""
     @property
-    def metas(self) -> _Array | None: ...
+    def metas(self) -> _Array | None:
+        """Metas of shape (len,), None in a ring without meta."""
     @property
-    def rows(self) -> npt.NDArray[np.uint64] | None: ...
+    def rows(self) -> npt.NDArray[np.uint64] | None:
+        """Valid lengths of the first axis, uint64 of shape (len,), None without variable_rows."""
     @property
-    def copied(self) -> bool: ...
+    def copied(self) -> bool:
+        """True if the frames were not adjacent in memory and this window is a private copy."""
     @property
-    def interrupted(self) -> bool: ...
+    def interrupted(self) -> bool:
+        """True if more frames were ready, but a swap put them elsewhere: the next batch has them."""
     def __len__(self) -> int: ...
 
 @final
 class Consumer:
+    """Reads frames in place, in order: from ``Ring.consumer()``.
+
+    A context manager, an iterator (ends when the producer has closed and everything was read) and an
+    asynchronous iterator. Use it from one thread at a time; frames may be released in any thread.
+    """
+
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def _join(self, lock: LockFile, start: str) -> Consumer: ...
     def _awaited(self) -> tuple[Block, int, int]: ...
     def _empty(self, timeout: float | None) -> None: ...
     def _still_waiting(self, seconds: float, least: int = 1) -> None: ...
-    def _try_get_in_task(self) -> Frame | None: ...
-    def get(self, timeout: float | None = None) -> Frame: ...
-    def try_get(self) -> Frame | None: ...
-    def latest(self, timeout: float | None = None) -> Frame: ...
-    def batch(self, max_frames: int, min_frames: int = 1, timeout: float | None = None) -> Batch: ...
-    def windows(self, length: int, step: int | None = None) -> Iterator[Batch]: ...
-    def iter(self, timeout: float | None = None) -> Frames: ...
-    def get_async(self, timeout: float | None = None) -> Coroutine[Any, Any, Frame]: ...
+    def _try_in_task(self, latest: bool) -> Frame | None: ...
+    def get(self, timeout: float | None = None) -> Frame:
+        """Take the next frame, waiting for it if need be.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time.
+        RingClosed
+            The producer closed and every frame was read, or this handle is closed.
+        ProducerDied
+            The producer died and every published frame was read.
+        SlotsHeld
+            The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
+            and at once if no other thread of the process could release one meanwhile.
+        RingCorrupt, ForkedHandle, HandleBusy
+            The ring or the handle cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frames.get(timeout=1).array
+        array([1., 1.], dtype=float32)
+        """
+    def try_get(self) -> Frame | None:
+        """Take the next frame if there is one; never waits.
+
+        Returns
+        -------
+        Frame or None
+
+        Raises
+        ------
+        RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+    def latest(self, timeout: float | None = None) -> Frame:
+        """Take the newest frame not yet delivered, passing over older ones.
+
+        What is passed over counts as `skipped`, never as lost.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a new one; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+    def batch(self, max_frames: int, min_frames: int = 1, timeout: float | None = None) -> Batch:
+        """Take consecutive frames as one ndarray, in place, across the ring's wrap too.
+
+        Parameters
+        ----------
+        max_frames : int
+            At most so many.
+        min_frames : int
+            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            in memory (``batch.interrupted``), and at the end of the stream.
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Batch
+
+        Raises
+        ------
+        RingEmpty
+            Fewer than `min_frames` in time; nothing was taken.
+        RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+    def windows(self, length: int, step: int | None = None) -> Iterator[Batch]:
+        """Iterate over windows of consecutive frames, overlapping if `step` < `length`, without a copy.
+
+        Parameters
+        ----------
+        length : int
+            Frames in a window. ``length + step`` may not exceed the ring's slots.
+        step : int, optional
+            Frames from one window's first to the next one's; default `length` (no overlap).
+
+        Yields
+        ------
+        Batch
+            Exactly `length` frames. Where a swap interrupts the run in memory, that one window is a
+            private copy (``batch.copied``). The iteration ends when fewer than `length` frames are left
+            in a closed stream; those can still be read with `get`.
+
+        Raises
+        ------
+        ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`, while iterating.
+        """
+    def iter(self, timeout: float | None = None) -> Frames:
+        """Iterate with a timeout: ``for frame in frames.iter(timeout=5)``, or the same with ``async for``.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for each frame; None waits for ever, 0 never waits.
+
+        Yields
+        ------
+        Frame
+            Ends as iteration over the consumer itself does: when the producer has closed and everything
+            was read.
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time, while iterating. The iteration can be continued.
+        ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`, while iterating.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     with ring.producer() as out:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...     [frame.seq for frame in frames.iter(timeout=5)]
+        [0]
+        """
+    def get_async(self, timeout: float | None = None) -> Coroutine[Any, Any, Frame]:
+        """Take the next frame in asyncio: ``frame = await consumer.get_async()``.
+
+        No busy loop and no thread for each call: one helper thread for an event loop sleeps in the
+        kernel. A cancelled call has taken no frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        coroutine of Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+    def latest_async(self, timeout: float | None = None) -> Coroutine[Any, Any, Frame]:
+        """Take the newest frame not yet delivered in asyncio: ``frame = await consumer.latest_async()``.
+
+        What is passed over counts as `skipped`, never as lost. A cancelled call has taken no frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a new one; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        coroutine of Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
     def __iter__(self) -> Consumer: ...
     def __next__(self) -> Frame: ...
     def __aiter__(self) -> Consumer: ...
     def __anext__(self) -> Coroutine[Any, Any, Frame]: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Leave the ring. May be called twice, and while another thread waits in this handle.
+
+        Frames that are still held, and arrays on them, stay valid and keep their slots.
+        """
     def __enter__(self) -> Consumer: ...
     def __exit__(
         self,
@@ -320,26 +863,49 @@ class Consumer:
         traceback: TracebackType | None,
     ) -> None: ...
     @property
-    def lossless(self) -> bool: ...
+    def ring(self) -> Ring:
+        """The Ring that this consumer was opened from; it stays open for as long as the consumer exists."""
     @property
-    def label(self) -> str: ...
+    def name(self) -> str:
+        """Name of the ring."""
     @property
-    def lost(self) -> int: ...
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
     @property
-    def skipped(self) -> int: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of one frame."""
     @property
-    def delivered(self) -> int: ...
+    def lossless(self) -> bool:
+        """Whether this consumer holds the producer back rather than lose a frame."""
     @property
-    def lag(self) -> int: ...
+    def label(self) -> str:
+        """What the consumer was called when it joined."""
     @property
-    def held(self) -> int: ...
+    def lost(self) -> int:
+        """Frames that this consumer did not get since it joined: lapped, or dropped at the source."""
     @property
-    def place(self) -> int: ...
+    def skipped(self) -> int:
+        """Frames that `latest`, or `windows` with a step longer than the window, passed over."""
     @property
-    def closed(self) -> bool: ...
+    def delivered(self) -> int:
+        """Frames taken; a frame in several windows counts once."""
+    @property
+    def lag(self) -> int:
+        """Frames published but not yet taken."""
+    @property
+    def held(self) -> int:
+        """Frames held now: by Frames, Batches and the arrays made from them."""
+    @property
+    def place(self) -> int:
+        """Index of this consumer in the ring's consumer table."""
+    @property
+    def closed(self) -> bool:
+        """Whether this handle is closed, or belongs to the parent of a fork."""
 
 @final
 class Frames:
+    """Iterates over frames with a timeout: from ``Consumer.iter()``."""
+
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def __iter__(self) -> Frames: ...
     def __next__(self) -> Frame: ...
@@ -348,12 +914,17 @@ class Frames:
 
 @final
 class Windows:
+    """Iterates over windows of frames: from ``Consumer.windows()``."""
+
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def __iter__(self) -> Windows: ...
     def __next__(self) -> Batch: ...
 
-def open_producer(block: Block, schema: Schema, on_full: str, spin: float | None) -> Producer: ...
+def open_producer(ring: Ring, block: Block, schema: Schema, on_full: str, spin: float | None) -> Producer:
+    """Return a Producer that is not open yet."""
+
 def open_consumer(
+    ring: Ring,
     block: Block,
     schema: Schema,
     lossless: bool,
@@ -361,13 +932,25 @@ def open_consumer(
     label: str,
     wait_for_takeover: bool,
     spin: float | None,
-) -> Consumer: ...
-def own_places(block: Block) -> set[int]: ...
+) -> Consumer:
+    """Return a Consumer that has not joined yet."""
+
+def own_places(block: Block) -> set[int]:
+    """Return the places of the consumer table that belong to handles of this process."""
 
 @final
 class Doorbell:
-    def prepare(self) -> int: ...
+    """Wakes a thread out of `wait_any`."""
+
+    def prepare(self) -> int:
+        """Return a token for `wait_any`: a ring after this call ends that wait."""
     def ring(self) -> None: ...
 
-def wait_any(bell: Doorbell, token: int, awaited: list[tuple[Block, int, int]], seconds: float) -> None: ...
-def came_true(block: Block, head: int, state: int) -> bool: ...
+def wait_any(bell: Doorbell, token: int, awaited: list[tuple[Block, int, int]], seconds: float) -> None:
+    """Sleep until one of the awaited (block, head, producer state) comes true, the bell or the time.
+
+    May wake for no reason. At most 127 are watched; the caller looks at all of them afterwards.
+    """
+
+def came_true(block: Block, head: int, state: int) -> bool:
+    """Whether the frame is there or the producer's state changed."""

@@ -257,6 +257,17 @@ def _owner(uid: int) -> str:
     return f"its owner is {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
 
 
+def attached_to(generation: bytes) -> str:
+    """Say who is attached to a ring without being its producer or a consumer, as far as can be known."""
+    from shmring._ring import Ring
+
+    mine = any(
+        isinstance(one, Ring) and not one.readonly and one._block.generation == generation
+        for one in list(_core.handles)
+    )
+    return f"pid {os.getpid()}, this process, is attached to it" if mine else "somebody is attached to it"
+
+
 def in_use(name: str, fd: int) -> errors.RingExists:
     """Name whoever uses a ring that was to be created."""
     return errors.RingExists(
@@ -268,13 +279,15 @@ def in_use(name: str, fd: int) -> errors.RingExists:
 def users(name: str, fd: int) -> str:
     """Name whoever uses a ring."""
     who = []
+    attached = "somebody is attached to it"
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
+        attached = attached_to(block.generation)
         state, report = producer_state(block, fd)
         if state == "live":
             who.append(f"producer {producer_of(report)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
-    return "; ".join(who) or "somebody is attached to it"
+    return "; ".join(who) or attached
 
 
 def no_ring(name: str, timeout: float | None) -> errors.RingNotFound:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ class RingFacts:
     places: int
     meta_dtype: np.dtype[Any] | None
     variable_rows: bool
-    attrs: dict[str, Any]
+    attrs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,8 @@ def _facts(ring: Ring) -> RingFacts:
     )
 
 
-def remove(name: str) -> None:
-    """Remove the name of a ring that nobody uses.
+def remove(name: str, *, despite: str = "use --force") -> None:
+    """Remove the name of a ring that nobody uses; `despite` says how to remove one in use.
 
     Raises
     ------
@@ -171,7 +172,7 @@ def remove(name: str) -> None:
         with contextlib.closing(_core.LockFile(fd)) as presence:
             if not _shm.keep_out(presence.fd):
                 raise errors.RingExists(
-                    f"ring {name!r} is in use ({users(name)}): end that first, or use --force"
+                    f"ring {name!r} is in use ({_diagnose.users(name, fd)}): end that first, or {despite}"
                 )
             if _shm.same_file(fd, name):
                 _shm.unlink(name)
@@ -217,12 +218,8 @@ def _missing(name: str) -> errors.RingNotFound:
 
 def users(name: str) -> str:
     """Name whoever uses a ring."""
-    found = look(name).ring
-    who = []
-    if found is not None:
-        producer = found.stats.producer
-        if producer.state == "live":
-            who.append(f"producer {_diagnose.process(producer.pid, producer.start_time)}")
-        living = [one for one in found.stats.consumers if one.alive]
-        who += [f"consumer {_diagnose.process(one.pid, one.start_time, one.label)}" for one in living]
-    return "; ".join(who) or "somebody is attached to it"
+    fd = _open_ring(name, _core.OBSERVE)
+    try:
+        return _diagnose.users(name, fd)
+    finally:
+        os.close(fd)

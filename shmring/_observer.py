@@ -6,12 +6,15 @@ import os
 import threading
 import time
 import weakref
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from shmring import _core, _diagnose, errors
 from shmring._census import producer_state
+
+if TYPE_CHECKING:
+    from shmring._ring import Ring
 
 __all__ = ["FrameCopy", "Observer"]
 
@@ -83,31 +86,64 @@ class Observer:
     frames every millisecond while it waits. It may miss frames; `FrameCopy.lost` says how many.
     """
 
+    _closed = True  # until it is open
+
     def __init__(self, *_args: Any, **_options: Any) -> None:
         raise TypeError("an Observer comes from Ring.observer()")
 
     @classmethod
-    def _open(cls, block: _core.Block, schema: _core.Schema, lock_fd: int) -> Observer:
+    def _open(cls, ring: Ring, lock_fd: int) -> Observer:
         """Begin to observe; owns lock_fd from now on."""
         observer = cls.__new__(cls)
-        observer._begin(block, schema, lock_fd)
+        observer._begin(ring, lock_fd)
         return observer
 
-    def _begin(self, block: _core.Block, schema: _core.Schema, lock_fd: int) -> None:
-        self._block = block
-        self._schema = schema
+    def _begin(self, ring: Ring, lock_fd: int) -> None:
+        self._ring = ring
+        self._block = ring._block
+        self._schema = ring._schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
         self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
-        self._next = max(0, block.report(lock_fd)["head"] - 1)
+        self._next = max(0, self._block.report(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
-        self._closed = False
+        self._closed, self._process = False, os.getpid()
         self._busy = threading.Lock()  # a thread is inside a call
         _core.handles.add(self)
 
     def _enter_child(self) -> None:
         """In the child of a fork no other thread is inside a call."""
         self._busy = threading.Lock()
+
+    def __del__(self) -> None:
+        """Warn if nobody closed it."""
+        if not self._closed and self._process == os.getpid():
+            _core.warn_unclosed("Observer", self.name)
+
+    @property
+    def ring(self) -> Ring:
+        """The Ring that this observer was opened from; it stays open for as long as the observer exists."""
+        return self._ring
+
+    @property
+    def name(self) -> str:
+        """Name of the ring."""
+        return self._block.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
+        return self._schema.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of one frame."""
+        return self._schema.dtype
+
+    @property
+    def closed(self) -> bool:
+        """Whether this handle is closed."""
+        return self._closed
 
     def __enter__(self) -> Observer:
         """Return self."""

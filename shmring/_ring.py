@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import time
 import weakref
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from shmring import _core, _diagnose, _shm, errors
+from shmring._attrs import fixed
 from shmring._census import consumer_rows, producer_state
 from shmring._observer import Observer
 from shmring._schema import Layout, read_schema
@@ -57,12 +57,15 @@ class Ring:
 
     _block: _core.Block
     _schema: _core.Schema
-    _attrs: dict[str, Any]
+    _attrs: Mapping[str, Any]
     _fd: int  # never locked: a forked child opens the block by it
     _presence: _core.LockFile | None  # None if readonly
-    _owner: int  # the process that created it, 0 if attached
+    _process: int  # that opened it
+    _creator: bool
+    _inode: int
+    _had_handles: bool
     _readonly: bool
-    _closed: bool
+    _closed: bool = True  # until it is attached
     _request: tuple[bool, bool]
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
@@ -110,7 +113,7 @@ class Ring:
         variable_rows : bool
             Whether frames may be shorter along the first axis.
         mode : int
-            File mode of the block: who may attach.
+            File mode of the block: who may attach. Default 0o600: only this user.
         exist_ok : bool
             Attach instead if a live ring of that name with the same shape, dtype and meta exists: so a
             producer that is started again gets the consumers of the last one.
@@ -256,15 +259,17 @@ class Ring:
     ) -> Ring:
         """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
-        ring._fd, ring._owner, ring._readonly, ring._closed = fd, os.getpid() if owner else 0, readonly, False
-        ring._presence = presence
+        ring._fd, ring._presence, ring._readonly, ring._closed = fd, presence, readonly, False
+        ring._process, ring._creator, ring._inode = os.getpid(), owner, os.fstat(fd).st_ino
+        ring._had_handles = False
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
         ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
             ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
-            ring._schema, ring._attrs = read_schema(ring._block)
+            ring._schema, attrs = read_schema(ring._block)
+            ring._attrs = fixed(attrs)
             if any(request):
                 ring._block.prefault(*request)
         except BaseException:
@@ -375,7 +380,7 @@ class Ring:
         """
         self._check_open(writing=True)
         block = self._map(_core.PRODUCE, self.name)
-        handle = _core.open_producer(block, self._schema, on_full, spin)
+        handle = _core.open_producer(self, block, self._schema, on_full, spin)
         lock = self._lock_file()
         try:
             # The lock first: whoever is refused pays for no page. Before _open nothing else has changed.
@@ -385,6 +390,7 @@ class Ring:
             lock.close()
             raise
         handle._open(lock)
+        self._had_handles = True
         self._children.add(handle)
         return handle
 
@@ -428,9 +434,10 @@ class Ring:
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
         handle = _core.open_consumer(
-            self._block, self._schema, lossless, start, label, wait_for_takeover, spin
+            self, self._block, self._schema, lossless, start, label, wait_for_takeover, spin
         )
         handle._join(self._lock_file(), start)
+        self._had_handles = True
         self._children.add(handle)
         return handle
 
@@ -442,7 +449,10 @@ class Ring:
         Observer
         """
         self._check_open()
-        return Observer._open(self._block, self._schema, _core.reopen(self._fd, False))
+        handle = Observer._open(self, _core.reopen(self._fd, False))
+        self._had_handles = True
+        self._children.add(handle)
+        return handle
 
     def stats(self) -> RingStats:
         """Return everything that the ring's header knows.
@@ -470,7 +480,7 @@ class Ring:
         )
 
     def close(self) -> None:
-        """Close this handle and the producer and consumers opened from it. May be called twice.
+        """Close this handle and the producer, consumers and observers opened from it. May be called twice.
 
         Frames that are still held, and arrays on them, stay valid.
         """
@@ -516,7 +526,7 @@ class Ring:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close, the producer as one that failed if an error ends the block; the creator removes the name."""
-        if self._owner == os.getpid():  # a child of a fork has it from its parent
+        if self._creator and self._process == os.getpid():  # a child of a fork has it from its parent
             with contextlib.suppress(FileNotFoundError):  # somebody else removed it already
                 self.unlink()
         if error is None:
@@ -525,6 +535,24 @@ class Ring:
             from shmring._ending import failure_of_block
 
             self._close(failure_of_block(error))
+
+    def __del__(self) -> None:
+        """Warn if nobody closed it; its handles, which are gone by now, have warned themselves."""
+        if self._closed or self._process != os.getpid():
+            return
+        if self._leaves_name():
+            _core.warn_unclosed("Ring", self.name, "; its name stays in /dev/shm: remove it with unlink()")
+        elif not self._had_handles:
+            _core.warn_unclosed("Ring", self.name)
+
+    def _leaves_name(self) -> bool:
+        """Whether this is the creator, and the name still belongs to the ring."""
+        if not self._creator:
+            return False
+        try:  # the descriptor may be closed already
+            return os.stat(_shm.path_of(self.name)).st_ino == self._inode
+        except OSError:
+            return False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name and generation."""
@@ -574,9 +602,9 @@ class Ring:
         return self._schema.meta_dtype
 
     @property
-    def attrs(self) -> dict[str, Any]:
-        """What the creator said about the ring (a copy)."""
-        return json.loads(json.dumps(self._attrs))  # type: ignore[no-any-return]
+    def attrs(self) -> Mapping[str, Any]:
+        """What the creator said about the ring; it cannot be changed, but ``copy.deepcopy`` of it can."""
+        return self._attrs
 
     @property
     def variable_rows(self) -> bool:
@@ -620,8 +648,8 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
         if producer_state(ring._block, ring._fd)[0] == "live":
             raise _diagnose.in_use(name, ring._fd)
     ring = Ring.create(name, exist_ok=True, **options)
-    if not ring._owner and not os.path.exists(f"/proc/{_core.read_creation(ring._fd)[1]}"):
-        ring._owner = os.getpid()
+    if not ring._creator and not os.path.exists(f"/proc/{_core.read_creation(ring._fd)[1]}"):
+        ring._creator = True
     return ring
 
 

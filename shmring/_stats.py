@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring._census import ProducerState, command_of, consumer_rows, producer_state
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from shmring._core import RingReport
 
 __all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
+
+# What the table of RingStats says of each consumer.
+COLUMNS = (
+    "place",
+    "label",
+    "policy",
+    "lag",
+    "held",
+    "delivered",
+    "lost",
+    "skipped",
+    "alive",
+    "pid",
+    "command",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +105,9 @@ class ConsumerStats:
     start_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RingStats:
-    """Everything that a ring's header knows, at one moment.
+    """Everything that a ring's header knows, at one moment. ``print`` shows it as a table.
 
     Attributes
     ----------
@@ -121,6 +136,45 @@ class RingStats:
     swaps: int
     producer: ProducerStats
     consumers: tuple[ConsumerStats, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as plain values that ``json.dumps`` takes.
+
+        Returns
+        -------
+        dict
+            The fields by name; `dtype` is what ``numpy.lib.format.dtype_to_descr`` makes of it.
+        """
+        import numpy as np
+
+        return {**asdict(self), "dtype": np.lib.format.dtype_to_descr(self.dtype)}
+
+    def __repr__(self) -> str:
+        """Say the most important in one line."""
+        return (
+            f"<shmring.RingStats of {self.name!r}, {self.published} frames published, "
+            f"{self.dropped} dropped, producer {self.producer.state}, consumers: {len(self.consumers)}>"
+        )
+
+    def __str__(self) -> str:
+        """Lay it out as a table: the ring, the producer, a line for each consumer."""
+        producer = self.producer
+        who = f", pid {producer.pid}, epoch {producer.epoch}" if producer.state != "none" else ""
+        what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots, {self.nbytes:,} bytes"
+        counted = f"{self.dropped} dropped, next seq {self.next_seq}, {self.swaps} swaps"
+        lines = [
+            f"ring {self.name!r}: {what}",
+            f"{self.published} frames published, {counted}",
+            f"producer {producer.state}{who}  {producer.command}".rstrip(),
+        ]
+        if not self.consumers:
+            return "\n".join([*lines, "no consumers"])
+        rows = [COLUMNS, *(tuple(str(getattr(one, key)) for key in COLUMNS) for one in self.consumers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
 
 
 def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingReport]:

@@ -8,7 +8,7 @@ cdef enum Pause:
 
 
 @cython.final
-@cython.no_gc
+@cython.no_gc_clear  # a Ring may refer to its consumer; the consumer itself stays whole until it leaves
 cdef class Consumer:
     """Reads frames in place, in order: from ``Ring.consumer()``.
 
@@ -16,6 +16,8 @@ cdef class Consumer:
     asynchronous iterator. Use it from one thread at a time; frames may be released in any thread.
     """
 
+    cdef readonly object ring
+    """The Ring that this consumer was opened from; it stays open for as long as the consumer exists."""
     cdef Block block
     cdef Schema schema
     cdef shmring_consumer core
@@ -59,6 +61,10 @@ cdef class Consumer:
         consumers.add(self)
         self.block.check()
         return self
+
+    def __del__(self):
+        if self.is_open and self.fork_mark == fork_count:
+            warn_unclosed("Consumer", self.block.name)
 
     def __dealloc__(self):
         if self.has_place and self.fork_mark == fork_count:
@@ -324,20 +330,20 @@ cdef class Consumer:
         RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`.
         """
-        return self.try_take(False)
+        return self.try_take(False, False)
 
-    def _try_get_in_task(self):
-        """The same where other tasks of a running event loop may release frames, too."""
-        return self.try_take(True)
+    def _try_in_task(self, bint latest):
+        """The next or newest frame, where other tasks of a running event loop may release frames, too."""
+        return self.try_take(latest, True)
 
-    cdef Frame try_take(self, bint tasks_too):
-        cdef Frame frame = self.take_frame(False)
+    cdef Frame try_take(self, bint latest, bint tasks_too):
+        cdef Frame frame = self.take_frame(latest)
         cdef Pause how
         if frame is not None:
             return frame
         how = self.standing(1, shmring_coarse_now_ns(), False)
         if how == LOOK_AGAIN:
-            return self.take_frame(False)
+            return self.take_frame(latest)
         if how == NOT_YET or (how == STUCK and self.frees_itself(1, tasks_too)):
             return None
         self.raise_for(how, 1, 0)
@@ -627,6 +633,28 @@ cdef class Consumer:
         from shmring import _aio
         return _aio.get(self, timeout)
 
+    def latest_async(self, timeout=None):
+        """Take the newest frame not yet delivered in asyncio: ``frame = await consumer.latest_async()``.
+
+        What is passed over counts as `skipped`, never as lost. A cancelled call has taken no frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a new one; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        coroutine of Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        from shmring import _aio
+        return _aio.get(self, timeout, latest=True)
+
     def __aiter__(self):
         return self
 
@@ -672,6 +700,21 @@ cdef class Consumer:
 
     def __exit__(self, kind, value, traceback):
         self.close()
+
+    @property
+    def name(self):
+        """Name of the ring."""
+        return self.block.name
+
+    @property
+    def shape(self):
+        """Shape of one frame."""
+        return self.schema.shape
+
+    @property
+    def dtype(self):
+        """Dtype of one frame."""
+        return self.schema.dtype
 
     @property
     def lost(self):
@@ -772,8 +815,8 @@ cdef class Windows:
         return batch
 
 
-def open_consumer(Block block, Schema schema, bint lossless, str start, str label, bint wait_for_takeover,
-                  spin):
+def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label,
+                  bint wait_for_takeover, spin):
     """Return a Consumer that has not joined yet."""
     cdef Consumer consumer = Consumer.__new__(Consumer)
     if start not in STARTS:
@@ -785,7 +828,7 @@ def open_consumer(Block block, Schema schema, bint lossless, str start, str labe
     if len(label.encode()) > LABEL_BYTES:
         raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
     consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
-    consumer.block, consumer.schema = block, schema
+    consumer.ring, consumer.block, consumer.schema = ring, block, schema
     consumer.lossless, consumer.label = lossless, label
     consumer.awaits_takeover = wait_for_takeover
     return consumer

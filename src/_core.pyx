@@ -20,6 +20,7 @@ import atexit
 import gc
 import math
 import os
+import warnings
 import weakref
 from operator import index
 
@@ -114,6 +115,15 @@ def _note_failure():
 
 
 atexit.register(_note_failure)
+
+# ---- handles that nobody closed ----
+
+
+def warn_unclosed(str kind, str name, str left=""):
+    """Warn, as for files, that a handle is collected that nobody closed."""
+    warnings.warn(f"unclosed {kind} of ring {name!r}: close it, or use it in a `with` block{left}",
+                  ResourceWarning, 2 if kind in ("Ring", "Observer") else 1)
+
 
 # ---- arguments ----
 

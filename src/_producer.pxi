@@ -357,7 +357,7 @@ cdef class Slot:
 
 
 @cython.final
-@cython.no_gc
+@cython.no_gc_clear  # a Ring may refer to its producer; the producer itself stays whole until it closes
 cdef class Producer:
     """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
 
@@ -366,6 +366,8 @@ cdef class Producer:
     ``sys.exit()``, a cancelled task and a closed generator are regular ends.
     """
 
+    cdef readonly object ring
+    """The Ring that this producer was opened from; it stays open for as long as the producer exists."""
     cdef Block block
     cdef Schema schema
     cdef shmring_producer core
@@ -416,6 +418,10 @@ cdef class Producer:
         if self.open_memory is not None:
             self.open_memory.writable = False
             cnp.PyArray_CLEARFLAGS(self.open_view, cnp.NPY_ARRAY_WRITEABLE)
+
+    def __del__(self):
+        if self.is_open and self.fork_mark == fork_count:
+            warn_unclosed("Producer", self.block.name)
 
     def __dealloc__(self):
         if self.is_open and self.fork_mark == fork_count:
@@ -966,6 +972,21 @@ cdef class Producer:
             self._end(_ending.failure_of_block(value))
 
     @property
+    def name(self):
+        """Name of the ring."""
+        return self.block.name
+
+    @property
+    def shape(self):
+        """Shape of one frame."""
+        return self.schema.shape
+
+    @property
+    def dtype(self):
+        """Dtype of one frame."""
+        return self.schema.dtype
+
+    @property
     def dropped(self):
         """Frames that the ring's producers offered and had to drop."""
         return self.core.dropped
@@ -1004,12 +1025,12 @@ cdef class Producer:
                 f"{self.core.dropped} dropped, on_full={self.on_full!r}>")
 
 
-def open_producer(Block block, Schema schema, str on_full, spin):
+def open_producer(ring, Block block, Schema schema, str on_full, spin):
     """Return a Producer that is not open yet."""
     cdef Producer producer = Producer.__new__(Producer)
     if on_full not in ON_FULL:
         raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
     producer.full_policy = ON_FULL[on_full]
     producer.spin_ns, producer.spin_adapts = spin_of(spin), spin is None and CORES > 1
-    producer.block, producer.schema = block, schema
+    producer.ring, producer.block, producer.schema = ring, block, schema
     return producer

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 SHM = Path("/dev/shm")
 CHILDREN = Path(__file__).with_name("children.py")
@@ -199,6 +200,14 @@ def settle() -> None:
     """Let dropped objects go."""
     for _ in range(2):
         gc.collect()
+
+
+@contextlib.contextmanager
+def unclosed(kind: str):
+    """The last reference to a handle that nobody closed goes in here, and that is a warning."""
+    with pytest.warns(ResourceWarning, match=f"unclosed {kind} of ring"):  # noqa: PT031
+        yield
+        settle()
 
 
 # ---- other processes

@@ -46,6 +46,55 @@ def test_a_frame_that_is_there_comes_at_once(ring):
         assert asyncio.run(main()) == [0, 1, 2]
 
 
+def test_the_newest_frame_passes_over_older_ones(ring, lossless):
+    async def main(producer):
+        with ring.consumer(lossless=lossless) as consumer:
+            feed(producer, 3)
+            assert check(await consumer.latest_async(0)) == 2
+            task = asyncio.create_task(consumer.latest_async(helpers.PATIENCE))
+            await asyncio.sleep(0)
+            assert not task.done()
+            feed(producer, 1)
+            assert check(await task) == 3
+            assert (consumer.skipped, consumer.delivered, consumer.lost) == (2, 2, 0)
+            with pytest.raises(shmring.RingEmpty):
+                await consumer.latest_async(0)
+            producer.close()
+            with pytest.raises(shmring.RingClosed):
+                await consumer.latest_async()
+
+    with ring.producer() as producer:
+        asyncio.run(main(producer))
+
+
+def test_a_cancelled_wait_for_the_newest_frame_takes_none(ring):
+    async def main(producer):
+        with ring.consumer() as consumer:
+            task = asyncio.create_task(consumer.latest_async())
+            await asyncio.sleep(0)
+            task.cancel()
+            feed(producer, 1)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (consumer.delivered, check(consumer.get(0))) == (0, 0)
+
+    with ring.producer() as producer:
+        asyncio.run(main(producer))
+
+
+def test_the_newest_frame_cannot_come_while_all_slots_are_held(make):
+    async def main(consumer):
+        await consumer.latest_async()
+
+    ring = make(slots=2)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 2)
+        held = [consumer.get(0), consumer.get(0)]
+        with pytest.raises(shmring.SlotsHeld):
+            asyncio.run(main(consumer))
+        del held
+
+
 @pytest.mark.parametrize("timeout", [0, 0.01])
 def test_a_timeout(ring, timeout):
     async def main():
@@ -404,8 +453,8 @@ def test_the_loop_ends_while_a_task_waits(ring):
         await asyncio.sleep(0.01)
         return task
 
-    assert asyncio.run(main()).cancelled()
-    helpers.settle()
+    with helpers.unclosed("Consumer"):
+        assert asyncio.run(main()).cancelled()
     assert ring.stats().consumers == ()
 
 

@@ -169,8 +169,8 @@ def test_a_dropped_consumer_frees_the_gate(ring):
     with ring.producer(on_full="raise") as producer:
         consumer = ring.consumer()
         feed(producer, ring.slots)
-        del consumer
-        helpers.settle()
+        with helpers.unclosed("Consumer"):
+            del consumer
         feed(producer, 3 * ring.slots)
         assert ring.stats().consumers == ()
 
@@ -532,6 +532,7 @@ def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):
     with pytest.raises(shmring.RingClosed):
         lossy.batch(3, 3, timeout=0)
     assert lossy.lost == 2
+    lossy.close()
 
 
 def test_a_batch_takes_all_that_is_there_not_what_was_seen_before(make, lossless):

@@ -486,8 +486,8 @@ def test_messages_say_what_to_do(ring):
         held.clear()
         with pytest.raises(shmring.TooFewConsumers, match="1"):
             producer.wait_for_consumers(2, 0)
-    with pytest.raises(shmring.RingClosed, match=ring.name):
-        ring.consumer(start="next").get(0)
+    with ring.consumer(start="next") as consumer, pytest.raises(shmring.RingClosed, match=ring.name):
+        consumer.get(0)
 
 
 def test_a_taken_name_names_who_uses_it(ring):
@@ -497,5 +497,19 @@ def test_a_taken_name_names_who_uses_it(ring):
         ) as caught:
             shmring.Ring.create(ring.name, shape=(4,), dtype="f4", slots=4)
         assert str(os.getpid()) in str(caught.value)
+    with pytest.raises(shmring.RingExists, match=f"pid {os.getpid()}, this process, is attached to it"):
+        shmring.Ring.create(ring.name, shape=(4,), dtype="f4", slots=4)
+
+
+def test_a_taken_name_that_another_process_is_attached_to(make, peer):
+    ring = make()
+    other = peer(ring)
+    ring.close()
     with pytest.raises(shmring.RingExists, match="somebody is attached"):
         shmring.Ring.create(ring.name, shape=(4,), dtype="f4", slots=4)
+    with (
+        shmring.Ring.attach(ring.name, readonly=True),
+        pytest.raises(shmring.RingExists, match="somebody is attached"),
+    ):
+        shmring.unlink(ring.name)
+    other.do("ring.close()")

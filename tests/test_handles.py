@@ -31,6 +31,30 @@ def test_handles_live_on_without_their_ring(ring):
     with pytest.raises(shmring.RingClosed):
         observer.get(1)
     consumer.close()
+    observer.close()
+
+
+def test_handles_know_their_ring(make):
+    ring = make(shape=(3, 5), dtype="f4", meta="u2", attrs={"unit": "V"})
+    with ring.producer() as producer, ring.consumer() as consumer, ring.observer() as observer:
+        for handle in (producer, consumer, observer):
+            assert handle.ring is ring
+            assert (handle.name, handle.shape, handle.dtype) == (ring.name, (3, 5), np.dtype("f4"))
+            with pytest.raises(AttributeError):
+                handle.ring = None
+    ring.close()
+    for handle in (producer, consumer, observer):
+        assert (handle.closed, handle.ring, handle.name) == (True, ring, ring.name)
+
+
+def test_handles_keep_their_ring_open(ring):
+    with shmring.Ring.attach(ring.name).consumer() as consumer:
+        helpers.settle()
+        assert not consumer.ring.closed
+        assert len(consumer.ring.stats().consumers) == 1
+        with consumer.ring.producer() as producer:
+            feed(producer, 1)
+            assert drain(consumer) == [0]
 
 
 @pytest.mark.parametrize("readonly", [True, False])
@@ -52,18 +76,20 @@ def test_an_observer_without_its_ring_still_knows_who_lives(ring, peer, how, rea
         with pytest.raises((shmring.ProducerDied, shmring.RingClosed, ValueError)):
             observer.get(1)
     finally:
+        observer.close()
         for fd in spare:
             os.close(fd)
 
 
 def test_closing_a_ring_closes_its_handles(ring):
     attached = shmring.Ring.attach(ring.name)
-    producer, consumer = attached.producer(), attached.consumer()
+    producer, consumer, observer = attached.producer(), attached.consumer(), attached.observer()
     feed(producer, 2)
     frame = consumer.get(0)
     attached.close()
     assert producer.closed
     assert consumer.closed
+    assert observer.closed
     stats = ring.stats()
     assert stats.producer.state == "closed"
     assert [row.policy for row in stats.consumers] == ["left"]
@@ -326,6 +352,7 @@ def test_an_inherited_observer_works_or_says_so(ring, peer, fork):
         other.kill()
     assert child.receive() == "done"
     assert child.wait() == 0
+    observer.close()
 
 
 # ---- the end of the interpreter

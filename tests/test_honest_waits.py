@@ -230,14 +230,19 @@ def words_of(caplog):
 
 
 LONG = {
-    "get": (lambda ring: ring.consumer().get(), "no producer has come yet"),
-    "latest": (lambda ring: ring.consumer().latest(), "no producer has come yet"),
-    "batch": (lambda ring: ring.consumer().batch(3, 3), "fewer than 3 new frames"),
-    "windows": (lambda ring: next(ring.consumer().windows(2)), "fewer than 2 new frames"),
-    "iteration": (lambda ring: next(iter(ring.consumer())), "no producer has come yet"),
-    "get_async": (lambda ring: asyncio.run(ring.consumer().get_async()), "no producer has come yet"),
-    "observer": (lambda ring: ring.observer().get(), "no producer has come yet"),
-    "wait_for_consumers": (lambda ring: ring.producer().wait_for_consumers(2), "0 of 2 consumers"),
+    "get": ("consumer", lambda frames: frames.get(), "no producer has come yet"),
+    "latest": ("consumer", lambda frames: frames.latest(), "no producer has come yet"),
+    "batch": ("consumer", lambda frames: frames.batch(3, 3), "fewer than 3 new frames"),
+    "windows": ("consumer", lambda frames: next(frames.windows(2)), "fewer than 2 new frames"),
+    "iteration": ("consumer", lambda frames: next(iter(frames)), "no producer has come yet"),
+    "get_async": ("consumer", lambda frames: asyncio.run(frames.get_async()), "no producer has come yet"),
+    "latest_async": (
+        "consumer",
+        lambda frames: asyncio.run(frames.latest_async()),
+        "no producer has come yet",
+    ),
+    "observer": ("observer", lambda frames: frames.get(), "no producer has come yet"),
+    "wait_for_consumers": ("producer", lambda out: out.wait_for_consumers(2), "0 of 2 consumers"),
 }
 
 
@@ -255,9 +260,9 @@ def test_a_wait_without_an_end_is_not_silent(ring, impatient, monkeypatch, wait)
             raise Enough
 
     monkeypatch.setattr(logging.Logger, "handle", end)
-    call, words = LONG[wait]
-    with pytest.raises(Enough):
-        call(ring)
+    kind, call, words = LONG[wait]
+    with getattr(ring, kind)() as handle, pytest.raises(Enough):
+        call(handle)
     assert {(name, level) for name, level, _ in seen} == {("shmring", logging.WARNING)}
     assert all(words in text and ring.name in text and "still waiting" in text for *_, text in seen)
 

@@ -217,9 +217,10 @@ def test_reports_do_not_keep_a_forgotten_ring(name):
     ring = shmring.Ring.create(name, shape=(), dtype="u1", slots=2)
     ring.unlink()
     report = report_to_log(ring, interval=0.01)
-    del ring
-    gc.collect()
-    report._thread.join(helpers.PATIENCE)
+    with helpers.unclosed("Ring"):
+        del ring
+        gc.collect()
+        report._thread.join(helpers.PATIENCE)
     assert not report._thread.is_alive()
 
 

@@ -37,6 +37,18 @@ def test_numpy_is_the_only_dependency() -> None:
     assert [line for line in required if "extra ==" not in line] == ["numpy>=2.0"]
 
 
+def test_dir_shows_what_is_for_users() -> None:
+    code = "import shmring; print(*(name for name in dir(shmring) if not name.startswith('__')))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(said.stdout.split()) == sorted([*shmring.__all__, "errors", "recording"])
+
+
+def test_recording_is_there_without_an_import_of_its_own() -> None:
+    code = "import sys, shmring; print('shmring.recording' in sys.modules, shmring.recording.record.__name__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "False record\n"
+
+
 def test_import_needs_numpy_alone() -> None:
     code = """if True:
         import sys, numpy

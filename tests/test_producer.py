@@ -633,8 +633,8 @@ def test_close_twice_and_use_after_close(ring):
 def test_a_dropped_producer_lets_go(ring):
     producer = ring.producer()
     feed(producer, 1)
-    del producer
-    helpers.settle()
+    with helpers.unclosed("Producer"):
+        del producer
     with ring.producer() as producer:
         assert producer.next_seq == 1
 

@@ -73,6 +73,7 @@ def test_loops_rolling_files_and_a_ring_that_is_there(make, tmp_path) -> None:
     assert [frame.seq for frame in got] == list(range(14))
     newest = recording.open_recording(tmp_path / "take-0003.npy").timestamps_ns[-1]
     assert all(frame.timestamp_ns > newest for frame in got)
+    frames.close()
 
 
 def test_gaps_are_played(make, tmp_path) -> None:
@@ -93,6 +94,7 @@ def test_gaps_are_played(make, tmp_path) -> None:
     frames = ring.consumer()
     assert recording.replay(tmp_path / "take.npy", ring, pace=None) == 6
     assert [(frame.seq, frame.lost) for frame in frames] == [(0, 0), (1, 0), (2, 0), (3, 0), (7, 3), (10, 2)]
+    frames.close()
 
 
 class Time:

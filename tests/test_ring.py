@@ -333,8 +333,8 @@ def test_a_ring_that_is_dropped_lets_go_of_everything(name):
     node = helpers.inode(name)
     assert helpers.mappings(node)
     ring.unlink()
-    del ring
-    helpers.settle()
+    with helpers.unclosed("Ring"):
+        del ring
     assert not helpers.mappings(node)
 
 
@@ -424,7 +424,8 @@ def test_an_observers_copy_is_private_and_writable(ring):
         copy = observer.get(0)
         assert (copy.seq, copy.timestamp_ns, copy.lost, copy.meta) == (0, 77, 0, None)
         copy.array[...] = 0
-        assert ring.observer().get(0).array[1] == payload(0)[1]
+        with ring.observer() as another:
+            assert another.get(0).array[1] == payload(0)[1]
         feed(producer, 3 * ring.slots)
         assert not copy.array.any()
 

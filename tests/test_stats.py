@@ -1,9 +1,11 @@
 """stats(): who is there, how far, how well; exact, and the same from every process."""
 
 import dataclasses
+import json
 import os
 import time
 
+import numpy as np
 import pytest
 
 import helpers
@@ -30,6 +32,42 @@ def test_stats_are_frozen(ring):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(part, field, None)
             assert dataclasses.asdict(part)
+
+
+def test_a_table_of_who_is_there(ring):
+    assert str(ring.stats()).splitlines()[2:] == ["producer none", "no consumers"]
+    with ring.producer() as producer, ring.consumer(label="disk"), ring.consumer(lossless=False):
+        feed(producer, 2)
+        first, second, third, head, disk, other = str(ring.stats()).splitlines()
+        assert first.startswith(f"ring '{ring.name}': shape {ring.shape}, dtype uint64, 4 slots")
+        assert second == "2 frames published, 0 dropped, next seq 2, 0 swaps"
+        assert third.startswith(f"producer live, pid {os.getpid()}, epoch 1  ")
+        assert head.split()[:5] == ["place", "label", "policy", "lag", "held"]
+        assert disk.split()[:5] == ["0", "disk", "lossless", "2", "0"]
+        assert other.split()[:4] == ["1", "lossy", "2", "0"]
+        assert head.index("policy") == disk.index("lossless") == other.index("lossy")
+
+
+def test_a_repr_of_one_line(ring):
+    with ring.consumer():
+        said = repr(ring.stats())
+    assert said == (
+        f"<shmring.RingStats of '{ring.name}', 0 frames published, 0 dropped, producer none, consumers: 1>"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">f4", "c8", "M8[ns]", "S5", [("x", "<f4", (3,)), ("name", "U4")]])
+def test_as_json(make, dtype):
+    ring = make(dtype=dtype, shape=(2, 3))
+    with ring.producer() as producer, ring.consumer(label="disk"):
+        producer.drop(3)
+        stats = ring.stats()
+    read = json.loads(json.dumps(stats.as_dict()))
+    assert (read["name"], read["shape"], read["dropped"]) == (ring.name, [2, 3], 3)
+    assert (read["producer"]["state"], read["consumers"][0]["label"]) == ("live", "disk")
+    descr = stats.as_dict()["dtype"]
+    assert np.lib.format.descr_to_dtype(descr) == ring.dtype
+    assert set(read) == {field.name for field in dataclasses.fields(stats)}
 
 
 def test_the_producer(ring, peer):

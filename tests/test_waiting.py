@@ -50,6 +50,7 @@ def set_up(ring, before: str) -> dict:
     space = {"ring": ring, "shmring": shmring, "helpers": helpers}
     exec(FULL, space)
     exec(before, space)
+    ring.space = space  # its handles live until the ring is closed
     return space
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from shmring import Ring
+from shmring._attrs import fixed
 from shmring._schema import describe_dtype
 from shmring.errors import RingIncompatible
 from shmring.recording._errors import RecordingCorrupt
@@ -42,7 +44,7 @@ class Part:
     first: int
     frames: int
     ring: str
-    attrs: dict[str, Any]
+    attrs: Mapping[str, Any]
     realtime_ns: int
     monotonic_ns: int
     ended: str | None
@@ -63,7 +65,7 @@ class Description:
     shape: tuple[int, ...]
     meta_dtype: np.dtype[Any] | None
     variable_rows: bool
-    attrs: dict[str, Any]
+    attrs: Mapping[str, Any]
     # Timestamps are CLOCK_MONOTONIC unless the producer gave its own: the pair makes them dates.
     realtime_ns: int = field(default_factory=time.time_ns)
     monotonic_ns: int = field(default_factory=time.monotonic_ns)
@@ -154,7 +156,7 @@ def describe(ring: Ring, piece_of: str | None = None) -> Description:
 def parse(text: str | bytes, where: str) -> Description:
     """Read what `Description.to_json` wrote."""
     try:
-        said = json.loads(text)
+        said = fixed(json.loads(text))
         if said["format"] != FORMAT:
             raise ValueError(f"format {said['format']!r}")
         return Description(

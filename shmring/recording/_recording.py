@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, overload
 
@@ -150,7 +150,7 @@ class Recording:
         return self._description.variable_rows
 
     @property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> Mapping[str, Any]:
         """What the ring's creator said about it; of the last part, where it was appended to."""
         return self._description.attrs
 

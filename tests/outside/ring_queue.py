@@ -10,6 +10,7 @@ import pickle
 import queue
 import threading
 import time
+import weakref
 from queue import Empty, Full
 
 import numpy as np
@@ -30,6 +31,7 @@ class Queue:
         slots, item_bytes = (maxsize, PAGE) if maxsize > 0 else (DEEP, SMALL)
         self._ring = shmring.Ring.create(shape=(item_bytes,), dtype="u1", slots=slots, variable_rows=True)
         self._ring.unlink()  # nobody else attaches: nothing is left behind, however the process ends
+        weakref.finalize(self, self._ring.close)  # queues are not closed, only dropped
         self._producer, self._consumer = self._ring.producer(), self._ring.consumer()
         self._putting, self._getting = threading.Lock(), threading.Lock()  # a handle serves one thread
         self._done = 0

@@ -36,11 +36,14 @@ def read(ring: shmring.Ring) -> None:
         assert_type(batch.copied, bool)
         assert_type(frames.windows(64, 16), Iterator[shmring.Batch])
         assert_type(frames.lag, int)
+        assert_type(frames.ring, shmring.Ring)
+        assert_type(frames.shape, tuple[int, ...])
     ring.consumer(start="first")  # type: ignore[arg-type]
 
 
 async def read_async(consumer: shmring.Consumer) -> None:
     assert_type(await consumer.get_async(timeout=1.0), shmring.Frame)
+    assert_type(await consumer.latest_async(timeout=1.0), shmring.Frame)
     async for frame in consumer:
         assert_type(frame, shmring.Frame)
     async for frame in consumer.iter(timeout=5):

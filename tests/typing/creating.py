@@ -16,6 +16,7 @@ with shmring.Ring.create(shape=(480, 640), dtype="u1", slots=8) as ring:
     assert_type(ring.stats(), shmring.RingStats)
     assert_type(ring.stats().consumers, tuple[shmring.ConsumerStats, ...])
     assert_type(ring.stats().producer.epoch, int)
+    ring.attrs["unit"] = "V"  # type: ignore[index]
 
 size = shmring.Ring.required_size(shape=(3,), dtype=np.float32, slots=2)
 assert_type(size, int)
@@ -26,6 +27,10 @@ shmring.Ring.attach("digitiser", timeout=None, readonly=True)
 
 shmring.Ring.create("no shape", dtype="u1", slots=8)  # type: ignore[call-arg]
 shmring.Ring.attach("late", timeout="soon")  # type: ignore[arg-type]
+
+assert_type(shmring.rings(), list[shmring.RingInfo])
+shmring.unlink("digitiser", force=True)
+assert_type(shmring.recording.open_recording("take.npy"), shmring.recording.Recording)
 
 assert_type(shmring.get_include(), str)
 assert_type(shmring.__version__, str)

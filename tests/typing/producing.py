@@ -24,6 +24,7 @@ def fill(ring: shmring.Ring, image: npt.NDArray[np.uint8]) -> None:
         batch.timestamp_ns = [1, 2, 3, 4]
         assert_type(batch.count, int)
         batch.publish(2)
+        assert_type(out.ring.name, str)
         assert_type(out.dropped, int)
         out.dropped = 0  # type: ignore[misc]
     ring.producer(on_full="overwrite")  # type: ignore[arg-type]

@@ -1,0 +1,45 @@
+"""The attrs of rings and recordings: dicts and lists that refuse to change, since the ring would not."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+__all__ = ["fixed"]
+
+
+def _refuse(self: Any, *_args: Any, **_options: Any) -> NoReturn:
+    raise TypeError(
+        "attrs are fixed when their ring is created: change a copy (copy.deepcopy(attrs)), and create "
+        "another ring with it"
+    )
+
+
+class FixedDict(dict[str, Any]):
+    """A dict that stays as it is; pickled or copied, it is a plain dict."""
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a dict."""
+        return dict, (dict(self),)
+
+
+class FixedList(list[Any]):
+    """A list that stays as it is; pickled or copied, it is a plain list."""
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a list."""
+        return list, (list(self),)
+
+
+def fixed(value: Any) -> Any:
+    """Return a copy of something JSON-able that refuses to change."""
+    if isinstance(value, dict):
+        return FixedDict({key: fixed(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return FixedList(fixed(item) for item in value)
+    return value
