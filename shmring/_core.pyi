@@ -563,7 +563,7 @@ class Held:
         """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
     @property
     def dtype(self) -> np.dtype[Any]:
-        """dtype of `array`."""
+        """Dtype of `array`."""
     @property
     def ndim(self) -> int:
         """Number of axes of `array`."""
