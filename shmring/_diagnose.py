@@ -9,7 +9,9 @@ import os
 import pwd
 import shlex
 import stat
+import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -493,8 +495,13 @@ def waits_for_itself(
 
 
 def still_waiting(what: str, why: Exception) -> None:
-    """Log what a wait without an end waits for."""
-    logging.getLogger("shmring").warning("%s is still waiting: %s", what, why)
+    """Say what a wait without an end waits for: in the log and, at a prompt, by a warning."""
+    logger = logging.getLogger("shmring")
+    at_prompt = hasattr(sys, "ps1")
+    if at_prompt:
+        warnings.warn(f"{what} is still waiting: {why}", UserWarning, stacklevel=2)
+    if logger.hasHandlers() or not at_prompt:  # else logging would print it a second time
+        logger.warning("%s is still waiting: %s", what, why)
 
 
 def _not_reaped(one: ConsumerRow, lock_fd: int) -> str:

@@ -127,6 +127,11 @@ class Follower:
         self._closed = True
         self._leave()
 
+    def __del__(self) -> None:
+        """Leave the ring without a word: nobody can close what only a `for` statement held."""
+        if getattr(self, "_ring", None) is not None:
+            self._leave()
+
     def __enter__(self) -> Follower:
         """Return self."""
         return self

@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
-from libc.errno cimport EACCES, EBUSY, ENOMEM, errno
+from libc.errno cimport EACCES, EBADF, EBUSY, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -400,7 +400,7 @@ cdef class Block:
         cdef shmring_geometry *g = &self.view.geometry
         found = PyBytes_FromStringAndSize(NULL, g.schema_bytes)
         if not shmring_read_at(fd, PyBytes_AS_STRING(found), g.schema_bytes, g.schema_offset):
-            raise was_cut(self)
+            raise cannot_read(self, errno)
         return found
 
     cdef int check(self) except -1:
@@ -475,7 +475,7 @@ cdef class Block:
         cdef shmring_ring_report report
         self.check()
         if not shmring_look_at_ring(fd, &self.view.geometry, &report):
-            raise was_cut(self)
+            raise cannot_read(self, errno)
         return {
             "head": report.head, "next_seq": report.next_seq, "epoch": report.epoch,
             "start_time": report.start_time, "dropped": report.dropped, "swaps": report.swaps,
@@ -492,7 +492,7 @@ cdef class Block:
         with nogil:
             there = shmring_look_at_places(fd, &self.view.geometry, reports)
         if not there:
-            raise was_cut(self)
+            raise cannot_read(self, errno)
         return [
             {
                 "place": place, "policy": POLICIES[reports[place].state & 0xff],
@@ -522,7 +522,7 @@ cdef class Block:
         with nogil:
             result = shmring_look_at_frame(fd, &self.view.geometry, position, data, &taken)
         if result == SHMRING_TRUNCATED:
-            raise was_cut(self)
+            raise cannot_read(self, errno)
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
@@ -546,6 +546,13 @@ cdef object unusable_handle(Refusal why, str kind, Block block):
     return errors.HandleBusy(
         f"another thread is inside a call on this {kind} of ring {block.name!r}: use it from one thread at a "
         f"time{', or join once for each thread' if kind == 'Consumer' else ''}")
+
+
+cdef object cannot_read(Block block, int number):
+    """The error for a read of the ring's file that came back without all of it."""
+    if number == EBADF:
+        return errors.RingClosed(f"a handle of ring {block.name!r} was closed by another thread")
+    return was_cut(block) if number == 0 else refused(number, f"cannot read ring {block.name!r}")
 
 
 cdef object was_cut(Block block):

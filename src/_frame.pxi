@@ -118,7 +118,7 @@ cdef class Held:
 
     @property
     def dtype(self):
-        """dtype of `array`."""
+        """Dtype of `array`."""
         return self.consumer.schema.dtype
 
     @property

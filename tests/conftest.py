@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import multiprocessing
 import os
 import re
@@ -95,6 +96,23 @@ def _left_behind(shm: set[str], descriptors: dict[int, str], children: set[int])
     found += [f"fd {fd} -> {to}" for fd, to in _descriptors().items() if descriptors.get(fd) != to]
     found += [f"child {pid}" for pid in sorted(_children() - children)]
     return found
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_before():
+    """What a test, or a page that is run, arranges for signals ends with it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """No collection of garbage looks again through what earlier tests have imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import ctypes
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 
@@ -299,6 +300,12 @@ def test_attach_says_that_it_waits(impatient, monkeypatch, name):
     monkeypatch.setattr(logging.Logger, "handle", end)
     with pytest.raises(Enough, match=f"attach is still waiting: there is no ring '{name}'"):
         shmring.Ring.attach(name, timeout=None)
+
+
+def test_a_wait_at_a_prompt_warns(impatient, monkeypatch, name):
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    with pytest.raises(UserWarning, match=f"attach is still waiting: there is no ring '{name}'"):
+        shmring.Ring.attach(name, timeout=None)  # here, warnings are errors
 
 
 def test_a_wait_with_a_timeout_says_nothing_before_it_ends(ring, impatient, caplog):

@@ -124,7 +124,8 @@ class _Source:
         timeout: float | None,
     ) -> None:
         self._rings = Succession(name) if follow else None
-        self._lossless, self._start, self._label, self._timeout = lossless, start, label, timeout
+        self._lossless, self._label, self._timeout = lossless, label, timeout
+        self._start: Literal["oldest", "newest", "next"] = start
         self._consumer: Consumer | None = None
         self._generation, self._next_seq = b"", 0
         self._lost = 0

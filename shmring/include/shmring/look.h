@@ -13,7 +13,7 @@
 #include "consumer.h"
 #include "report.h"
 
-/* 1 if the file has all of it. */
+/* 1 if the file has all of it; else errno, which is 0 where the file ends before. */
 static inline int
 shmring_read_at(int fd, void *target, uint64_t bytes, uint64_t offset)
 {
@@ -23,7 +23,10 @@ shmring_read_at(int fd, void *target, uint64_t bytes, uint64_t offset)
         const ssize_t got = pread(fd, to + done, bytes - done, (off_t)(offset + done));
         if (got > 0)
             done += (uint64_t)got;
-        else if (got == 0 || errno != EINTR)
+        else if (got == 0) {
+            errno = 0;
+            return 0;
+        } else if (errno != EINTR)
             return 0;
     }
     return 1;
