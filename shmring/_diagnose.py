@@ -153,13 +153,13 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
         found = _core.read_abi(fd)
         return errors.RingIncompatible(
             f"ring {name!r} has layout version {found}, this shmring reads version {_core.ABI}: use the "
-            f"same version of shmring in every process, or create the ring anew"
+            f"same version of shmring in every process, or recreate the ring"
         )
     if result == _core.TRUNCATED:
         return _lacks_pages(name, fd)
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
-            f"the header of ring {name!r} contradicts itself: something overwrote it. Create it anew"
+            f"the header of ring {name!r} contradicts itself: something overwrote it. Recreate it"
         )
     return _limits.refused(error, f"cannot map ring {name!r}")
 
@@ -168,7 +168,7 @@ def cut(name: str) -> errors.RingCorrupt:
     """Explain a block that lost pages while it was mapped."""
     return errors.RingCorrupt(
         f"the file of ring {name!r} was cut while it was in use: what was read of it since then may be "
-        f"zeros, what was written is lost. Create the ring anew"
+        f"zeros, what was written is lost. Recreate the ring"
     )
 
 
@@ -181,7 +181,7 @@ def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
             f"lacks pages: the file is {status.st_size} bytes long and has memory for "
             f"{status.st_blocks * 512} of the {wanted} that its header says"
         )
-    return errors.RingCorrupt(f"ring {name!r} {found}. Create it anew")
+    return errors.RingCorrupt(f"ring {name!r} {found}. Recreate it")
 
 
 def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Exception:
@@ -531,7 +531,7 @@ def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) ->
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
             f"ring {block.name!r} cannot be taken over: two published frames claim the same slot, so "
-            f"something overwrote its entries. Create it anew"
+            f"something overwrote its entries. Recreate it"
         )
     return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
 
@@ -587,7 +587,7 @@ def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
     report = block.report(lock_fd)
     return errors.ProducerDied(
         f"the producer of ring {block.name!r} (pid {report['producer_pid']}) ended without closing it; every "
-        f"published frame ({report['head']}) was passed. To go on with a next producer, join with "
+        f"published frame ({report['head']}) was passed. To continue with the next producer, join with "
         f"wait_for_takeover=True"
     )
 
@@ -597,7 +597,7 @@ def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
     report = block.report(lock_fd)
     error = errors.ProducerFailed(
         f"the producer of ring {block.name!r} ({producer_of(report)}) failed: {report['failure']}; every "
-        f"published frame ({report['head']}) was passed. To go on with a next producer, join with "
+        f"published frame ({report['head']}) was passed. To continue with the next producer, join with "
         f"wait_for_takeover=True"
     )
     error.failure = report["failure"]

@@ -265,5 +265,5 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
     except Exception as error:  # what json, ast and numpy raise for bytes that anybody may have written
         raise errors.RingCorrupt(
             f"the schema of ring {block.name!r} does not fit its header ({brief(str, error)}): "
-            f"something overwrote it. Create the ring anew"
+            f"something overwrote it. Recreate the ring"
         ) from None

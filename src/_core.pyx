@@ -562,8 +562,8 @@ cdef object was_cut(Block block):
 
 cdef object corrupt(Block block):
     return errors.RingCorrupt(
-        f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Create the "
-        f"ring anew")
+        f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Recreate "
+        f"the ring")
 
 
 def survive_truncation():

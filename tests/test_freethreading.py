@@ -120,7 +120,8 @@ def test_many_threads_read_one_frame(ring):
         feed(producer, 1)
         frame = consumer.get(0)
         assert (
-            values(at_once(*[lambda: [check(frame) for _ in range(ROUNDS)]] * THREADS)) == [[0] * ROUNDS] * THREADS
+            values(at_once(*[lambda: [check(frame) for _ in range(ROUNDS)]] * THREADS))
+            == [[0] * ROUNDS] * THREADS
         )
 
 
@@ -359,7 +360,9 @@ def test_frames_of_many_rings_end_in_one_thread(make):
         for _ in range(2 * ROUNDS * len(rings)):
             check(dropped.get(timeout=helpers.PATIENCE))
 
-    assert values(at_once(drop, *[lambda ring=ring: work(ring) for ring in rings]))[1:] == [2 * ROUNDS] * len(rings)
+    assert values(at_once(drop, *[lambda ring=ring: work(ring) for ring in rings]))[1:] == [2 * ROUNDS] * len(
+        rings
+    )
 
 
 def test_everyone_looks_while_handles_come_and_go(make):

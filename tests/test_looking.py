@@ -69,7 +69,7 @@ def write_sparse(path: Path, slots: int) -> int:
 def test_a_file_without_its_pages_is_refused_and_gets_none(block, name, readonly):
     total = write_sparse(block, 1 << 14)
     before = block.stat().st_blocks
-    with pytest.raises(shmring.RingCorrupt, match=rf"{name}.*lacks pages.*{total}.*{before * 512}.*anew"):
+    with pytest.raises(shmring.RingCorrupt, match=rf"{name}.*lacks pages.*{total}.*{before * 512}.*Recreate"):
         shmring.Ring.attach(name, readonly=readonly)
     found = _inventory.look(name)
     assert (found.state, found.ring) == ("damaged", None)

@@ -98,7 +98,7 @@ def ended_by(other, statements: str) -> int:
 def test_no_call_ends_the_process(victim, call, where):
     other = victim(SURVIVE, CUTS[where])
     if where in CALLS[call]:
-        with pytest.raises(helpers.PeerError, match=r"was cut while it was in use.*anew") as raised:
+        with pytest.raises(helpers.PeerError, match=r"was cut while it was in use.*Recreate") as raised:
             other.do(call)
         assert raised.value.kind == "RingCorrupt"
     else:

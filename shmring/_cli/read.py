@@ -78,7 +78,7 @@ def read(
     """Write the frames of the ring NAME to stdout, until its producer closes it.
 
     Waits for the ring to appear; what an earlier producer left behind does not count (--timeout 0 reads
-    that). The bytes are written straight from the ring, nothing in between. Lost frames are told on
+    that). The bytes are written straight from the ring, nothing in between. Lost frames are reported on
     stderr. A producer that failed or died is an error (exit code 1), after its last frame.
 
     \b
