@@ -86,6 +86,9 @@ def format_block(
 def open_block(name: str, access: int) -> int:
     """Return a descriptor of the block of that name; OSError if there is none."""
 
+def watch_names(folder: str) -> int:
+    """Return a descriptor that is readable once something in the folder got a name; -1 if none can be had."""
+
 def reopen(fd: int, writable: bool) -> int:
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
 

@@ -8,7 +8,9 @@ used it ends, and because a block made here is complete before it gets its name.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import select
 import time
 
 from shmring import _core, _diagnose, _limits, errors
@@ -32,6 +34,7 @@ __all__ = [
 
 DIRECTORY = "/dev/shm"
 RETRY = 0.005  # seconds between two looks for a block that is not there yet
+LOOK_ANYWAY = 0.05  # the same where the kernel says when a name comes: a left-over may be taken over
 PATIENCE = 5.0  # seconds that create(exist_ok=True) waits for somebody who removes or replaces the ring
 STEP = 64 << 20  # bytes; what is taken between two looks at what is left
 
@@ -310,16 +313,44 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int
     started = time.monotonic()
     deadline = None if timeout is None else started + timeout
     words = 0
-    while True:
-        found = _try_open(name, timeout, readonly)
-        if isinstance(found, tuple):
-            return found
-        if deadline is not None and time.monotonic() >= deadline:
-            raise found
-        if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
-            words += 1
-            _diagnose.still_waiting("attach", found)
-        time.sleep(RETRY)
+    with contextlib.ExitStack() as stack:
+        names: _NewNames | None = None
+        while True:
+            found = _try_open(name, timeout, readonly)
+            if isinstance(found, tuple):
+                return found
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise found
+            if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
+                words += 1
+                _diagnose.still_waiting("attach", found)
+            if names is None:  # and look again: the name may have come before the watch
+                names = stack.enter_context(_NewNames())
+            else:
+                names.wait(left)
+
+
+class _NewNames:
+    """Wakes whoever waits for a ring when a file gets a name: a ring may live for less than a poll."""
+
+    def __enter__(self) -> _NewNames:
+        self._fd = _core.watch_names(DIRECTORY)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a name has come, or it is time to look anyway."""
+        if self._fd < 0:
+            time.sleep(min(RETRY, seconds))
+            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if poll.poll(1000 * min(LOOK_ANYWAY, seconds)):
+            os.read(self._fd, 1 << 16)
 
 
 def _try_open(
@@ -336,7 +367,10 @@ def _try_open(
         result, _ = _core.read_identity(fd)
         if result != 0:
             trouble = _diagnose.cannot_map(result, name, fd, 0)
-            if result == _core.NOT_READY or (waits and result != _core.FOREIGN and not in_use(fd)):
+            passes = result != _core.FOREIGN and (
+                not in_use(fd) or is_kept_out(fd)
+            )  # free, or being replaced
+            if result == _core.NOT_READY or (waits and passes):
                 return trouble
             raise trouble
         if waits and not in_use(fd):

@@ -13,6 +13,7 @@ from cpython.ref cimport Py_INCREF
 from libc.errno cimport EACCES, EBADF, EBUSY, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from posix.unistd cimport close as close_fd
 
 from c_shmring cimport *
 
@@ -36,6 +37,15 @@ cdef extern from "numpy/arrayobject.h":
         type subtype, cnp.dtype descr, int nd, cnp.npy_intp *dims, cnp.npy_intp *strides, void *data,
         int flags, object obj)
     int PyArray_SetBaseObject(cnp.ndarray array, object base) except -1
+
+cdef extern from "sys/inotify.h" nogil:
+    int inotify_init1(int flags)
+    int inotify_add_watch(int fd, const char *path, uint32_t mask)
+    enum:
+        IN_CLOEXEC
+        IN_NONBLOCK
+        IN_CREATE
+        IN_MOVED_TO
 
 cdef extern from "guard.h":
     ctypedef struct Guard "shmring_guard":
@@ -255,6 +265,16 @@ def open_block(str name, int access):
     cdef int fd = shmring_open(os.fsencode(name), access)
     if fd < 0:
         raise refused(errno, f"cannot open ring {name!r}")
+    return fd
+
+
+def watch_names(str folder):
+    """Return a descriptor that is readable once something in the folder got a name; -1 if none can be had."""
+    cdef bytes path = os.fsencode(folder)
+    cdef int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
+    if fd >= 0 and inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO) < 0:
+        close_fd(fd)
+        fd = -1
     return fd
 
 

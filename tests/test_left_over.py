@@ -135,6 +135,25 @@ def test_a_left_over_that_cannot_be_read_is_waited_past(leave, name, peer):
     assert other.answer() == [0, 1, 2, 3, 4]
 
 
+def test_a_left_over_that_cannot_be_read_is_waited_past_while_it_is_replaced(leave, name, make, monkeypatch):
+    leave("died")
+    path = helpers.SHM / name
+    with path.open("r+b") as file:
+        file.seek(8)
+        file.write(struct.pack("<I", _core.ABI + 1))
+    fd = _shm.open_block(name, _core.CONSUME)
+    assert _shm.keep_out(fd)
+
+    def replace(_names, _seconds):
+        os.close(fd)
+        path.unlink()
+        make(name)
+
+    monkeypatch.setattr(_shm._NewNames, "wait", replace)
+    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring:
+        assert ring.name == name
+
+
 # ---- frames of a consumer that has left
 
 
@@ -219,3 +238,41 @@ def test_without_waiting_commands_read_what_is_left(leave, name, started):
     out, err = process.communicate(timeout=helpers.PATIENCE)
     assert process.returncode == 0, err
     assert np.frombuffer(out, "i4")[::4].tolist() == [*range(OLD, OLD + 5)]
+
+
+def test_a_ring_that_is_there_for_a_moment_is_not_missed(make, name, monkeypatch):
+    """The kernel says when a name comes: nobody has to look at the right moment."""
+    looks, naps = [], []
+    really_try = _shm._try_open
+
+    def look(*given):
+        looks.append(given)
+        return really_try(*given)
+
+    def wait(self, seconds):
+        naps.append(seconds)
+        if len(naps) == 1:
+            make(name)
+        really_wait(self, helpers.PATIENCE)
+
+    really_wait = _shm._NewNames.wait
+    monkeypatch.setattr(_shm, "LOOK_ANYWAY", helpers.PATIENCE)
+    monkeypatch.setattr(_shm, "_try_open", look)
+    monkeypatch.setattr(_shm._NewNames, "wait", wait)
+    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring:
+        assert ring.name == name
+    assert (len(looks), len(naps)) == (3, 1)  # at first, once the watch stands, when the name has come
+
+
+def test_without_a_watch_waiting_looks_again_and_again(make, name, monkeypatch):
+    monkeypatch.setattr(_core, "watch_names", lambda folder: -1)  # as at the limit of watches
+    naps = []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 2:
+            make(name)
+
+    monkeypatch.setattr(_shm.time, "sleep", nap)
+    with shmring.Ring.attach(name, timeout=helpers.PATIENCE):
+        assert naps == [_shm.RETRY] * 2
