@@ -60,6 +60,7 @@ def queue_cases() -> list:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # these tests drop queues, in threads too
 @pytest.mark.parametrize(("mixin", "case"), queue_cases())
 def test_cpython_queue(monkeypatch, mixin, case):
     monkeypatch.syspath_prepend(OUTSIDE)
