@@ -359,4 +359,5 @@ def test_never_a_lost_wake_up(make, peer, slots):
         producer.wait_for_consumers(3)
         feed(producer, 50_000)
     assert [other.answer(60) for other in others] == [50_000] * 3
-    assert [check(frame) for frame in ring.consumer()] == list(range(50_000 - slots, 50_000))
+    with ring.consumer() as consumer:
+        assert [check(frame) for frame in consumer] == list(range(50_000 - slots, 50_000))
