@@ -1,18 +1,19 @@
-"""A cell is one thing to measure; a row is what came of it over all rounds."""
+"""A cell is one thing to measure; a row holds what one metric of it gave in all rounds."""
 
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OURS, LIMIT, PEER = "ours", "limit", "peer"
+OURS, OTHER, LIMIT, PEER = "ours", "other", "limit", "peer"  # other: another build of ours
+OTHER_SUFFIX = ", other build"  # of its subjects
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One subject in one case. `measure()` gives one round: metric -> value.
+    """One subject in one case. `measure()` runs one round and returns metric -> value.
 
-    The first limit of a case is what its other subjects are given as a fraction of.
+    The tables show the other subjects of a case as fractions of its first limit.
     """
 
     part: str
@@ -62,3 +63,8 @@ def fraction(row: dict[str, Any], limit: dict[str, Any]) -> float:
     """How much of the limit was reached: 1 is all of it."""
     better = (limit["median"], row["median"])
     return better[0] / better[1] if lower_is_better(row["unit"]) else better[1] / better[0]
+
+
+def ratios(mine: list[float], theirs: list[float]) -> list[float]:
+    """Round by round, as far as both ran."""
+    return [a / b for a, b in zip(mine, theirs, strict=False) if b]

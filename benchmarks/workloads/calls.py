@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 import shmring
-from benchmarks.harness.runner import isolated, unique_name
+from benchmarks.harness.isolation import isolated, unique_name
 
 CALLS = ("put", "get", "claim", "array", "batch", "put_many")
 TURN = 64  # puts, then as many gets: well inside the ring
@@ -18,7 +18,7 @@ clock = time.perf_counter_ns
 
 
 def per_call(count: int, call: Callable[[], object]) -> float:
-    """Nanoseconds of one call, the loop's own share taken off."""
+    """Nanoseconds of one call, without the loop's own share."""
     began = clock()
     for _ in repeat(None, count):
         call()
@@ -110,5 +110,5 @@ def copies(
 
 
 def settle(reader: shmring.Consumer) -> None:
-    """Let go of the last frame, so that no cursor lags behind."""
+    """Release the last frame, so that the cursor does not lag."""
     assert reader.try_get() is None

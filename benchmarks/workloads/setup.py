@@ -1,4 +1,4 @@
-"""How long it takes to begin, and what a ring takes of the memory."""
+"""How long the first steps take, and how much memory a ring needs."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from multiprocessing import Pipe
 
 import shmring
 from benchmarks.harness.cells import OURS, Cell
+from benchmarks.harness.isolation import isolated, unique_name
 from benchmarks.harness.roles import Role
-from benchmarks.harness.runner import isolated, unique_name
 from benchmarks.workloads import Effort
 from benchmarks.workloads.common import MIB
 
@@ -91,7 +91,7 @@ def attach(pipe: Pipe, name: str) -> None:
 
 
 def import_time() -> dict[str, float]:
-    """With the bytecode that pip writes when it installs: the first of two runs makes sure of it."""
+    """With cached bytecode, as pip writes it when it installs; the first of two runs writes it here."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(2):
         found = subprocess.run(
