@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import feed, payload
-from test_threads import Running
+from support.blocks import block_file
+from support.frames import feed, payload
+from support.threads import Running
 
 # ---- constructors
 
@@ -52,7 +52,7 @@ def test_a_flag_is_a_bool(ring, name, value):
         with pytest.raises(TypeError, match="must be True or False, not "):
             call()
     assert ring.stats().consumers == ()
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_a_bool_of_numpy_is_a_flag(ring):

@@ -8,9 +8,9 @@ import weakref
 
 import pytest
 
-import helpers
 import shmring
-from helpers import check, drain, feed, payload
+from support.frames import check, drain, feed, payload
+from support.waiting import PATIENCE, settle, unclosed, wait_until
 
 
 def threads() -> int:
@@ -51,7 +51,7 @@ def test_the_newest_frame_passes_over_older_ones(ring, lossless):
         with ring.consumer(lossless=lossless) as consumer:
             feed(producer, 3)
             assert check(await consumer.latest_async(0)) == 2
-            task = asyncio.create_task(consumer.latest_async(helpers.PATIENCE))
+            task = asyncio.create_task(consumer.latest_async(PATIENCE))
             await asyncio.sleep(0)
             assert not task.done()
             feed(producer, 1)
@@ -118,7 +118,7 @@ def test_another_process_wakes_the_loop(ring, peer):
             for _ in range(100):
                 task = asyncio.create_task(consumer.get_async())
                 await asyncio.sleep(0)
-                other._send("do", "helpers.feed(producer, 1)")
+                other._send("do", "feed(producer, 1)")
                 seqs.append(check(await task))
                 other.answer()
             return seqs
@@ -198,7 +198,7 @@ def test_timeouts_of_asyncio_lose_no_frame(ring, peer, how):
 
     async def main():
         with ring.consumer() as consumer:
-            other.start("helpers.feed(producer, 2000)")
+            other.start("feed(producer, 2000)")
             seqs, cuts = [], 0
             while len(seqs) < 2000:
                 try:
@@ -316,9 +316,9 @@ def test_two_loops_in_two_threads(make):
     for loop in loops:
         loop.start()
     with ring.producer() as producer:
-        producer.wait_for_consumers(2, helpers.PATIENCE)
+        producer.wait_for_consumers(2, PATIENCE)
         for seq in range(500):
-            producer.put(payload(seq), timeout=helpers.PATIENCE)
+            producer.put(payload(seq), timeout=PATIENCE)
     for loop in loops:
         loop.join()
     assert results == {0: list(range(500)), 1: list(range(500))}
@@ -367,7 +367,7 @@ def test_the_death_of_the_producer(ring, peer):
         with ring.consumer() as consumer:
             task = asyncio.create_task(consumer.get_async())
             await asyncio.sleep(0.01)
-            other.do("helpers.feed(producer, 2)")
+            other.do("feed(producer, 2)")
             assert check(await task) == 0
             other.kill()
             assert check(await consumer.get_async()) == 1
@@ -390,7 +390,7 @@ def test_death_while_the_loop_waits(ring, peer):
             assert not task.done()
             other.kill()
             with pytest.raises(shmring.ProducerDied):
-                await asyncio.wait_for(task, helpers.PATIENCE)
+                await asyncio.wait_for(task, PATIENCE)
 
     asyncio.run(main())
 
@@ -408,7 +408,7 @@ def test_a_consumer_may_wait_for_the_takeover(ring, peer):
             assert not task.done()
             with ring.producer() as producer:
                 feed(producer, 1)
-                return check(await asyncio.wait_for(task, helpers.PATIENCE))
+                return check(await asyncio.wait_for(task, PATIENCE))
 
     assert asyncio.run(main()) == 0
 
@@ -437,7 +437,7 @@ def test_a_consumer_that_is_closed_while_it_is_awaited(ring):
         except shmring.HandleBusy:
             task.cancel()
         with pytest.raises((ValueError, shmring.ShmringError, asyncio.CancelledError)) as caught:
-            await asyncio.wait_for(task, helpers.PATIENCE)
+            await asyncio.wait_for(task, PATIENCE)
         assert not isinstance(caught.value, TimeoutError)
         consumer.close()
 
@@ -453,7 +453,7 @@ def test_the_loop_ends_while_a_task_waits(ring):
         await asyncio.sleep(0.01)
         return task
 
-    with helpers.unclosed("Consumer"):
+    with unclosed("Consumer"):
         assert asyncio.run(main()).cancelled()
     assert ring.stats().consumers == ()
 
@@ -481,10 +481,10 @@ def test_neither_loops_nor_threads_pile_up(ring):
             asyncio.run(main(consumer))
 
     def gone() -> bool:
-        helpers.settle()
+        settle()
         return threads() <= before and [loop() for loop in loops] == [None] * 20
 
-    helpers.wait_until(gone, "closed loops and their helper threads are gone")
+    wait_until(gone, "closed loops and their helper threads are gone")
 
 
 def test_a_thread_that_cannot_start_is_an_error_and_no_more(ring, monkeypatch):
@@ -502,7 +502,7 @@ def test_a_thread_that_cannot_start_is_an_error_and_no_more(ring, monkeypatch):
         waiting = asyncio.create_task(consumer.get_async())
         await asyncio.sleep(0)
         feed(producer, 1)
-        return check(await asyncio.wait_for(waiting, helpers.PATIENCE))
+        return check(await asyncio.wait_for(waiting, PATIENCE))
 
     with ring.producer() as producer, ring.consumer() as consumer:
         assert asyncio.run(main(producer, consumer)) == 0
@@ -531,13 +531,13 @@ def test_a_thread_that_dies_loses_no_wait(make, monkeypatch):
             await asyncio.sleep(0.001)
         for producer in producers:
             feed(producer, 1)
-        return [check(frame) for frame in await asyncio.wait_for(asyncio.gather(*waiting), helpers.PATIENCE)]
+        return [check(frame) for frame in await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)]
 
     producers, consumers = [ring.producer() for ring in rings], [ring.consumer() for ring in rings]
     assert asyncio.run(main(producers, consumers)) == [0, 0]
     assert len(set(deaths)) == 2
     for thread in deaths:
-        thread.join(helpers.PATIENCE)
+        thread.join(PATIENCE)
     for handle in producers + consumers:
         handle.close()
 
@@ -553,7 +553,7 @@ def test_a_forked_child_waits_with_a_thread_of_its_own(ring, fork):
     def work(send):
         with ring.consumer(start="next") as mine:
             send("joined")
-            send(loop.run_until_complete(first(mine, helpers.PATIENCE)))
+            send(loop.run_until_complete(first(mine, PATIENCE)))
 
     with ring.producer() as producer, ring.consumer() as consumer:
         with pytest.raises(shmring.RingEmpty):
@@ -602,7 +602,7 @@ def test_cancelled_at_random_moments(make, peer):
         tasks = [asyncio.create_task(consume(number)) for number in range(3)]
         while len(ring.stats().consumers) < 3:
             await asyncio.sleep(0.001)
-        other.start(f"helpers.feed(producer, {count})")
+        other.start(f"feed(producer, {count})")
         return await asyncio.gather(*tasks)
 
     assert asyncio.run(main()) == [True] * 3

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import WORDS, check, check_batch, drain, feed
+from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.waiting import settle, unclosed
 
 
 def test_frames_come_in_order_and_once(ring, lossless):
@@ -99,7 +99,7 @@ def test_held_counts_the_frames_held(ring, lossless):
         del two
         assert consumer.held == 1
         del view
-        helpers.settle()
+        settle()
         assert consumer.held == 0
 
 
@@ -112,7 +112,7 @@ def test_a_lossless_consumer_misses_nothing_and_gates(ring):
         for _ in range(10):
             feed(producer, ring.slots)
             with pytest.raises(shmring.RingFull):
-                producer.put(helpers.payload(0))
+                producer.put(payload(0))
             seqs = drain(consumer)
             assert seqs == [next(expected) for _ in seqs]
             assert len(seqs) == ring.slots
@@ -128,13 +128,13 @@ def test_a_stalled_consumer_is_named_in_the_message(ring, peer):
             feed(producer, ring.slots)
             assert len(drain(quick)) == ring.slots
             with pytest.raises(shmring.RingFull) as caught:
-                producer.put(helpers.payload(0))
+                producer.put(payload(0))
         message = str(caught.value)
-        for part in (str(other.pid), "children.py", "slow disk", f"lag {ring.slots}"):
+        for part in (str(other.pid), "support.children", "slow disk", f"lag {ring.slots}"):
             assert part in message
         assert re.search(r"for [\d.e-]+ s\b", message), "how long it has been in the way"
         assert "quick" not in message  # only who is in the way
-        other.do("helpers.drain(consumer)")
+        other.do("drain(consumer)")
         feed(producer, 1)
 
 
@@ -145,10 +145,10 @@ def test_a_stalled_consumer_makes_the_producer_follow_on_full(ring):
             feed(producer, ring.slots + 2)
             assert (producer.published, producer.dropped) == (ring.slots, 2)
         with ring.producer(on_full="wait") as producer, pytest.raises(shmring.RingFull):
-            producer.put(helpers.payload(0), timeout=0.02)
+            producer.put(payload(0), timeout=0.02)
         with ring.producer(on_full="raise") as producer:
             with pytest.raises(shmring.RingFull):
-                producer.put(helpers.payload(0))
+                producer.put(payload(0))
             assert drain(stalled) == drain(other) == list(range(ring.slots))
             feed(producer, 1)
             assert drain(stalled) == drain(other) == [ring.slots + 2]
@@ -160,7 +160,7 @@ def test_a_consumer_that_leaves_frees_the_gate(ring):
         consumer = ring.consumer()
         feed(producer, ring.slots)
         with pytest.raises(shmring.RingFull):
-            producer.put(helpers.payload(0))
+            producer.put(payload(0))
         consumer.close()
         feed(producer, 3 * ring.slots)
 
@@ -169,7 +169,7 @@ def test_a_dropped_consumer_frees_the_gate(ring):
     with ring.producer(on_full="raise") as producer:
         consumer = ring.consumer()
         feed(producer, ring.slots)
-        with helpers.unclosed("Consumer"):
+        with unclosed("Consumer"):
             del consumer
         feed(producer, 3 * ring.slots)
         assert ring.stats().consumers == ()
@@ -181,7 +181,7 @@ def test_the_slowest_lossless_consumer_is_the_gate(ring):
         assert len(drain(fast)) == ring.slots
         for _ in range(3 * ring.slots):
             with pytest.raises(shmring.RingFull):
-                producer.put(helpers.payload(0))
+                producer.put(payload(0))
             slow.get(0).release()
             feed(producer, 1)
             assert len(drain(fast)) == 1
@@ -259,7 +259,7 @@ def test_a_lapped_consumer_is_never_given_a_torn_frame(ring, peer):
         "def run():\n"
         "    with ring.producer() as producer:\n"
         "        producer.wait_for_consumers(1, 20)\n"
-        "        return helpers.feed(producer, 20000)\n"
+        "        return feed(producer, 20000)\n"
     )
     other.start("run()")
     seen, expected = 0, 0
@@ -406,13 +406,13 @@ def test_a_jump_gives_back_what_it_passes_over(make, how):
         assert feed(producer, ring.slots - 2) == ring.slots - 2
         if how == "latest":
             with pytest.raises(shmring.RingFull):
-                producer.put(helpers.payload(0))
+                producer.put(payload(0))
             assert drain(consumer) == list(range(8, 14))
         else:  # what comes before the next window is passed over already
             assert feed(producer, ring.slots - 2) == ring.slots - 2
             assert check_batch(next(windows)) == [14]
         for frame, seq in zip(held, (0, 7), strict=True):
-            assert np.array_equal(frame.array.reshape(-1), helpers.payload(seq))
+            assert np.array_equal(frame.array.reshape(-1), payload(seq))
 
 
 def test_what_is_skipped_and_what_is_lost_are_kept_apart(ring):
@@ -487,7 +487,7 @@ def test_a_batch_does_not_copy(make, peer):
         other.do("consumer = ring.consumer()")
         feed(producer, 3)
         other.do("one = consumer.get(); two = consumer.batch(2, 2, 5)")
-        assert other.ask("helpers.address(two.array) - helpers.address(one.array)") == WORDS * 8
+        assert other.ask("address(two.array) - address(one.array)") == WORDS * 8
 
 
 @pytest.mark.parametrize("nbytes", [1, 100, 4097, 5000])
@@ -671,7 +671,7 @@ def test_metadata_of_a_batch(make):
     with ring.producer() as producer, ring.consumer() as consumer:
         for i in range(3):
             with producer.claim() as slot:
-                helpers.fill(slot)
+                fill(slot)
                 slot.timestamp_ns, slot.meta, slot.rows = 100 + i, (i / 2, i), 10 + i
         batch = consumer.batch(3)
         assert batch.timestamps_ns.tolist() == [100, 101, 102]
@@ -749,7 +749,7 @@ def test_windows_wait(make, peer):
     with ring.producer() as producer:
         other.do("windows = ring.consumer().windows(3, 1)")
         feed(producer, 2)
-        other.start("helpers.check_batch(next(windows))").asleep()
+        other.start("check_batch(next(windows))").asleep()
         feed(producer, 1)
         assert other.answer() == [0, 1, 2]
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.blocks import block_file
+from support.frames import WORDS, check, drain, feed, fill, payload
 
 DTYPES = [
     "?",
@@ -139,7 +140,7 @@ def test_many_axes(make):
 def test_objects_and_nothing_are_refused(name, dtype):
     with pytest.raises((ValueError, TypeError), match="dtype"):
         shmring.Ring.create(name, shape=(4,), dtype=dtype, slots=2)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_dtypes_that_npy_cannot_describe_work_or_are_refused_by_name(name, field
         except ValueError as error:
             if not str(error).startswith(argument):
                 raise
-        assert not helpers.block(name).exists()
+        assert not block_file(name).exists()
 
 
 def test_variable_width_strings_are_refused(name):
@@ -190,20 +191,20 @@ def test_structured_meta(make, value):
     assert ring.meta_dtype == META
     with shmring.Ring.attach(ring.name) as other, ring.producer() as producer, other.consumer() as consumer:
         assert other.meta_dtype == META
-        producer.put(helpers.payload(0), meta=value)
+        producer.put(payload(0), meta=value)
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
             slot.meta = value
         for _ in range(2):
             frame = consumer.get(0)
             assert (frame.meta["gain"], frame.meta["flags"], frame.meta["tag"]) == (1.5, 3, b"ab")
-            helpers.check(frame)
+            check(frame)
 
 
 def test_plain_meta(make):
     ring = make(meta="f4")
     with ring.producer() as producer, ring.consumer() as consumer:
-        producer.put(helpers.payload(0), meta=2.5)
+        producer.put(payload(0), meta=2.5)
         assert consumer.get(0).meta == 2.5
 
 
@@ -211,23 +212,23 @@ def test_meta_that_is_not_given_is_zero_and_never_an_old_one(make):
     ring = make(meta=META)
     with ring.producer() as producer, ring.consumer() as consumer:
         for _ in range(ring.slots):
-            producer.put(helpers.payload(producer.next_seq), meta=(7, 7, b"old"))
+            producer.put(payload(producer.next_seq), meta=(7, 7, b"old"))
             consumer.get(0)
         for _ in range(ring.slots):
-            helpers.feed(producer, 1)
+            feed(producer, 1)
             assert consumer.get(0).meta.tolist() == (0, 0, b"")
             with producer.claim() as slot:
-                helpers.fill(slot)
+                fill(slot)
             assert consumer.get(0).meta.tolist() == (0, 0, b"")
 
 
 def test_meta_is_the_frames_own_and_stays(make):
     ring = make(meta="i8")
     with ring.producer() as producer, ring.consumer() as consumer:
-        producer.put(helpers.payload(0), meta=-5)
+        producer.put(payload(0), meta=-5)
         frame = consumer.get(0)
         for _ in range(3 * ring.slots):
-            producer.put(helpers.payload(producer.next_seq), meta=99)
+            producer.put(payload(producer.next_seq), meta=99)
             consumer.get(0)
         assert frame.meta == -5
 
@@ -237,26 +238,26 @@ def test_meta_that_does_not_fit_is_refused(make, wrong):
     ring = make(meta=META)
     with ring.producer() as producer, ring.consumer() as consumer:
         with pytest.raises((ValueError, TypeError)):
-            producer.put(helpers.payload(0), meta=wrong)
+            producer.put(payload(0), meta=wrong)
         assert consumer.try_get() is None
-        helpers.feed(producer, 1)
-        assert helpers.drain(consumer) == [0]
+        feed(producer, 1)
+        assert drain(consumer) == [0]
 
 
 def test_meta_in_a_ring_without_meta_is_refused(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
         with pytest.raises((ValueError, TypeError), match="meta"):
-            producer.put(helpers.payload(0), meta=1)
+            producer.put(payload(0), meta=1)
         with pytest.raises((ValueError, TypeError), match="meta"), producer.claim() as slot:
             slot.meta = 1
-        assert helpers.drain(consumer) == []
+        assert drain(consumer) == []
 
 
 def test_meta_of_several_frames(make):
     ring = make(meta="i8")
     with ring.producer() as producer, ring.consumer() as consumer:
         with producer.claim(3) as slot:
-            helpers.fill(slot)
+            fill(slot)
             slot.meta = [4, 5, 6]
         assert [int(consumer.get(0).meta) for _ in range(3)] == [4, 5, 6]
 
@@ -266,9 +267,9 @@ def test_big_meta(make):
     value = np.arange(1000).astype("u1")
     with ring.producer() as producer, ring.consumer() as consumer:
         for _ in range(2 * ring.slots):
-            producer.put(helpers.payload(producer.next_seq), meta=(value,))
+            producer.put(payload(producer.next_seq), meta=(value,))
             frame = consumer.get(0)
-            helpers.check(frame)
+            check(frame)
             assert np.array_equal(frame.meta["table"], value)
 
 
@@ -298,7 +299,7 @@ def test_rows_tell_the_valid_part(make):
 
 
 def test_rows_that_are_not_given_are_all_and_never_an_old_number(make):
-    ring = make(shape=(8, helpers.WORDS // 8), variable_rows=True)
+    ring = make(shape=(8, WORDS // 8), variable_rows=True)
     with ring.producer() as producer, ring.consumer() as consumer:
         for _ in range(ring.slots):
             with producer.claim() as slot:
@@ -406,7 +407,7 @@ def test_another_packages_type_is_refused_with_advice_that_works(make, name, dty
     for arguments in ({"dtype": dtype}, {"meta": dtype}, {"dtype": [("a", "u1"), ("b", dtype, (2,))]}):
         with pytest.raises(ValueError, match=rf'{kind}.*numpy.*"{plain}".*view\({module}.{kind}\)'):
             shmring.Ring.create(name, **({"shape": (4,), "dtype": "u1", "slots": 2} | arguments))
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
     ring = make(shape=(4,), dtype=plain)
     values = np.arange(4).astype(dtype)
     with ring.producer() as producer, ring.consumer() as consumer:

@@ -12,11 +12,11 @@ import time
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, feed, payload
 from shmring import _core
-from test_threads import Running
+from support.frames import check, feed, payload
+from support.threads import Running
+from support.waiting import PATIENCE, wait_asleep
 
 
 def hold_all(ring, producer, consumer):
@@ -29,7 +29,7 @@ def when_asleep(work) -> Running:
     main = threading.main_thread().native_id
 
     def wait_and_work():
-        helpers.wait_asleep(os.getpid(), main)
+        wait_asleep(os.getpid(), main)
         return work()
 
     return Running(wait_and_work)
@@ -78,7 +78,7 @@ def test_another_thread_may_release(ring, wait):
 
 def test_at_the_end_of_a_timeout_the_reason_is_named(ring):
     idle = threading.Event()
-    thread = Running(lambda: idle.wait(helpers.PATIENCE))
+    thread = Running(lambda: idle.wait(PATIENCE))
     try:
         with ring.producer() as producer, ring.consumer() as consumer:
             held = hold_all(ring, producer, consumer)
@@ -99,11 +99,11 @@ def test_frames_in_a_cycle_of_garbage_are_no_reason(ring):
             held = hold_all(ring, producer, consumer)
             held.append(held)
             del held
-            thread = Running(lambda: producer.put(payload(ring.slots), timeout=helpers.PATIENCE))
+            thread = Running(lambda: producer.put(payload(ring.slots), timeout=PATIENCE))
             assert thread.asleep()
             assert consumer.try_get() is None
             gc.collect()
-            assert check(consumer.get(helpers.PATIENCE)) == ring.slots
+            assert check(consumer.get(PATIENCE)) == ring.slots
             thread.end()
             held = hold_all_but_one(ring, producer, consumer)
             held.append(held)
@@ -336,7 +336,7 @@ def test_an_asynchronous_iteration_with_a_timeout(ring):
                 pass
         with ring.producer() as producer:
             feed(producer, 2)
-        return [check(frame) async for frame in consumer.iter(timeout=helpers.PATIENCE)]
+        return [check(frame) async for frame in consumer.iter(timeout=PATIENCE)]
 
     with ring.consumer() as consumer:
         assert asyncio.run(main(consumer)) == [0, 1]
@@ -384,9 +384,9 @@ def test_a_wait_lets_pending_calls_run(ring, wait):
             feed(producer, ring.slots)
         thread = when_asleep(lambda: ctypes.pythonapi.Py_AddPendingCall(callback, None))
         if wait == "get":
-            assert check(consumer.get(helpers.PATIENCE)) == 0
+            assert check(consumer.get(PATIENCE)) == 0
         else:
-            assert producer.put(payload(ring.slots), timeout=helpers.PATIENCE)
+            assert producer.put(payload(ring.slots), timeout=PATIENCE)
         assert thread.end().value == 0
     assert seen == [True]
 
@@ -407,7 +407,7 @@ def test_the_timestamp_of_a_frame_that_had_to_wait_is_from_its_publish(make, wor
             return now
 
         thread = when_asleep(release)
-        producer.put(payload(ring.slots, (words,)), timeout=helpers.PATIENCE)
+        producer.put(payload(ring.slots, (words,)), timeout=PATIENCE)
         stamps = [consumer.get(0).timestamp_ns for _ in range(ring.slots)]
         assert stamps == sorted(stamps)
         assert stamps[-1] >= thread.end().value

@@ -12,9 +12,11 @@ from multiprocessing.shared_memory import SharedMemory
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, feed, payload
+from support.blocks import SHM, block_file, fresh_name
+from support.frames import WORDS, check, drain, feed, payload
+from support.processes import PeerError
+from support.waiting import PATIENCE, wait_asleep
 
 STANDARD = {
     "RingExists": "FileExistsError",
@@ -121,7 +123,7 @@ def test_the_name_is_taken(ring):
     "content", [b"somebody else's data " * 1000, b"x", bytes(100_000)], ids=["text", "tiny", "zeros"]
 )
 def test_another_programs_block_is_left_alone(make, name, content):
-    helpers.block(name).write_bytes(content)
+    block_file(name).write_bytes(content)
     try:
         for use in (
             lambda: shmring.Ring.attach(name),
@@ -133,9 +135,9 @@ def test_another_programs_block_is_left_alone(make, name, content):
                 use()
             if content[:1] == b"s":
                 assert isinstance(caught.value, shmring.RingIncompatible | shmring.RingExists)
-        assert helpers.block(name).read_bytes() == content
+        assert block_file(name).read_bytes() == content
     finally:
-        helpers.block(name).unlink()
+        block_file(name).unlink()
 
 
 @pytest.mark.event(BAD)
@@ -160,17 +162,17 @@ def fabricate(make):
 
     def fabricate(change) -> str:
         ring = make()
-        data = bytearray(helpers.block(ring.name).read_bytes())
+        data = bytearray(block_file(ring.name).read_bytes())
         ring.unlink()
-        name = helpers.fresh_name()
+        name = fresh_name()
         names.append(name)
         changed = change(data)
-        helpers.block(name).write_bytes(data if changed is None else changed)
+        block_file(name).write_bytes(data if changed is None else changed)
         return name
 
     yield fabricate
     for name in names:
-        helpers.block(name).unlink(missing_ok=True)
+        block_file(name).unlink(missing_ok=True)
 
 
 @pytest.mark.event(BAD)
@@ -188,7 +190,7 @@ def test_a_truncated_block(fabricate, size):
     assert name in str(caught.value)
     if size not in (40,):
         assert isinstance(caught.value, shmring.RingCorrupt)
-        found = helpers.block(name).stat().st_size
+        found = block_file(name).stat().st_size
         assert str(found) in numbers(caught.value)
         assert str(whole[0]) in numbers(caught.value)
 
@@ -200,7 +202,7 @@ def test_another_version(fabricate):
         shmring.Ring.attach(name)
     for part in (name, "77", "1", "version"):
         assert part in str(caught.value)
-    assert helpers.block(name).exists()
+    assert block_file(name).exists()
 
 
 @pytest.mark.event(BAD)
@@ -210,31 +212,29 @@ def test_half_created(fabricate):
         with pytest.raises(shmring.RingNotReady, match=name):
             shmring.Ring.attach(name, timeout=timeout)
     opened = []
-    thread = threading.Thread(
-        target=lambda: opened.append(shmring.Ring.attach(name, timeout=helpers.PATIENCE))
-    )
+    thread = threading.Thread(target=lambda: opened.append(shmring.Ring.attach(name, timeout=PATIENCE)))
     thread.start()
-    helpers.wait_asleep(os.getpid(), thread.native_id)
-    with open(helpers.block(name), "r+b") as file:
+    wait_asleep(os.getpid(), thread.native_id)
+    with open(block_file(name), "r+b") as file:
         file.seek(READY)
         file.write(struct.pack("<I", 1))
     with shmring.Ring.attach(name):  # as its creator would be
         thread.join()
     (ring,) = opened
-    assert ring.shape == (helpers.WORDS,)
+    assert ring.shape == (WORDS,)
     ring.close()
 
 
 @pytest.mark.event(BAD)
 def test_an_empty_file(name):
     """Between shm_open and ftruncate, as other programs create blocks."""
-    helpers.block(name).touch()
+    block_file(name).touch()
     try:
         for timeout in (0, 0.05):
             with pytest.raises(shmring.RingNotReady, match=name):
                 shmring.Ring.attach(name, timeout=timeout)
     finally:
-        helpers.block(name).unlink()
+        block_file(name).unlink()
 
 
 @pytest.mark.parametrize("offset", range(BLOCK_BYTES, 168, 8))
@@ -257,15 +257,15 @@ def test_a_damaged_geometry_is_refused_or_harmless(fabricate, offset, value):
 
 def test_a_damaged_schema_is_refused(make, name):
     ring = make(attrs={"marker": "find me"})
-    data = bytearray(helpers.block(ring.name).read_bytes())
+    data = bytearray(block_file(ring.name).read_bytes())
     at = data.index(b"find me")
     data[at - 12 : at + 12] = b"\xff" * 24
-    helpers.block(name).write_bytes(data)
+    block_file(name).write_bytes(data)
     try:
         with pytest.raises(shmring.RingCorrupt, match=name):
             shmring.Ring.attach(name)
     finally:
-        helpers.block(name).unlink()
+        block_file(name).unlink()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -278,11 +278,11 @@ def test_random_damage_never_crashes(make, fork, seed):
     def work(send):
         random = np.random.default_rng(seed)
         for _ in range(40):
-            name = helpers.fresh_name()
-            data = np.fromfile(helpers.block(ring.name), "u1")
+            name = fresh_name()
+            data = np.fromfile(block_file(ring.name), "u1")
             spots = random.integers(READY + 4, 8192, int(random.integers(1, 30)))
             data[spots] = random.integers(0, 256, len(spots))
-            data.tofile(helpers.block(name))
+            data.tofile(block_file(name))
             try:
                 with (
                     shmring.Ring.attach(name) as damaged,
@@ -297,7 +297,7 @@ def test_random_damage_never_crashes(make, fork, seed):
             except (shmring.ShmringError, ValueError, OverflowError):
                 pass
             finally:
-                helpers.block(name).unlink()
+                block_file(name).unlink()
         send("done")
 
     child = fork(work)
@@ -310,8 +310,8 @@ def test_random_damage_never_crashes(make, fork, seed):
 
 @pytest.mark.event("/dev/shm is too small")
 def test_more_than_dev_shm_holds(name):
-    before = set(os.listdir(helpers.SHM))
-    space = os.statvfs(helpers.SHM)
+    before = set(os.listdir(SHM))
+    space = os.statvfs(SHM)
     free = space.f_bavail * space.f_frsize
     frame = (space.f_blocks * space.f_frsize) // 2 + (64 << 20)
     with pytest.raises(shmring.NoSpace) as caught:
@@ -321,7 +321,7 @@ def test_more_than_dev_shm_holds(name):
         assert part in message
     assert isinstance(caught.value, OSError)
     assert any(digits in message for digits in (str(2 * frame)[:2], str(free)[:2]))
-    assert not {left for left in set(os.listdir(helpers.SHM)) - before if name in left}
+    assert not {left for left in set(os.listdir(SHM)) - before if name in left}
 
 
 SMALL = """
@@ -363,11 +363,11 @@ def test_a_small_dev_shm(tmp_path):
 
 def test_nothing_is_left_when_create_fails_late(name):
     """What can be refused is refused before there is a file, or the file goes again."""
-    before = set(os.listdir(helpers.SHM))
+    before = set(os.listdir(SHM))
     for wrong in ({"attrs": {1: {2}}}, {"meta": "O"}, {"dtype": "O"}, {"slots": 1 << 60}):
         with pytest.raises((TypeError, ValueError, shmring.ShmringError)):
             shmring.Ring.create(name, **({"shape": (4,), "dtype": "u1", "slots": 2} | wrong))
-    assert not {left for left in set(os.listdir(helpers.SHM)) - before if name in left}
+    assert not {left for left in set(os.listdir(SHM)) - before if name in left}
 
 
 # ---- permissions
@@ -383,7 +383,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 def test_another_account_is_refused_with_mode_and_owner(ring, peer, readonly):
     other = peer()
     other.do(AS_NOBODY)
-    with pytest.raises(helpers.PeerError) as caught:
+    with pytest.raises(PeerError) as caught:
         other.do(f"shmring.Ring.attach({ring.name!r}, readonly={readonly})")
     assert caught.value.kind == "RingAccessDenied"
     assert "PermissionError" in caught.value.kinds
@@ -399,7 +399,7 @@ def test_another_account_may_watch_what_it_may_read(make, peer):
     ring = make(mode=0o644)
     other = peer()
     other.do(AS_NOBODY)
-    with pytest.raises(helpers.PeerError) as caught:
+    with pytest.raises(PeerError) as caught:
         other.do(f"shmring.Ring.attach({ring.name!r})")
     assert caught.value.kind == "RingAccessDenied"
     assert "644" in caught.value.message
@@ -407,10 +407,10 @@ def test_another_account_may_watch_what_it_may_read(make, peer):
     with ring.producer() as producer:
         other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); observer = ring.observer()")
         feed(producer, 2)
-        assert other.ask("[helpers.check(observer.get(5)) for _ in range(2)]") == [0, 1]
+        assert other.ask("[check(observer.get(5)) for _ in range(2)]") == [0, 1]
         assert other.ask("ring.stats().published") == 2
         for use in ("ring.producer()", "ring.consumer()"):
-            with pytest.raises(helpers.PeerError, match="RingAccessDenied"):
+            with pytest.raises(PeerError, match="RingAccessDenied"):
                 other.do(use)
 
 
@@ -423,7 +423,7 @@ def test_another_account_may_take_part_if_the_mode_says_so(make, peer):
     other.do(f"ring = shmring.Ring.attach({ring.name!r}); consumer = ring.consumer()")
     with ring.producer() as producer:
         feed(producer, 2)
-        assert other.ask("helpers.drain(consumer)") == [0, 1]
+        assert other.ask("drain(consumer)") == [0, 1]
 
 
 # ---- who is in the way
@@ -438,9 +438,9 @@ def test_full_names_everyone_in_the_way_and_nobody_else(make, peer):
     with ring.producer(on_full="raise") as producer, ring.consumer(label="innocent") as innocent:
         feed(producer, 8)
         slow.do("consumer.get(5).release()")
-        helpers.drain(innocent)
+        drain(innocent)
         feed(producer, 1)
-        helpers.drain(innocent)
+        drain(innocent)
         for call in (
             lambda: producer.put(payload(0)),
             producer.claim,
@@ -449,7 +449,7 @@ def test_full_names_everyone_in_the_way_and_nobody_else(make, peer):
             with pytest.raises(shmring.RingFull) as caught:
                 call()
             message = str(caught.value)
-            for part in (str(slow.pid), "children.py", "slow one", "8", ring.name):
+            for part in (str(slow.pid), "support.children", "slow one", "8", ring.name):
                 assert part in message
             assert "innocent" not in message
             assert "hoarder" not in message

@@ -14,15 +14,17 @@ import threading
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from recording_helpers import need, zarr_thread  # noqa: F401 - the last one is a fixture
 from shmring import _shm, recording
+from support.blocks import SHM
+from support.frames import check, feed, payload
+from support.recordings import need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.waiting import PATIENCE, settle, wait_until
 
 
 def camera(name: str, first: int, *, end: str = "close") -> None:
     """Three frames for one follower, in a process that ends in some way."""
-    helpers.wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
+    wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
     pid = os.fork()
     if pid:
         assert os.waitpid(pid, 0)[1] == 0
@@ -30,9 +32,9 @@ def camera(name: str, first: int, *, end: str = "close") -> None:
     try:
         ring = shmring.Ring.create(name, shape=(2,), dtype="i4", slots=8)
         out = ring.producer()
-        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+        out.wait_for_consumers(1, timeout=PATIENCE)
         for number in range(first, first + 3):
-            out.put(np.full(2, number, "i4"), timeout=helpers.PATIENCE)
+            out.put(np.full(2, number, "i4"), timeout=PATIENCE)
         if end == "close":
             out.close()
             ring.close()  # the name stays
@@ -44,7 +46,7 @@ def camera(name: str, first: int, *, end: str = "close") -> None:
 def is_used(name: str) -> bool:
     """Whether a follower is still attached to the ring of that name."""
     try:
-        fd = os.open(helpers.SHM / name, os.O_RDWR)
+        fd = os.open(SHM / name, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -63,7 +65,7 @@ def follower(peer, name):
     )
     other.do(f"frames = shmring.follow({name!r}, timeout=30, label='follower')")
     yield other
-    (helpers.SHM / name).unlink(missing_ok=True)
+    (SHM / name).unlink(missing_ok=True)
 
 
 def frames_from(first: int, seq: int = 0) -> list[list[int]]:
@@ -89,7 +91,7 @@ def test_left_overs_are_not_followed(follower, name):
 
 def test_a_frame_that_the_loop_still_has_is_in_nobodys_way(name):
     """The loop's variable holds the last frame of the dead ring while it waits for the next one."""
-    frames = shmring.follow(name, timeout=helpers.PATIENCE)
+    frames = shmring.follow(name, timeout=PATIENCE)
     seen = []
     with shmring.Ring.create(name, shape=(), dtype="i4", slots=4) as ring, ring.producer() as out:
         out.put(np.int32(1))
@@ -98,7 +100,7 @@ def test_a_frame_that_the_loop_still_has_is_in_nobodys_way(name):
         frames._timeout = 0.01
         with pytest.raises(shmring.RingNotFound):
             next(frames)
-    frames._timeout = helpers.PATIENCE
+    frames._timeout = PATIENCE
     with shmring.Ring.create(name, shape=(), dtype="i4", slots=4) as ring, ring.producer() as out:
         out.put(np.int32(2))
         seen.append(int(next(frames).array))
@@ -120,35 +122,35 @@ def test_nothing_is_attached_before_a_producer_comes(make, name):
         with pytest.raises(shmring.RingNotFound, match=r"with a producer came within 0\.05 s"):
             next(frames)
         with make(name) as ring, ring.producer() as out:
-            helpers.feed(out, 1)
-            assert helpers.check(next(frames)) == 0
+            feed(out, 1)
+            assert check(next(frames)) == 0
 
 
 def test_the_same_ring_taken_over_repeats_no_frame(make):
     ring = make(slots=8)
     with shmring.follow(ring.name, timeout=0.05) as frames:
         with ring.producer() as out:
-            helpers.feed(out, 3)
-            assert [helpers.check(next(frames)) for _ in range(3)] == [0, 1, 2]
+            feed(out, 3)
+            assert [check(next(frames)) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(shmring.RingNotFound):
             next(frames)
         assert ring.stats().consumers == ()
         with ring.producer() as out:
-            helpers.feed(out, 2)
-            assert [helpers.check(next(frames)) for _ in range(2)] == [3, 4]
+            feed(out, 2)
+            assert [check(next(frames)) for _ in range(2)] == [3, 4]
 
 
 def test_a_producer_that_has_taken_over_already_is_followed(make):
     """It came between the follower's last look at the old stream and its leaving."""
     ring = make(slots=8)
-    with shmring.follow(ring.name, timeout=helpers.PATIENCE) as frames:
+    with shmring.follow(ring.name, timeout=PATIENCE) as frames:
         with ring.producer() as out:
-            helpers.feed(out, 1)
+            feed(out, 1)
             next(frames)
         with ring.producer() as out:
             frames._pass_by()
-            helpers.feed(out, 1)
-            assert helpers.check(next(frames)) == 1
+            feed(out, 1)
+            assert check(next(frames)) == 1
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_a_producer_that_has_taken_over_already_is_followed(make):
     ids=lambda options: next(iter(options)),
 )
 def test_other_frames_are_refused_once(name, options):
-    with shmring.follow(name, timeout=helpers.PATIENCE) as frames:
+    with shmring.follow(name, timeout=PATIENCE) as frames:
         usual = {"shape": (2,), "dtype": "i4", "slots": 8}
         with shmring.Ring.create(name, **usual) as ring, ring.producer() as out:
             out.put(np.zeros(2, "i4"))
@@ -173,21 +175,21 @@ def test_other_frames_are_refused_once(name, options):
 
 
 def test_start_is_for_the_first_ring(make, name):
-    with shmring.follow(name, start="newest", timeout=helpers.PATIENCE) as frames:
+    with shmring.follow(name, start="newest", timeout=PATIENCE) as frames:
         for expected in (3, 0):
             ring = make(name, slots=8)
             with ring, ring.producer() as out:
-                helpers.feed(out, 4)
-                assert helpers.check(next(frames)) == expected
+                feed(out, 4)
+                assert check(next(frames)) == expected
 
 
 def test_ring_is_the_one_that_is_read(make):
     ring = make(attrs={"unit": "m"})
-    with shmring.follow(ring.name, timeout=helpers.PATIENCE) as frames:
+    with shmring.follow(ring.name, timeout=PATIENCE) as frames:
         assert frames.ring is None
         assert repr(frames) == f"<shmring.Follower of {ring.name!r}, waiting>"
         with ring.producer() as out:
-            helpers.feed(out, 1)
+            feed(out, 1)
             next(frames)
             assert frames.ring is not None
             assert frames.ring.attrs == {"unit": "m"}
@@ -198,18 +200,18 @@ def test_the_timeout_is_for_each_frame(make):
     with shmring.follow(ring.name, timeout=0.01) as frames, ring.producer() as out:
         with pytest.raises(shmring.RingEmpty):
             next(frames)
-        helpers.feed(out, 1)
-        assert helpers.check(next(frames)) == 0
+        feed(out, 1)
+        assert check(next(frames)) == 0
 
 
 def test_a_loop_that_ends_leaves(make):
     ring = make()
     with ring.producer() as out:
-        helpers.feed(out, 1)
+        feed(out, 1)
         for _ in shmring.follow(ring.name):
             break
         del _
-        helpers.settle()
+        settle()
         assert ring.stats().consumers == ()
 
 
@@ -226,9 +228,9 @@ def test_in_asyncio(make, name):
 
     async def take() -> list[int]:
         seen = []
-        with shmring.follow(name, timeout=helpers.PATIENCE) as frames:
+        with shmring.follow(name, timeout=PATIENCE) as frames:
             async for frame in frames:
-                seen.append(helpers.check(frame))
+                seen.append(check(frame))
                 got.set()
                 if len(seen) == 2:
                     break
@@ -237,7 +239,7 @@ def test_in_asyncio(make, name):
     async def produce() -> None:
         for _ in range(2):
             with make(name) as ring, ring.producer() as out:
-                helpers.feed(out, 1)
+                feed(out, 1)
                 await got.wait()
                 got.clear()
 
@@ -268,27 +270,27 @@ def test_names_are_checked_at_once():
 
 
 def test_what_is_no_ring_is_said_at_once(name):
-    (helpers.SHM / name).write_bytes(b"something else" * 1000)
+    (SHM / name).write_bytes(b"something else" * 1000)
     try:
         with shmring.follow(name) as frames, pytest.raises(shmring.RingIncompatible):
             next(frames)
     finally:
-        (helpers.SHM / name).unlink()
+        (SHM / name).unlink()
 
 
 # ---- recorders
 
 
-def feed(name: str, values: list[int], *, drop: int = 0, **options) -> None:
+def publish_stream(name: str, values: list[int], *, drop: int = 0, **options) -> None:
     """A ring of that name, from its creation to its end, for one recorder."""
     options = {"shape": (2,), "dtype": "i4", "slots": 8, **options}
-    helpers.wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
+    wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
     with shmring.Ring.create(name, **options) as ring, ring.producer() as out:
         if drop:
             out.drop(drop)
-        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+        out.wait_for_consumers(1, timeout=PATIENCE)
         for value in values:
-            out.put(np.full(ring.shape, value, ring.dtype), timeout=helpers.PATIENCE)
+            out.put(np.full(ring.shape, value, ring.dtype), timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -307,10 +309,10 @@ def test_a_recorder_continues_with_the_next_ring(name, tmp_path, suffix):
     take = tmp_path / f"take{suffix}"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(recording.record, name, take, follow=True, frames=7, timeout=30)
-        feed(name, [1, 2, 3], attrs={"run": 1})
-        feed(name, [4, 5], attrs={"run": 2})
-        feed(name, [6, 7], attrs={"run": 3}, drop=2)
-        summary = running.result(helpers.PATIENCE)
+        publish_stream(name, [1, 2, 3], attrs={"run": 1})
+        publish_stream(name, [4, 5], attrs={"run": 2})
+        publish_stream(name, [6, 7], attrs={"run": 3}, drop=2)
+        summary = running.result(PATIENCE)
     assert (summary.frames, summary.lost, summary.ended) == (7, 2, "limit")
     assert summary.paths == (take,)
     with recording.open_recording(take) as taken:
@@ -329,22 +331,22 @@ def test_a_recorder_takes_no_frame_twice_from_a_ring_taken_over(make, name, reco
     running = recorder(frames=5)
     for count in 3, 2:
         with ring.producer() as out:
-            out.wait_for_consumers(1, timeout=helpers.PATIENCE)
-            helpers.feed(out, count)
-        helpers.wait_until(lambda: not ring.stats().consumers, "the recorder to leave")
-    assert running.result(helpers.PATIENCE).frames == 5
+            out.wait_for_consumers(1, timeout=PATIENCE)
+            feed(out, count)
+        wait_until(lambda: not ring.stats().consumers, "the recorder to leave")
+    assert running.result(PATIENCE).frames == 5
     with recording.open_recording(tmp_path / "take.npy") as taken:
         assert (taken.seqs.tolist(), taken.lost) == ([0, 1, 2, 3, 4], 0)
 
 
 def test_other_frames_end_the_recording(name, recorder, tmp_path):
     running = recorder()
-    feed(name, [1, 2])
+    publish_stream(name, [1, 2])
     with shmring.Ring.create(name, shape=(3,), dtype="f4", slots=8) as ring, ring.producer():
         with pytest.raises(
             shmring.RingIncompatible, match=r"holds frames of shape \(2,\).* has shape \(3,\)"
         ):
-            running.result(helpers.PATIENCE)
+            running.result(PATIENCE)
         assert ring.stats().consumers == ()
     with recording.open_recording(tmp_path / "take.npy") as taken:
         assert taken.array[:, 0].tolist() == [1, 2]
@@ -352,9 +354,9 @@ def test_other_frames_end_the_recording(name, recorder, tmp_path):
 
 def test_other_frames_get_the_next_file_of_a_roll(name, recorder, tmp_path):
     running = recorder(roll=recording.Roll(frames=100), frames=4)
-    feed(name, [1, 2])
-    feed(name, [3, 4], shape=(3,))
-    assert running.result(helpers.PATIENCE).nbytes == 2 * 8 + 2 * 12
+    publish_stream(name, [1, 2])
+    publish_stream(name, [3, 4], shape=(3,))
+    assert running.result(PATIENCE).nbytes == 2 * 8 + 2 * 12
     files = recording.pieces(tmp_path / "take.npy")
     assert [np.load(file).tolist() for file in files] == [[[1] * 2, [2] * 2], [[3] * 3, [4] * 3]]
 
@@ -370,11 +372,11 @@ def test_a_recorder_between_two_rings_can_be_stopped(name, tmp_path):
 
         recorders: list[recording.Recorder] = []
         running = pool.submit(run)
-        feed(name, [1, 2])
-        made.wait(helpers.PATIENCE)
-        helpers.wait_until(lambda: recorders[0].frames == 2, "the frames")
+        publish_stream(name, [1, 2])
+        made.wait(PATIENCE)
+        wait_until(lambda: recorders[0].frames == 2, "the frames")
         recorders[0].stop()
-        assert (running.result(helpers.PATIENCE).frames, recorders[0].lost) == (2, 0)
+        assert (running.result(PATIENCE).frames, recorders[0].lost) == (2, 0)
 
 
 def test_what_following_recorders_cannot_have(ring, tmp_path):
@@ -408,23 +410,23 @@ def test_record_and_read_have_the_option(name, command, tmp_path):
     recorder = command("record", name, tmp_path / "take.npy", "--follow", "--frames", "5", "--quiet")
     reader = command("read", name, "--follow", "--frames", "5", "--format", "npy")
     for values in [1, 2, 3], [4, 5]:
-        helpers.wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
+        wait_until(lambda: not is_used(name), "the end of the last one to be noticed")
         with shmring.Ring.create(name, shape=(2,), dtype="i4", slots=8) as ring, ring.producer() as out:
-            out.wait_for_consumers(2, timeout=helpers.PATIENCE)
+            out.wait_for_consumers(2, timeout=PATIENCE)
             out.put_many(np.array(values, "i4").repeat(2).reshape(-1, 2))
-    read, err = reader.communicate(timeout=helpers.PATIENCE)
+    read, err = reader.communicate(timeout=PATIENCE)
     assert reader.returncode == 0, err
     assert np.load(io.BytesIO(read))[:, 0].tolist() == [1, 2, 3, 4, 5]
-    _, err = recorder.communicate(timeout=helpers.PATIENCE)
+    _, err = recorder.communicate(timeout=PATIENCE)
     assert recorder.returncode == 0, err
     assert np.load(tmp_path / "take.npy")[:, 0].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_read_refuses_other_frames(name, command):
     reader = command("read", name, "--follow")
-    feed(name, [1])
+    publish_stream(name, [1])
     with shmring.Ring.create(name, shape=(3,), dtype="i4", slots=8) as ring, ring.producer():
-        read, err = reader.communicate(timeout=helpers.PATIENCE)
+        read, err = reader.communicate(timeout=PATIENCE)
         assert (reader.returncode, read) == (1, np.full(2, 1, "i4").tobytes())
         assert b"frames of shape (3,) dtype int32; those so far were of shape (2,) dtype int32" in err
 
@@ -434,9 +436,9 @@ def test_read_takes_no_frame_twice_from_a_ring_taken_over(name, make, command):
     reader = command("read", name, "--follow", "--frames", "5")
     for count in 3, 2:
         with ring.producer() as out:
-            out.wait_for_consumers(1, timeout=helpers.PATIENCE)
-            helpers.feed(out, count)
-        helpers.wait_until(lambda: not ring.stats().consumers, "the reader to leave")
-    read, err = reader.communicate(timeout=helpers.PATIENCE)
+            out.wait_for_consumers(1, timeout=PATIENCE)
+            feed(out, count)
+        wait_until(lambda: not ring.stats().consumers, "the reader to leave")
+    read, err = reader.communicate(timeout=PATIENCE)
     assert reader.returncode == 0, err
-    assert read == b"".join(helpers.payload(seq).tobytes() for seq in range(5))
+    assert read == b"".join(payload(seq).tobytes() for seq in range(5))

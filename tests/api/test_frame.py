@@ -14,9 +14,11 @@ import zlib
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import WORDS, address, check, drain, feed, payload
+from support.blocks import address, inode, mappings
+from support.frames import WORDS, check, check_batch, drain, feed, payload
+from support.threads import GIL
+from support.waiting import settle
 
 VIEWS = {
     "array": lambda frame: frame.array,
@@ -243,7 +245,7 @@ def test_a_frame_with_torch(ring):
         lap(ring, producer, consumer)
         assert tensor.numpy().tobytes() == expected
         del tensor
-        helpers.settle()
+        settle()
         assert consumer.held == 0
 
 
@@ -346,10 +348,9 @@ def test_a_consumer_maps_the_data_read_only(ring, peer):
     with ring.producer() as producer:
         other.do("consumer = ring.consumer()")
         feed(producer, 1)
-        other.do("frame = consumer.get(5); spot = helpers.address(frame.array)")
+        other.do("frame = consumer.get(5); spot = address(frame.array)")
         assert other.ask(
-            "[permissions for start, end, permissions in helpers.mappings(helpers.inode(ring.name))"
-            " if start <= spot < end]"
+            "[permissions for start, end, permissions in mappings(inode(ring.name)) if start <= spot < end]"
         ) == ["r--s"]
 
 
@@ -383,7 +384,7 @@ def test_a_view_keeps_its_frame(ring, view_of, lossless):
         assert words(view) == expected
         assert consumer.held == 1
         del view
-        helpers.settle()
+        settle()
         assert consumer.held == 0
 
 
@@ -403,7 +404,7 @@ def test_release_leaves_it_to_the_last_view(ring, view_of, lossless):
         assert words(view) == expected
         assert consumer.held == 1
         del view
-        helpers.settle()
+        settle()
         assert consumer.held == 0
 
 
@@ -451,7 +452,7 @@ def test_views_outlive_the_consumer(ring, view_of, lossless):
         lap(ring, producer, None)
         assert words(view) == expected
         del view, consumer
-        helpers.settle()
+        settle()
         assert ring.stats().consumers == ()
 
 
@@ -467,13 +468,13 @@ def test_views_outlive_the_ring_and_everything(make, name, view_of, lossless):
         consumer.close()
         again.close()
         del consumer, again
-        helpers.settle()
+        settle()
         lap(ring, producer, None)
         assert words(view) == expected
         ring.unlink()
     ring.close()
     del producer, ring
-    helpers.settle()
+    settle()
     assert words(view) == expected
     del view
 
@@ -481,19 +482,19 @@ def test_views_outlive_the_ring_and_everything(make, name, view_of, lossless):
 @pytest.mark.event("close() while views live")
 def test_the_mapping_goes_with_the_last_view(name):
     ring = shmring.Ring.create(name, shape=(WORDS,), dtype="u8", slots=4)
-    node = helpers.inode(name)
+    node = inode(name)
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, 1)
         view = consumer.get(0).array[5:]
     ring.unlink()
     ring.close()
     del ring, producer, consumer
-    helpers.settle()
-    assert helpers.mappings(node)
+    settle()
+    assert mappings(node)
     assert np.array_equal(view, payload(0)[5:])
     del view
-    helpers.settle()
-    assert not helpers.mappings(node)
+    settle()
+    assert not mappings(node)
 
 
 @pytest.mark.event("close() while views live")
@@ -574,15 +575,15 @@ def test_a_held_batch_is_never_overwritten(make, lossless):
         feed(producer, 20 if not lossless else 5)
         kept = consumer.batch(5)
         part = kept.array[1:3]
-        seqs, expected = helpers.check_batch(kept), words(part)
+        seqs, expected = check_batch(kept), words(part)
         lap(ring, producer, consumer)
-        assert helpers.check_batch(kept) == seqs
+        assert check_batch(kept) == seqs
         kept.release()
         del kept
         lap(ring, producer, consumer)
         assert words(part) == expected
         del part
-        helpers.settle()
+        settle()
         assert consumer.held == 0
 
 
@@ -623,7 +624,7 @@ def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring,
         other.do(f"held = [hoarder.get(5) for _ in range({ring.slots})]")
         with pytest.raises(shmring.RingFull) as caught:
             producer.put(payload(0))
-        for part in (str(other.pid), "children.py", "hoarder", str(ring.slots)):
+        for part in (str(other.pid), "support.children", "hoarder", str(ring.slots)):
             assert part in str(caught.value)
         producer.close()
     with ring.producer(on_full="drop") as producer:
@@ -633,7 +634,7 @@ def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring,
             producer.put(payload(0), timeout=0.01)
         other.do("del held[1]")
         assert feed(producer, 3) == 3  # one slot is enough to go on
-        assert other.ask("[helpers.check(frame) for frame in held]") == [0, *list(range(2, ring.slots))]
+        assert other.ask("[check(frame) for frame in held]") == [0, *list(range(2, ring.slots))]
 
 
 @pytest.mark.event("a consumer waits for a frame that cannot come because it holds the slots itself")
@@ -721,7 +722,7 @@ def test_frames_may_die_in_another_thread(make, lossless):
         def finish():
             while (frame := hand_over.get()) is not None:
                 check(frame)
-                if not helpers.GIL:
+                if not GIL:
                     frame.release()  # there, the array would go when this thread next runs: docs/threads.md
                 del frame
 

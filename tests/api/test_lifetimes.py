@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import WORDS, check, drain, feed, payload
+from support.blocks import block_file, fresh_name
+from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.waiting import PATIENCE, settle
 
 
 def test_handles_live_on_without_their_ring(ring):
@@ -19,7 +20,7 @@ def test_handles_live_on_without_their_ring(ring):
     producer = shmring.Ring.attach(ring.name).producer()
     consumer = shmring.Ring.attach(ring.name).consumer()
     observer = shmring.Ring.attach(ring.name).observer()
-    helpers.settle()
+    settle()
     for _ in range(3):
         feed(producer, 2)
         assert len(drain(consumer)) == 2
@@ -49,7 +50,7 @@ def test_handles_know_their_ring(make):
 
 def test_handles_keep_their_ring_open(ring):
     with shmring.Ring.attach(ring.name).consumer() as consumer:
-        helpers.settle()
+        settle()
         assert not consumer.ring.closed
         assert len(consumer.ring.stats().consumers) == 1
         with consumer.ring.producer() as producer:
@@ -61,13 +62,13 @@ def test_handles_keep_their_ring_open(ring):
 @pytest.mark.parametrize("how", ["dropped", "closed"])
 def test_an_observer_without_its_ring_still_knows_who_lives(ring, peer, how, readonly):
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+    other.do("producer = ring.producer(); feed(producer, 1)")
     attached = shmring.Ring.attach(ring.name, readonly=readonly)
     observer = attached.observer()
     if how == "closed":
         attached.close()
     del attached
-    helpers.settle()
+    settle()
     spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(5)]  # takes the number of a closed descriptor
     try:
         with contextlib.suppress(shmring.RingClosed, ValueError):  # it may be closed with its ring
@@ -101,18 +102,18 @@ def test_closing_a_ring_closes_its_handles(ring):
 def test_unlinking_by_a_closed_handle_takes_no_newer_ring(make, name):
     old = make(name)
     old.close()
-    helpers.block(name).unlink()
+    block_file(name).unlink()
     new = make(name, shape=(7,))
     with contextlib.suppress(shmring.RingNotFound):
         old.unlink()
-    assert helpers.block(name).exists()
+    assert block_file(name).exists()
     assert new.shape == (7,)
 
 
 @pytest.mark.parametrize("what", ["consumer", "producer", "attach", "create"])
 def test_no_descriptor_left_is_an_error_and_nothing_else(ring, fork, what):
     """Whatever could not be opened has taken no place, no lock and no name."""
-    name = helpers.fresh_name()
+    name = fresh_name()
 
     def work(send):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -187,7 +188,7 @@ while quiet < 20:
 def test_an_exit_with_a_claimed_slot_publishes_nothing(ring, peer):
     other = peer(ring)
     with ring.consumer() as consumer:
-        other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+        other.do("producer = ring.producer(); feed(producer, 1)")
         other.do("slot = producer.claim(); slot.array[:9] = 1")
         assert other.leave() == ""
         assert check(consumer.get(5)) == 0
@@ -239,15 +240,15 @@ def test_an_observer_never_sees_a_torn_frame(ring, peer):
     other = peer(ring)
     other.do("producer = ring.producer()")
     with ring.observer() as observer, shmring.Ring.attach(ring.name, readonly=True) as watched:
-        other.start("helpers.feed(producer, 30000)")
-        expected = check(observer.latest(helpers.PATIENCE)) + 1
+        other.start("feed(producer, 30000)")
+        expected = check(observer.latest(PATIENCE)) + 1
         seen = 1
         with watched.observer() as second:
             while expected < 29_000:
-                copy = observer.get(helpers.PATIENCE) if seen % 2 else observer.latest(helpers.PATIENCE)
+                copy = observer.get(PATIENCE) if seen % 2 else observer.latest(PATIENCE)
                 assert check(copy) == expected + copy.lost
                 expected = copy.seq + 1
-                check(second.latest(helpers.PATIENCE))
+                check(second.latest(PATIENCE))
                 seen += 1
         assert other.answer() == 30000
         assert seen > 10
@@ -262,13 +263,13 @@ def test_large_claims_and_batches(make):
         assert producer.put_many(frames) == count
         seqs = []
         while consumer.lag:
-            seqs += helpers.check_batch(consumer.batch(count))
+            seqs += check_batch(consumer.batch(count))
         assert seqs == list(range(count))
         with producer.claim(count) as slot:
             assert 1000 < slot.count <= count
-            helpers.fill(slot)
+            fill(slot)
             claimed = slot.count
-        assert helpers.check_batch(consumer.batch(claimed, claimed)) == list(range(count, count + claimed))
+        assert check_batch(consumer.batch(claimed, claimed)) == list(range(count, count + claimed))
         assert consumer.lost == 0
 
 
@@ -279,7 +280,7 @@ def test_a_batch_that_can_never_be_complete_is_refused(ring, lossless):
         held = [consumer.get(0), consumer.get(0)]
         with pytest.raises(shmring.SlotsHeld):
             consumer.batch(ring.slots, ring.slots)
-        assert helpers.check_batch(consumer.batch(2, 2)) == [2, 3]
+        assert check_batch(consumer.batch(2, 2)) == [2, 3]
         assert [check(frame) for frame in held] == [0, 1]
 
 
@@ -293,7 +294,7 @@ def test_windows_that_are_all_kept_end_in_an_error(make):
             producer.put(payload(0))
         with pytest.raises(shmring.SlotsHeld):
             next(windows)
-        assert [helpers.check_batch(window) for window in kept] == [[i, i + 1] for i in range(ring.slots - 1)]
+        assert [check_batch(window) for window in kept] == [[i, i + 1] for i in range(ring.slots - 1)]
 
 
 @pytest.mark.parametrize("label", ["a\0b", "\udc80", "x" * 63, "é" * 31])
@@ -323,14 +324,14 @@ def test_a_slot_cannot_be_published_by_the_child_of_a_fork(ring, fork):
         assert child.receive() == "done"
         assert child.wait() == 0
         assert drain(consumer) == []
-        helpers.fill(slot)
+        fill(slot)
         slot.publish()
         assert drain(consumer) == [0]
 
 
 def test_an_inherited_observer_works_or_says_so(ring, peer, fork):
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+    other.do("producer = ring.producer(); feed(producer, 1)")
     observer = ring.observer()
 
     def work(send):
@@ -339,7 +340,7 @@ def test_an_inherited_observer_works_or_says_so(ring, peer, fork):
             other_is_dead = observer.get
             send("waits")
             with pytest.raises(shmring.ProducerDied):
-                other_is_dead(helpers.PATIENCE)
+                other_is_dead(PATIENCE)
         except shmring.ForkedHandle:
             send("refused")
         send("done")
@@ -383,4 +384,4 @@ def test_a_handler_of_atexit_that_was_there_before_the_first_ring(name):
         [sys.executable, "-c", EXIT.format(name=name)], capture_output=True, text=True, timeout=60
     )
     assert (ended.stdout, ended.stderr, ended.returncode) == ("tidy True\n", "", 0)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
 import shmring
 from shmring import _cgroup, _core, _limits, _ring, _shm
+from support.blocks import SHM, block_file, fresh_name
+from support.processes import PeerError
 
 RING = 'shape=(1 << 20,), dtype="u1", slots=4'  # 4 MiB and a little
 
@@ -68,11 +69,11 @@ def check_refusal(found, kind: str, *parts: str) -> None:
 
 def test_what_cannot_fit_takes_nothing(name, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", lambda *given: pytest.fail("took space"))
-    disk = os.statvfs(helpers.SHM)
+    disk = os.statvfs(SHM)
     size = disk.f_bavail * disk.f_frsize
     with pytest.raises(shmring.NoSpace, match="--shm-size"):
         shmring.Ring.create(name, shape=(size,), dtype="u1", slots=2)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
@@ -87,7 +88,7 @@ def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
                     really(file.fileno(), 0, 13 << 20)
         os.posix_fallocate = take
     """)
-    with pytest.raises(helpers.PeerError, match="bytes free of 16777216") as raised:
+    with pytest.raises(PeerError, match="bytes free of 16777216") as raised:
         other.do(f"shmring.Ring.create('late', {RING})")
     assert raised.value.kind == "NoSpace"
     other.do("os.posix_fallocate = really")
@@ -100,7 +101,7 @@ def test_a_stale_ring_gives_its_space_to_the_next_one(other):
     other.do(f"shmring.Ring.create('again', {RING}).close()")
     other.do(f"ring = shmring.Ring.create('again', {RING}); ring.close()")
     other.do("generation = open('/dev/shm/again', 'rb').read(32)")
-    with pytest.raises(helpers.PeerError, match="it needs 83"):
+    with pytest.raises(PeerError, match="it needs 83"):
         other.do("shmring.Ring.create('again', shape=(2 << 20,), dtype='u1', slots=4)")
     assert other.ask("open('/dev/shm/again', 'rb').read(32) == generation")
 
@@ -213,7 +214,7 @@ def test_no_descriptor_left(other, name, call, left):
         other.do(f"found = {call.format(name=name)}; found and found.close()")  # and it works again
     finally:
         for left_name in (name, f"{name}-closed", "new"):
-            helpers.block(left_name).unlink(missing_ok=True)
+            block_file(left_name).unlink(missing_ok=True)
 
 
 def test_no_address_space(other):
@@ -255,7 +256,7 @@ def test_no_mapping_left(other, name):
         other.do("give_mappings_back()")
         other.do("ring.producer().close()")
     finally:
-        helpers.block(name).unlink(missing_ok=True)
+        block_file(name).unlink(missing_ok=True)
 
 
 def test_a_file_may_not_be_that_large(other):
@@ -284,7 +285,7 @@ def test_memory_that_may_not_be_locked(other, name):
         other.do("may_lock(most)")
         other.do("ring.producer().close()")
     finally:
-        helpers.block(name).unlink(missing_ok=True)
+        block_file(name).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("number", [*_limits._WHY, 5])
@@ -305,11 +306,11 @@ def test_a_refused_producer_touches_no_page(other, name):
         other.do("def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt")
         other.do("before = faults()")
         other.do("found = refused(lambda: ring.producer()) if False else None")
-        with pytest.raises(helpers.PeerError, match="live producer"):
+        with pytest.raises(PeerError, match="live producer"):
             other.do("ring.producer()")
         assert other.ask("faults() - before") < (32 << 20) // os.sysconf("SC_PAGESIZE") // 4
     finally:
-        helpers.block(name).unlink()
+        block_file(name).unlink()
 
 
 def test_a_producer_that_is_still_opening_is_not_given_the_name_of_the_last_one(ring):
@@ -343,7 +344,7 @@ def being_removed(name):
     assert _shm.keep_out(fd)
     yield fd
     os.close(fd)
-    helpers.block(name).unlink(missing_ok=True)
+    block_file(name).unlink(missing_ok=True)
 
 
 def test_exist_ok_gives_up_on_a_ring_that_is_being_removed_for_ever(name, being_removed, monkeypatch):
@@ -377,7 +378,7 @@ def test_exist_ok_waits_for_a_ring_to_be_removed(name, being_removed, monkeypatc
 def test_lost_pages_take_no_mapping_each(other, name):
     other.do("shmring.survive_truncation()")
     other.do(f"ring = shmring.Ring.create({name!r}, shape=(4096,), dtype='u1', slots=256)")
-    path = helpers.block(name)
+    path = block_file(name)
     try:
         other.do("writer, reader = ring.producer(), ring.consumer()")
         other.do("writer.put_many(np.ones((256, 4096), 'u1')); frames = reader.batch(256)")
@@ -386,7 +387,7 @@ def test_lost_pages_take_no_mapping_each(other, name):
         os.truncate(path, path.stat().st_size - 255 * 4096)
         assert other.ask("sum(int(frames.array[i, 0]) for i in order)") == 0
         other.do("give_mappings_back()")
-        with pytest.raises(helpers.PeerError, match="was cut"):
+        with pytest.raises(PeerError, match="was cut"):
             other.do("reader.try_get()")
     finally:
         path.unlink(missing_ok=True)
@@ -513,7 +514,7 @@ def test_a_memory_limit_below_the_ring_is_no_space(name, monkeypatch):
         shmring.NoSpace, match=r"group /inner may use 5242880 .*3145728 are left.*/inner/memory.max"
     ):
         shmring.Ring.create(name, shape=(1 << 20,), dtype="u1", slots=4)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 IN_A_GROUP = """
@@ -531,7 +532,7 @@ for slots in (400, 40):
 def test_a_real_memory_limit(name, tmp_path):
     group = next(
         (
-            Path(root, helpers.fresh_name())
+            Path(root, fresh_name())
             for root, file in (
                 ("/sys/fs/cgroup", "memory.max"),
                 ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
@@ -551,7 +552,7 @@ def test_a_real_memory_limit(name, tmp_path):
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     finally:
         with contextlib.suppress(OSError):
-            helpers.block(name).unlink()
+            block_file(name).unlink()
         group.rmdir()
     assert (ended.returncode, ended.stderr) == (0, "")
     refusal, fits = ended.stdout.splitlines()
@@ -593,7 +594,7 @@ def test_limits_of_a_frame_say_their_reason(name, arguments, words):
     with pytest.raises(ValueError, match=words) as raised:
         shmring.Ring.create(name, **({"shape": (4,), "dtype": "u1", "slots": 2} | arguments))
     assert len(str(raised.value)) < 600
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def deep(levels: int) -> dict:

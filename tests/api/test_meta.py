@@ -5,7 +5,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-import helpers
+from support.frames import feed, fill, payload
 
 XY = [("x", "f8"), ("y", "f8")]
 NESTED = [("table", "u1", (3,)), ("inner", [("a", "i4"), ("b", "S2")])]
@@ -13,26 +13,26 @@ PAIRS = [("pairs", [("a", "i4")], (2,))]
 
 
 def put_one(ring, producer, value):
-    producer.put(helpers.payload(producer.next_seq), meta=value)
+    producer.put(payload(producer.next_seq), meta=value)
 
 
 def put_many(ring, producer, value):
-    producer.put_many(helpers.payload(producer.next_seq)[None], metas=[value])
+    producer.put_many(payload(producer.next_seq)[None], metas=[value])
 
 
 def claim_one(ring, producer, value):
     with producer.claim() as slot:
-        helpers.fill(slot)
+        fill(slot)
         slot.meta = value
 
 
 def claim_many(ring, producer, value):
     """What a claim of several gives while only one slot is free."""
     with ring.consumer() as gate:
-        helpers.feed(producer, ring.slots - 1)
+        feed(producer, ring.slots - 1)
         with producer.claim(3) as slot:
             assert slot.count == 1
-            helpers.fill(slot)
+            fill(slot)
             slot.meta = [value]
             assert len(slot.meta) == 1
         gate.close()
@@ -136,7 +136,7 @@ def test_a_meta_that_would_change_is_refused(make, give, dtype, value, words):
 def test_metas_are_a_sequence_of_as_many_values_as_frames(make, dtype, count):
     ring = make(meta=dtype)
     value = 1.5 if dtype == "f8" else (1.5, 2.5)
-    frames = np.stack([helpers.payload(seq) for seq in range(count)])
+    frames = np.stack([payload(seq) for seq in range(count)])
     with ring.producer() as producer, ring.consumer() as consumer:
         for metas in ([value] * count, (value,) * count, np.array([value] * count, dtype)):
             assert producer.put_many(frames, metas=metas) == count
@@ -156,7 +156,7 @@ def test_a_refused_meta_leaves_the_claim_open(make):
     ring = make(meta="u1")
     with ring.producer() as producer, ring.consumer() as consumer:
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
             with pytest.raises(ValueError, match="300"):
                 slot.meta = 300
             assert slot.meta is None
@@ -166,4 +166,4 @@ def test_a_refused_meta_leaves_the_claim_open(make):
 
 def test_a_ring_without_meta_says_how_to_get_one(ring):
     with ring.producer() as producer, pytest.raises(ValueError, match="create it with meta="):
-        producer.put_many(helpers.payload(0)[None], metas=[1])
+        producer.put_many(payload(0)[None], metas=[1])

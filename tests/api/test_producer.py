@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import WORDS, check, drain, feed, payload, wait_until
+from support.frames import WORDS, check, drain, feed, fill, payload
+from support.processes import PeerError
+from support.waiting import PATIENCE, settle, unclosed, wait_asleep, wait_until
 
 
 def test_put_publishes_a_copy(ring):
@@ -97,7 +98,7 @@ def test_a_slot_that_is_dropped_unpublished_is_aborted(ring):
         slot = producer.claim()
         slot.array[...] = 1
         del slot
-        helpers.settle()
+        settle()
         feed(producer, 1)
         assert drain(consumer) == [0]
 
@@ -159,7 +160,7 @@ def test_a_slot_ends_once(ring):
 def test_publish_inside_the_with_is_enough(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
             slot.publish()
         with producer.claim() as slot:
             slot.abort()
@@ -170,7 +171,7 @@ def test_publish_inside_the_with_is_enough(ring):
 def test_one_claim_at_a_time(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
             with pytest.raises((ValueError, RuntimeError)):
                 producer.claim(timeout=0)
             with pytest.raises((ValueError, RuntimeError)):
@@ -189,7 +190,7 @@ def test_a_claim_of_several_is_one_array(ring):
             assert slot.array.shape == (3, WORDS)
             assert slot.array.flags.c_contiguous
             assert slot.seq == 0
-            helpers.fill(slot)
+            fill(slot)
         assert (producer.published, producer.next_seq) == (3, 3)
         assert drain(consumer) == [0, 1, 2]
 
@@ -200,7 +201,7 @@ def test_a_claim_of_several_crosses_the_wrap_in_one_piece(ring):
             with producer.claim(3) as slot:
                 assert slot.count == 3
                 assert slot.array.flags.c_contiguous
-                helpers.fill(slot)
+                fill(slot)
             assert len(drain(consumer)) == 3
         assert consumer.delivered == 12 * ring.slots
         assert consumer.lost == 0
@@ -457,7 +458,7 @@ def test_a_dropped_claim_is_scratch_memory(ring):
         with producer.claim() as slot:
             assert not slot.dropped
             assert slot.seq == ring.slots + 1
-            helpers.fill(slot)
+            fill(slot)
         assert drain(consumer) == [ring.slots + 1]
         assert consumer.lost == 1
 
@@ -480,7 +481,7 @@ def test_on_full_wait_goes_on_when_there_is_space(ring):
         feed(producer, ring.slots)
         thread = threading.Thread(target=feed, args=(producer, 2))
         thread.start()
-        helpers.wait_asleep(os.getpid(), thread.native_id)
+        wait_asleep(os.getpid(), thread.native_id)
         assert producer.published == ring.slots
         consumer.get(0).release()
         wait_until(lambda: ring.stats().published == ring.slots + 1)
@@ -511,7 +512,7 @@ def test_a_timestamp_is_taken_at_publish(ring):
         before = time.monotonic_ns()
         feed(producer, 1)
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
         after = time.monotonic_ns()
         first, second = consumer.get(0), consumer.get(0)
         assert before - slack <= first.timestamp_ns <= second.timestamp_ns <= after
@@ -522,7 +523,7 @@ def test_a_given_timestamp_is_kept(ring, timestamp):
     with ring.producer() as producer, ring.consumer() as consumer:
         producer.put(payload(0), timestamp_ns=timestamp)
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
             slot.timestamp_ns = timestamp
             assert slot.timestamp_ns == timestamp
         assert [consumer.get(0).timestamp_ns for _ in range(2)] == [timestamp] * 2
@@ -531,7 +532,7 @@ def test_a_given_timestamp_is_kept(ring, timestamp):
 def test_a_claim_of_several_takes_a_timestamp_each(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
         with producer.claim(3) as slot:
-            helpers.fill(slot)
+            fill(slot)
             slot.timestamp_ns = [7, 8, 9]
             with pytest.raises(ValueError, match="3"):
                 slot.timestamp_ns = [1, 2]
@@ -576,7 +577,7 @@ def test_a_second_producer_is_told_who_the_first_is(ring, peer):
         with shmring.Ring.attach(ring.name) as again, pytest.raises(shmring.ProducerExists):
             again.producer()  # by another handle of the same process
         other = peer(ring)
-        with pytest.raises(helpers.PeerError) as caught:
+        with pytest.raises(PeerError) as caught:
             other.do("ring.producer()")
         assert caught.value.kind == "ProducerExists"
         assert "RuntimeError" in caught.value.kinds
@@ -587,7 +588,7 @@ def test_a_second_producer_is_told_who_the_first_is(ring, peer):
     with pytest.raises(shmring.ProducerExists) as caught:
         ring.producer()
     assert str(other.pid) in str(caught.value)
-    assert "children.py" in str(caught.value)
+    assert "support.children" in str(caught.value)
 
 
 @pytest.mark.event("the producer closes")
@@ -607,8 +608,8 @@ def test_consumers_drain_and_then_end(ring):
 def test_a_waiting_consumer_of_another_program_ends(ring, peer):
     other = peer(ring)
     with ring.producer() as producer:
-        other.start("[helpers.check(frame) for frame in ring.consumer()]")
-        producer.wait_for_consumers(1, helpers.PATIENCE)
+        other.start("[check(frame) for frame in ring.consumer()]")
+        producer.wait_for_consumers(1, PATIENCE)
         feed(producer, 2)
         other.asleep()
     assert other.answer() == [0, 1]
@@ -633,7 +634,7 @@ def test_close_twice_and_use_after_close(ring):
 def test_a_dropped_producer_lets_go(ring):
     producer = ring.producer()
     feed(producer, 1)
-    with helpers.unclosed("Producer"):
+    with unclosed("Producer"):
         del producer
     with ring.producer() as producer:
         assert producer.next_seq == 1
@@ -697,13 +698,13 @@ def test_more_consumers_than_the_table_has_never_come(make):
 def test_a_producer_that_waits_is_woken_by_the_consumer(ring, peer):
     other = peer(ring)
     with ring.producer() as producer:
-        thread = threading.Thread(target=producer.wait_for_consumers, args=(1, helpers.PATIENCE))
+        thread = threading.Thread(target=producer.wait_for_consumers, args=(1, PATIENCE))
         thread.start()
-        helpers.wait_asleep(os.getpid(), thread.native_id)
+        wait_asleep(os.getpid(), thread.native_id)
         other.do("consumer = ring.consumer()")
         thread.join()
         feed(producer, 1)
-        assert other.ask("helpers.check(consumer.get(5))") == 0
+        assert other.ask("check(consumer.get(5))") == 0
 
 
 # ---- a block that ends without a frame

@@ -10,9 +10,10 @@ from multiprocessing.shared_memory import SharedMemory
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import WORDS, check, drain, feed, payload
+from support.blocks import block_file, fresh_name, inode, mappings
+from support.frames import WORDS, check, drain, feed, payload
+from support.waiting import unclosed
 
 
 def test_a_new_ring_says_what_it_is(make, name):
@@ -28,7 +29,7 @@ def test_a_new_ring_says_what_it_is(make, name):
     assert ring.variable_rows is False
     assert ring.frame_nbytes == WORDS * 8
     assert ring.nbytes >= 4 * WORDS * 8
-    assert ring.nbytes == helpers.block(name).stat().st_size
+    assert ring.nbytes == block_file(name).stat().st_size
     assert ring.readonly is False
     assert ring.closed is False
 
@@ -63,11 +64,11 @@ def test_a_name_is_made_up_when_none_is_given():
         assert one.name
         assert two.name
         assert one.name != two.name
-        assert helpers.block(one.name).exists()
+        assert block_file(one.name).exists()
         with shmring.Ring.attach(one.name) as other:
             assert other.name == one.name
-    assert not helpers.block(one.name).exists()
-    assert not helpers.block(two.name).exists()
+    assert not block_file(one.name).exists()
+    assert not block_file(two.name).exists()
 
 
 def test_an_integer_shape_is_one_axis(make):
@@ -108,14 +109,14 @@ def test_rounded_up_slots_are_all_usable(make, shape, dtype, slots):
 def test_fewer_than_two_slots_are_refused(name, slots):
     with pytest.raises(ValueError, match="slots"):
         shmring.Ring.create(name, shape=(4,), dtype="u1", slots=slots)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 @pytest.mark.parametrize("consumers", [0, -1, 65])
 def test_the_table_has_1_to_64_places(name, consumers):
     with pytest.raises(ValueError, match="consumers"):
         shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, consumers=consumers)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 @pytest.mark.parametrize("consumers", [1, 64])
@@ -156,7 +157,7 @@ def test_wrong_arguments_are_refused_and_leave_nothing(name, wrong):
     arguments = {"shape": (4,), "dtype": "u1", "slots": 4} | wrong
     with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))} must be|the limits are"):
         shmring.Ring.create(name, **arguments)
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/", "..", ".", "nul\0byte", "x" * 300])
@@ -176,7 +177,7 @@ def test_a_name_is_text(name):
 
 
 def test_names_may_have_spaces_dots_and_any_script():
-    name = f"{helpers.fresh_name()} v1.2 カメラ"
+    name = f"{fresh_name()} v1.2 カメラ"
     with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2), shmring.Ring.attach(name) as other:
         assert other.name == name
 
@@ -193,7 +194,7 @@ def test_memory_options_change_nothing_visible(make, option, on):
 
 def test_prefault_takes_the_pages_and_the_space_is_reserved_anyway(make):
     ring = make(shape=(64 * WORDS,), slots=8, prefault=False)
-    assert helpers.block(ring.name).stat().st_blocks * 512 >= 8 * 64 * WORDS * 8  # no SIGBUS later on
+    assert block_file(ring.name).stat().st_blocks * 512 >= 8 * 64 * WORDS * 8  # no SIGBUS later on
 
 
 # ---- attributes
@@ -224,7 +225,7 @@ def test_attrs_cannot_be_changed_behind_the_rings_back(make):
 def test_attrs_have_a_bounded_size(name):
     with pytest.raises(ValueError, match="attrs"):
         shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, attrs={"x": "y" * (1 << 26)})
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 # ---- close, unlink, with
@@ -232,15 +233,15 @@ def test_attrs_have_a_bounded_size(name):
 
 def test_the_creators_with_unlinks(name):
     with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2) as ring:
-        assert helpers.block(name).exists()
+        assert block_file(name).exists()
     assert ring.closed
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_the_creators_with_unlinks_after_an_exception_too(name):
     with pytest.raises(ZeroDivisionError), shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2):
         1 / 0  # noqa: B018
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_the_creators_with_unlinks_a_ring_that_was_closed_before(name, fork):
@@ -251,8 +252,8 @@ def test_the_creators_with_unlinks_a_ring_that_was_closed_before(name, fork):
             ring.__exit__(None, None, None)
 
         assert fork(leave).wait() == 0
-        assert helpers.block(name).exists()  # the parent's to remove
-    assert not helpers.block(name).exists()
+        assert block_file(name).exists()  # the parent's to remove
+    assert not block_file(name).exists()
 
 
 def test_an_attachers_with_only_closes(ring):
@@ -260,7 +261,7 @@ def test_an_attachers_with_only_closes(ring):
         pass
     assert other.closed
     assert not ring.closed
-    assert helpers.block(ring.name).exists()
+    assert block_file(ring.name).exists()
     with shmring.Ring.attach(ring.name):
         pass
 
@@ -293,7 +294,7 @@ def test_unlink_takes_only_the_name(make, name):
     ring = make(name)
     other = shmring.Ring.attach(name)
     ring.unlink()
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
     with pytest.raises(shmring.RingNotFound):
         shmring.Ring.attach(name)
     with ring.producer() as producer, other.consumer() as consumer:
@@ -306,7 +307,7 @@ def test_an_attacher_may_unlink_and_the_with_of_the_creator_does_not_mind(name):
     with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2):
         with shmring.Ring.attach(name) as other:
             other.unlink()
-        assert not helpers.block(name).exists()
+        assert not block_file(name).exists()
 
 
 def test_unlink_never_takes_a_newer_ring_of_the_same_name(make, name):
@@ -315,8 +316,8 @@ def test_unlink_never_takes_a_newer_ring_of_the_same_name(make, name):
         new = make(name, shape=(5,))
         with contextlib.suppress(shmring.RingNotFound):
             old.unlink()
-        assert helpers.block(name).exists()
-    assert helpers.block(name).exists()  # nor does the end of the old one's with
+        assert block_file(name).exists()
+    assert block_file(name).exists()  # nor does the end of the old one's with
     with shmring.Ring.attach(name) as other:
         assert other.shape == new.shape == (5,)
 
@@ -325,17 +326,17 @@ def test_a_closed_ring_can_still_be_unlinked(make, name):
     ring = make(name)
     ring.close()
     ring.unlink()
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_a_ring_that_is_dropped_lets_go_of_everything(name):
     ring = shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2)
-    node = helpers.inode(name)
-    assert helpers.mappings(node)
+    node = inode(name)
+    assert mappings(node)
     ring.unlink()
-    with helpers.unclosed("Ring"):
+    with unclosed("Ring"):
         del ring
-    assert not helpers.mappings(node)
+    assert not mappings(node)
 
 
 # ---- exist_ok
@@ -372,11 +373,11 @@ def test_the_mode_is_exact_whatever_the_umask(make, mode):
         ring = make(mode=mode)
     finally:
         os.umask(before)
-    assert stat.S_IMODE(helpers.block(ring.name).stat().st_mode) == mode
+    assert stat.S_IMODE(block_file(ring.name).stat().st_mode) == mode
 
 
 def test_the_default_mode_is_for_the_owner_only(ring):
-    assert stat.S_IMODE(helpers.block(ring.name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(block_file(ring.name).stat().st_mode) == 0o600
 
 
 # ---- read-only attachments and observers
@@ -394,7 +395,7 @@ def test_a_readonly_ring_observes_and_nothing_else(ring, peer):
             watched.consumer()
     other = peer()
     other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); observer = ring.observer()")
-    assert other.ask("helpers.mappings(helpers.inode(ring.name))") == []  # it reads the file
+    assert other.ask("mappings(inode(ring.name))") == []  # it reads the file
 
 
 @pytest.mark.parametrize("readonly", [True, False])
@@ -407,13 +408,13 @@ def test_an_observer_leaves_no_trace(ring, readonly):
     ):
         feed(producer, 4)
         consumer.get(0).release()
-        before = helpers.block(ring.name).read_bytes()
+        before = block_file(ring.name).read_bytes()
         copies = [observer.get(0) for _ in range(3)]
         newest = observer.latest(0)
         watched.stats()
         with pytest.raises(shmring.RingEmpty):
             observer.get(0)
-        assert helpers.block(ring.name).read_bytes() == before
+        assert block_file(ring.name).read_bytes() == before
         assert [check(copy) for copy in copies] == [0, 1, 2]
         assert check(newest) == 3
 
@@ -484,9 +485,9 @@ def test_a_ring_in_a_managers_block():
             ):
                 feed(producer, 4)
                 assert drain(consumer) == [0, 1, 2, 3]
-        assert helpers.block(block.name).exists()  # it is the manager's to remove
+        assert block_file(block.name).exists()  # it is the manager's to remove
         block.close()
-    assert not helpers.block(block.name).exists()
+    assert not block_file(block.name).exists()
 
 
 def test_a_block_that_is_too_small_is_refused():

@@ -8,16 +8,17 @@ import sys
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.blocks import block_file
+from support.frames import drain, feed
 
 
 @pytest.fixture
 def foreign(name):
     """A block that is no ring."""
-    helpers.block(name).write_bytes(b"something else" * 100)
+    block_file(name).write_bytes(b"something else" * 100)
     yield name
-    helpers.block(name).unlink()
+    block_file(name).unlink()
 
 
 def find(name):
@@ -63,19 +64,19 @@ def test_a_ring_in_use_is_refused_unless_forced(make):
     with ring.consumer(label="disk") as consumer:
         with pytest.raises(shmring.RingExists, match=r"in use .*this process.*disk.*pass force=True"):
             shmring.unlink(ring.name)
-        assert helpers.block(ring.name).exists()
+        assert block_file(ring.name).exists()
         shmring.unlink(ring.name, force=True)
-        assert not helpers.block(ring.name).exists()
+        assert not block_file(ring.name).exists()
         with ring.producer() as producer:
-            helpers.feed(producer, 1)
-            assert helpers.drain(consumer) == [0]
+            feed(producer, 1)
+            assert drain(consumer) == [0]
 
 
 @pytest.mark.parametrize("force", [True, False])
 def test_another_program_s_block_is_never_removed(foreign, force):
     with pytest.raises(shmring.RingExists, match="another program"):
         shmring.unlink(foreign, force=force)
-    assert helpers.block(foreign).exists()
+    assert block_file(foreign).exists()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_attrs_refuse_to_change(make, tmp_path, change, of):
     attrs = ring.attrs
     if of == "recording":
         with ring.producer() as producer:
-            helpers.feed(producer, 1)
+            feed(producer, 1)
             shmring.recording.record(ring, tmp_path / "x.npy", frames=1)
         attrs = shmring.recording.open_recording(tmp_path / "x.npy").attrs
     with pytest.raises(TypeError, match="fixed when their ring is created"):

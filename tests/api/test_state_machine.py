@@ -2,7 +2,7 @@
 
 The model knows positions, seqs and who holds what, and predicts every result. What the documentation promises
 (how many frames fit, what is lost) it says by itself; what the protocol decides (how many slots of a claim
-are adjacent, what a swap left of the history) it takes from tests/ring_model.py. Every frame that is held,
+are adjacent, what a swap left of the history) it takes from support/ring_model.py. Every frame that is held,
 and every view of one, is compared with its only right content after every step.
 """
 
@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import helpers
-import ring_model
 import shmring
-from helpers import payload
+from support import ring_model
+from support.blocks import fresh_name
+from support.frames import WORDS, fill, payload
 
 PLACES = 4
 ANY = st.integers(0, 11)
@@ -99,10 +99,8 @@ class RingMachine(RuleBasedStateMachine):
 
     @initialize(slots=st.integers(2, 6), attached=st.booleans())
     def create(self, slots, attached):
-        self.name = helpers.fresh_name()
-        self.ring = shmring.Ring.create(
-            self.name, shape=(helpers.WORDS,), dtype="u8", slots=slots, consumers=PLACES
-        )
+        self.name = fresh_name()
+        self.ring = shmring.Ring.create(self.name, shape=(WORDS,), dtype="u8", slots=slots, consumers=PLACES)
         self.other = shmring.Ring.attach(self.name) if attached else self.ring
         self.slots = slots
         self.seq_of: list[int] = []  # position -> seq
@@ -231,7 +229,7 @@ class RingMachine(RuleBasedStateMachine):
         assert slot.count == (min(n, self.slots) if slot.dropped else expected)
         assert slot.dropped or slot.count <= room
         self.slot = slot
-        helpers.fill(slot) if n == 1 else self.fill_many(slot)
+        fill(slot) if n == 1 else self.fill_many(slot)
         with pytest.raises(ValueError, match="open"):
             self.producer.put(payload(0))
 

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import drain, feed
+from support.blocks import block_file
+from support.frames import check, drain, feed
 
 
 def test_a_new_ring(ring):
@@ -72,10 +72,10 @@ def test_as_json(make, dtype):
 
 def test_the_producer(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 2)")
+    other.do("producer = ring.producer(); feed(producer, 2)")
     first = ring.stats().producer
     assert (first.pid, first.state) == (other.pid, "live")
-    assert "children.py" in first.command
+    assert "support.children" in first.command
     other.do("producer.close()")
     closed = ring.stats().producer
     assert (closed.state, closed.epoch) == ("closed", first.epoch)
@@ -113,7 +113,7 @@ def test_the_consumers(ring, peer):
             True,
         )
         assert (us.place, us.pid, us.label, us.policy, us.alive) == (1, os.getpid(), "us", "lossless", True)
-        assert "children.py" in them.command
+        assert "support.children" in them.command
         assert us.command
         assert (them.delivered, them.skipped, them.lost, them.held, them.lag) == (1, 2, 0, 1, 0)
         assert (us.delivered, us.skipped, us.lost, us.held) == (2, 0, 0, 1)
@@ -178,7 +178,7 @@ def test_swaps_are_counted(ring):
             feed(producer, ring.slots - 1)
             drain(reader)
         assert ring.stats().swaps > 0
-        assert helpers.check(held) >= 0
+        assert check(held) >= 0
 
 
 def test_the_numbers_go_on_after_a_takeover(ring):
@@ -192,10 +192,10 @@ def test_the_numbers_go_on_after_a_takeover(ring):
 def test_stats_change_nothing(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, 2)
-        before = helpers.block(ring.name).read_bytes()
+        before = block_file(ring.name).read_bytes()
         for _ in range(3):
             ring.stats()
-        assert helpers.block(ring.name).read_bytes() == before
+        assert block_file(ring.name).read_bytes() == before
         assert drain(consumer) == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Races between threads, with and without a GIL: what tests/test_threads.py lacks, bounded by counts."""
+"""Races between threads, with and without a GIL: what tests/api/test_threads.py lacks, bounded by counts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import threading
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, drain, feed, payload
-from test_threads import Running, patiently
+from support.frames import check, check_batch, drain, feed, fill, payload
+from support.threads import GIL, Running, patiently
+from support.waiting import PATIENCE, wait_until
 
-ROUNDS = 50 if helpers.GIL else 200  # with the GIL, threads meet in few places only
+ROUNDS = 50 if GIL else 200  # with the GIL, threads meet in few places only
 THREADS = 4
 pytestmark = pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
 
@@ -36,7 +36,7 @@ def at_once(*works) -> list[Running]:
     barrier = threading.Barrier(len(works))
 
     def begin(work):
-        barrier.wait(helpers.PATIENCE)
+        barrier.wait(PATIENCE)
         return work()
 
     threads = [Running(lambda work=work: begin(work)) for work in works]
@@ -65,7 +65,7 @@ def test_the_array_is_made_by_many_threads_at_once(ring, lossless, take):
             assert np.array_equal(arrays[0].reshape(-1), payload(seq))
             assert consumer.held == 1
             del frame, arrays
-        helpers.wait_until(lambda: consumer.held == 0, "every hold has ended")
+        wait_until(lambda: consumer.held == 0, "every hold has ended")
 
 
 def test_a_frame_is_released_by_many_threads_at_once(ring, lossless):
@@ -79,7 +79,7 @@ def test_a_frame_is_released_by_many_threads_at_once(ring, lossless):
             assert consumer.held == turn % 2
             assert array is None or np.array_equal(array, payload(turn))
             del array, frame
-        helpers.wait_until(lambda: consumer.held == 0, "every hold has ended")
+        wait_until(lambda: consumer.held == 0, "every hold has ended")
 
 
 @pytest.mark.parametrize("export", ["array", "memoryview", "asarray", "dlpack"])
@@ -112,7 +112,7 @@ def test_a_frame_is_exported_while_another_thread_releases_it(ring, lossless, ex
                 drain(consumer)
             assert all(np.array_equal(array, payload(seq * (ring.slots + 1))) for array in arrays)
             del arrays
-        helpers.wait_until(lambda: consumer.held == 0, "every hold has ended")
+        wait_until(lambda: consumer.held == 0, "every hold has ended")
 
 
 def test_many_threads_read_one_frame(ring):
@@ -161,13 +161,13 @@ def test_frames_end_in_many_threads_while_their_consumer_goes_on(make, lossless,
     with ring.producer(on_full="raise") as producer, ring.consumer(lossless=lossless) as consumer:
         threads = [Running(end) for _ in range(THREADS)]
         for seq in range(count):
-            helpers.wait_until(lambda: consumer.held < 24, "others end their frames")
+            wait_until(lambda: consumer.held < 24, "others end their frames")
             producer.put(payload(seq))
             work.put(consumer.get(0))
         for _ in threads:
             work.put(None)
         assert sum(values([thread.end() for thread in threads])) == count
-        helpers.wait_until(lambda: consumer.held == 0, "every hold has ended")
+        wait_until(lambda: consumer.held == 0, "every hold has ended")
         assert (consumer.delivered, consumer.lost) == (count, 0)
         assert feed(producer, ring.slots) == ring.slots  # no slot is lost
         assert drain(consumer) == list(range(count, count + ring.slots))
@@ -217,7 +217,7 @@ def test_many_threads_claim_from_one_producer(make):
                     os.sched_yield()
                     continue
                 claims += 1
-                helpers.fill(slot)
+                fill(slot)
                 if (claims + who) % 3 == 0:
                     slot.abort()
                 else:
@@ -226,7 +226,7 @@ def test_many_threads_claim_from_one_producer(make):
             return published
 
         threads = [Running(lambda who=who: claim(who)) for who in range(THREADS)]
-        seqs = [check(consumer.get(helpers.PATIENCE)) for _ in range(rounds * THREADS)]
+        seqs = [check(consumer.get(PATIENCE)) for _ in range(rounds * THREADS)]
         assert values([thread.end() for thread in threads]) == [rounds] * THREADS
         assert seqs == list(range(rounds * THREADS))
         assert consumer.try_get() is None
@@ -238,7 +238,7 @@ def test_a_slot_is_ended_by_many_threads_at_once(ring):
         expected = 0
         for _ in range(ROUNDS):
             slot = producer.claim()
-            helpers.fill(slot)
+            fill(slot)
             ends = at_once(slot.publish, slot.abort, slot.publish, slot.abort)
             assert all(
                 isinstance(end.error, ValueError | shmring.HandleBusy)
@@ -284,9 +284,7 @@ def test_close_in_the_middle_of_everything(make, held):
             values(
                 at_once(
                     lambda use=use, consumer=consumer: use(lambda: check(consumer.get(0))),
-                    lambda use=use, consumer=consumer: use(
-                        lambda: helpers.check_batch(consumer.batch(2, timeout=0))
-                    ),
+                    lambda use=use, consumer=consumer: use(lambda: check_batch(consumer.batch(2, timeout=0))),
                     lambda consumer=consumer: patiently(consumer.close),
                     lambda consumer=consumer: patiently(consumer.close),
                     lambda frames=frames: [(check(frame), frame.release()) for frame in frames],
@@ -294,7 +292,7 @@ def test_close_in_the_middle_of_everything(make, held):
             )
             assert consumer.closed
             frames.clear()
-            helpers.wait_until(lambda: ring.stats().consumers == (), "the place is free")
+            wait_until(lambda: ring.stats().consumers == (), "the place is free")
 
 
 def test_the_producer_closes_in_the_middle_of_puts(make):
@@ -328,7 +326,7 @@ def test_many_rings_with_many_consumers_in_threads(make):
 
     def produce(ring):
         with ring.producer() as producer:
-            producer.wait_for_consumers(3, helpers.PATIENCE)
+            producer.wait_for_consumers(3, PATIENCE)
             return feed(producer, count)
 
     def consume(ring, lossless):
@@ -351,14 +349,14 @@ def test_frames_of_many_rings_end_in_one_thread(make):
     def work(ring):
         with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
             for seq in range(2 * ROUNDS):
-                producer.put(payload(seq), timeout=helpers.PATIENCE)
+                producer.put(payload(seq), timeout=PATIENCE)
                 dropped.put(consumer.get(0))
-            helpers.wait_until(lambda: consumer.held == 0, "every hold has ended")
+            wait_until(lambda: consumer.held == 0, "every hold has ended")
             return consumer.delivered
 
     def drop():
         for _ in range(2 * ROUNDS * len(rings)):
-            check(dropped.get(timeout=helpers.PATIENCE))
+            check(dropped.get(timeout=PATIENCE))
 
     assert values(at_once(drop, *[lambda ring=ring: work(ring) for ring in rings]))[1:] == [2 * ROUNDS] * len(
         rings

@@ -1,40 +1,16 @@
 """One handle, several threads: served one after the other or refused, never corrupt, never a hang."""
 
 import contextlib
-import os
 import sys
 import threading
 
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, drain, feed, payload
-
-
-class Running(threading.Thread):
-    """A thread whose outcome is kept."""
-
-    def __init__(self, work):
-        super().__init__(daemon=True)
-        self.work, self.value, self.error = work, None, None
-        self.start()
-
-    def run(self):
-        try:
-            self.value = self.work()
-        except BaseException as error:
-            self.error = error.with_traceback(None)
-
-    def end(self):
-        self.join(helpers.PATIENCE)
-        assert not self.is_alive(), "the thread hangs"
-        return self
-
-    def asleep(self):
-        helpers.wait_asleep(os.getpid(), self.native_id)
-        return self
+from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.threads import Running, patiently
+from support.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
@@ -63,7 +39,7 @@ def test_a_consumer_that_waits_is_busy_for_others_or_serves_them(ring, use):
         "batch": lambda: consumer.batch(1, 1, 0),
     }[use]
     with ring.producer() as producer, ring.consumer() as consumer:
-        waiting = Running(lambda: check(consumer.get(helpers.PATIENCE))).asleep()
+        waiting = Running(lambda: check(consumer.get(PATIENCE))).asleep()
         with contextlib.suppress(shmring.HandleBusy, shmring.RingEmpty):
             assert call() is None
         feed(producer, 1)
@@ -75,7 +51,7 @@ def test_a_consumer_that_waits_is_busy_for_others_or_serves_them(ring, use):
 def test_a_producer_that_waits_is_busy_for_others(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, ring.slots)
-        waiting = Running(lambda: producer.put(payload(ring.slots), timeout=helpers.PATIENCE)).asleep()
+        waiting = Running(lambda: producer.put(payload(ring.slots), timeout=PATIENCE)).asleep()
         with pytest.raises((shmring.HandleBusy, shmring.RingFull)):
             producer.put(payload(99), timeout=0)
         with pytest.raises((shmring.HandleBusy, shmring.RingFull)):
@@ -83,15 +59,6 @@ def test_a_producer_that_waits_is_busy_for_others(ring):
         consumer.get(0).release()
         assert waiting.end().value is True
         assert drain(consumer) == list(range(1, ring.slots + 1))
-
-
-def patiently(call):
-    """Do it again as long as the handle is busy with another thread."""
-    while True:
-        try:
-            return call()
-        except shmring.HandleBusy:
-            continue
 
 
 def test_two_threads_take_from_one_consumer(make, lossless):
@@ -141,7 +108,7 @@ def test_two_threads_put_into_one_producer(make):
         threads = [Running(lambda who=who: put(who)) for who in range(3)]
         got = {0: [], 1: [], 2: []}
         for seq in range(1500):
-            frame = consumer.get(helpers.PATIENCE)
+            frame = consumer.get(PATIENCE)
             assert frame.seq == seq
             tag = int(frame.meta)
             assert (frame.array == payload(tag)).all()
@@ -170,7 +137,7 @@ def test_two_threads_put_large_frames(make, layout):
         threads = [Running(lambda who=who: put(who)) for who in range(2)]
         seen = [0, 0]
         for seq in range(200):
-            frame = consumer.get(helpers.PATIENCE)
+            frame = consumer.get(PATIENCE)
             assert frame.seq == seq
             who = int(frame.array[0, 0])
             assert (frame.array == who).all(), "two threads wrote into one frame"
@@ -189,7 +156,7 @@ class Slow:
 
     def __array__(self, dtype=None, copy=None):
         self.entered.set()
-        assert self.go_on.wait(helpers.PATIENCE)
+        assert self.go_on.wait(PATIENCE)
         return self.array
 
 
@@ -199,7 +166,7 @@ def test_a_claim_while_another_thread_is_on_its_way_into_put(ring, use):
     slow = Slow(payload(1) if use == "put" else payload(1)[None])
     with ring.producer() as producer, ring.consumer() as consumer:
         other = Running(lambda: getattr(producer, use)(slow))
-        assert slow.entered.wait(helpers.PATIENCE)
+        assert slow.entered.wait(PATIENCE)
         try:
             slot = producer.claim()
         except shmring.HandleBusy:
@@ -221,7 +188,7 @@ def test_an_array_like_that_uses_the_producer_itself(ring):
     class Sneaky:
         def __array__(self, dtype=None, copy=None):
             with producer.claim() as slot:
-                helpers.fill(slot)
+                fill(slot)
             return payload(producer.next_seq)
 
     with ring.producer() as producer, ring.consumer() as consumer:
@@ -245,7 +212,7 @@ def test_close_while_another_thread_copies(make):
 
     thread = Running(put)
     try:
-        helpers.wait_until(lambda: ring.stats().published > 5, "frames are put")
+        wait_until(lambda: ring.stats().published > 5, "frames are put")
         patiently(producer.close)
         assert isinstance(thread.end().error, ValueError | shmring.ShmringError)
         assert producer.closed
@@ -276,7 +243,7 @@ def test_two_threads_use_everything_at_once(make):
                     raise  # only: another thread has one open
             else:
                 with slot:
-                    helpers.fill(slot)
+                    fill(slot)
 
         threads = [
             Running(
@@ -285,13 +252,13 @@ def test_two_threads_use_everything_at_once(make):
             Running(
                 lambda: use(
                     lambda: consumer.latest(0).release(),
-                    lambda: helpers.check_batch(consumer.batch(3, timeout=0.001)),
+                    lambda: check_batch(consumer.batch(3, timeout=0.001)),
                 )
             ),
             Running(lambda: use(claim, lambda: producer.next_seq, ring.stats)),
             Running(lambda: use(claim, lambda: feed(producer, 0), lambda: repr(producer))),
         ]
-        helpers.wait_until(lambda: ring.stats().published > 2000, "2000 frames have passed")
+        wait_until(lambda: ring.stats().published > 2000, "2000 frames have passed")
         stop.set()
         for thread in threads:
             assert thread.end().error is None
@@ -303,7 +270,7 @@ def test_two_threads_use_everything_at_once(make):
 def test_close_while_a_thread_waits_in_the_consumer(ring):
     """The wait ends with an error, or close() is refused; nothing hangs, nothing crashes."""
     consumer = ring.consumer()
-    waiting = Running(lambda: consumer.get(helpers.PATIENCE)).asleep()
+    waiting = Running(lambda: consumer.get(PATIENCE)).asleep()
     try:
         consumer.close()
     except shmring.HandleBusy:
@@ -323,7 +290,7 @@ def test_close_while_a_thread_waits_in_the_producer(ring):
     with ring.consumer() as consumer:
         producer = ring.producer()
         feed(producer, ring.slots)
-        waiting = Running(lambda: producer.put(payload(ring.slots), timeout=helpers.PATIENCE)).asleep()
+        waiting = Running(lambda: producer.put(payload(ring.slots), timeout=PATIENCE)).asleep()
         try:
             producer.close()
         except shmring.HandleBusy:
@@ -342,7 +309,7 @@ def test_closing_the_ring_while_threads_wait(make):
     ring = make()
     attached = shmring.Ring.attach(ring.name)
     consumer = attached.consumer()
-    waiting = Running(lambda: check(consumer.get(helpers.PATIENCE))).asleep()
+    waiting = Running(lambda: check(consumer.get(PATIENCE))).asleep()
     with contextlib.suppress(shmring.HandleBusy):
         attached.close()
     with ring.producer() as producer:
@@ -360,7 +327,7 @@ def test_a_slot_may_be_published_by_another_thread(ring):
         slot = producer.claim()
 
         def finish():
-            helpers.fill(slot)
+            fill(slot)
             slot.publish()
 
         assert Running(finish).end().error is None
@@ -378,7 +345,7 @@ def test_consumers_join_and_leave_in_many_threads(make):
 
         threads = [Running(come_and_go) for _ in range(4)]
         while any(thread.is_alive() for thread in threads):
-            producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+            producer.put(payload(producer.next_seq), timeout=PATIENCE)
         for thread in threads:
             assert thread.end().error is None
         assert ring.stats().consumers == ()
@@ -421,7 +388,7 @@ def test_exist_ok_in_many_threads_is_one_ring(name):
 
     def attempt():
         barrier.wait()
-        return shmring.Ring.create(name, shape=(helpers.WORDS,), dtype="u8", slots=4, exist_ok=True)
+        return shmring.Ring.create(name, shape=(WORDS,), dtype="u8", slots=4, exist_ok=True)
 
     threads = [Running(attempt) for _ in range(8)]
     rings = [thread.end().value for thread in threads]

@@ -8,8 +8,10 @@ import warnings
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.blocks import inode, mappings
+from support.frames import payload
+from support.waiting import settle
 
 OPENERS = {
     "Producer": lambda ring: ring.producer(),
@@ -33,7 +35,7 @@ def test_handles_that_were_closed_are_silent(ring, kind):
     again = OPENERS[kind](ring)
     again.close()
     del handle, again
-    helpers.settle()
+    settle()
 
 
 @pytest.mark.parametrize("readonly", [False, True])
@@ -47,13 +49,13 @@ def test_an_attached_ring_that_nobody_closed(ring, readonly):
 
 def test_a_ring_that_only_its_closed_handles_kept_is_silent(ring):
     with shmring.Ring.attach(ring.name).producer() as producer:
-        producer.put(helpers.payload(0))
+        producer.put(payload(0))
         with shmring.Ring.attach(ring.name).consumer() as consumer:
             assert consumer.get(1).seq == 0
         with shmring.Ring.attach(ring.name, readonly=True).observer() as observer:
             assert observer.get(1).seq == 0
     del producer, consumer, observer
-    helpers.settle()
+    settle()
 
 
 def test_a_creator_that_leaves_its_name(name):
@@ -77,7 +79,7 @@ def test_closing_the_ring_is_enough_for_what_publishes_and_joins(name):
     with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2) as ring:
         handles = [ring.producer(), ring.consumer(), ring.consumer(lossless=False)]
     del ring, handles
-    helpers.settle()
+    settle()
 
 
 @pytest.mark.parametrize("kind", ["Ring", *OPENERS])
@@ -94,7 +96,7 @@ def test_forked_children_do_not_warn(ring, fork, kind):
                 handles.clear()
                 nonlocal opened, attached
                 opened = attached = None
-                helpers.settle()
+                settle()
             send([str(one.message) for one in caught] + [str(one) for one in unraisable])
 
         assert fork(work).receive() == []
@@ -106,7 +108,7 @@ def test_forked_children_do_not_warn(ring, fork, kind):
 def test_a_constructor_that_is_called_by_hand_leaves_no_warning(kind):
     with pytest.raises(TypeError):
         getattr(shmring, kind)("camera")
-    helpers.settle()
+    settle()
 
 
 def test_what_could_not_be_opened_is_silent(ring, name):
@@ -119,7 +121,7 @@ def test_what_could_not_be_opened_is_silent(ring, name):
         ring.consumer(start="never")
     with pytest.raises(shmring.RingNotFound):
         shmring.Ring.attach(name)
-    helpers.settle()
+    settle()
 
 
 EXIT = """
@@ -152,10 +154,10 @@ def test_a_consumer_that_its_own_ring_refers_to_is_collected(name):
     ring = shmring.Ring.create(name, shape=(2,), dtype="f4", slots=4)
     ring.kept = [ring.producer(), ring.consumer(), ring.observer()]
     ring.kept[0].put(np.ones(2, "f4"))
-    node = helpers.inode(name)
+    node = inode(name)
     ring.unlink()
     del ring
     with pytest.warns(ResourceWarning, match="unclosed") as caught:
         gc.collect()
     assert sorted(str(one.message).split()[1] for one in caught) == ["Consumer", "Observer", "Producer"]
-    assert not helpers.mappings(node)
+    assert not mappings(node)

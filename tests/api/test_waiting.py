@@ -7,9 +7,11 @@ import time
 
 import pytest
 
-import helpers
 import shmring
-from helpers import check, feed, payload
+from support import frames
+from support.frames import check, feed, payload
+from support.processes import PeerError
+from support.waiting import PATIENCE, wait_asleep
 
 # name: (what has to be there, the wait itself, how it fails after a timeout)
 WAITS = {
@@ -19,8 +21,8 @@ WAITS = {
     "batch": ("x = ring.consumer()", "x.batch(3, 2, {})", "RingEmpty"),
     "observer.get": ("x = ring.observer()", "x.get({})", "RingEmpty"),
     "observer.latest": ("x = ring.observer()", "x.latest({})", "RingEmpty"),
-    "put": ("x = full(ring)", "x.put(helpers.payload(99), timeout={})", "RingFull"),
-    "put_many": ("x = full(ring)", "x.put_many(helpers.payload(99)[None], timeout={})", "RingFull"),
+    "put": ("x = full(ring)", "x.put(payload(99), timeout={})", "RingFull"),
+    "put_many": ("x = full(ring)", "x.put_many(payload(99)[None], timeout={})", "RingFull"),
     "claim": ("x = full(ring)", "x.claim(timeout={})", "RingFull"),
     "wait_for_consumers": ("x = ring.producer()", "x.wait_for_consumers(9, {})", "TooFewConsumers"),
     "attach": (
@@ -36,7 +38,7 @@ def full(ring):
     global gate
     gate = ring.consumer()
     producer = ring.producer()
-    helpers.feed(producer, ring.slots)
+    feed(producer, ring.slots)
     return producer
 """
 
@@ -47,7 +49,7 @@ def wait(request):
 
 
 def set_up(ring, before: str) -> dict:
-    space = {"ring": ring, "shmring": shmring, "helpers": helpers}
+    space = {"ring": ring, "shmring": shmring, **vars(frames), "PATIENCE": PATIENCE}
     exec(FULL, space)
     exec(before, space)
     ring.space = space  # its handles live until the ring is closed
@@ -93,7 +95,7 @@ def test_an_impossible_timeout_is_refused_although_there_is_no_need_to_wait(ring
 def test_a_huge_timeout_is_a_long_wait(ring, peer, timeout):
     other = peer(ring)
     other.do("consumer = ring.consumer()")
-    other.start(f"helpers.check(consumer.get({timeout}))")
+    other.start(f"check(consumer.get({timeout}))")
     with ring.producer() as producer:
         other.asleep()
         feed(producer, 1)
@@ -110,7 +112,7 @@ def test_what_is_there_is_taken_without_a_wait(ring, lossless):
 
 def test_attach_waits_for_a_ring_that_comes(peer, make, name):
     other = peer()
-    other.start(f"shmring.Ring.attach({name!r}, timeout={helpers.PATIENCE}).shape").asleep()
+    other.start(f"shmring.Ring.attach({name!r}, timeout={PATIENCE}).shape").asleep()
     make(name, shape=(3, 4))
     assert other.answer() == [3, 4]
 
@@ -127,16 +129,16 @@ def test_ctrl_c_ends_every_wait_and_the_ring_stays_consistent(ring, peer, wait):
     for _ in range(2):
         other.start(expression.format(None)).asleep()
         other.signal(signal.SIGINT)
-        with pytest.raises(helpers.PeerError) as caught:
+        with pytest.raises(PeerError) as caught:
             other.answer()
         assert caught.value.kind == "KeyboardInterrupt"
     if "full" in before:
         assert other.ask("x.published, x.next_seq") == [ring.slots, ring.slots]
-        assert other.ask("helpers.drain(gate)") == list(range(ring.slots))
-        assert other.ask("helpers.feed(x, 2)") == 2
-        assert other.ask("helpers.drain(gate)") == [ring.slots, ring.slots + 1]
+        assert other.ask("drain(gate)") == list(range(ring.slots))
+        assert other.ask("feed(x, 2)") == 2
+        assert other.ask("drain(gate)") == [ring.slots, ring.slots + 1]
     elif "wait_for_consumers" in expression:
-        assert other.ask("helpers.feed(x, 2)") == 2
+        assert other.ask("feed(x, 2)") == 2
     elif "attach" not in expression:
         with ring.producer() as producer:
             feed(producer, 2)
@@ -156,9 +158,9 @@ def test_ctrl_c_ends_a_loop(ring, peer, how):
     other.do(f"def run():\n    {how}")
     other.start("run()").asleep()
     other.signal(signal.SIGINT)
-    with pytest.raises(helpers.PeerError, match="KeyboardInterrupt"):
+    with pytest.raises(PeerError, match="KeyboardInterrupt"):
         other.answer()
-    assert other.ask("helpers.settle() or ring.stats().consumers") == []
+    assert other.ask("settle() or ring.stats().consumers") == []
 
 
 @pytest.mark.event("Ctrl-C in any wait")
@@ -167,11 +169,11 @@ def test_ctrl_c_ends_an_asyncio_wait(ring, peer):
     other.do("consumer = ring.consumer()\nasync def run():\n    await consumer.get_async()")
     other.start("asyncio.run(run())").asleep()
     other.signal(signal.SIGINT)
-    with pytest.raises(helpers.PeerError, match="KeyboardInterrupt"):
+    with pytest.raises(PeerError, match="KeyboardInterrupt"):
         other.answer()
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("helpers.check(consumer.get(5))") == 0
+        assert other.ask("check(consumer.get(5))") == 0
 
 
 def test_a_handler_that_returns_does_not_end_a_wait(ring, peer):
@@ -179,7 +181,7 @@ def test_a_handler_that_returns_does_not_end_a_wait(ring, peer):
     other = peer(ring)
     other.do("seen = []; signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))")
     other.do("consumer = ring.consumer()")
-    other.start("helpers.check(consumer.get())").asleep()
+    other.start("check(consumer.get())").asleep()
     for _ in range(3):
         other.signal(signal.SIGUSR1)
         other.asleep()
@@ -196,11 +198,11 @@ def test_an_exception_of_a_handler_comes_out_of_the_wait(ring, peer):
     other.do("signal.signal(signal.SIGUSR1, handler); consumer = ring.consumer()")
     other.start("consumer.get()").asleep()
     other.signal(signal.SIGUSR1)
-    with pytest.raises(helpers.PeerError, match="LookupError: from the handler"):
+    with pytest.raises(PeerError, match="LookupError: from the handler"):
         other.answer()
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("helpers.check(consumer.get(5))") == 0
+        assert other.ask("check(consumer.get(5))") == 0
 
 
 def test_a_handler_may_use_the_ring(ring, peer):
@@ -210,7 +212,7 @@ def test_a_handler_may_use_the_ring(ring, peer):
         "consumer = ring.consumer()\ndef handler(number, frame): seen.append(len(ring.stats().consumers))"
     )
     other.do("seen = []; signal.signal(signal.SIGUSR1, handler)")
-    other.start("helpers.check(consumer.get())").asleep()
+    other.start("check(consumer.get())").asleep()
     other.signal(signal.SIGUSR1)
     with ring.producer() as producer:
         other.asleep()
@@ -284,8 +286,8 @@ def test_two_processes_wake_each_other(make, peer, spin):
         f"producer, consumer = back.producer(spin={spin}), there.consumer(spin={spin})\n"
         "def run():\n"
         "    for frame in consumer:\n"
-        "        helpers.check(frame)\n"
-        "        producer.put(helpers.payload(frame.seq))\n"
+        "        check(frame)\n"
+        "        producer.put(payload(frame.seq))\n"
         "    return consumer.delivered"
     )
     other.start("run()")
@@ -301,9 +303,7 @@ def test_a_release_wakes_the_producer(make, peer):
     """The same from the consumer's side: a ring of two, always full."""
     ring = make(slots=2)
     other = peer(ring)
-    other.do(
-        "consumer = ring.consumer(spin=0)\ndef run(): return [helpers.check(frame) for frame in consumer][-1]"
-    )
+    other.do("consumer = ring.consumer(spin=0)\ndef run(): return [check(frame) for frame in consumer][-1]")
     other.start("run()")
     with ring.producer(spin=0) as producer:
         deadline = time.monotonic() + 15
@@ -325,7 +325,7 @@ def test_a_lossy_release_wakes_the_producer(make, peer):
             published = producer.published
             thread = threading.Thread(target=feed, args=(producer, 1))
             thread.start()
-            helpers.wait_asleep(os.getpid(), thread.native_id)
+            wait_asleep(os.getpid(), thread.native_id)
             assert producer.published == published
             other.do("held.pop()")
             thread.join()
@@ -352,7 +352,7 @@ def test_never_a_lost_wake_up(make, peer, slots):
         other.do(
             "consumer = ring.consumer(spin=0)\n"
             "def run():\n"
-            "    return sum(1 for frame in consumer if helpers.check(frame) >= 0)"
+            "    return sum(1 for frame in consumer if check(frame) >= 0)"
         )
         other.start("run()")
     with ring.producer(spin=0) as producer:

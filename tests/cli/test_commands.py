@@ -19,8 +19,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.blocks import block_file, fresh_name
+from support.frames import drain, feed
+from support.waiting import PATIENCE, task_state, wait_until
 
 pytest.importorskip("click")
 
@@ -59,7 +61,7 @@ def only_mine(monkeypatch):
 @pytest.fixture
 def block(name):
     """Another program's block with the name `name`."""
-    path = helpers.block(name)
+    path = block_file(name)
     path.write_bytes(b"not a ring" * 100)
     yield path
     path.unlink(missing_ok=True)
@@ -98,7 +100,7 @@ def test_ls_shows_rings(cli, make, only_mine):
 def test_ls_measures_the_rate(cli, make, only_mine, monkeypatch):
     ring = make()
     with ring.producer(on_full="drop") as out:
-        monkeypatch.setattr(ls.time, "sleep", lambda seconds: helpers.feed(out, 7))
+        monkeypatch.setattr(ls.time, "sleep", lambda seconds: feed(out, 7))
         _, listed, _ = cli("ls", "--json")
     found = entry(listed, ring.name)
     assert found["published"] == 7
@@ -139,7 +141,7 @@ def test_no_rings(cli, monkeypatch):
 def test_other_files_are_counted(cli, make, only_mine, monkeypatch):
     """As Ray's hundreds of semaphores: they do not hide the rings."""
     ring = make()
-    others = [helpers.block(helpers.fresh_name()) for _ in range(3)]
+    others = [block_file(fresh_name()) for _ in range(3)]
     others[0].write_bytes(b"a semaphore")
     others[1].write_bytes(b"another one")
     others[2].touch()
@@ -204,7 +206,7 @@ def damage(make):
 
     def overwrite(offset: int, data: bytes) -> str:
         name = go_stale(make())
-        damaged.append(helpers.block(name))
+        damaged.append(block_file(name))
         with damaged[-1].open("r+b") as file:
             file.seek(offset)
             file.write(data)
@@ -236,7 +238,7 @@ def test_blocks_that_are_no_readable_ring(cli, damage, only_mine, offset, data, 
 
 def test_truncated_ring(cli, damage, only_mine):
     name = damage(0, b"")
-    os.truncate(helpers.block(name), 5000)
+    os.truncate(block_file(name), 5000)
     assert entry(cli("ls", "--json")[1], name)["state"] == "damaged"
 
 
@@ -250,7 +252,7 @@ def test_foreign_block(cli, block, name, only_mine, content):
 
 def test_what_is_no_file(cli, name, only_mine):
     """Opening a FIFO would wait for its writer."""
-    fifo, folder = helpers.block(name), helpers.block(helpers.fresh_name())
+    fifo, folder = block_file(name), block_file(fresh_name())
     os.mkfifo(fifo)
     folder.mkdir()
     try:
@@ -294,7 +296,7 @@ def test_ring_that_vanishes_while_listed(cli, make, only_mine, monkeypatch):
 
 def test_long_names_and_labels_of_others(cli, make, only_mine):
     """Control characters would move the cursor or change colours."""
-    long = f"{helpers.fresh_name()}-{'x' * 255}"[:255]
+    long = f"{fresh_name()}-{'x' * 255}"[:255]
     ring = make(long)
     with ring.consumer(label="evil\x1b[31m\n" + "y" * 40):
         code, out, _ = cli("info", long)
@@ -309,13 +311,13 @@ def test_looking_leaves_no_trace(cli, make, only_mine):
     """Not a byte of the block changes, and a stale ring stays stale."""
     ring = make()
     with ring.producer() as out, ring.consumer() as consumer:
-        helpers.feed(out, 3)
+        feed(out, 3)
         consumer.get().release()
     name = go_stale(ring)
-    before = hashlib.sha256(helpers.block(name).read_bytes()).digest()
+    before = hashlib.sha256(block_file(name).read_bytes()).digest()
     for arguments in (["ls"], ["info", name], ["info", name, "--json"], ["doctor"], ["metrics", name]):
         cli(*arguments)
-    assert hashlib.sha256(helpers.block(name).read_bytes()).digest() == before
+    assert hashlib.sha256(block_file(name).read_bytes()).digest() == before
     assert _inventory.look(name).state == "stale"
 
 
@@ -363,7 +365,7 @@ def test_info(cli, make):
 def test_info_of_the_dead(cli, make, peer):
     ring = make()
     other = peer(ring)
-    other.do("out = ring.producer(); consumer = ring.consumer(label='gone'); helpers.feed(out, 1)")
+    other.do("out = ring.producer(); consumer = ring.consumer(label='gone'); feed(out, 1)")
     other.kill()
     code, text, _ = cli("info", ring.name)
     assert code == 0
@@ -384,7 +386,7 @@ def test_rm(cli, make):
     names = [go_stale(make()), go_stale(make())]
     code, out, err = cli("rm", *names)
     assert (code, out.splitlines(), err) == (0, [f"removed {name}" for name in names], "")
-    assert not any(helpers.block(name).exists() for name in names)
+    assert not any(block_file(name).exists() for name in names)
 
 
 def test_rm_refuses_a_ring_in_use(cli, make):
@@ -394,10 +396,10 @@ def test_rm_refuses_a_ring_in_use(cli, make):
         assert (code, out) == (1, "")
         assert f"pid {os.getpid()}" in err
         assert "label 'viewer'" in err
-        assert helpers.block(ring.name).exists()
+        assert block_file(ring.name).exists()
         code, out, _ = cli("rm", "--force", ring.name)
         assert (code, out) == (0, f"removed {ring.name}\n")
-        assert not helpers.block(ring.name).exists()
+        assert not block_file(ring.name).exists()
 
 
 def test_rm_never_removes_another_program_s_block(cli, block, name):
@@ -411,7 +413,7 @@ def test_rm_never_removes_another_program_s_block(cli, block, name):
 def test_rm_removes_what_is_damaged(cli, damage):
     name = damage(56, struct.pack("<Q", 1 << 50))
     assert cli("rm", name)[0] == 0
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_rm_stale(cli, make, only_mine, block):
@@ -420,11 +422,11 @@ def test_rm_stale(cli, make, only_mine, block):
     assert (code, out.splitlines()) == (0, [f"would remove {name}" for name in sorted(stale)])
     _, out, _ = cli("rm", "--stale", "--dry-run", "--json")
     assert json.loads(out) == {"would_remove": sorted(stale), "refused": {}}
-    assert all(helpers.block(name).exists() for name in stale)
+    assert all(block_file(name).exists() for name in stale)
     code, out, _ = cli("rm", "--stale", "--json")
     assert code == 0
     assert json.loads(out) == {"removed": sorted(stale), "refused": {}}
-    assert helpers.block(live.name).exists()
+    assert block_file(live.name).exists()
     assert block.exists()
     assert cli("rm", "--stale") == (0, "", "")
 
@@ -538,7 +540,7 @@ def test_doctor_participants(make, peer, monkeypatch):
     dead.kill()
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
-        helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
+        wait_until(lambda: task_state(stopped.pid) == "T")
         producer, consumer = findings(checks.dead_participants, [_inventory.look(ring.name)])
         monkeypatch.setattr(checks, "STILL", 0.0)
         assert not findings(checks.full_rings, [_inventory.look(ring.name)])
@@ -556,7 +558,7 @@ def test_doctor_names_a_stopped_producer(make, peer):
     stopped.do("out = ring.producer()")
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
-        helpers.wait_until(lambda: helpers.task_state(stopped.pid) == "T")
+        wait_until(lambda: task_state(stopped.pid) == "T")
         (found,) = findings(checks.dead_participants, [_inventory.look(ring.name)])
     finally:
         os.kill(stopped.pid, signal.SIGCONT)
@@ -576,11 +578,11 @@ def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
         ring.consumer(label="stuck", lossless=lossless) as stuck,
         ring.consumer(lossless=False),
     ):
-        helpers.feed(out, 7)
+        feed(out, 7)
         frames = [stuck.get() for _ in range(min(held, 7))]
         assert not findings(checks.full_rings, [_inventory.look(ring.name)])
         assert "\nfull " not in cli("info", ring.name)[1]
-        helpers.feed(out, 1)
+        feed(out, 1)
         frames += [stuck.get() for _ in range(held - len(frames))]
         with pytest.raises(shmring.RingFull):
             out.put(np.zeros(ring.shape, ring.dtype), timeout=0)
@@ -593,16 +595,16 @@ def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
         assert f"full       {words}\n" in cli("info", ring.name)[1]
         for frame in frames:
             frame.release()
-        helpers.drain(stuck)
+        drain(stuck)
         assert not findings(checks.full_rings, [_inventory.look(ring.name)])
 
 
 def test_a_full_ring_that_drops_frames(cli, make, monkeypatch):
     ring = make(slots=8)
     with ring.producer(on_full="drop") as out, ring.consumer(label="stuck"):
-        helpers.feed(out, 8)
+        feed(out, 8)
         for module in (checks, info):
-            monkeypatch.setattr(module.time, "sleep", lambda seconds: helpers.feed(out, 2))
+            monkeypatch.setattr(module.time, "sleep", lambda seconds: feed(out, 2))
         (found,) = findings(checks.full_rings, [_inventory.look(ring.name)])
         assert "its producer drops frames for consumer stuck" in found.found
         assert "full       drops frames for consumer stuck" in cli("info", ring.name)[1]
@@ -612,11 +614,11 @@ def test_a_full_ring_that_moves_is_fine(make, monkeypatch):
     """A consumer that is slower than the producer makes it wait: that is what lossless means."""
     ring = make(slots=8)
     with ring.producer() as out, ring.consumer() as consumer:
-        helpers.feed(out, 8)
+        feed(out, 8)
 
         def take_one(seconds: float) -> None:
             consumer.get().release()
-            helpers.feed(out, 1)
+            feed(out, 1)
 
         monkeypatch.setattr(checks.time, "sleep", take_one)
         assert not findings(checks.full_rings, [_inventory.look(ring.name)])
@@ -797,7 +799,7 @@ def test_output_that_nobody_reads(make):
 )
 def test_standard_streams_that_are_closed_or_full(make, words, code, said):
     """Whatever is opened gets the number of a closed one: a ring must not be taken for stdin or stdout."""
-    name = make().name if words.startswith("ls") else helpers.fresh_name()
+    name = make().name if words.startswith("ls") else fresh_name()
     command = f'"{sys.executable}" -m shmring {words.format(name=name)}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (code, said, "")
@@ -825,7 +827,7 @@ def test_a_library_s_file_has_the_number_of_a_closed_stream(make, tmp_path, word
         "from shmring.__main__ import main\n"
         "main(sys.argv[1:])\n"
     )
-    name = ring.name if words.startswith("read") else helpers.fresh_name()
+    name = ring.name if words.startswith("read") else fresh_name()
     with ring.producer() as out:
         out.put(np.ones(8, "u1"))
         command = f'"{sys.executable}" "{program}" {words.format(name=name)}'
@@ -859,7 +861,7 @@ def on_terminal(*arguments: str, **environment: str) -> str:
         while data := os.read(ours, 65536):
             said += data
     os.close(ours)
-    assert process.wait(helpers.PATIENCE) == 0
+    assert process.wait(PATIENCE) == 0
     return said.decode()
 
 
@@ -888,7 +890,7 @@ def test_locale_c(make):
 def test_completion_of_ring_names(make):
     made = {make().name, make().name}
     prefix = f"shmring-test-{os.getpid()}-"
-    other = helpers.block(helpers.fresh_name())
+    other = block_file(fresh_name())
     other.write_bytes(b"not a ring")
     offered = names.RingName().shell_complete(None, None, prefix)
     other.unlink()

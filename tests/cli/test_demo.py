@@ -12,15 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-import helpers
 import shmring
 from shmring import _demo_show, _demo_sources
 from shmring.__main__ import main
 from shmring._demo_children import Report
 from shmring._demo_parent import JOBS
 from shmring._demo_verdict import find_problems
+from support.blocks import block_file
+from support.waiting import PATIENCE, wait_until
 
 SMALL = ("--size", "64x48")
 ENDLESS = (*SMALL, "--seconds", "3600", "--rate", "200")
@@ -54,13 +56,13 @@ class Running:
         return int(found)
 
     def block(self) -> Path:
-        return helpers.block(re.search(r"^  ring +(\S+), ", "".join(self.lines), re.MULTILINE)[1])
+        return block_file(re.search(r"^  ring +(\S+), ", "".join(self.lines), re.MULTILINE)[1])
 
     def end(self) -> tuple[int, str]:
         """Wait for the end; the exit code and everything that was printed."""
         self.lines += self.process.stdout
         assert self.process.stderr.read() == ""
-        code = self.process.wait(helpers.PATIENCE)
+        code = self.process.wait(PATIENCE)
         assert not self.block().exists()
         return code, "".join(self.lines)
 
@@ -114,11 +116,11 @@ def test_live_rates(start):
 def test_default_size():
     source = _demo_sources.Drawn((720, 1280, 3))
     frames = source.frames()
-    images = [helpers.np.zeros(source.shape, "u1") for _ in range(2)]
+    images = [np.zeros(source.shape, "u1") for _ in range(2)]
     for image in images:
         next(frames)(image)
     assert all(image.any() for image in images)
-    assert not helpers.np.array_equal(*images)
+    assert not np.array_equal(*images)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -198,7 +200,7 @@ def test_damaged_frame_is_found(start):
             memory[-100_000:] = os.urandom(100_000)
             return delivered(ring, "viewer") >= before + 3
 
-        helpers.wait_until(scribbled_on_held_frames)
+        wait_until(scribbled_on_held_frames)
     demo.process.send_signal(signal.SIGINT)
     code, output = demo.end()
     assert code == 1
@@ -233,7 +235,7 @@ def test_output_closed(start):
     demo = start(*ENDLESS)
     demo.read_until("  ring ")
     demo.process.stdout.close()
-    assert demo.process.wait(helpers.PATIENCE) == 1
+    assert demo.process.wait(PATIENCE) == 1
     assert demo.process.stderr.read() == ""
     assert not demo.block().exists()
 

@@ -13,9 +13,11 @@ import urllib.request
 
 import pytest
 
-import helpers
 import shmring
 from shmring._report_log import report_to_log
+from support.blocks import block_file
+from support.frames import WORDS, feed
+from support.waiting import PATIENCE, unclosed, wait_until
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -48,7 +50,7 @@ def metrics(capsys):
 def test_counters(metrics, make):
     ring = make(slots=4)
     with ring.producer(on_full="drop") as out, ring.consumer(label="recorder") as consumer:
-        helpers.feed(out, 6)
+        feed(out, 6)
         frame = consumer.get()
         code, text, err = metrics(ring.name, "--prometheus")
         frame.release()
@@ -74,7 +76,7 @@ def test_counters(metrics, make):
     assert found["shmring_blocks", "live", ""] == 1
     assert found["shmring_shm_size_bytes", ""] > 0
     (words,) = (set(key[1:]) for key in found if key[0] == "shmring_ring_info")
-    assert words == {"uint64", str(helpers.WORDS), getpass.getuser(), ring.name}
+    assert words == {"uint64", str(WORDS), getpass.getuser(), ring.name}
 
 
 def test_all_rings(metrics, make):
@@ -100,7 +102,7 @@ def test_a_ring_that_is_not_there(metrics, name, make):
 
 
 def test_a_block_that_is_no_ring(metrics, name):
-    path = helpers.block(name)
+    path = block_file(name)
     path.write_bytes(b"foreign" * 100)
     try:
         assert metrics(name)[0] == 1
@@ -118,7 +120,7 @@ def test_http(make, name):
         url = process.stderr.readline().split()[-1]
 
         def scrape() -> dict[tuple[str, ...], float]:
-            with urllib.request.urlopen(url, timeout=helpers.PATIENCE) as answer:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
                 assert answer.headers["Content-Type"].startswith("text/plain")
                 return samples(answer.read().decode())
 
@@ -126,7 +128,7 @@ def test_http(make, name):
         assert (found["shmring_live", ring.name], found["shmring_live", name]) == (1, 0)
         make(name)
         with ring.producer() as out:
-            helpers.feed(out, 3)
+            feed(out, 3)
             found = scrape()
         assert found["shmring_live", name] == 1
         assert found["shmring_published_frames_total", ring.name] == 3
@@ -140,7 +142,7 @@ def test_http(make, name):
         assert "in use" in taken.stderr
         assert taken.stderr.count("\n") == 1
         process.send_signal(signal.SIGINT)
-        assert process.wait(helpers.PATIENCE) == 130
+        assert process.wait(PATIENCE) == 130
         assert process.stderr.read() == ""
     finally:
         process.kill()
@@ -155,7 +157,7 @@ def test_report(make, caplog):
     ring = make(slots=4)
     caplog.set_level("INFO", "shmring")
     with ring.producer() as out, ring.consumer(label="recorder"), report_to_log(ring, interval=3600):
-        helpers.feed(out, 3)
+        feed(out, 3)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert record.getMessage().startswith(f"ring {ring.name}: 3 frames published (")
@@ -170,7 +172,7 @@ def test_report_warns(make, caplog, peer):
     other.do("consumer = ring.consumer(label='gone')")
     with ring.producer(on_full="drop") as out, caplog.at_level("INFO", "shmring"):
         with report_to_log(ring, interval=3600):
-            helpers.feed(out, 6)
+            feed(out, 6)
             other.kill()
         message = caplog.records[-1].getMessage()
         assert caplog.records[-1].levelno == logging.WARNING
@@ -185,11 +187,11 @@ def test_report_warns(make, caplog, peer):
 def test_report_of_losses_and_a_dead_producer(make, caplog, peer):
     ring = make(slots=4)
     other = peer(ring)
-    other.do("out = ring.producer(); helpers.feed(out, 1)")
+    other.do("out = ring.producer(); feed(out, 1)")
     with ring.consumer(lossless=False, label="viewer") as viewer, caplog.at_level("INFO", "shmring"):
         viewer.get().release()
         with report_to_log(ring, interval=3600):
-            other.do("helpers.feed(out, 20)")
+            other.do("feed(out, 20)")
             viewer.get().release()
             other.kill()
     message = caplog.records[-1].getMessage()
@@ -200,7 +202,7 @@ def test_report_of_losses_and_a_dead_producer(make, caplog, peer):
 def test_reports_come_at_an_interval(make, caplog):
     ring = make()
     with caplog.at_level("INFO", "shmring"), report_to_log(ring, interval=0.01):
-        helpers.wait_until(lambda: len(caplog.records) >= 3)
+        wait_until(lambda: len(caplog.records) >= 3)
 
 
 def test_reports_end_with_the_ring(make):
@@ -208,7 +210,7 @@ def test_reports_end_with_the_ring(make):
     report = report_to_log(ring, interval=0.01)
     ring.unlink()
     ring.close()
-    report._thread.join(helpers.PATIENCE)
+    report._thread.join(PATIENCE)
     assert not report._thread.is_alive()
     report.close()
 
@@ -217,10 +219,10 @@ def test_reports_do_not_keep_a_forgotten_ring(name):
     ring = shmring.Ring.create(name, shape=(), dtype="u1", slots=2)
     ring.unlink()
     report = report_to_log(ring, interval=0.01)
-    with helpers.unclosed("Ring"):
+    with unclosed("Ring"):
         del ring
         gc.collect()
-        report._thread.join(helpers.PATIENCE)
+        report._thread.join(PATIENCE)
     assert not report._thread.is_alive()
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-import helpers
 import shmring
-from recording_helpers import zarr_thread  # noqa: F401 - a fixture
 from shmring import _core, recording
+from support.blocks import fresh_name
+from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 pytest.importorskip("click")
 
@@ -113,7 +113,7 @@ def ring(make, monkeypatch, tmp_path):
 
 
 def test_no_traceback(ring, capsys, tmp_path) -> None:
-    names = {"RING": ring.name, "NEW": helpers.fresh_name()}
+    names = {"RING": ring.name, "NEW": fresh_name()}
 
     @hypothesis.settings(max_examples=200, deadline=None, database=None)
     @hypothesis.given(command_lines())
@@ -137,7 +137,7 @@ def test_junk_is_no_recording(ring, capsys, suffix) -> None:
     if suffix != "npy":
         pytest.importorskip({"h5": "h5py", "zarr": "zarr"}[suffix])
     file = f"junk.{suffix}"
-    assert app.run(["replay", file, helpers.fresh_name()]) == 1
+    assert app.run(["replay", file, fresh_name()]) == 1
     assert app.run(["record", ring.name, file, "--append"]) in (1, 2)
     assert app.run(["record", ring.name, file]) == 2
     assert capsys.readouterr().err.count("\n") == 3
@@ -154,7 +154,7 @@ def test_ports_that_do_not_exist(capsys, port) -> None:
 
 def test_a_recording_without_frames_is_played_at_once(ring) -> None:
     """For ever, too: there is nothing to wait for."""
-    assert app.run(["replay", "empty.npy", helpers.fresh_name(), "--forever"]) == 0
+    assert app.run(["replay", "empty.npy", fresh_name(), "--forever"]) == 0
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OverflowError("too large"), ValueError("no such thing")])

@@ -15,8 +15,9 @@ import sys
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.blocks import address, block_file, inode, mappings
+from support.waiting import PATIENCE, wait_asleep, wait_until
 
 pytest.importorskip("click")
 
@@ -48,15 +49,15 @@ def start(nothing_left_behind):
 
 def ended(process: subprocess.Popen, data: bytes | None = None) -> tuple[int, bytes, str]:
     """Feed a command, wait for its end; exit code, stdout, stderr."""
-    out, err = process.communicate(data, helpers.PATIENCE)
+    out, err = process.communicate(data, PATIENCE)
     assert b"Traceback" not in err, err.decode()
     return process.returncode, out or b"", err.decode()
 
 
 def joined(name: str, count: int = 1) -> shmring.Ring:
     """The ring, once so many consumers have joined it."""
-    ring = shmring.Ring.attach(name, timeout=helpers.PATIENCE, readonly=True)
-    helpers.wait_until(lambda: len(ring.stats().consumers) >= count, "consumers joined")
+    ring = shmring.Ring.attach(name, timeout=PATIENCE, readonly=True)
+    wait_until(lambda: len(ring.stats().consumers) >= count, "consumers joined")
     return ring
 
 
@@ -87,18 +88,18 @@ def test_what_goes_in_comes_out(start, name, tmp_path, shape, dtype, slots):
     code, _, err = ended(reader)
     assert (code, err) == (0, "")
     assert came.read_bytes() == RANDOM
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_frames_are_read_into_the_slot_and_written_from_it(make):
     """No copy in between: what the system calls are given is memory of the ring."""
     ring = make(shape=(100,), dtype="u1", slots=64)
     reader, writer = os.pipe()
-    node = helpers.inode(ring.name)
+    node = inode(ring.name)
 
     def lies_in_the_ring(rows: np.ndarray) -> bool:
-        spans = [(start, end) for start, end, _ in helpers.mappings(node)]
-        return all(any(s <= helpers.address(row) < e for s, e in spans) for row in rows)
+        spans = [(start, end) for start, end, _ in mappings(node)]
+        return all(any(s <= address(row) < e for s, e in spans) for row in rows)
 
     os.write(writer, bytes(range(250)) + bytes(50))
     with ring.producer() as out, ring.consumer() as consumer:
@@ -132,7 +133,7 @@ def test_read_into_waits_for_the_rest_of_a_frame():
     assert pipes.read_into(reader, rows) == 20
     assert rows[:2].tobytes() == b"a" * 15 + b"b" * 5
     assert pipes.read_into(reader, rows) == 0
-    assert process.wait(helpers.PATIENCE) == 0
+    assert process.wait(PATIENCE) == 0
     os.close(reader)
 
 
@@ -151,7 +152,7 @@ def test_empty_input(start, name):
     code, _, err = ended(start("write", name, "--shape", "8", "--dtype", "u1"))
     assert code == 0
     assert "0 frames" in err
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_frames_limit_both_ends(start, name):
@@ -207,8 +208,8 @@ def test_npy_file_is_whole_after_ctrl_c(start, make, tmp_path):
         joined(ring.name).close()
         for number in range(3):
             out.put(np.full(4, number, "u1"))
-        helpers.wait_until(lambda: ring.stats().consumers[0].delivered == 3)
-        helpers.wait_asleep(reader.pid)
+        wait_until(lambda: ring.stats().consumers[0].delivered == 3)
+        wait_asleep(reader.pid)
         reader.send_signal(signal.SIGINT)
         assert ended(reader)[0] == 130
     assert np.load(path)[:, 0].tolist() == [0, 1, 2]
@@ -261,10 +262,10 @@ def test_npy_file_is_right_after_a_kill(start, make, tmp_path, offset):
         joined(ring.name).close()
         out.put_many(np.arange(80, dtype="i4").reshape(20, 4))
         # What is delivered is written, and counted, before the next wait.
-        helpers.wait_until(lambda: ring.stats().consumers[0].held == 0 and ring.stats().consumers[0].lag == 0)
-        helpers.wait_asleep(reader.pid)
+        wait_until(lambda: ring.stats().consumers[0].held == 0 and ring.stats().consumers[0].lag == 0)
+        wait_asleep(reader.pid)
         reader.kill()
-        reader.wait(helpers.PATIENCE)
+        reader.wait(PATIENCE)
     data = path.read_bytes()
     assert np.load(io.BytesIO(data[offset:])).tolist() == np.arange(80).reshape(20, 4).tolist()
 
@@ -347,7 +348,7 @@ def read_header(data: bytes):
 
 def set_blocking_later(fd: int, asleep: subprocess.Popen) -> None:
     """As a program does that shares the pipe with one which waits in it already."""
-    helpers.wait_asleep(asleep.pid)
+    wait_asleep(asleep.pid)
     os.set_blocking(fd, False)
 
 
@@ -363,13 +364,13 @@ def test_write_from_a_pipe_that_does_not_block(start, name, when, layout):
     if layout == "npy":
         file = io.BytesIO()
         np.save(file, frames)
-        helpers.wait_asleep(writer.pid)
+        wait_asleep(writer.pid)
         os.write(far, file.getvalue()[:-12])
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring, ring.consumer() as consumer:
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
         if when == "meanwhile":
             set_blocking_later(near, writer)
         for piece in (data[:2], data[2:7], data[7:]):
-            helpers.wait_asleep(writer.pid)
+            wait_asleep(writer.pid)
             os.write(far, piece)
         os.close(far)
         os.close(near)
@@ -386,13 +387,13 @@ def test_read_into_a_pipe_that_does_not_block(start, make, when, layout):
     ring = make(shape=(3_000_000,), dtype="u1", slots=4)
     reader = start("read", ring.name, "--format", layout, "--frames", "4", stdout=far)
     with ring.producer() as out:
-        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+        out.wait_for_consumers(1, timeout=PATIENCE)
         if when == "meanwhile":
             set_blocking_later(far, reader)
         for number in range(4):
-            out.put(np.full(3_000_000, number, "u1"), timeout=helpers.PATIENCE)
+            out.put(np.full(3_000_000, number, "u1"), timeout=PATIENCE)
         os.close(far)
-        helpers.wait_asleep(reader.pid)
+        wait_asleep(reader.pid)
         with open(near, "rb") as file:
             data = file.read()
     assert ended(reader)[0] == 0
@@ -444,7 +445,7 @@ def test_full_ring_drops(start, name):
         "write", name, "--shape", "100000", "--dtype", "u1", "--slots", "2", "--on-full", "drop",
         "--wait-for", "1", stdin=subprocess.PIPE,
     )  # fmt: skip
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring, ring.consumer() as consumer:
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
         first = None
         code, _, err = ended(writer, bytes(5_000_000))
         assert code == 0
@@ -462,7 +463,7 @@ def test_the_ring_s_name_is_taken(start, make):
         code, _, err = ended(start("write", ring.name, "--shape", "8", "--dtype", "u1", stdin=zeros))
     assert code == 1
     assert f"in use (producer pid {os.getpid()}" in err
-    assert helpers.block(ring.name).exists()
+    assert block_file(ring.name).exists()
 
 
 def test_the_ring_s_name_is_taken_and_no_input_comes(start, make):
@@ -500,7 +501,7 @@ def test_timeouts(start, name, make):
         code, _, err = ended(start(*arguments, stdin=zeros))
     assert code == 1
     assert "0 of 1 consumers joined" in err
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_the_producer_dies(start, make, peer):
@@ -509,7 +510,7 @@ def test_the_producer_dies(start, make, peer):
     joined(ring.name).close()
     other = peer(ring)
     other.do("out = ring.producer(); out.put(np.arange(8, dtype='u1'))")
-    helpers.wait_until(lambda: ring.stats().consumers[0].delivered == 1)
+    wait_until(lambda: ring.stats().consumers[0].delivered == 1)
     other.kill()
     code, out, err = ended(reader)
     assert (code, out) == (1, bytes(range(8)))
@@ -525,7 +526,7 @@ def test_the_program_behind_read_ends(start, make):
         assert len(os.read(reader.stdout.fileno(), 10)) > 0
         reader.stdout.close()
         while reader.poll() is None:  # its place is free as soon as it has noticed
-            out.put(np.zeros(1 << 16, "u1"), timeout=helpers.PATIENCE)
+            out.put(np.zeros(1 << 16, "u1"), timeout=PATIENCE)
         assert (reader.returncode, reader.stderr.read()) == (1, b"")
         assert not ring.stats().consumers
 
@@ -535,14 +536,14 @@ def test_the_program_behind_read_ends(start, make):
 def test_signals_end_write_and_remove_its_ring(start, name, number, waits_for):
     more = ["--wait-for", "9"] if waits_for == "consumers" else []
     writer = start("write", name, "--shape", "8", "--dtype", "u1", *more, stdin=subprocess.PIPE)
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE, readonly=True) as ring:
-        helpers.wait_until(lambda: ring.stats().producer.state == "live")
+    with shmring.Ring.attach(name, timeout=PATIENCE, readonly=True) as ring:
+        wait_until(lambda: ring.stats().producer.state == "live")
         if waits_for == "input":
-            helpers.wait_asleep(writer.pid)
+            wait_asleep(writer.pid)
         writer.send_signal(number)
-        assert writer.wait(helpers.PATIENCE) == 128 + number
+        assert writer.wait(PATIENCE) == 128 + number
         assert ring.stats().producer.state == "closed"
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
     assert b"Traceback" not in writer.stderr.read()
 
 
@@ -552,7 +553,7 @@ def test_signals_end_read(start, make, number):
     with ring.producer():
         reader = start("read", ring.name)
         joined(ring.name).close()
-        helpers.wait_asleep(reader.pid)
+        wait_asleep(reader.pid)
         reader.send_signal(number)
         code, out, err = ended(reader)
         assert (code, out, err) == (128 + number, b"", "")
@@ -607,7 +608,7 @@ def test_ffmpeg_as_producer_and_consumer(start, name, tmp_path):
         "write", name, "--shape", "120,160,3", "--dtype", "u1", "--wait-for", "1", stdin=producer.stdout
     )
     producer.stdout.close()
-    codes = [process.wait(helpers.PATIENCE) for process in (producer, writer, reader, consumer)]
+    codes = [process.wait(PATIENCE) for process in (producer, writer, reader, consumer)]
     assert codes == [0, 0, 0, 0]
     assert b"50 frames" in writer.stderr.read()
 

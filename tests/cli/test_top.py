@@ -17,8 +17,6 @@ import threading
 
 import pytest
 
-import helpers
-
 pytest.importorskip("textual")
 
 from textual.events import Key
@@ -29,6 +27,9 @@ from shmring._cli import top_screen
 from shmring._cli.rates import Meter, ring_key
 from shmring._cli.top_model import SORT_KEYS, Model
 from shmring._cli.top_screen import Top, bar, sparks
+from support.blocks import block_file, fresh_name
+from support.frames import drain, feed
+from support.waiting import PATIENCE, task_state, wait_until
 
 NARROW, WIDE = (80, 24), (200, 50)
 
@@ -84,7 +85,7 @@ def test_rings_and_consumers(make):
     with fast.producer() as out, slow.producer(), fast.consumer(label="recorder") as recorder:
 
         async def script(app, pilot, look) -> None:
-            helpers.feed(out, 6)
+            feed(out, 6)
             await look()
             rows = shown(app, "#rings")
             assert [row[0] for row in rows] == [fast.name, slow.name]
@@ -104,7 +105,7 @@ def test_rings_and_consumers(make):
             assert app.query_one("#history", Sparkline).data[-1] > 0
             assert "2 rings" in text(app, "#summary")
             assert f"{fast.name}  live  512 uint64  8 slots" in text(app, "#title")
-            helpers.drain(recorder)
+            drain(recorder)
             await look()
             assert shown(app, "#rings")[0][4].endswith(" 0%")
 
@@ -114,11 +115,11 @@ def test_rings_and_consumers(make):
 def test_losses_show(make):
     ring = make(slots=4)
     with ring.producer() as out, ring.consumer(lossless=False, label="viewer") as viewer:
-        helpers.feed(out, 1)
+        feed(out, 1)
         viewer.get().release()
 
         async def script(app, pilot, look) -> None:
-            helpers.feed(out, 20)
+            feed(out, 20)
             viewer.get().release()
             await look()
             row = dict(zip(columns(app, "#consumers"), shown(app, "#consumers")[0], strict=True))
@@ -237,7 +238,7 @@ def test_pause(make):
         async def script(app, pilot, look) -> None:
             await pilot.press("p")
             assert "PAUSED" in text(app, "#summary")
-            helpers.feed(out, 2)
+            feed(out, 2)
             await look()
             assert "published 0 " in text(app, "#title")
             await pilot.press("space")
@@ -270,7 +271,7 @@ def test_help(make):
 
 
 def test_filter_by_name(make):
-    first, second = make(), make(f"{helpers.fresh_name()}-Srpqx h?")
+    first, second = make(), make(f"{fresh_name()}-Srpqx h?")
 
     async def script(app, pilot, look) -> None:
         for key, letter in (("slash", "/"), *zip("-srpqx", "-srpqx", strict=True)):
@@ -300,7 +301,7 @@ def test_filter_by_name(make):
 
 def test_other_files_are_counted(make):
     ring = make()
-    others = [helpers.block(helpers.fresh_name()) for _ in range(2)]
+    others = [block_file(fresh_name()) for _ in range(2)]
     for path in others:
         path.write_bytes(b"a semaphore")
 
@@ -353,7 +354,7 @@ def test_who_is_stopped_is_marked_on_80_columns(make, peer):
         os.kill(pid, signal.SIGSTOP)
     try:
         for pid in stopped:
-            helpers.wait_until(lambda pid=pid: helpers.task_state(pid) == "T")
+            wait_until(lambda pid=pid: task_state(pid) == "T")
 
         async def script(app, pilot, look) -> None:
             row = dict(zip(columns(app, "#consumers"), shown(app, "#consumers")[0], strict=True))
@@ -409,7 +410,7 @@ def test_one_look_at_a_time(make, monkeypatch):
 
     def slow_look() -> list[_inventory.Found]:
         begun.append(None)
-        assert go_on.wait(helpers.PATIENCE)
+        assert go_on.wait(PATIENCE)
         return look_at_all()
 
     async def script(app, pilot, look) -> None:
@@ -512,7 +513,7 @@ def test_history_is_remembered(make):
     model = Model()
     with ring.producer(on_full="drop") as out:
         for count in range(5):
-            helpers.feed(out, count)
+            feed(out, count)
             model.update([_inventory.look(ring.name)])
         (line,) = model.lines.values()
         assert len(line.history) == 4
@@ -554,7 +555,7 @@ def test_ends_with_its_terminal(make):
         while f"{ring.name}".encode() not in said:
             said += os.read(ours, 65536)
         os.close(ours)
-        assert process.wait(helpers.PATIENCE) == 128 + signal.SIGHUP
+        assert process.wait(PATIENCE) == 128 + signal.SIGHUP
     finally:
         process.kill()
         process.wait()
@@ -575,7 +576,7 @@ def test_in_the_locale_c(make):
         with contextlib.suppress(OSError):  # the far end closed
             while os.read(ours, 65536):
                 pass
-        assert process.wait(helpers.PATIENCE) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -606,7 +607,7 @@ def test_on_a_real_terminal(make, end):
                 said += os.read(ours, 65536)
             return process.poll() is not None
 
-        helpers.wait_until(ended)
+        wait_until(ended)
         with contextlib.suppress(BlockingIOError):
             said += os.read(ours, 65536)
         assert process.returncode == (0 if end == "q" else 128 + end)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-import helpers
 import shmring
 from shmring._demo_children import META, Limits, produce
 from shmring._demo_sources import open_film
+from support.waiting import PATIENCE
 
 av = pytest.importorskip("av")
 FRAMES = 132
@@ -96,13 +96,13 @@ def test_three_consumers_receive_what_pyav_decodes(make, film, decoded):
         processes.append(spawn.Process(target=play, args=(ring, film)))
         processes[-1].start()
         for way, pipe in pipes.items():
-            assert pipe.poll(2 * helpers.PATIENCE), f"no answer from {way}"
+            assert pipe.poll(2 * PATIENCE), f"no answer from {way}"
             received = pipe.recv()
             assert [seq for seq, _ in received] == list(range(FRAMES))
             wrong = [seq for seq, image in received if image != decoded[seq]]
             assert not wrong, f"{way} received frames that PyAV did not decode: {wrong}"
         for process in processes:
-            process.join(helpers.PATIENCE)
+            process.join(PATIENCE)
             assert process.exitcode == 0
     finally:
         for process in processes:
@@ -115,7 +115,7 @@ def test_three_consumers_receive_what_pyav_decodes(make, film, decoded):
 
 def run_demo(film: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "shmring", "demo", "--video", film, "--seconds", "60"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * helpers.PATIENCE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
     assert done.stderr == ""
     return done
 

@@ -1,7 +1,7 @@
 """Hostile and damaged blocks: whatever the bytes say, at any moment, there is an exception or wrong data.
 
 Never a crash, never memory outside the block, never a call that a timeout or Ctrl-C does not end.
-tests/fuzz has the coverage-guided fuzzers; what they found stands here, or in tests/fuzz/regressions.
+tests/provers/fuzz has the coverage-guided fuzzers; what they found is here, or in its folder `regressions`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import helpers
 import shmring
-from helpers import feed
 from shmring import _core, _shm
 from shmring._schema import read_schema
+from support.blocks import block_file, fresh_name
+from support.frames import WORDS, feed
+from support.waiting import PATIENCE
 
-HERE = Path(__file__).parent
+PROVERS = Path(__file__).parents[1] / "provers"
 HOT = 256  # docs/layout.md
 HEAD, NEXT_SEQ, CLAIMED, ACTIVE, JOIN_EPOCH, STATE = HOT, HOT + 8, HOT + 128, HOT + 512, HOT + 520, HOT + 640
 TABLE = HOT + 768
@@ -47,7 +48,7 @@ class Attacker:
     """Another mapping of a ring's whole file, for as long as the test lives."""
 
     def __init__(self, ring: shmring.Ring):
-        with open(helpers.block(ring.name), "r+b") as file:
+        with open(block_file(ring.name), "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
         self.entries = self.word(48 + 104)
         self.stride = self.word(48 + 32)
@@ -270,8 +271,8 @@ KINDS = (
 
 
 def run_damaged(kind: int, steps) -> None:
-    name = helpers.fresh_name()
-    ring = shmring.Ring.create(name, **{"shape": (helpers.WORDS,), "dtype": "u8", **KINDS[kind]})
+    name = fresh_name()
+    ring = shmring.Ring.create(name, **{"shape": (WORDS,), "dtype": "u8", **KINDS[kind]})
     attacker = Attacker(ring)
     try:
         session = Session(ring, attacker)
@@ -281,7 +282,7 @@ def run_damaged(kind: int, steps) -> None:
             session.close()
     finally:
         attacker.close()
-        helpers.block(name).unlink(missing_ok=True)
+        block_file(name).unlink(missing_ok=True)
 
 
 QUICK = settings(
@@ -314,7 +315,7 @@ def test_any_damage_between_any_two_calls_for_long(kind, steps):
 def lie(name: str, seed: int) -> None:
     """Damage the block at full speed, for ever; now and then set things right again."""
     random = np.random.default_rng(seed)
-    with open(helpers.block(name), "r+b") as file:
+    with open(block_file(name), "r+b") as file:
         memory = np.frombuffer(mmap.mmap(file.fileno(), 0), "u8")
     whole = memory[: memory[(48 + 112) // 8] // 8].copy()
     words = memory[: len(whole)]
@@ -420,7 +421,7 @@ def test_calls_end_whatever_head_says(attacked, fork, lossless, lie, before):
         send("ended")
 
     child = fork(work)
-    while child.receive(helpers.PATIENCE) != "ended":
+    while child.receive(PATIENCE) != "ended":
         pass
     assert child.wait() == 0
 
@@ -503,7 +504,7 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
         return False
     geometry = (4, frame_bytes, meta_bytes, row_bytes, 2)
     _, nbytes = _core.choose_geometry(*geometry, len(schema))
-    name = helpers.fresh_name()
+    name = fresh_name()
     fd, presence = _shm.create(name, nbytes, 0o600, geometry, bytes(16), schema)
     os.close(fd)
     presence.close()
@@ -520,7 +521,7 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
             producer.put_many(np.zeros((3, *ring.shape), ring.dtype))
             assert consumer.batch(3, timeout=0).array.shape[1:] == ring.shape
     finally:
-        helpers.block(name).unlink()
+        block_file(name).unlink()
     return True
 
 
@@ -576,7 +577,7 @@ def test_the_fuzzers_corpus_and_regressions(tmp_path):
     command = [
         "make",
         "-C",
-        str(HERE / "fuzz"),
+        str(PROVERS / "fuzz"),
         f"OUT={tmp_path}",
         f"INCLUDE={shmring.get_include()}",
         "replay",

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.blocks import block_file
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 PAGE = (TREE / "docs" / "layout.md").read_text()
 HEADER = (TREE / "shmring" / "include" / "shmring" / "layout.h").read_text()
 
@@ -161,7 +161,7 @@ class Raw:
     """A block read as a file, cut up as docs/layout.md says."""
 
     def __init__(self, name: str):
-        self.data = helpers.block(name).read_bytes()
+        self.data = block_file(name).read_bytes()
         self.geometry_at = STRUCTS["shmring_identity"][1]["geometry"][0]
 
     def bytes(self, kind: str, member: str, at: int) -> bytes:
@@ -330,7 +330,7 @@ def test_locks(golden) -> None:
     """Which bytes of the file are locked, asked as any program may ask."""
     request = struct.Struct("@hhqqi4x")
     held = {}
-    with helpers.block(golden.name).open("r+b") as file:
+    with block_file(golden.name).open("r+b") as file:
         for byte, count in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1020), (1024, 1 << 32)]:
             wish = request.pack(fcntl.F_RDLCK, os.SEEK_SET, (1 << 40) + byte, count, 0)
             held[byte] = request.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, wish))[0]

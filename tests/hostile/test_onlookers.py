@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
 import shmring
 from shmring import _core, _inventory, _shm
+from support.blocks import block_file
+from support.frames import WORDS, feed, payload
+from support.processes import PeerError
+from support.waiting import PATIENCE, task_state, wait_until
 
 PRODUCER = 1 << 40
 TO_THE_END = 0  # as the length of a lock
@@ -34,7 +37,7 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users
 @pytest.fixture
 def block(name):
     """The path of a name that nobody has; nothing is left there."""
-    path = helpers.block(name)
+    path = block_file(name)
     yield path
     with contextlib.suppress(FileNotFoundError):
         path.rmdir() if stat.S_ISDIR(path.lstat().st_mode) else path.unlink()
@@ -100,7 +103,7 @@ def outcome(other, call: str) -> str:
     """The kind of error that a call of another process ends in, or "none"."""
     try:
         other.do(call)
-    except helpers.PeerError as error:
+    except PeerError as error:
         return error.kind
     return "none"
 
@@ -111,22 +114,22 @@ def test_a_ring_that_is_cut_while_it_is_looked_at(make, peer, size, readonly):
     """Without survive_truncation(): an error, or a look at what is left."""
     ring = make(slots=8)
     with ring.producer() as producer:
-        helpers.feed(producer, 3)
+        feed(producer, 3)
     other = peer()
     other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly={readonly}); observer = ring.observer()")
-    whole = helpers.block(ring.name).stat().st_size
-    os.truncate(helpers.block(ring.name), size if size >= 0 else whole + size)
+    whole = block_file(ring.name).stat().st_size
+    os.truncate(block_file(ring.name), size if size >= 0 else whole + size)
     for look in LOOKS:
         assert outcome(other, look) in ("none", "RingCorrupt")
     assert "RingCorrupt" in {outcome(other, look) for look in LOOKS} or size < 0
-    os.truncate(helpers.block(ring.name), whole)  # zeros by now
+    os.truncate(block_file(ring.name), whole)  # zeros by now
     for look in LOOKS:
         assert outcome(other, look) in ("none", "RingCorrupt", "RingEmpty", "RingClosed")
 
 
 def test_a_ring_that_is_cut_and_extended_again_and_again(make, peer):
     ring = make(slots=64)
-    path, whole = helpers.block(ring.name), ring.nbytes
+    path, whole = block_file(ring.name), ring.nbytes
     other = peer()
     other.do("from shmring import _inventory")
     ended = threading.Event()
@@ -150,13 +153,13 @@ def test_a_ring_that_is_cut_and_extended_again_and_again(make, peer):
 def test_a_look_maps_nothing(make, peer):
     ring = make()
     with ring.producer() as producer:
-        producer.put(np.arange(helpers.WORDS, dtype="u8"))
+        producer.put(np.arange(WORDS, dtype="u8"))
         other = peer()
         other.do(
             f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); seen = ring.observer().latest(0)"
         )
-        assert other.ask("(seen.array[-1].item(), ring.stats().published)") == [helpers.WORDS - 1, 1]
-        assert other.ask("helpers.mappings(helpers.inode(ring.name))") == []
+        assert other.ask("(seen.array[-1].item(), ring.stats().published)") == [WORDS - 1, 1]
+        assert other.ask("mappings(inode(ring.name))") == []
 
 
 # ---- locks of whoever may only read
@@ -168,7 +171,7 @@ def lock_as_reader():
     opened = []
 
     def lock(name: str, byte: int = 0, length: int = TO_THE_END):
-        fd = os.open(helpers.block(name), os.O_RDONLY)
+        fd = os.open(block_file(name), os.O_RDONLY)
         opened.append(fd)
         request = struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, byte, length, 0)
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
@@ -183,7 +186,7 @@ def test_a_readers_lock_is_no_sign_of_life(make, peer, lock_as_reader):
     ring = make()
     other = peer()
     other.do(f"ring = shmring.Ring.attach({ring.name!r}); producer = ring.producer()")
-    other.do("producer.put(np.zeros(helpers.WORDS, 'u8')); consumer = ring.consumer(label='theirs')")
+    other.do("producer.put(np.zeros(WORDS, 'u8')); consumer = ring.consumer(label='theirs')")
     with ring.consumer() as frames:
         assert frames.get(0).seq == 0
         other.kill()
@@ -193,7 +196,7 @@ def test_a_readers_lock_is_no_sign_of_life(make, peer, lock_as_reader):
         assert ring.stats().producer.state == "died"
         assert [one.alive for one in ring.stats().consumers if one.label == "theirs"] == [False]
         with pytest.raises(shmring.ProducerDied):
-            frames.get(timeout=helpers.PATIENCE)
+            frames.get(timeout=PATIENCE)
 
 
 def test_an_error_names_the_reader_whose_lock_is_in_the_way(make, lock_as_reader):
@@ -215,13 +218,13 @@ def test_a_dead_consumer_that_cannot_be_evicted_is_explained(make, peer, lock_as
     with ring.producer() as producer:
         other.kill()
         let_go = lock_as_reader(ring.name, PRODUCER + 1, 64)
-        frame = np.zeros(helpers.WORDS, "u8")
+        frame = np.zeros(WORDS, "u8")
         for _ in range(ring.slots):
             producer.put(frame, timeout=0)
         with pytest.raises(shmring.RingFull, match=r"'gone'.*dead.*cannot be freed.*shared lock"):
             producer.put(frame, timeout=0)
         let_go()
-        producer.put(frame, timeout=helpers.PATIENCE)
+        producer.put(frame, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("use", ["create", "exist_ok", "rm"])
@@ -236,7 +239,7 @@ def test_a_readers_lock_keeps_no_stale_ring(make, peer, lock_as_reader, name, bl
         assert not block.exists()
     else:
         ring = make(name, exist_ok=use == "exist_ok")
-        assert ring.shape == (helpers.WORDS,)
+        assert ring.shape == (WORDS,)
 
 
 def test_attaching_works_beside_a_readers_lock(make, lock_as_reader):
@@ -286,7 +289,7 @@ def test_a_pid_of_another_namespace_gets_no_command(make):
     ring = make()
     with ring.producer():
         assert ring.stats().producer.command
-        with helpers.block(ring.name).open("r+b") as file:
+        with block_file(ring.name).open("r+b") as file:
             file.seek(START_TIME)
             file.write(struct.pack("<Q", 1 << 40))
         stats = ring.stats()
@@ -304,10 +307,10 @@ def test_doctor_signals_no_process_of_another_namespace(make, peer):
     other = peer()
     other.do(f"ring = shmring.Ring.attach({ring.name!r}); consumer = ring.consumer(label='theirs')")
     other.signal(signal.SIGSTOP)
-    helpers.wait_until(lambda: helpers.task_state(other.pid) == "T", "a stopped process")
+    wait_until(lambda: task_state(other.pid) == "T", "a stopped process")
     (found,) = checks.dead_participants([_inventory.look(ring.name)])
     assert found.do == f"kill -CONT {other.pid}"
-    with helpers.block(ring.name).open("r+b") as file:
+    with block_file(ring.name).open("r+b") as file:
         file.seek(CONSUMERS_START_TIME)
         file.write(struct.pack("<Q", 1 << 40))
     assert list(checks.dead_participants([_inventory.look(ring.name)])) == []
@@ -330,9 +333,9 @@ def test_a_container_s_consumer_is_not_taken_for_the_init_of_this_machine(make, 
         if inside.stdout.readline() != "joined\n":
             pytest.skip(f"no pid namespace here: {inside.communicate()[1]}")
         for _ in range(ring.slots):
-            producer.put(helpers.payload(0), timeout=0)
+            producer.put(payload(0), timeout=0)
         with pytest.raises(shmring.RingFull, match=r"pid 1 \(of another pid namespace.*\) label 'theirs'"):
-            producer.put(helpers.payload(0), timeout=0)
+            producer.put(payload(0), timeout=0)
         inside.communicate("\n")
 
 
@@ -378,7 +381,7 @@ def test_a_name_that_is_no_file(make, block, name, kind):
     for use in (
         lambda: shmring.Ring.attach(name),
         lambda: shmring.Ring.attach(name, timeout=None),
-        lambda: shmring.Ring.attach(name, readonly=True, timeout=helpers.PATIENCE),
+        lambda: shmring.Ring.attach(name, readonly=True, timeout=PATIENCE),
         lambda: make(name),
         lambda: make(name, exist_ok=True),
         lambda: _inventory.remove(name),
@@ -476,7 +479,7 @@ def test_a_mode_that_keeps_the_creator_out(name, fork, mode):
         os.setuid(NOBODY)
         shmring.Ring.create(name, **FRAMES, mode=mode)
 
-    with pytest.raises(helpers.PeerError, match=f"its mode is {mode:#o}.*mode=0o600") as caught:
+    with pytest.raises(PeerError, match=f"its mode is {mode:#o}.*mode=0o600") as caught:
         fork(as_nobody).receive()
     assert caught.value.kind == "RingAccessDenied"
 
@@ -552,7 +555,7 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_schema_is_a_damaged_ring(make, block, name, kind):
     ring = make(attrs={"room": "x" * 6000})
-    data = bytearray(helpers.block(ring.name).read_bytes())
+    data = bytearray(block_file(ring.name).read_bytes())
     at, size = data.index(b'{"dtype"'), ring._block.schema
     data[at : at + len(size)] = HOSTILE[kind].ljust(len(size))
     block.write_bytes(data)

@@ -11,19 +11,21 @@ import signal
 
 import pytest
 
-import helpers
 import shmring
-from recording_helpers import zarr_thread  # noqa: F401 - a fixture
+from support.blocks import block_file
+from support.frames import WORDS, feed
+from support.processes import PeerError
+from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 # Runs in the child: a ring of four one-page slots with three frames in it, everything open, one frame held.
 OPENED = """if True:
     import ctypes, faulthandler, mmap, resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ring = shmring.Ring.create({name!r}, shape=(helpers.WORDS,), dtype="u8", slots=4)
+    ring = shmring.Ring.create({name!r}, shape=(WORDS,), dtype="u8", slots=4)
     path = f"/dev/shm/{{ring.name}}"
     producer = ring.producer(on_full="drop")
     consumer, lossy, observer = ring.consumer(), ring.consumer(lossless=False), ring.observer()
-    ones = np.ones(helpers.WORDS, "u8")
+    ones = np.ones(WORDS, "u8")
     for _ in range(3):
         producer.put(ones)
     held = consumer.get(0)
@@ -84,7 +86,7 @@ def victim(peer, name):
         return other
 
     yield start
-    helpers.block(name).unlink(missing_ok=True)
+    block_file(name).unlink(missing_ok=True)
 
 
 def ended_by(other, statements: str) -> int:
@@ -98,7 +100,7 @@ def ended_by(other, statements: str) -> int:
 def test_no_call_ends_the_process(victim, call, where):
     other = victim(SURVIVE, CUTS[where])
     if where in CALLS[call]:
-        with pytest.raises(helpers.PeerError, match=r"was cut while it was in use.*Recreate") as raised:
+        with pytest.raises(PeerError, match=r"was cut while it was in use.*Recreate") as raised:
             other.do(call)
         assert raised.value.kind == "RingCorrupt"
     else:
@@ -109,7 +111,7 @@ def test_no_call_ends_the_process(victim, call, where):
 @pytest.mark.parametrize("where", CUTS)
 def test_a_new_producer_maps_anew_and_finds_the_file_short(victim, where):
     other = victim(SURVIVE, "producer.close()", CUTS[where])
-    with pytest.raises(helpers.PeerError) as raised:
+    with pytest.raises(PeerError) as raised:
         other.do("ring.producer()")
     assert raised.value.kind == ("RingNotReady" if where == "to nothing" else "RingCorrupt")
 
@@ -117,35 +119,35 @@ def test_a_new_producer_maps_anew_and_finds_the_file_short(victim, where):
 def test_lost_frames_read_as_zeros_and_others_as_they_were(victim):
     other = victim(SURVIVE, "frames = [held, consumer.get(0), consumer.get(0)]", LAST_SLOTS)
     sums = other.ask("[int(frame.array.sum()) for frame in frames]")
-    assert sorted(sums) == [0, helpers.WORDS, helpers.WORDS]
-    with pytest.raises(helpers.PeerError, match="was cut"):
+    assert sorted(sums) == [0, WORDS, WORDS]
+    with pytest.raises(PeerError, match="was cut"):
         other.do("consumer.try_get()")
 
 
 def test_an_exception_in_a_claim_stays_what_it_was(victim):
-    with pytest.raises(helpers.PeerError, match="the user's own"):
+    with pytest.raises(PeerError, match="the user's own"):
         victim(SURVIVE, TO_NOTHING).do("failing()")
 
 
 def test_a_consumer_that_sleeps_is_told(victim, name):
     other = victim(SURVIVE, "consumer.batch(2)")
     other.start("consumer.get()").asleep()
-    os.truncate(helpers.block(name), 0)
-    with pytest.raises(helpers.PeerError, match="was cut"):
+    os.truncate(block_file(name), 0)
+    with pytest.raises(PeerError, match="was cut"):
         other.answer()
 
 
 def test_a_producer_that_sleeps_is_told(victim, name):
     other = victim(SURVIVE, "producer.close()", "producer = ring.producer()", "producer.put(ones)")
     other.start("producer.put(ones)").asleep()
-    os.truncate(helpers.block(name), 0)
-    with pytest.raises(helpers.PeerError, match="was cut"):
+    os.truncate(block_file(name), 0)
+    with pytest.raises(PeerError, match="was cut"):
         other.answer()
 
 
 def test_other_rings_of_the_process_go_on(victim):
     other = victim(SURVIVE, "second = shmring.Ring.create(shape=(4,), dtype='u8', slots=4)", TO_NOTHING)
-    with pytest.raises(helpers.PeerError, match="was cut"):
+    with pytest.raises(PeerError, match="was cut"):
         other.do("ring.stats()")
     other.do("writer, reader = second.producer(), second.consumer()")
     assert other.ask("writer.put(np.arange(4, dtype='u8')) and reader.get(0).array.tolist()") == [0, 1, 2, 3]
@@ -160,7 +162,7 @@ def test_other_rings_of_the_process_go_on(victim):
 def test_installed_once_for_rings_opened_before_and_after(victim):
     other = victim(SURVIVE, SURVIVE, "late = shmring.Ring.attach(ring.name)", TO_NOTHING)
     for ring in ("ring", "late"):
-        with pytest.raises(helpers.PeerError, match="was cut"):
+        with pytest.raises(PeerError, match="was cut"):
             other.do(f"{ring}.stats()")
 
 
@@ -189,7 +191,7 @@ def test_a_forked_child_maps_the_slots_elsewhere(victim):
             try:
                 observer.latest(0)
             except shmring.RingCorrupt:
-                os._exit(7 if int(array.sum()) == helpers.WORDS else 2)
+                os._exit(7 if int(array.sum()) == WORDS else 2)
             os._exit(1)
     """)
     assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
@@ -238,7 +240,7 @@ def test_a_hole_in_a_full_file_system(peer):
     """)
     other.do(SURVIVE)
     assert other.ask("int(held.array.sum())") == 0
-    with pytest.raises(helpers.PeerError, match="was cut"):
+    with pytest.raises(PeerError, match="was cut"):
         other.do("ring.stats()")
 
 
@@ -247,7 +249,7 @@ def test_a_hole_in_a_full_file_system(peer):
 
 def cut(ring) -> None:
     """Take the last slot away."""
-    os.truncate(helpers.block(ring.name), ring.nbytes - helpers.WORDS * 8)
+    os.truncate(block_file(ring.name), ring.nbytes - WORDS * 8)
 
 
 def cut_under_way(ring):
@@ -265,7 +267,7 @@ def recorder(request, ring, tmp_path):
     pytest.importorskip({".zarr": "zarr", ".h5": "h5py"}.get(request.param, "numpy"))
     recording = pytest.importorskip("shmring.recording")
     with ring.producer() as producer:
-        helpers.feed(producer, 3)
+        feed(producer, 3)
         yield recording.Recorder(ring, tmp_path / f"take{request.param}", frames=3)
 
 
@@ -288,7 +290,7 @@ def test_a_capture_of_a_ring_that_is_cut(ring, tmp_path):
     recording = pytest.importorskip("shmring.recording")
     with ring.producer() as producer:
         capture = recording.Capture(ring, tmp_path / "take.npy", before=2, after=0)
-        helpers.feed(producer, 3)
+        feed(producer, 3)
         capture.trigger()
         cut(ring)
         with pytest.raises(shmring.RingCorrupt, match="was cut"):
@@ -300,7 +302,7 @@ def test_a_ring_that_is_cut_while_it_is_piped(ring, monkeypatch, capsys):
     from shmring._cli import app, read
 
     with ring.producer() as producer:
-        helpers.feed(producer, 3)
+        feed(producer, 3)
         monkeypatch.setattr(read, "_write_batch", cut_under_way(ring))
         assert app.run(["read", ring.name]) != 0
         assert "was cut while it was in use" in capsys.readouterr().err
@@ -333,7 +335,7 @@ def test_a_signal_that_is_sent_does_what_it_did(victim, before):
 
 def test_a_fault_elsewhere_goes_to_the_handler_before(victim):
     other = victim("faulthandler.enable()", SURVIVE, *FOREIGN)
-    with pytest.raises(helpers.PeerError, match="was cut"):
+    with pytest.raises(PeerError, match="was cut"):
         other.do("ring.stats()")
     assert ended_by(other, "foreign[0]") == -signal.SIGBUS
     assert "Fatal Python error: Bus error" in other.stderr()
@@ -342,7 +344,7 @@ def test_a_fault_elsewhere_goes_to_the_handler_before(victim):
 def test_a_handler_installed_over_it_is_an_error(victim):
     """Each would pass the signal on to the other for ever."""
     other = victim(SURVIVE, "faulthandler.enable()")
-    with pytest.raises(helpers.PeerError, match=r"faulthandler\.enable") as raised:
+    with pytest.raises(PeerError, match=r"faulthandler\.enable") as raised:
         other.do(SURVIVE)
     assert raised.value.kind == "RuntimeError"
     other.do("faulthandler.disable()")

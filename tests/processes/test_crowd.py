@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, check_batch, payload
+from support.frames import check, check_batch, fill, payload
+from support.waiting import PATIENCE
 
 LONG = [pytest.mark.stress, pytest.mark.timeout(300)]
 
@@ -78,16 +78,16 @@ def test_every_kind_of_consumer_at_once(make, fork, slots, frames):
         while producer.next_seq < frames:
             how = random.random()
             if how < 0.5:
-                assert producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+                assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
             elif how < 0.8:
-                with producer.claim(int(random.integers(1, 4)), timeout=helpers.PATIENCE) as slot:
-                    helpers.fill(slot)
+                with producer.claim(int(random.integers(1, 4)), timeout=PATIENCE) as slot:
+                    fill(slot)
             elif how < 0.9:
                 count = int(random.integers(1, 5))
                 many = np.stack([payload(producer.next_seq + i) for i in range(count)])
-                assert producer.put_many(many, timeout=helpers.PATIENCE) == count
+                assert producer.put_many(many, timeout=PATIENCE) == count
             else:
-                slot = producer.claim(timeout=helpers.PATIENCE)
+                slot = producer.claim(timeout=PATIENCE)
                 slot.array[:100] = 1
                 slot.abort()
         total = producer.next_seq
@@ -125,10 +125,10 @@ def test_kills_among_everyone(make, fork, rounds):
             assert victim.receive() == "joined"
             until = time.monotonic() + float(random.uniform(0, 0.01))
             while time.monotonic() < until:
-                assert producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+                assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
             victim.kill()
         for _ in range(3 * ring.slots):
-            assert producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+            assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
     assert survivor.receive() == 0
     assert survivor.wait() == 0
     assert [row.pid for row in ring.stats().consumers if row.alive and row.pid != os.getpid()] == []

@@ -8,15 +8,17 @@ import time
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, drain, feed, payload
+from support.blocks import SHM, block_file
+from support.frames import check, drain, feed, fill, payload
+from support.processes import PeerError
+from support.waiting import PATIENCE, task_state, wait_asleep, wait_until
 
 
 def put_all(ring, producer, count: int) -> None:
     """Publish, waiting for space at most as long as a reap may take."""
     for _ in range(count):
-        assert producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+        assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
 
 
 LONG = [pytest.mark.stress, pytest.mark.timeout(300)]
@@ -65,7 +67,7 @@ def test_a_killed_consumer_frees_a_producer_of_any_policy(ring, peer, on_full):
             except shmring.RingFull:
                 return False
 
-        helpers.wait_until(goes_on, "the producer goes on")
+        wait_until(goes_on, "the producer goes on")
         for _ in range(3 * ring.slots):
             assert producer.put(payload(producer.next_seq))
 
@@ -79,7 +81,7 @@ def test_a_producer_that_already_waits_goes_on(ring, peer, lossless):
         other.do(f"held = [consumer.get(5) for _ in range({ring.slots})]")
         thread = threading.Thread(target=put_all, args=(ring, producer, 3))
         thread.start()
-        helpers.wait_asleep(os.getpid(), thread.native_id)
+        wait_asleep(os.getpid(), thread.native_id)
         assert producer.published == ring.slots
         other.kill()
         thread.join()
@@ -178,13 +180,13 @@ def test_a_stopped_consumer_is_not_dead(ring, peer):
         feed(producer, ring.slots)
         other.do("frame = consumer.get(5)")
         other.signal(signal.SIGSTOP)
-        helpers.wait_until(lambda: helpers.task_state(other.pid) == "T", "the peer is stopped")
+        wait_until(lambda: task_state(other.pid) == "T", "the peer is stopped")
         with pytest.raises(shmring.RingFull, match="stopped"):
             producer.put(payload(0), timeout=0.3)
         assert [row.alive for row in ring.stats().consumers] == [True]
         other.signal(signal.SIGCONT)
-        assert other.ask("helpers.check(frame)") == 0
-        assert other.ask("helpers.drain(consumer)") == list(range(1, ring.slots))
+        assert other.ask("check(frame)") == 0
+        assert other.ask("drain(consumer)") == list(range(1, ring.slots))
 
 
 # ---- producers
@@ -196,9 +198,9 @@ def test_a_stopped_consumer_is_not_dead(ring, peer):
 )
 def test_consumers_get_every_published_frame_and_then_ProducerDied(ring, peer, lossless, doing):  # noqa: N802
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+    other.do("producer = ring.producer(); feed(producer, 1)")
     with ring.consumer(lossless=lossless) as consumer:
-        other.do("helpers.feed(producer, 1)")
+        other.do("feed(producer, 1)")
         other.do(doing)
         other.kill()
         assert [check(consumer.get()), check(consumer.get())] == [0, 1]
@@ -220,7 +222,7 @@ def test_consumers_get_every_published_frame_and_then_ProducerDied(ring, peer, l
 @pytest.mark.event("the producer is killed at any instruction")
 def test_iteration_ends_with_ProducerDied(ring, peer):  # noqa: N802
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 3)")
+    other.do("producer = ring.producer(); feed(producer, 3)")
     got = []
     with ring.consumer() as consumer:
         other.kill()
@@ -237,7 +239,7 @@ def test_a_consumer_that_already_waits_is_told(ring, peer, lossless):
     watcher.do(f"consumer = ring.consumer(lossless={lossless})")
     watcher.start("consumer.get()").asleep()
     other.kill()
-    with pytest.raises(helpers.PeerError, match="ProducerDied"):
+    with pytest.raises(PeerError, match="ProducerDied"):
         watcher.answer()
 
 
@@ -245,8 +247,8 @@ def test_a_consumer_that_already_waits_is_told(ring, peer, lossless):
 def test_a_producer_killed_while_it_waits_for_space(ring, peer):
     other = peer(ring)
     with ring.consumer() as consumer:
-        other.do(f"producer = ring.producer(); helpers.feed(producer, {ring.slots})")
-        other.start("producer.put(helpers.payload(99))").asleep()
+        other.do(f"producer = ring.producer(); feed(producer, {ring.slots})")
+        other.start("producer.put(payload(99))").asleep()
         other.kill()
         assert [check(consumer.get()) for _ in range(ring.slots)] == list(range(ring.slots))
         with pytest.raises(shmring.ProducerDied):
@@ -256,7 +258,7 @@ def test_a_producer_killed_while_it_waits_for_space(ring, peer):
 @pytest.mark.event("the producer is killed at any instruction")
 def test_observers_are_told_too(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+    other.do("producer = ring.producer(); feed(producer, 1)")
     with shmring.Ring.attach(ring.name, readonly=True) as watched, watched.observer() as observer:
         other.kill()
         assert check(observer.get(1)) == 0
@@ -268,9 +270,7 @@ def test_observers_are_told_too(ring, peer):
 @pytest.mark.event("the producer is killed at any instruction")
 def test_a_takeover_goes_on_where_the_dead_one_was(ring, peer, lossless):
     other = peer(ring)
-    other.do(
-        "producer = ring.producer(); helpers.feed(producer, 2); slot = producer.claim(); slot.array[:9] = 1"
-    )
+    other.do("producer = ring.producer(); feed(producer, 2); slot = producer.claim(); slot.array[:9] = 1")
     with ring.consumer(lossless=lossless) as consumer:
         epoch = ring.stats().producer.epoch
         other.kill()
@@ -292,15 +292,15 @@ def test_a_consumer_may_wait_for_the_takeover(ring, peer, lossless):
     other.do("producer = ring.producer()")
     waiter = peer(ring)
     waiter.do(f"consumer = ring.consumer(lossless={lossless}, wait_for_takeover=True)")
-    other.do("helpers.feed(producer, 1)")
-    assert waiter.ask("helpers.check(consumer.get(5))") == 0
-    waiter.start("helpers.check(consumer.get())").asleep()
+    other.do("feed(producer, 1)")
+    assert waiter.ask("check(consumer.get(5))") == 0
+    waiter.start("check(consumer.get())").asleep()
     other.kill()
     with ring.producer() as producer:
         assert not waiter.answered()
         feed(producer, 1)
         assert waiter.answer() == 1
-    with pytest.raises(helpers.PeerError, match="RingClosed"):
+    with pytest.raises(PeerError, match="RingClosed"):
         waiter.ask("consumer.get(1)")  # a producer that closes is the end all the same
 
 
@@ -329,11 +329,11 @@ def test_after_ProducerDied_a_takeover_is_welcome(ring, peer):  # noqa: N802
 
 def test_frames_held_over_the_takeover_stay(ring, peer, lossless):
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+    other.do("producer = ring.producer(); feed(producer, 1)")
     with ring.consumer(lossless=lossless) as consumer:
         held = consumer.get(0)
         for _ in range(3 * ring.slots):  # the entries are permuted when it dies
-            other.do("helpers.feed(producer, 1)")
+            other.do("feed(producer, 1)")
             check(consumer.get(0))
         other.do("slot = producer.claim(); slot.array[:9] = 1")
         other.kill()
@@ -355,7 +355,7 @@ def test_producers_killed_at_random_moments(ring, fork, kills):
             send("ready")
             while True:
                 with producer.claim() as slot:
-                    helpers.fill(slot)
+                    fill(slot)
 
     with (
         ring.consumer(wait_for_takeover=True, label="all") as everything,
@@ -401,7 +401,7 @@ def test_the_next_create_replaces_the_stale_ring(make, peer, name):
     maker.do(
         f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4); producer = ring.producer()"
     )
-    maker.do("helpers.feed(producer, 2)")
+    maker.do("feed(producer, 2)")
     reader.do(f"ring = shmring.Ring.attach({name!r}); consumer = ring.consumer(); frame = consumer.get(5)")
     with pytest.raises(shmring.RingExists, match=name):
         make(name)
@@ -409,7 +409,7 @@ def test_the_next_create_replaces_the_stale_ring(make, peer, name):
     with pytest.raises(shmring.RingExists):  # the reader lives
         make(name)
     reader.kill()
-    assert helpers.block(name).exists()
+    assert block_file(name).exists()
     ring = make(name, shape=(7,))
     assert ring.shape == (7,)
     assert ring.stats().consumers == ()
@@ -427,7 +427,7 @@ def test_a_stale_ring_can_be_read_to_its_end(peer, name):
     maker.do(
         f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4); producer = ring.producer()"
     )
-    maker.do("helpers.feed(producer, 3)")
+    maker.do("feed(producer, 3)")
     maker.kill()
     with shmring.Ring.attach(name) as ring, ring.consumer() as consumer:
         assert [check(consumer.get()) for _ in range(3)] == [0, 1, 2]
@@ -453,7 +453,7 @@ def test_a_creator_killed_at_random_moments_never_blocks_the_name(make, fork, na
         while True:
             shmring.Ring.create(name, shape=(512,), dtype="u8", slots=4).unlink()
 
-    before = set(os.listdir(helpers.SHM))
+    before = set(os.listdir(SHM))
     for _ in range(15):
         child = fork(work)
         assert child.receive() == "ready"
@@ -461,6 +461,6 @@ def test_a_creator_killed_at_random_moments_never_blocks_the_name(make, fork, na
         child.kill()
         make(name).unlink()
     # A creator killed in the middle may leave its temporary file; its name says whose it is.
-    for left in set(os.listdir(helpers.SHM)) - before:
+    for left in set(os.listdir(SHM)) - before:
         if name in left:
-            os.unlink(helpers.SHM / left)
+            os.unlink(SHM / left)

@@ -15,9 +15,11 @@ import threading
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, feed
+from support.blocks import block_file
+from support.frames import check, feed, payload
+from support.processes import PeerError
+from support.waiting import PATIENCE, wait_asleep, wait_until
 
 EVENT = "the producer ends by an exception"
 MOST = 79  # bytes of UTF-8 that a ring keeps of an error
@@ -123,7 +125,7 @@ def test_a_consumer_that_already_waits_is_told(ring, peer, lossless):
         watcher.do(f"consumer = ring.consumer(lossless={lossless})")
         watcher.start("consumer.get()").asleep()
         raise OSError("camera unplugged")
-    with pytest.raises(helpers.PeerError, match=r"ProducerFailed: .*camera unplugged"):
+    with pytest.raises(PeerError, match=r"ProducerFailed: .*camera unplugged"):
         watcher.answer()
 
 
@@ -168,7 +170,7 @@ def test_consumers_that_wait_for_a_takeover_wait(ring, peer):
     watcher = peer(ring)
     with contextlib.suppress(OSError), ring.producer():
         watcher.do("consumer = ring.consumer(wait_for_takeover=True)")
-        watcher.start("helpers.check(consumer.get())").asleep()
+        watcher.start("check(consumer.get())").asleep()
         raise OSError("camera unplugged")
     with ring.consumer(wait_for_takeover=True) as consumer:
         assert consumer.try_get() is None
@@ -283,15 +285,15 @@ def test_a_failure_while_another_thread_waits_in_the_handle(ring):
 
         def put() -> None:
             try:
-                producer.put(helpers.payload(99))
+                producer.put(payload(99))
             except shmring.RingClosed:
                 ended.append(True)
 
         thread = threading.Thread(target=put)
         thread.start()
-        helpers.wait_asleep(os.getpid(), thread.native_id)
+        wait_asleep(os.getpid(), thread.native_id)
         producer.close(error="camera unplugged")
-        thread.join(helpers.PATIENCE)
+        thread.join(PATIENCE)
         assert ended == [True]
         assert drain_all(consumer) == list(range(ring.slots))
         assert ring.stats().producer.failure == "camera unplugged"
@@ -307,7 +309,7 @@ def drain_all(consumer) -> list[int]:
 def test_the_bytes_of_a_damaged_block_are_only_text(ring):
     """No zero at the end, no UTF-8: an error all the same, and nothing behind the text."""
     fail(ring, OSError())
-    with open(helpers.block(ring.name), "r+b") as file:
+    with open(block_file(ring.name), "r+b") as file:
         file.seek(256 + 680)
         file.write(b"\xff" * 88)
     with ring.consumer() as consumer, pytest.raises(shmring.ProducerFailed) as caught:
@@ -406,12 +408,12 @@ with shmring.Ring.attach(sys.argv[1]) as ring, ring.consumer() as frames:
 def test_a_producer_told_to_end_leaves_nothing(name):
     """The pattern of docs/how-to/takeover.md, at a wait for space."""
     process = subprocess.Popen([sys.executable, "-c", TERMINATED, name], stderr=subprocess.PIPE)
-    with process, shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring, ring.consumer() as consumer:
-        helpers.wait_until(lambda: ring.stats().published == ring.slots, "a full ring")
+    with process, shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
+        wait_until(lambda: ring.stats().published == ring.slots, "a full ring")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(helpers.PATIENCE) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
         assert process.stderr.read() == b""
-        assert not helpers.block(name).exists()
+        assert not block_file(name).exists()
         assert len(list(consumer)) == ring.slots  # and a regular end
 
 
@@ -419,9 +421,9 @@ def test_a_consumer_told_to_end_gives_its_place_back(make):
     ring = make(shape=(4,), dtype="u1")
     process = subprocess.Popen([sys.executable, "-c", FOLLOWER, ring.name], stderr=subprocess.PIPE)
     with process, ring.producer() as producer:
-        producer.wait_for_consumers(1, helpers.PATIENCE)
+        producer.wait_for_consumers(1, PATIENCE)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(helpers.PATIENCE) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
         assert process.stderr.read() == b""
         assert ring.stats().consumers == ()
 
@@ -448,7 +450,7 @@ def test_sigterm_is_arranged_in_the_main_thread():
 
     thread = threading.Thread(target=ask)
     thread.start()
-    thread.join(helpers.PATIENCE)
+    thread.join(PATIENCE)
     assert "main thread" in caught[0]
 
 
@@ -594,10 +596,10 @@ def test_write_passes_its_error_on(name):
         "1",
     ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    with process, shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring, ring.consumer() as consumer:
+    with process, shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
         process.stdin.write(bytes(10))
         process.stdin.close()
-        assert process.wait(helpers.PATIENCE) == 1
+        assert process.wait(PATIENCE) == 1
         assert len([consumer.get(0), consumer.get(0)]) == 2
         with pytest.raises(shmring.ProducerFailed, match="failed: the input ended within a frame: 2 of 4"):
             consumer.get(0)

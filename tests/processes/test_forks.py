@@ -13,12 +13,15 @@ import threading
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import check, drain, feed, payload
 from shmring import _core, _shm
+from support.blocks import block_file
+from support.events import START_METHODS
+from support.frames import WORDS, check, drain, feed, fill, payload
+from support.processes import Forked, PeerError
+from support.waiting import PATIENCE, settle
 
-pytestmark = pytest.mark.event(helpers.START_METHODS)
+pytestmark = pytest.mark.event(START_METHODS)
 
 
 class Gate:
@@ -57,7 +60,7 @@ def words(views):
     return [np.asarray(view).reshape(-1).tolist() for view in views]
 
 
-def expected(*seqs, shape=(helpers.WORDS,)):
+def expected(*seqs, shape=(WORDS,)):
     return [word for seq in seqs for word in payload(seq, shape).reshape(-1).tolist()]
 
 
@@ -154,7 +157,7 @@ def test_arrays_as_arguments_of_processes(make, gate):
     with mine, theirs, ring.producer() as producer, ring.consumer() as consumer:
         try:
             for seq in range(8):
-                producer.put(payload(seq, (5,)), timeout=helpers.PATIENCE)
+                producer.put(payload(seq, (5,)), timeout=PATIENCE)
                 child = context.Process(target=report, args=(consumer.get(0).array, seq, theirs, gate))
                 child.start()
                 children.append(child)
@@ -209,7 +212,7 @@ def test_frames_in_a_grandchild(ring, fork, gate):
                     inner.wait()
                     send_too(words([inherited[0], *own]))
 
-                grandchild = helpers.Forked(work_too)
+                grandchild = Forked(work_too)
                 own.clear()
                 send("forked")
                 gate.wait()
@@ -240,8 +243,8 @@ def test_the_ring_works_in_the_child_while_frames_are_held(ring, fork, gate):
         def work(send):
             with ring.consumer(start="next") as mine:
                 send("joined")
-                send([check(mine.get(helpers.PATIENCE)) for _ in range(2 * ring.slots)])
-                send(check(observer.latest(helpers.PATIENCE)))
+                send([check(mine.get(PATIENCE)) for _ in range(2 * ring.slots)])
+                send(check(observer.latest(PATIENCE)))
             send(check(frame))
             del mine
             ring.close()
@@ -250,7 +253,7 @@ def test_the_ring_works_in_the_child_while_frames_are_held(ring, fork, gate):
         child = fork(work)
         assert child.receive() == "joined"
         for _ in range(2 * ring.slots):
-            producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+            producer.put(payload(producer.next_seq), timeout=PATIENCE)
             consumer.get(0).release()
         assert child.receive() == list(range(1, 2 * ring.slots + 1))
         assert child.receive() == 2 * ring.slots
@@ -316,7 +319,7 @@ def test_the_copies_go_with_the_last_view(make, fork):
             consumer = None
             ring.close()
             ring._block = None
-            helpers.settle()
+            settle()
             send(before - mappings() >= 3)
 
         child = fork(work)
@@ -368,7 +371,7 @@ def test_a_write_through_an_inherited_view_of_a_slot_reaches_nobody(ring, fork, 
 
         child = fork(work)
         assert child.receive() == "ready"
-        helpers.fill(slot)
+        fill(slot)
         slot.publish()
         feed(producer, ring.slots - slot.count)
         gate.open()
@@ -380,7 +383,7 @@ def test_an_array_that_was_not_asked_for_before_the_fork(ring, fork):
     with ring.producer() as producer:
         slot = producer.claim()
         child = fork(lambda send: slot.array)
-        with pytest.raises(helpers.PeerError, match="Slot was opened before a fork") as caught:
+        with pytest.raises(PeerError, match="Slot was opened before a fork") as caught:
             child.receive()
         assert caught.value.kind == "ForkedHandle"
         slot.abort()
@@ -389,7 +392,7 @@ def test_an_array_that_was_not_asked_for_before_the_fork(ring, fork):
 def test_the_array_of_a_published_slot_can_be_read_in_the_child(ring, fork, gate):
     with ring.producer() as producer, ring.consumer() as consumer:
         with producer.claim() as slot:
-            helpers.fill(slot)
+            fill(slot)
         kept = slot.array
 
         def work(send):
@@ -419,7 +422,7 @@ def orphan(fork, work):
         children = []
 
         def forked():
-            children.append(helpers.Forked(stay))
+            children.append(Forked(stay))
             assert children[0].receive() == "forked"
 
         work(forked)
@@ -469,7 +472,7 @@ def test_no_lock_is_inherited_whatever_the_child_may_open(ring, fork, trouble):
 
     with orphan(fork, work), ring.producer() as producer:
         for _ in range(2 * ring.slots):
-            assert producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+            assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
         assert ring.stats().consumers == ()
 
 
@@ -550,7 +553,7 @@ def test_a_fork_while_a_ring_is_opened_keeps_no_lock(fork, name, moment):
         opened.append(use(name))
 
     with contextlib.ExitStack() as stack:
-        stack.callback(helpers.block(name).unlink, missing_ok=True)
+        stack.callback(block_file(name).unlink, missing_ok=True)
         stack.enter_context(orphan(fork, work))
         with create(name) as ring:  # nobody has the name any more
             ring.producer().close()
@@ -567,7 +570,7 @@ def test_a_fork_while_a_handle_is_opened_keeps_no_lock(ring, fork, kind):
 
     with orphan(fork, work), ring.producer() as producer:
         feed(producer, ring.slots)
-        assert producer.put(payload(producer.next_seq), timeout=helpers.PATIENCE)
+        assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
         assert ring.stats().consumers == ()
 
 
@@ -586,7 +589,7 @@ def test_a_number_that_became_another_file_is_not_closed(ring, fork):
                         os.close(null)
             nulls = [int(n) for n in os.listdir("/proc/self/fd") if _target(n) == "/dev/null"]
             assert len(nulls) >= 3
-            grandchild = helpers.Forked(lambda send_too: send_too([_target(n) for n in nulls]))
+            grandchild = Forked(lambda send_too: send_too([_target(n) for n in nulls]))
             send(set(grandchild.receive()) == {"/dev/null"})
             grandchild.wait()
             assert handles

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-import helpers
 import shmring
 from shmring import _core, _shm
+from support.blocks import SHM
+from support.waiting import PATIENCE, settle, wait_until
 
 OLD, NEW = 1000, 0
 
@@ -37,15 +38,15 @@ def leave(name, nothing_left_behind):
         ring.close()
 
     yield leave
-    (helpers.SHM / name).unlink(missing_ok=True)
+    (SHM / name).unlink(missing_ok=True)
 
 
 def camera(name: str) -> None:
     """The next run of that program: it replaces what is left."""
     with shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8) as ring, ring.producer() as out:
-        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+        out.wait_for_consumers(1, timeout=PATIENCE)
         for number in range(NEW, NEW + 5):
-            out.put(np.full(4, number, "i4"), timeout=helpers.PATIENCE)
+            out.put(np.full(4, number, "i4"), timeout=PATIENCE)
 
 
 ENDS = ["died", "closed", "never came"]
@@ -107,7 +108,7 @@ def test_a_ring_that_somebody_is_attached_to_is_there(leave, name):
     leave("died")
     with (
         shmring.Ring.attach(name),
-        shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring,
+        shmring.Ring.attach(name, timeout=PATIENCE) as ring,
         ring.producer() as out,
     ):
         assert out.epoch == 2
@@ -115,14 +116,14 @@ def test_a_ring_that_somebody_is_attached_to_is_there(leave, name):
 
 def test_a_ring_whose_producer_comes_later_is_there(make):
     ring = make()
-    with shmring.Ring.attach(ring.name, timeout=helpers.PATIENCE) as other:
+    with shmring.Ring.attach(ring.name, timeout=PATIENCE) as other:
         assert other.stats().producer.state == "none"
 
 
 def test_a_left_over_that_cannot_be_read_is_waited_past(leave, name, peer):
     """Of another layout version, as after an upgrade."""
     leave("died")
-    path = helpers.SHM / name
+    path = SHM / name
     with path.open("r+b") as file:
         file.seek(8)
         file.write(struct.pack("<I", _core.ABI + 1))
@@ -137,7 +138,7 @@ def test_a_left_over_that_cannot_be_read_is_waited_past(leave, name, peer):
 
 def test_a_left_over_that_cannot_be_read_is_waited_past_while_it_is_replaced(leave, name, make, monkeypatch):
     leave("died")
-    path = helpers.SHM / name
+    path = SHM / name
     with path.open("r+b") as file:
         file.seek(8)
         file.write(struct.pack("<I", _core.ABI + 1))
@@ -150,7 +151,7 @@ def test_a_left_over_that_cannot_be_read_is_waited_past_while_it_is_replaced(lea
         make(name)
 
     monkeypatch.setattr(_shm._NewNames, "wait", replace)
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring:
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring:
         assert ring.name == name
 
 
@@ -162,7 +163,7 @@ def test_kept_frames_of_a_closed_consumer_do_not_keep_the_name(leave, name):
     ring = shmring.Ring.attach(name)
     frames = ring.consumer()
     kept = frames.get(0)
-    fd = os.open(helpers.SHM / name, os.O_RDWR)
+    fd = os.open(SHM / name, os.O_RDWR)
     try:
         assert _shm.in_use(fd)
         ring.close()
@@ -177,7 +178,7 @@ def test_kept_frames_of_a_closed_consumer_do_not_keep_the_name(leave, name):
 def test_an_open_consumer_without_its_ring_keeps_the_name(leave, name):
     leave("died")
     frames = shmring.Ring.attach(name).consumer()
-    helpers.settle()
+    settle()
     with pytest.raises(shmring.RingExists):
         shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8)
     frames.close()
@@ -209,7 +210,7 @@ def test_commands_wait_past_it(leave, name, started, tmp_path, command, end):
     words = ["read", name] if command == "read" else ["record", name, str(take), "--quiet"]
     process = started(*words)
     camera(name)
-    out, err = process.communicate(timeout=helpers.PATIENCE)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     got = np.frombuffer(out, "i4").reshape(-1, 4) if command == "read" else np.load(take)
     assert got[:, 0].tolist() == [0, 1, 2, 3, 4]
@@ -220,22 +221,22 @@ def test_capture_waits_past_it(leave, name, started, tmp_path):
     take = tmp_path / "take.npy"
     process = started("capture", name, str(take), "--before", "1", "--when", "array[0] == 2")
     camera_with_condition(name)
-    _, err = process.communicate(timeout=helpers.PATIENCE)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert np.load(take)[:, 0].tolist() == [2]
 
 
 def camera_with_condition(name: str) -> None:
     with shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8) as ring, ring.producer() as out:
-        out.wait_for_consumers(2, timeout=helpers.PATIENCE)
+        out.wait_for_consumers(2, timeout=PATIENCE)
         out.put(np.full(4, 2, "i4"))
-        helpers.wait_until(lambda: not ring.stats().consumers, "the end of the capture")
+        wait_until(lambda: not ring.stats().consumers, "the end of the capture")
 
 
 def test_without_waiting_commands_read_what_is_left(leave, name, started):
     leave("died")
     process = started("read", name, "--timeout", "0", "--frames", "5")
-    out, err = process.communicate(timeout=helpers.PATIENCE)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert np.frombuffer(out, "i4")[::4].tolist() == [*range(OLD, OLD + 5)]
 
@@ -253,13 +254,13 @@ def test_a_ring_that_is_there_for_a_moment_is_not_missed(make, name, monkeypatch
         naps.append(seconds)
         if len(naps) == 1:
             make(name)
-        really_wait(self, helpers.PATIENCE)
+        really_wait(self, PATIENCE)
 
     really_wait = _shm._NewNames.wait
-    monkeypatch.setattr(_shm, "LOOK_ANYWAY", helpers.PATIENCE)
+    monkeypatch.setattr(_shm, "LOOK_ANYWAY", PATIENCE)
     monkeypatch.setattr(_shm, "_try_open", look)
     monkeypatch.setattr(_shm._NewNames, "wait", wait)
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring:
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring:
         assert ring.name == name
     assert (len(looks), len(naps)) == (3, 1)  # at first, once the watch stands, when the name has come
 
@@ -274,5 +275,5 @@ def test_without_a_watch_waiting_looks_again_and_again(make, name, monkeypatch):
             make(name)
 
     monkeypatch.setattr(_shm.time, "sleep", nap)
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE):
+    with shmring.Ring.attach(name, timeout=PATIENCE):
         assert naps == [_shm.RETRY] * 2

@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-import helpers
 import shmring
 from shmring import recording
+from support.blocks import SHM
+from support.waiting import PATIENCE, wait_until
 
 pytest.importorskip("click", reason="needs the extra cli")
 
@@ -52,14 +53,14 @@ def abandoned(name):
         with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=8) as ring:
             ring._owner = 0  # the name stays
             ring.producer().put(np.zeros(4, "u1"))
-            helpers.wait_until(lambda: ring.stats().consumers, "the consumer")
+            wait_until(lambda: ring.stats().consumers, "the consumer")
             os._exit(0)
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring:
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring:
         consumer = ring.consumer(wait_for_takeover=True, label="waits")
         os.waitpid(pid, 0)
         assert consumer.get(0).array.tolist() == [0] * 4
         yield consumer
-    (helpers.SHM / name).unlink(missing_ok=True)
+    (SHM / name).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_write_takes_over(write, name, abandoned):
     code, err = write(name, "--shape", "4", "--dtype", "u1", data=bytes([7] * 4 + [8] * 4))
     assert (code, "2 frames" in err) == (0, True), err
     assert [(int(frame.array[0]), frame.seq, frame.epoch) for frame in abandoned] == [(7, 1, 2), (8, 2, 2)]
-    assert not (helpers.SHM / name).exists(), "its creator is gone: nobody else would remove it"
+    assert not (SHM / name).exists(), "its creator is gone: nobody else would remove it"
 
 
 def test_write_counts_its_own_frames(write, name, abandoned, tmp_path):
@@ -115,7 +116,7 @@ def test_the_name_of_a_living_creator_stays(write, make):
     ring = make(shape=(4,), dtype="u1")
     code, err = write(ring.name, "--shape", "4", "--dtype", "u1", data=bytes(4))
     assert code == 0, err
-    assert (helpers.SHM / ring.name).exists()
+    assert (SHM / ring.name).exists()
 
 
 def test_the_recorder_that_waits_for_a_takeover_continues(start, write, name, tmp_path):
@@ -125,14 +126,14 @@ def test_the_recorder_that_waits_for_a_takeover_continues(start, write, name, tm
     recorder = start("record", name, tmp_path / "take.npy", "--takeover", "--quiet")
     os.close(read_end)
     os.write(write_end, bytes([1] * 8))
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE, readonly=True) as ring:
-        helpers.wait_until(lambda: ring.stats().published == 2, "the first frames")
+    with shmring.Ring.attach(name, timeout=PATIENCE, readonly=True) as ring:
+        wait_until(lambda: ring.stats().published == 2, "the first frames")
         writer.kill()
         writer.wait()
         os.close(write_end)
     code, err = write(name, "--shape", "4", "--dtype", "u1", data=bytes([2] * 8))
     assert code == 0, err
-    _, err = recorder.communicate(timeout=helpers.PATIENCE)
+    _, err = recorder.communicate(timeout=PATIENCE)
     assert recorder.returncode == 0, err
     with recording.open_recording(tmp_path / "take.npy") as taken:
         assert (taken.array[:, 0].tolist(), taken.seqs.tolist()) == ([1, 1, 2, 2], [0, 1, 2, 3])
@@ -141,7 +142,7 @@ def test_the_recorder_that_waits_for_a_takeover_continues(start, write, name, tm
 def test_replay_takes_over(name, abandoned, take):
     assert recording.replay(take, name, pace=None) == 3
     assert [(int(frame.array[0]), frame.seq) for frame in abandoned] == [(100, 1), (101, 2), (102, 3)]
-    assert not (helpers.SHM / name).exists()
+    assert not (SHM / name).exists()
 
 
 def test_replay_refuses_others(make, take):

@@ -12,10 +12,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-import children
-import helpers
 import shmring
-from helpers import check, drain, feed
+from support import children
+from support.blocks import block_file
+from support.frames import check, drain, feed, payload
+from support.processes import Forked, PeerError
+from support.waiting import PATIENCE, settle, wait_until
 
 
 @contextlib.contextmanager
@@ -24,7 +26,7 @@ def running(process):
     process.start()
     try:
         yield process
-        process.join(helpers.PATIENCE)
+        process.join(PATIENCE)
         assert process.exitcode == 0
     finally:
         process.kill()
@@ -40,7 +42,7 @@ def test_consume_in_a_child(context, ring):
         with ring.producer() as producer:
             feed(producer, 50)
             assert mine.recv() == list(range(50))
-    assert helpers.block(ring.name).exists()
+    assert block_file(ring.name).exists()
 
 
 @pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
@@ -49,7 +51,7 @@ def test_produce_in_a_child(context, ring):
         with running(context.Process(target=children.produce, args=(ring, 50))):
             assert [check(frame) for frame in consumer] == list(range(50))
         assert consumer.lost == 0
-    assert helpers.block(ring.name).exists()
+    assert block_file(ring.name).exists()
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -57,10 +59,10 @@ def test_rings_go_into_pools(ring, method):
     """One worker produces, another consumes, the ring goes there as an argument."""
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
         seqs = pool.submit(children.seqs_of, ring)
-        helpers.wait_until(lambda: ring.stats().consumers, "the worker has joined")
-        assert pool.submit(children.produce, ring, 50).result(helpers.PATIENCE) == 50
-        assert seqs.result(helpers.PATIENCE) == list(range(50))
-    assert helpers.block(ring.name).exists()
+        wait_until(lambda: ring.stats().consumers, "the worker has joined")
+        assert pool.submit(children.produce, ring, 50).result(PATIENCE) == 50
+        assert seqs.result(PATIENCE) == list(range(50))
+    assert block_file(ring.name).exists()
 
 
 @pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
@@ -70,7 +72,7 @@ def test_an_unrelated_program_consumes(ring, peer):
     with ring.producer() as producer:
         for _ in range(3):
             feed(producer, ring.slots)
-            assert len(other.ask("helpers.drain(consumer)")) == ring.slots
+            assert len(other.ask("drain(consumer)")) == ring.slots
     assert other.leave() == ""
 
 
@@ -80,7 +82,7 @@ def test_an_unrelated_program_produces(ring, peer):
     with ring.consumer() as consumer:
         other.do("producer = ring.producer()")
         for _ in range(3):
-            other.do(f"helpers.feed(producer, {ring.slots})")
+            other.do(f"feed(producer, {ring.slots})")
             assert len(drain(consumer)) == ring.slots
         other.do("producer.close()")
         with pytest.raises(shmring.RingClosed):
@@ -105,7 +107,7 @@ def test_a_pickled_ring_is_the_same_ring(make):
         with ring.producer() as producer, copy.consumer() as consumer:
             feed(producer, 2)
             assert drain(consumer) == [0, 1]
-    assert helpers.block(ring.name).exists()  # the copy is an attacher
+    assert block_file(ring.name).exists()  # the copy is an attacher
 
 
 def test_a_pickled_readonly_ring_stays_readonly(ring):
@@ -187,7 +189,7 @@ def test_an_attacher_that_leaves_destroys_nothing(ring, peer):
         other = peer(ring)
         other.do(how)
         assert other.leave() == ""
-        assert helpers.block(ring.name).exists()
+        assert block_file(ring.name).exists()
     with shmring.Ring.attach(ring.name) as again, again.producer() as producer, ring.consumer() as consumer:
         feed(producer, 2)
         assert drain(consumer) == [0, 1]
@@ -201,14 +203,14 @@ def test_an_attacher_beside_a_running_tracker_destroys_nothing(ring, peer):
         "own.close(); own.unlink()"
     )
     assert other.leave() == ""
-    assert helpers.block(ring.name).exists()
+    assert block_file(ring.name).exists()
 
 
 def test_the_block_outlives_a_creator_that_does_not_unlink(peer, name):
     other = peer()
     other.do(
         f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4)\n"
-        "with ring.producer() as producer: helpers.feed(producer, 2)"
+        "with ring.producer() as producer: feed(producer, 2)"
     )
     assert other.leave() == ""
     with shmring.Ring.attach(name) as ring, ring.consumer() as consumer:
@@ -223,9 +225,9 @@ def test_the_block_outlives_a_creator_that_does_not_unlink(peer, name):
 @pytest.mark.parametrize(
     "use",
     [
-        lambda producer, consumer: producer.put(helpers.payload(0)),
+        lambda producer, consumer: producer.put(payload(0)),
         lambda producer, consumer: producer.claim(),
-        lambda producer, consumer: producer.put_many(helpers.payload(0)[None]),
+        lambda producer, consumer: producer.put_many(payload(0)[None]),
         lambda producer, consumer: producer.wait_for_consumers(),
         lambda producer, consumer: consumer.get(),
         lambda producer, consumer: consumer.try_get(),
@@ -251,7 +253,7 @@ def test_inherited_handles_raise(ring, fork, use):
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, 2)
         child = fork(lambda send: use(producer, consumer))
-        with pytest.raises(helpers.PeerError) as caught:
+        with pytest.raises(PeerError) as caught:
             child.receive()
         assert caught.value.kind == "ForkedHandle"
         assert "RuntimeError" in caught.value.kinds
@@ -267,7 +269,7 @@ def test_an_inherited_ring_works(ring, fork):
         def work(send):
             with ring.consumer() as consumer:
                 send("joined")
-                send([check(consumer.get(helpers.PATIENCE)) for _ in range(6)])
+                send([check(consumer.get(PATIENCE)) for _ in range(6)])
 
         child = fork(work)
         assert child.receive() == "joined"
@@ -304,14 +306,14 @@ def test_closing_inherited_handles_harms_nobody(ring, fork):
         producer.close()
         del producer, consumer, slot
         frames.pop().release()
-        helpers.settle()
+        settle()
         ring.close()
         send("done")
 
     child = fork(work)
     assert child.receive() == "done"
     assert child.wait() == 0
-    slot.array[...] = helpers.payload(1)
+    slot.array[...] = payload(1)
     slot.publish()
     (row,) = ring.stats().consumers
     assert (row.label, row.policy, row.alive, row.held) == ("mine", "lossless", True, 1)
@@ -344,7 +346,7 @@ def test_a_childs_end_releases_nothing_of_the_parents(ring, fork, ending):
             feed(producer, 1)
             check(consumer.get(0))
             assert check(frame) == 0
-        assert view[0] == helpers.payload(0)[10]
+        assert view[0] == payload(0)[10]
         (row,) = ring.stats().consumers
         assert row.alive
         assert row.pid == os.getpid()
@@ -358,7 +360,7 @@ def test_an_inherited_frame_can_be_read(ring, fork):
         frame = consumer.get(0)
         array = frame.array
         child = fork(lambda send: send([check(frame), int(array[3])]))
-        assert child.receive() == [0, int(helpers.payload(0)[3])]
+        assert child.receive() == [0, int(payload(0)[3])]
 
 
 FORK_A_CHILD = """
@@ -381,7 +383,7 @@ def test_a_forked_child_does_not_keep_a_dead_consumer_alive(ring, peer):
             other.kill()
             assert os.path.exists(f"/proc/{child}")
             for _ in range(2 * ring.slots):
-                assert producer.put(helpers.payload(producer.next_seq), timeout=helpers.PATIENCE)
+                assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
             assert ring.stats().consumers == ()
         finally:
             os.kill(child, signal.SIGKILL)
@@ -401,14 +403,14 @@ def test_a_subprocess_does_not_keep_a_dead_consumer_alive(ring, peer):
         try:
             other.kill()
             for _ in range(2 * ring.slots):
-                assert producer.put(helpers.payload(producer.next_seq), timeout=helpers.PATIENCE)
+                assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
         finally:
             os.kill(child, signal.SIGKILL)
 
 
 def test_a_forked_child_does_not_keep_a_dead_producer_alive(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer(); helpers.feed(producer, 1)")
+    other.do("producer = ring.producer(); feed(producer, 1)")
     other.do(FORK_A_CHILD)
     child = other.ask("child.pid")
     try:
@@ -436,12 +438,12 @@ def test_the_grandchildren_lose_no_descriptor(ring, fork):
                     assert [os.fstat(fd).st_rdev for fd in mine] == [os.stat("/dev/null").st_rdev] * 20
                     with ring.consumer(start="next") as third:
                         send_too("joined")
-                        send_too(check(third.get(helpers.PATIENCE)))
+                        send_too(check(third.get(PATIENCE)))
 
-                grandchild = helpers.Forked(work_too)
+                grandchild = Forked(work_too)
                 assert grandchild.receive() == "joined"
                 send("joined")
-                send([check(own.get(helpers.PATIENCE)), grandchild.receive()])
+                send([check(own.get(PATIENCE)), grandchild.receive()])
                 assert grandchild.wait() == 0
 
         child = fork(work)
@@ -459,7 +461,7 @@ def test_a_ring_made_after_fork_is_the_childs_own(fork, name):
             ring.producer() as producer,
         ):
             send("ready")
-            producer.wait_for_consumers(1, helpers.PATIENCE)
+            producer.wait_for_consumers(1, PATIENCE)
             feed(producer, 3)
 
     child = fork(work)

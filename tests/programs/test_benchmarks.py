@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 sys.path.append(str(TREE))  # behind everything else: an installed shmring stays the one that is tested
 
 if shutil.which(os.environ.get("CC", "cc")) is None:

@@ -1,4 +1,4 @@
-"""The C programs of tests/c, which use the headers as any C program would; see its Makefile."""
+"""The C programs of tests/provers/c, which use the headers as any C program would; see its Makefile."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 import shmring
 
-HERE = Path(__file__).with_name("c")
+HERE = Path(__file__).parents[1] / "provers" / "c"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 
 pytestmark = pytest.mark.skipif(
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def make(out: Path, *targets: str, **variables: object) -> str:
-    """What `make` prints for targets of tests/c/Makefile, with the headers of the package under test."""
+    """What `make` prints for targets of provers/c/Makefile, with the headers of the package under test."""
     settings = {"OUT": out, "INCLUDE": shmring.get_include(), "LIMIT": "timeout 550", **variables}
     command = ["make", "-C", str(HERE), *(f"{name}={value}" for name, value in settings.items()), *targets]
     # A sanitizer's run-time that is preloaded for Python is not for these.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import helpers
+from support.waiting import PATIENCE
 
-FOLDER = Path(__file__).parents[1] / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
 
 
@@ -33,7 +33,7 @@ def run(nothing_left_behind, tmp_path):
             start_new_session=True,
         )
         try:
-            output, errors = process.communicate(timeout=2 * helpers.PATIENCE)
+            output, errors = process.communicate(timeout=2 * PATIENCE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Fault injection and soak (tests/faults), in short; and that they would find what they look for."""
+"""Fault injection and soak (tests/provers/faults), in short; and that they would find what they look for."""
 
 import json
 import re

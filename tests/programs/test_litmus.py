@@ -1,4 +1,4 @@
-"""Weak memory: the litmus tests of tests/litmus, explored by Relacy; what mutants.py takes for granted."""
+"""Weak memory: the tests of provers/litmus, explored by Relacy; what mutants.py takes for granted."""
 
 import re
 import shutil
@@ -10,7 +10,8 @@ import pytest
 import mutants
 from source_labels import documented_edges, in_order
 
-HERE = Path(__file__).parent
+TREE = Path(__file__).parents[2]
+HERE = TREE / "tests" / "provers"
 RELACY = Path("/usr/include/relacy/relacy.hpp")
 
 needs_relacy = pytest.mark.skipif(
@@ -64,7 +65,7 @@ def test_random_executions_of_any_number_of_preemptions(tmp_path: Path) -> None:
 def test_each_documented_edge_has_a_litmus_test() -> None:
     tables = "".join(path.read_text() for path in (HERE / "litmus").glob("*.c"))
     named = {in_order(pair) for pair in re.findall(r"\b([RF]\d+)-([AF]\d+)\b", tables)}
-    documented = documented_edges((HERE.parent / "docs" / "protocol.md").read_text())
+    documented = documented_edges((TREE / "docs" / "protocol.md").read_text())
     assert documented <= named, sorted(documented - named)
 
 

@@ -3,11 +3,8 @@
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).with_name("model")))
 
 import check
 from instances import INSTANCES, MUTANTS

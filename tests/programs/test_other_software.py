@@ -26,11 +26,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from helpers import WORDS, address, check, feed, payload
+from support.blocks import SHM, address
+from support.frames import WORDS, check, feed, payload
+from support.waiting import settle
 
-OUTSIDE = Path(__file__).with_name("outside")
+OUTSIDE = Path(__file__).parents[1] / "provers" / "outside"
 
 # ---- CPython's tests of queue.Queue, on a ring
 
@@ -108,9 +109,9 @@ def unused_semaphores() -> set[Path]:
     used = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            used.update(re.findall(rf" (\d+) +{helpers.SHM}/", (process / "maps").read_text()))
+            used.update(re.findall(rf" (\d+) +{SHM}/", (process / "maps").read_text()))
     unused = set()
-    for file in helpers.SHM.glob("sem.mp-*"):
+    for file in SHM.glob("sem.mp-*"):
         with contextlib.suppress(FileNotFoundError):
             if str(file.stat().st_ino) not in used:
                 unused.add(file)
@@ -141,7 +142,7 @@ def test_numpys_checks_of_saving_and_of_buffers():
     assert int(ended.stdout.split()[0]) > 100
 
 
-# ---- what numpy promises of a read-only array, beyond tests/test_frame.py
+# ---- what numpy promises of a read-only array, beyond tests/api/test_frame.py
 
 
 def read_into(view) -> None:
@@ -235,7 +236,7 @@ def test_a_copy_is_private_and_holds_nothing(ring, take):
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, 1)
         mine = take(consumer.get(0).array)
-        helpers.settle()
+        settle()
         assert consumer.held == 0
         assert mine.flags.writeable
         mine[...] = 0
@@ -276,7 +277,7 @@ def test_views_of_other_kinds_are_the_slot(ring, key):
         with pytest.raises(ValueError, match="read-only"):
             view[...] = 0
         del view
-        helpers.settle()
+        settle()
         assert consumer.held == 0
 
 
@@ -354,5 +355,5 @@ def test_consumers_of_buffers(ring, use):
         if use is CONSUMERS["hashlib"]:
             expected = hashlib.sha256(expected).digest()
         assert use(consumer.get(0).array) == expected
-        helpers.settle()
+        settle()
         assert consumer.held == 0

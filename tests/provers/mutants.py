@@ -1,10 +1,10 @@
 """Whether each fence, release, acquire and re-check of the headers is needed, and tested.
 
-    python tests/mutants.py [--quick] [--only R1 ...]
+    python tests/provers/mutants.py [--quick] [--only R1 ...]
 
 Each mutant is a copy of the headers with one of them removed or weakened. The checks that can see it run
 until one fails: the litmus tests that name its label, then all of them, then, for what is not a matter of
-memory order, the C programs of tests/c. First of all they must pass without a mutant. A check that does not
+memory order, the programs of provers/c. First of all they must pass without a mutant. A check that does not
 end has failed, and the table says so. Prints that table in Markdown; exits with 1 if a mutant survives that
 SURVIVORS does not explain, or if one is caught that it lists. --quick runs only the litmus tests that name
 the label, of a re-check only the check that RECHECKS names, and leaves out what SURVIVORS lists.
@@ -28,7 +28,7 @@ from mutants_known import RECHECKS, SURVIVORS
 from source_labels import ACCESS, spans, split, statements
 
 HERE = Path(__file__).parent
-INCLUDE = HERE.parent / "shmring" / "include"
+INCLUDE = HERE.parents[1] / "shmring" / "include"
 PROGRAMS: dict[str, list[str]] = {"selftest": [], "steps": [], "stress": ["DURATION=5"]}
 # So that the C programs see a mutated RMW: the orders that no header asks for.
 MORE_SPELLINGS = """

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import recording_helpers
 import shmring
-from recording_helpers import zarr_thread  # noqa: F401 - a fixture
 from shmring import recording
 from shmring.recording import _columns
+from support import recordings
+from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 FORMATS = [".npy", ".zarr", ".h5"]
 COUNT, CHUNK = 11, 3  # frames, and of these in a chunk
@@ -140,7 +140,7 @@ def take(tmp_path_factory):
     folder = tmp_path_factory.mktemp("takes")
 
     def recorded(suffix: str, kind: str) -> tuple[Path, np.ndarray]:
-        frames, path = frames_of(*KINDS[kind]), folder / f"{kind}{recording_helpers.need(suffix)}"
+        frames, path = frames_of(*KINDS[kind]), folder / f"{kind}{recordings.need(suffix)}"
         if not path.exists():
             record_frames(path, frames)
         return path, frames

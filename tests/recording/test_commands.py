@@ -17,10 +17,12 @@ import time
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from recording_helpers import feed_seqs, need
 from shmring import recording
+from support.blocks import fresh_name
+from support.frames import feed, payload
+from support.recordings import feed_seqs, need
+from support.waiting import PATIENCE, wait_until
 
 pytest.importorskip("click", reason="needs the extra cli")
 
@@ -47,7 +49,7 @@ def command(nothing_left_behind):
 
 
 def end_of(process) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=3 * helpers.PATIENCE)
+    out, err = process.communicate(timeout=3 * PATIENCE)
     return process.returncode, out, err
 
 
@@ -60,20 +62,20 @@ def run(*words) -> int:
 
 def test_record_and_replay(make, command, tmp_path) -> None:
     """A ring that appears later is recorded to its end, and played to a consumer that joins."""
-    name, path = helpers.fresh_name(), tmp_path / "take.npy"
+    name, path = fresh_name(), tmp_path / "take.npy"
     recorder = command("record", name, path, "--json", stdout=subprocess.PIPE)
     ring = make(name, shape=(100,), dtype="u1", slots=8)
     with ring.producer() as out:
-        out.wait_for_consumers(1, timeout=3 * helpers.PATIENCE)
+        out.wait_for_consumers(1, timeout=3 * PATIENCE)
         feed_seqs(out, ring, 20)
     code, said, noise = end_of(recorder)
     assert (code, noise) == (0, "")
     summary = json.loads(said)
     assert (summary["frames"], summary["lost"], summary["ended"]) == (20, 0, "producer closed")
     assert summary["paths"] == [str(path)]
-    again = helpers.fresh_name()
+    again = fresh_name()
     player = command("replay", path, again, "--flat-out", "--wait-for", "1", "--loops", "2")
-    with shmring.Ring.attach(again, timeout=3 * helpers.PATIENCE) as played, played.consumer() as frames:
+    with shmring.Ring.attach(again, timeout=3 * PATIENCE) as played, played.consumer() as frames:
         assert [int(frame.array[99]) for frame in frames] == [*range(20), *range(20)]
     assert end_of(player) == (0, None, "shmring replay: 40 frames\n")
 
@@ -100,9 +102,9 @@ def test_signals_end_a_recording_in_good_order(make, command, tmp_path, number) 
     ring, path = make(slots=8), tmp_path / "take.npy"
     recorder = command("record", ring.name, path, "--roll-frames", "100")
     with ring.producer() as out:
-        out.wait_for_consumers(1, timeout=3 * helpers.PATIENCE)
-        helpers.feed(out, 120)
-        helpers.wait_until(lambda: ring.stats().consumers[0].lag == 0)
+        out.wait_for_consumers(1, timeout=3 * PATIENCE)
+        feed(out, 120)
+        wait_until(lambda: ring.stats().consumers[0].lag == 0)
         recorder.send_signal(number)
         code, _, noise = end_of(recorder)
     assert code == 128 + number
@@ -113,7 +115,7 @@ def test_signals_end_a_recording_in_good_order(make, command, tmp_path, number) 
 
 
 def test_a_signal_while_it_waits_for_the_ring(command, tmp_path) -> None:
-    recorder = command("record", helpers.fresh_name(), tmp_path / "take.npy")
+    recorder = command("record", fresh_name(), tmp_path / "take.npy")
     signals_ready(recorder)
     recorder.send_signal(signal.SIGTERM)
     assert end_of(recorder) == (143, None, "")
@@ -128,7 +130,7 @@ def signals_ready(process) -> None:
             [mask] = [line.split()[1] for line in status if line.startswith("SigCgt")]
         return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
 
-    helpers.wait_until(caught, timeout=3 * helpers.PATIENCE)
+    wait_until(caught, timeout=3 * PATIENCE)
 
 
 def test_the_producer_dies(make, peer, tmp_path, capsys) -> None:
@@ -143,7 +145,7 @@ def test_the_producer_dies(make, peer, tmp_path, capsys) -> None:
 def test_limits_and_files(make, tmp_path, capsys) -> None:
     ring = make(slots=16)
     with ring.producer() as out:
-        helpers.feed(out, 10)
+        feed(out, 10)
         path = tmp_path / "take.npy"
         assert run("record", ring.name, path, "--frames", 3) == 0
         assert "record: done: 3 frames (limit reached), " in capsys.readouterr().err
@@ -181,7 +183,7 @@ def test_limits_and_files(make, tmp_path, capsys) -> None:
 def test_mistakes(monkeypatch, tmp_path, capsys, words, code, told) -> None:
     """One line that says what to do; nothing is left."""
     monkeypatch.chdir(tmp_path)
-    assert run(*(helpers.fresh_name() if word == "NAME" else word for word in words)) == code
+    assert run(*(fresh_name() if word == "NAME" else word for word in words)) == code
     noise = capsys.readouterr().err
     assert told in noise
     assert noise.count("\n") == 1
@@ -204,7 +206,7 @@ def test_a_name_that_is_taken(monkeypatch, tmp_path, capsys, command, there, wan
     need(os.path.splitext(wanted)[1])
     (tmp_path / there).write_text("mine")
     monkeypatch.chdir(tmp_path)
-    assert run(*command, helpers.fresh_name(), wanted, "--timeout", 0) == 2
+    assert run(*command, fresh_name(), wanted, "--timeout", 0) == 2
     noise = capsys.readouterr().err
     assert there in "".join(noise.split())  # lines are broken anywhere
     assert ("--append" in noise) == (there == wanted and command == ["record"])
@@ -218,10 +220,10 @@ def test_a_missing_extra(monkeypatch, tmp_path, capsys, suffix, library) -> None
     path = tmp_path / f"take{suffix}"
     extra = "hdf5" if library == "h5py" else library
     said = f'{suffix} files need {library}: pip install "shmring[{extra}]"'
-    assert run("record", helpers.fresh_name(), path, "--timeout", 0) == 2
-    assert run("capture", helpers.fresh_name(), path, "--before", 1, "--timeout", 0) == 2
+    assert run("record", fresh_name(), path, "--timeout", 0) == 2
+    assert run("capture", fresh_name(), path, "--before", 1, "--timeout", 0) == 2
     path.touch()
-    assert run("replay", path, helpers.fresh_name()) == 2
+    assert run("replay", path, fresh_name()) == 2
     assert capsys.readouterr().err.count(said) == 3
 
 
@@ -234,7 +236,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, fork) -> None:
     def as_nobody(send) -> None:
         os.chdir(tmp_path)  # as long as it may
         os.setuid(65534)
-        send([run("record", helpers.fresh_name(), "take.npy"), run("capture", "x", "a.npy", "--before", "1")])
+        send([run("record", fresh_name(), "take.npy"), run("capture", "x", "a.npy", "--before", "1")])
 
     assert fork(as_nobody).receive() == [2, 2]
 
@@ -264,7 +266,7 @@ def test_a_broken_stderr(make, tmp_path) -> None:
     """The recording is made, and its exit code says so; a mistake is one as well."""
     ring = make(slots=16)
     with ring.producer() as out:
-        helpers.feed(out, 3)
+        feed(out, 3)
     for words, code in ((["record", ring.name, "take.npy"], 0), (["record", ring.name, "take.npy"], 2)):
         with open("/dev/full", "w") as full:
             command = [sys.executable, "-m", "shmring", *words]
@@ -275,7 +277,7 @@ def test_a_broken_stderr(make, tmp_path) -> None:
 def test_captures_that_go_on_behind_earlier_ones(make, tmp_path) -> None:
     ring = make(slots=16)
     with ring.producer() as out:
-        helpers.feed(out, 3)
+        feed(out, 3)
         assert run("record", ring.name, tmp_path / "take.npy", "--frames", 3, "--roll-frames", 2) == 0
         late = publish_when_joined(out, ring)
         again = ["--captures", 2, "--append", "--when", "seq in (4, 6)"]
@@ -294,14 +296,14 @@ def test_capture_on_a_signal(make, command, tmp_path) -> None:
         assert armed == (
             f"shmring capture: armed, pid {capture.pid}: captures at kill -USR1 {capture.pid}; Ctrl-C ends\n"
         )
-        helpers.feed(out, 40)
+        feed(out, 40)
         capture.send_signal(signal.SIGUSR1)
-        helpers.wait_until((tmp_path / "take-0001.npy").exists, timeout=3 * helpers.PATIENCE)
-        helpers.feed(out, 2)
+        wait_until((tmp_path / "take-0001.npy").exists, timeout=3 * PATIENCE)
+        feed(out, 2)
         assert "capture: done: 7 frames, " in capture.stderr.readline()
-        helpers.feed(out, 3)  # less than 5: what is saved already is not saved again
+        feed(out, 3)  # less than 5: what is saved already is not saved again
         capture.send_signal(signal.SIGUSR1)
-        helpers.wait_until((tmp_path / "take-0002.npy").exists, timeout=3 * helpers.PATIENCE)
+        wait_until((tmp_path / "take-0002.npy").exists, timeout=3 * PATIENCE)
         out.close()
         code, _, noise = end_of(capture)
     assert (code, noise.startswith("shmring capture: producer closed: 3 frames")) == (0, True)
@@ -318,7 +320,7 @@ def test_capture_on_a_key(make, command, tmp_path, key, code, files) -> None:
         capture = command("capture", ring.name, tmp_path / "take.npy", "--before", 2, stdin=terminal)
         with ring.producer() as out:
             assert "captures at any key or at kill" in capture.stderr.readline()
-            helpers.feed(out, 3)
+            feed(out, 3)
             os.write(master, key)
             assert end_of(capture)[0] == code
     finally:
@@ -344,7 +346,7 @@ def publish_when_joined(out, ring):
     """Publish more when both consumers of a capture have joined."""
 
     def work() -> None:
-        out.wait_for_consumers(2, timeout=helpers.PATIENCE)
+        out.wait_for_consumers(2, timeout=PATIENCE)
         feed_seqs(out, ring, 5)
 
     thread = threading.Thread(target=work)
@@ -403,12 +405,12 @@ def test_progress_on_a_terminal(make, command, tmp_path) -> None:
     try:
         os.close(terminal)
         with ring.producer() as out:
-            out.wait_for_consumers(1, timeout=3 * helpers.PATIENCE)
-            helpers.feed(out, 40)
+            out.wait_for_consumers(1, timeout=3 * PATIENCE)
+            feed(out, 40)
             while b"40 frames" not in seen:
                 seen += os.read(master, 4096)
-            helpers.feed(out, 10)
-            assert process.wait(3 * helpers.PATIENCE) == 0
+            feed(out, 10)
+            assert process.wait(3 * PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -421,9 +423,9 @@ def test_replay_shows_how_far_it_is(make, tmp_path) -> None:
     ring = make(slots=64)
     with ring.producer() as out:
         for number in range(40):
-            out.put(helpers.payload(number), timestamp_ns=number * 10**7)
+            out.put(payload(number), timestamp_ns=number * 10**7)
     recording.record(ring, tmp_path / "take.npy")
-    seen = on_terminal(["replay", str(tmp_path / "take.npy"), helpers.fresh_name()])
+    seen = on_terminal(["replay", str(tmp_path / "take.npy"), fresh_name()])
     shares = [int(part) for part in re.findall(rb"(\d+) frames  [\d.,]+/s", seen)]
     assert shares  # the last frame is due long after the first report
     assert shares == sorted(shares)
@@ -433,9 +435,9 @@ def test_replay_shows_how_far_it_is(make, tmp_path) -> None:
 def test_quiet_replay_shows_nothing_on_the_way(make, tmp_path) -> None:
     ring = make()
     with ring.producer() as out:
-        out.put(helpers.payload(0))
+        out.put(payload(0))
     recording.record(ring, tmp_path / "take.npy")
-    seen = on_terminal(["replay", str(tmp_path / "take.npy"), helpers.fresh_name(), "--quiet"])
+    seen = on_terminal(["replay", str(tmp_path / "take.npy"), fresh_name(), "--quiet"])
     assert seen == b"shmring replay: 1 frames\r\n"
 
 
@@ -453,5 +455,5 @@ def on_terminal(arguments: list[str]) -> bytes:
         while data := os.read(ours, 4096):
             seen += data
     os.close(ours)
-    assert process.wait(helpers.PATIENCE) == 0
+    assert process.wait(PATIENCE) == 0
     return seen

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from recording_helpers import LIBRARIES, need, zarr_thread  # noqa: F401 - the last one is a fixture
 from shmring import recording
+from support.blocks import fresh_name
+from support.recordings import LIBRARIES, need, zarr_thread  # noqa: F401 - the last one is a fixture
 
 
 def record(ring, path, **options) -> object:
@@ -37,7 +37,7 @@ def begin(request):
 
 
 def test_suffix_and_folder(begin, tmp_path) -> None:
-    name = helpers.fresh_name()
+    name = fresh_name()
     with pytest.raises(ValueError, match="must end in one of"):
         begin(name, tmp_path / "take.dat")
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere: make it first") as raised:
@@ -68,23 +68,23 @@ def test_taken_names(begin, tmp_path, there, wanted) -> None:
     need(os.path.splitext(wanted)[1])
     (tmp_path / there).write_text("{}")
     with pytest.raises(FileExistsError, match=there):
-        begin(helpers.fresh_name(), tmp_path / wanted)
+        begin(fresh_name(), tmp_path / wanted)
     assert (tmp_path / there).read_text() == "{}"
     (tmp_path / wanted).unlink(missing_ok=True)
     (tmp_path / wanted).symlink_to("nothing")
     with pytest.raises(FileExistsError, match=wanted):
-        begin(helpers.fresh_name(), tmp_path / wanted)
+        begin(fresh_name(), tmp_path / wanted)
 
 
 def test_what_cannot_be_appended_to(tmp_path) -> None:
     path = tmp_path / "take.npy"
     np.save(path, np.zeros(3))
     with pytest.raises(recording.RecordingCorrupt, match="is no recording of shmring"):
-        record(helpers.fresh_name(), path, mode="a")
+        record(fresh_name(), path, mode="a")
 
 
 def test_options_that_do_not_fit(tmp_path) -> None:
-    name = helpers.fresh_name()
+    name = fresh_name()
     need(".h5")
     with pytest.raises(ValueError, match=r"sync is for \.npy files"):
         record(name, tmp_path / "take.h5", sync=1)
@@ -101,7 +101,7 @@ def test_options_that_do_not_fit(tmp_path) -> None:
 def test_a_missing_library(begin, monkeypatch, tmp_path, suffix) -> None:
     monkeypatch.setitem(sys.modules, LIBRARIES[suffix], None)
     with pytest.raises(ImportError, match=r'files need (zarr|h5py): pip install "shmring\[(zarr|hdf5)\]"'):
-        begin(helpers.fresh_name(), tmp_path / f"take{suffix}")
+        begin(fresh_name(), tmp_path / f"take{suffix}")
 
 
 @pytest.mark.parametrize("suffix", LIBRARIES)

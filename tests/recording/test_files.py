@@ -18,10 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
-import recording_helpers
 import shmring
-from recording_helpers import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
 from shmring import recording
 from shmring.recording import (
     _description,
@@ -34,6 +31,10 @@ from shmring.recording import (
     _roll,
     _series,
 )
+from support import recordings
+from support.frames import payload
+from support.recordings import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
+from support.waiting import wait_until
 
 FORMATS = [".npy", ".zarr", ".h5"]
 
@@ -50,7 +51,7 @@ def make(make):
 
 @pytest.fixture
 def suffix(request) -> str:
-    return recording_helpers.need(request.param)
+    return recordings.need(request.param)
 
 
 every_format = pytest.mark.parametrize("suffix", FORMATS, indirect=True)
@@ -82,7 +83,7 @@ def running(ring: shmring.Ring, path: Path, **options):
     with ring.producer() as out:
         thread.start()
         feed_seqs(out, ring, 3)
-        helpers.wait_until(lambda: recorder.frames == 3)
+        wait_until(lambda: recorder.frames == 3)
         try:
             yield recorder
         finally:
@@ -140,7 +141,7 @@ def test_a_killed_writer_keeps_nobody_out(make, peer, tmp_path, suffix) -> None:
         recording.repair(path)
     other.kill()
     try:
-        helpers.wait_until(lambda: not _lock.is_being_written(path))  # the child may only just begin
+        wait_until(lambda: not _lock.is_being_written(path))  # the child may only just begin
         assert record(make(), path, mode="a").frames == 5
     finally:
         os.kill(child, signal.SIGKILL)
@@ -528,8 +529,8 @@ def test_captures_step_over_foreign_files(make, tmp_path) -> None:
         for number in range(2):
             feed_seqs(out, ring, 1)
             capture.trigger()
-            helpers.wait_until(lambda number=number: len(recording.pieces(tmp_path / "event.npy")) > number)
-            helpers.wait_until(lambda: capture._trigger_at is None)
+            wait_until(lambda number=number: len(recording.pieces(tmp_path / "event.npy")) > number)
+            wait_until(lambda: capture._trigger_at is None)
         thread.join()
     assert [file.stem for file in recording.pieces(tmp_path / "event.npy")] == ["event-0001", "event-0003"]
 
@@ -645,7 +646,7 @@ def test_each_part_keeps_what_was_said_about_it(make, monkeypatch, tmp_path, suf
         with ring.producer(on_full="drop") as out:
             recorder = recording.Recorder(ring, path, mode="a")
             for step in range(4 + number):  # the last ones are dropped
-                out.put(helpers.payload(step), timestamp_ns=monotonic + step)
+                out.put(payload(step), timestamp_ns=monotonic + step)
         recorder.run()
         assert (recorder.summary.frames, recorder.summary.lost) == (4, number)
     with recording.open_recording(path) as found:

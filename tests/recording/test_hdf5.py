@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
 from shmring import recording
+from support.frames import WORDS, feed, payload
+from support.processes import PeerError
+from support.waiting import wait_until
 
 h5py = pytest.importorskip("h5py")
 
@@ -27,7 +29,7 @@ READERS = {
     "open_recording": "recording.open_recording(path)",
 }
 DTYPE = np.dtype("u8")
-SHAPE = (helpers.WORDS,)
+SHAPE = (WORDS,)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def check(path: Path, count: int, ended: str | None) -> None:
     with recording.open_recording(path) as found:
         assert found.seqs.tolist() == list(range(count))
         for seq, frame in enumerate(np.asarray(found.array)):
-            assert np.array_equal(frame, helpers.payload(seq))
+            assert np.array_equal(frame, payload(seq))
         assert found.ended == ended
 
 
@@ -63,7 +65,7 @@ def check_readable_by_h5py(path: Path, count: int) -> None:
     with h5py.File(path, "r") as file:
         assert {len(dataset) for dataset in file.values() if dataset.shape} == {count}
         if count:
-            assert np.array_equal(file["frames"][-1], helpers.payload(int(file["seq"][-1])))
+            assert np.array_equal(file["frames"][-1], payload(int(file["seq"][-1])))
 
 
 def description(dtype=DTYPE, shape=SHAPE, **attrs) -> Description:
@@ -75,7 +77,7 @@ def write(writer: _hdf5.Hdf5Writer, count: int) -> None:
     first = writer.frames
     index = np.zeros(count, writer.description.index_dtype)
     index["seq"] = np.arange(first, first + count)
-    writer.write(np.array([helpers.payload(seq) for seq in range(first, first + count)]), index)
+    writer.write(np.array([payload(seq) for seq in range(first, first + count)]), index)
     writer.flush()
 
 
@@ -90,7 +92,7 @@ def wait_for_frames(path: Path, count: int) -> None:
         with recording.open_recording(path) as found:
             return len(found) == count
 
-    helpers.wait_until(lambda: path.exists() and are_there())
+    wait_until(lambda: path.exists() and are_there())
 
 
 # ---- readers
@@ -111,14 +113,14 @@ def test_readers_that_stay(make, peer, tmp_path, rolls, locking) -> None:
     recorder.do(f"roll = {roll and 'recording.Roll(frames=6)'}")
     with ring.producer() as out:
         recorder.start(f"recording.record({ring.name!r}, {str(tmp_path / 'take.h5')!r}, roll=roll).frames")
-        helpers.feed(out, 5)
+        feed(out, 5)
         wait_for_frames(path, 5)
         other.do(f"import h5py\nfrom shmring import recording\npath = {str(path)!r}")
         for number, reader in enumerate(READERS.values()):
             other.do(f"reader{number} = {reader}")
         with pytest.raises(OSError, match="already open for write"):
             h5py.File(path, "r")
-        helpers.feed(out, 2)
+        feed(out, 2)
         wait_for_frames(path, 6 if roll else 7)
         other.do("frames = reader0['frames']\nframes.refresh()")
         assert other.ask("len(frames)") == (6 if roll else 7)
@@ -178,7 +180,7 @@ def test_append_to_what_others_keep(peer, path) -> None:
     strict.do("import os\nos.environ['HDF5_USE_FILE_LOCKING'] = 'TRUE'\nfrom shmring.recording import _hdf5")
     reader = peer()
     reader.do(f"import h5py\nreader = h5py.File({str(path)!r})")
-    with pytest.raises(helpers.PeerError, match="HDF5_USE_FILE_LOCKING demands a lock"):
+    with pytest.raises(PeerError, match="HDF5_USE_FILE_LOCKING demands a lock"):
         strict.do(f"_hdf5._open_for_writing({str(path)!r})")
     check(path, 0, "limit")
 
@@ -229,7 +231,7 @@ def die_at(step: int) -> None:
 def test_killed_at_each_step(fork, tmp_path, begun, stride, monkeypatch) -> None:
     """Whenever its recorder dies: what was recorded is read, is gone on with, and can be repaired."""
     base = tmp_path / "base.h5"
-    monkeypatch.setattr(_columns, "CHUNK", 4 * 8 * helpers.WORDS)
+    monkeypatch.setattr(_columns, "CHUNK", 4 * 8 * WORDS)
 
     def begin(path: Path, die: bool) -> None:
         writer = _hdf5.Hdf5Writer(path, description(), append=path.exists())
@@ -296,6 +298,9 @@ import errno, os, resource, sys
 import numpy as np, shmring
 from shmring import recording
 from shmring.recording import _columns
+from support.frames import WORDS, feed, payload
+from support.processes import PeerError
+from support.waiting import wait_until
 _columns.CHUNK = 1 << 16
 ring = shmring.Ring.create(shape=(1 << 13,), dtype="u8", slots=64)
 out = ring.producer()

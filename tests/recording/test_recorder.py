@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
-import recording_helpers
 import shmring
-from recording_helpers import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
 from shmring import recording
+from support import recordings
+from support.blocks import fresh_name
+from support.frames import feed, payload
+from support.recordings import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
+from support.waiting import PATIENCE, wait_until
 
 META = np.dtype([("exposure", ">f4"), ("at", "M8[us]")])
 FORMATS = [".npy", ".zarr", ".h5"]
@@ -39,7 +41,7 @@ KINDS = {
 
 @pytest.fixture
 def suffix(request) -> str:
-    return recording_helpers.need(request.param)
+    return recordings.need(request.param)
 
 
 every_format = pytest.mark.parametrize("suffix", FORMATS, indirect=True)
@@ -106,7 +108,7 @@ def test_round_trip(make, tmp_path, suffix, kind, variable_rows) -> None:
             frames[number][: rows[number]] if variable_rows else frames[number],
             timestamp_ns=number * 10 - 5,
             meta=metas[number],
-            timeout=helpers.PATIENCE,
+            timeout=PATIENCE,
         )
     out.close()
     thread.join()
@@ -151,7 +153,7 @@ def test_nothing_is_lost(make, peer, tmp_path, shape) -> None:
         "        for number in range(count):\n"
         "            frame = np.random.default_rng(number).integers(0, 2**32, ring.shape, 'u4')\n"
         "            crc = zlib.crc32(frame, crc)\n"
-        "            out.put(frame, timeout=helpers.PATIENCE)\n"
+        "            out.put(frame, timeout=PATIENCE)\n"
         "    return crc\n"
     )
     count = 40 if len(shape) > 1 else 2000
@@ -183,21 +185,21 @@ def test_losses_are_kept(make, tmp_path, suffix) -> None:
     ring = make(slots=4)
     with ring.producer(on_full="drop") as out:
         recorder = recording.Recorder(ring, tmp_path / f"take{suffix}", lossless=True)
-        helpers.feed(out, 7)  # 0 to 3; 4 to 6 are dropped
+        feed(out, 7)  # 0 to 3; 4 to 6 are dropped
         thread = start(recorder)
-        helpers.wait_until(lambda: recorder.frames == 4)
-        helpers.feed(out, 1)
-        helpers.wait_until(lambda: recorder.frames == 5)
+        wait_until(lambda: recorder.frames == 4)
+        feed(out, 1)
+        wait_until(lambda: recorder.frames == 5)
         recorder.stop()
         thread.join()
         late = recording.Recorder(ring, tmp_path / f"late{suffix}", start="next")
-        helpers.feed(out, 6)  # 8 to 11; 12 and 13 are dropped
+        feed(out, 6)  # 8 to 11; 12 and 13 are dropped
     late.run()
     with recording.open_recording(tmp_path / f"take{suffix}") as found:
         assert found.seqs.tolist() == [0, 1, 2, 3, 7]
         assert found.lost_before.tolist() == [0, 0, 0, 0, 3]
         assert (found.lost, found.ended) == (3, "stopped")
-        assert np.array_equal(found.array[4], helpers.payload(7))
+        assert np.array_equal(found.array[4], payload(7))
     with recording.open_recording(tmp_path / f"late{suffix}") as found:
         assert found.seqs.tolist() == [8, 9, 10, 11]
         assert found.lost == late.summary.lost == 2
@@ -207,13 +209,13 @@ def test_a_lossy_recorder_never_holds_the_producer_back(make, tmp_path) -> None:
     ring = make(slots=4)
     with ring.producer(on_full="raise") as out:
         recorder = recording.Recorder(ring, tmp_path / "take.npy", lossless=False)
-        helpers.feed(out, 100)
+        feed(out, 100)
     summary = recorder.run()
     found = recording.open_recording(tmp_path / "take.npy")
     assert found.seqs[-1] == 99
     assert len(found) + summary.lost == len(found) + found.lost == 100
     for seq, frame in zip(found.seqs.tolist(), found.array, strict=True):
-        assert np.array_equal(frame, helpers.payload(seq))
+        assert np.array_equal(frame, payload(seq))
 
 
 # ---- limits, files
@@ -223,7 +225,7 @@ def test_a_lossy_recorder_never_holds_the_producer_back(make, tmp_path) -> None:
 def test_frames_and_bytes_limit(make, tmp_path, suffix) -> None:
     ring = make(slots=16)
     with ring.producer() as out:
-        helpers.feed(out, 14)
+        feed(out, 14)
         by_frames = recording.record(ring, tmp_path / f"a{suffix}", frames=5)
         by_bytes = recording.record(ring, tmp_path / f"b{suffix}", nbytes=3 * ring.frame_nbytes + 1)
         both = recording.record(ring, tmp_path / f"c{suffix}", frames=9, nbytes=1)
@@ -249,7 +251,7 @@ def test_rolling_files(make, tmp_path, suffix) -> None:
     path = tmp_path / f"take{suffix}"
     roll = recording.Roll(frames=4, keep=3)
     with ring.producer() as out:
-        helpers.feed(out, 18)
+        feed(out, 18)
         summary = recording.record(ring, path, roll=roll, frames=18)
         with pytest.raises(FileExistsError, match="exists"):
             recording.record(ring, path, roll=roll)
@@ -262,7 +264,7 @@ def test_rolling_files(make, tmp_path, suffix) -> None:
         with recording.open_recording(file) as found:
             seqs += found.seqs.tolist()
             for seq, frame in zip(found.seqs.tolist(), np.asarray(found.array), strict=True):
-                assert np.array_equal(frame, helpers.payload(seq))
+                assert np.array_equal(frame, payload(seq))
     assert seqs == list(range(8, 18))
     more = recording.record(ring, path, roll=recording.Roll(nbytes=1 << 30), mode="a")
     assert [file.stem for file in more.paths] == ["take-0003", "take-0004", "take-0005", "take-0006"]
@@ -275,7 +277,7 @@ def test_append_and_overwrite(make, tmp_path, suffix) -> None:
     path = tmp_path / f"take{suffix}"
     ring = make(slots=16)
     with ring.producer() as out:
-        helpers.feed(out, 12)
+        feed(out, 12)
         recording.record(ring, path, frames=5)
         with pytest.raises(FileExistsError, match="exists"):
             recording.record(ring, path, frames=5)
@@ -283,7 +285,7 @@ def test_append_and_overwrite(make, tmp_path, suffix) -> None:
     with recording.open_recording(path) as found:
         assert found.seqs.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 6]
         for seq, frame in zip(found.seqs.tolist(), np.asarray(found.array), strict=True):
-            assert np.array_equal(frame, helpers.payload(seq))
+            assert np.array_equal(frame, payload(seq))
     other = make(shape=(3,), dtype="u1")
     with pytest.raises(shmring.RingIncompatible, match="Record into another file"):
         recording.record(other, path, seconds=0.01, mode="a")
@@ -313,7 +315,7 @@ def test_wrong_names(ring, tmp_path) -> None:
     with pytest.raises(FileNotFoundError):
         recording.record(ring, tmp_path / "missing" / "take.npy")
     with pytest.raises(shmring.RingNotFound):
-        recording.record(helpers.fresh_name(), tmp_path / "take.npy")
+        recording.record(fresh_name(), tmp_path / "take.npy")
     with pytest.raises(ValueError, match="needs frames, seconds or nbytes"):
         recording.Roll()
     assert not list(tmp_path.iterdir())
@@ -336,7 +338,7 @@ def test_stop_from_another_thread(ring, tmp_path) -> None:
     thread = start(recorder)
     with ring.producer() as out:
         feed_seqs(out, ring, 3)
-        helpers.wait_until(lambda: recorder.frames == 3)
+        wait_until(lambda: recorder.frames == 3)
         recorder.stop()
         thread.join()
     assert recorder.summary.ended == "stopped"
@@ -385,7 +387,7 @@ def test_takeover(make, peer, tmp_path) -> None:
     producer.do("out = ring.producer()\nhelpers.feed(out, 5)")
     producer.kill()
     with ring.producer() as out:
-        helpers.feed(out, 4)
+        feed(out, 4)
     thread.join()
     assert (recorder.summary.frames, recorder.summary.ended) == (9, "producer closed")
     assert recording.open_recording(tmp_path / "take.npy").seqs.tolist() == list(range(9))
@@ -473,16 +475,16 @@ def test_killed_while_recording(make, peer, tmp_path) -> None:
     other.do("from shmring import recording")
     with ring.producer() as out:
         other.start(f"recording.record({ring.name!r}, {str(path)!r})")
-        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
-        helpers.feed(out, 300)
+        out.wait_for_consumers(1, timeout=PATIENCE)
+        feed(out, 300)
         other.kill()
-        helpers.feed(out, 20)
+        feed(out, 20)
     assert 300 - ring.slots <= len(np.load(path.with_suffix(".index.npy"))) + 300
     found = recording.open_recording(path)
     assert found.ended is None
     assert 300 - ring.slots <= len(found) <= 300
     for seq, frame in enumerate(found.array):
-        assert np.array_equal(frame, helpers.payload(seq))
+        assert np.array_equal(frame, payload(seq))
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".h5"], indirect=True)
@@ -495,15 +497,15 @@ def test_libraries_formats_after_a_kill(make, peer, tmp_path, suffix) -> None:
     )
     with ring.producer() as out:
         other.start(f"recording.record({ring.name!r}, {str(path)!r})")
-        out.wait_for_consumers(1, timeout=helpers.PATIENCE)
-        helpers.feed(out, 60)
-        helpers.wait_until(lambda: all(one.lag == 0 for one in ring.stats().consumers))
+        out.wait_for_consumers(1, timeout=PATIENCE)
+        feed(out, 60)
+        wait_until(lambda: all(one.lag == 0 for one in ring.stats().consumers))
         other.kill()
     with recording.open_recording(path) as found:
         assert found.ended is None
         assert 60 - ring.slots <= len(found) <= 60
         for seq, frame in enumerate(np.asarray(found.array)):
-            assert np.array_equal(frame, helpers.payload(seq))
+            assert np.array_equal(frame, payload(seq))
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".h5"], indirect=True)
@@ -596,7 +598,7 @@ def test_file_size_limit(make, fork, tmp_path) -> None:
     """The kernel's own refusal (here the limit of a process) is told as it is."""
     ring = make(slots=64)
     with ring.producer() as out:
-        helpers.feed(out, 40)
+        feed(out, 40)
 
     def work(send) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -673,8 +675,8 @@ def test_sync_comes_before_the_header(make, monkeypatch, tmp_path) -> None:
     thread = start(recorder)
     with ring.producer() as out:
         for count in (5, 10, 15):
-            helpers.feed(out, 5)
-            helpers.wait_until(lambda count=count: ("header take.npy", count) in events)
+            feed(out, 5)
+            wait_until(lambda count=count: ("header take.npy", count) in events)
     thread.join()
     synced = {"take.npy": 0, "take.index.npy": 0}
     for what, rows in events:
@@ -701,7 +703,7 @@ def test_reading_while_it_is_written(make, tmp_path, suffix) -> None:
                 assert found.ended is None
                 return len(found) == 5
 
-        helpers.wait_until(five)  # the recorder waits, so what it has is in the file
+        wait_until(five)  # the recorder waits, so what it has is in the file
     thread.join()
 
 
@@ -743,7 +745,7 @@ def test_damaged_recordings(make, tmp_path, suffix) -> None:
 
 
 def test_a_closed_recording(make, tmp_path) -> None:
-    suffix = recording_helpers.need(".h5")
+    suffix = recordings.need(".h5")
     ring = make(shape=(3,), dtype="u1")
     with ring.producer() as out:
         feed_seqs(out, ring, 2)

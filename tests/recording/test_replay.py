@@ -10,10 +10,12 @@ import threading
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from recording_helpers import feed_seqs, need, zarr_thread  # noqa: F401 - the last one is a fixture
 from shmring import recording
+from support.blocks import block_file, fresh_name
+from support.frames import feed, payload
+from support.recordings import feed_seqs, need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.waiting import PATIENCE, wait_until
 
 META = np.dtype([("exposure", ">f4")])
 
@@ -35,14 +37,14 @@ def recorded(make, path, *, count=10, step_ns=1000, **options):
 def test_a_replay_is_what_was_recorded(make, tmp_path, suffix, variable_rows) -> None:
     need(suffix)
     source = recorded(make, tmp_path / f"take{suffix}", variable_rows=variable_rows, attrs={"unit": "V"})
-    name = helpers.fresh_name()
+    name = fresh_name()
     played = []
-    options = {"pace": None, "wait_for": 1, "timeout": helpers.PATIENCE}
+    options = {"pace": None, "wait_for": 1, "timeout": PATIENCE}
     thread = threading.Thread(
         target=lambda: played.append(recording.replay(tmp_path / f"take{suffix}", name, **options))
     )
     thread.start()
-    with shmring.Ring.attach(name, timeout=helpers.PATIENCE) as ring, ring.consumer() as frames:
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as frames:
         assert (ring.shape, ring.dtype, ring.meta_dtype) == (source.shape, source.dtype, META)
         assert (ring.attrs, ring.variable_rows) == ({"unit": "V"}, variable_rows)
         got = [
@@ -55,7 +57,7 @@ def test_a_replay_is_what_was_recorded(make, tmp_path, suffix, variable_rows) ->
     for number, (*_, array) in enumerate(got):
         assert array.shape == ((1 + number % 6, 2) if variable_rows else (6, 2))
         assert (array == number).all()
-    assert not helpers.block(name).exists()
+    assert not block_file(name).exists()
 
 
 def test_loops_rolling_files_and_a_ring_that_is_there(make, tmp_path) -> None:
@@ -81,14 +83,14 @@ def test_gaps_are_played(make, tmp_path) -> None:
     source = make(slots=4)
     with source.producer(on_full="drop") as out:
         recorder = recording.Recorder(source, tmp_path / "take.npy", frames=6)
-        helpers.feed(out, 7)  # 4 to 6 are dropped
+        feed(out, 7)  # 4 to 6 are dropped
         thread = threading.Thread(target=recorder.run)
         thread.start()
-        helpers.wait_until(lambda: recorder.frames == 4)
-        helpers.feed(out, 1)
-        helpers.wait_until(lambda: recorder.frames == 5)
+        wait_until(lambda: recorder.frames == 4)
+        feed(out, 1)
+        wait_until(lambda: recorder.frames == 5)
         out.drop(2)
-        helpers.feed(out, 1)
+        feed(out, 1)
         thread.join()
     ring = make(slots=16)
     frames = ring.consumer()
@@ -142,7 +144,7 @@ def test_recorded_time_that_goes_back(make, monkeypatch, tmp_path) -> None:
     stamps = [2 * hour, 2 * hour + 1000, hour, hour + 1000, hour + 1000 + 876_000 * hour]
     with source.producer() as out:
         for stamp in stamps:
-            out.put(helpers.payload(0), timestamp_ns=stamp)
+            out.put(payload(0), timestamp_ns=stamp)
     recording.record(source, tmp_path / "take.npy")
     clock = Time()
     monkeypatch.setattr(_replay, "time", clock)
@@ -181,19 +183,19 @@ def test_late_frames_are_made_up_for(make, monkeypatch, tmp_path) -> None:
 )
 def test_wrong_arguments(tmp_path, options, told) -> None:
     with pytest.raises(ValueError, match=told):
-        recording.replay(tmp_path / "take.npy", helpers.fresh_name(), **options)
+        recording.replay(tmp_path / "take.npy", fresh_name(), **options)
 
 
 def test_what_cannot_be_played(make, tmp_path) -> None:
     with pytest.raises(FileNotFoundError):
-        recording.replay(tmp_path / "take.npy", helpers.fresh_name())
+        recording.replay(tmp_path / "take.npy", fresh_name())
     source = recorded(make, tmp_path / "take.npy")
     with pytest.raises(shmring.RingIncompatible, match=r"frames of shape \(6, 2\).*has shape \(3,\)"):
         recording.replay(tmp_path / "take.npy", make(shape=(3,), dtype="u1"))
     with source.producer(), pytest.raises(shmring.RingExists):
         recording.replay(tmp_path / "take.npy", source.name)
     with pytest.raises(shmring.TooFewConsumers):
-        recording.replay(tmp_path / "take.npy", helpers.fresh_name(), wait_for=1, timeout=0)
+        recording.replay(tmp_path / "take.npy", fresh_name(), wait_for=1, timeout=0)
 
 
 def test_a_pace_near_0() -> None:
@@ -211,7 +213,7 @@ def check_capture(path, seqs) -> recording.Recording:
     found = recording.open_recording(path)
     assert found.seqs.tolist() == list(seqs)
     for seq, frame in zip(found.seqs.tolist(), np.asarray(found.array), strict=True):
-        assert np.array_equal(frame, helpers.payload(seq))
+        assert np.array_equal(frame, payload(seq))
     return found
 
 
@@ -220,11 +222,11 @@ def test_capture_before_and_after(make, tmp_path, published) -> None:
     """The last frames up to the trigger, in place in the ring until then, and those that follow."""
     ring = make(slots=32)
     with ring.producer(on_full="raise") as out:
-        helpers.feed(out, 1)
+        feed(out, 1)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=16, after=5)
-        helpers.feed(out, published - 1)
+        feed(out, published - 1)
         capture.trigger()
-        helpers.feed(out, 10)
+        feed(out, 10)
         capture.trigger()  # one is going on already
         [summary] = capture.run()
     first = max(0, published - 16)
@@ -240,10 +242,10 @@ def test_capture_in_other_formats(make, tmp_path, suffix) -> None:
     need(suffix)
     ring = make(slots=32)
     with ring.producer() as out:
-        helpers.feed(out, 50)
+        feed(out, 50)
         capture = recording.Capture(ring, tmp_path / f"take{suffix}", before=4, after=2)
         capture.trigger()
-        helpers.feed(out, 2)
+        feed(out, 2)
         capture.run()
     with check_capture(tmp_path / f"take{suffix}", range(46, 52)):
         pass
@@ -253,10 +255,10 @@ def test_what_came_too_late_is_counted(make, tmp_path) -> None:
     """The process woke up when the producer was a lap further on: what is left, and how much is not."""
     ring = make(slots=8)
     with ring.producer(on_full="raise") as out:
-        helpers.feed(out, 20)
+        feed(out, 20)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=4, after=9)
         capture.trigger()  # 16 to 19, and 20 to 28
-        helpers.feed(out, 12)  # up to 31: the ring has 24 to 31
+        feed(out, 12)  # up to 31: the ring has 24 to 31
         [summary] = capture.run()
     found = check_capture(tmp_path / "take.npy", range(24, 29))
     assert found.lost_before.tolist() == [8, 0, 0, 0, 0]
@@ -267,10 +269,10 @@ def test_what_came_too_late_is_counted(make, tmp_path) -> None:
 def test_a_capture_that_came_too_late_for_all(make, tmp_path, after) -> None:
     ring = make(slots=8)
     with ring.producer(on_full="raise") as out:
-        helpers.feed(out, 20)
+        feed(out, 20)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=4, after=after)
         capture.trigger()  # 16 to 19
-        helpers.feed(out, 30)
+        feed(out, 30)
         [summary] = capture.run()
     assert (summary.frames, summary.lost, summary.ended) == (0, 4 + after, "incomplete")
     assert recording.open_recording(tmp_path / "take.npy").lost == 4 + after
@@ -282,14 +284,14 @@ def test_frames_lost_at_the_end_of_a_capture(make, monkeypatch, tmp_path) -> Non
 
     ring = make(slots=8)
     with ring.producer(on_full="raise") as out:
-        helpers.feed(out, 8)
+        feed(out, 8)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=4, after=3)
         capture.trigger()  # 4 to 7, and 8 to 10
         write = FileSeries.write
 
         def write_slowly(self, array, index) -> None:
             write(self, array, index)
-            helpers.feed(out, 12)
+            feed(out, 12)
 
         monkeypatch.setattr(FileSeries, "write", write_slowly)
         [summary] = capture.run()
@@ -300,9 +302,9 @@ def test_frames_lost_at_the_end_of_a_capture(make, monkeypatch, tmp_path) -> Non
 def test_frames_of_an_earlier_capture_are_not_missing(make, tmp_path) -> None:
     ring = make(slots=16)
     with ring.producer() as out:
-        helpers.feed(out, 10)
+        feed(out, 10)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=5, captures=2)
-        triggers = iter([lambda: (helpers.feed(out, 2), capture.trigger()), lambda: None])
+        triggers = iter([lambda: (feed(out, 2), capture.trigger()), lambda: None])
         capture._on_capture = lambda summary: next(triggers)()
         capture.trigger()
         first, second = capture.run()
@@ -316,7 +318,7 @@ def test_the_producer_is_not_held_back_by_frames_that_are_held(make, monkeypatch
 
     ring = make(slots=16)
     with ring.producer(on_full="raise") as out:
-        helpers.feed(out, 30)
+        feed(out, 30)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=8)
         capture.trigger()
         held = []
@@ -324,7 +326,7 @@ def test_the_producer_is_not_held_back_by_frames_that_are_held(make, monkeypatch
 
         def busy(files, array, index) -> None:
             held.append(sum(one.held for one in ring.stats().consumers))
-            helpers.feed(out, 40)  # on_full="raise": it would say so
+            feed(out, 40)  # on_full="raise": it would say so
             write(files, array, index)
 
         monkeypatch.setattr(FileSeries, "write", busy)
@@ -344,7 +346,7 @@ def test_conditions(make, tmp_path) -> None:
         return frame.seq in (10, 30)
 
     with ring.producer() as out:
-        helpers.feed(out, 5)
+        feed(out, 5)
         capture = recording.Capture(
             ring,
             tmp_path / "take.npy",
@@ -354,7 +356,7 @@ def test_conditions(make, tmp_path) -> None:
             captures=None,
             on_capture=summaries.append,
         )
-        helpers.feed(out, 35)
+        feed(out, 35)
     assert capture.run() == summaries
     assert [file.name for one in summaries for file in one.paths] == ["take-0001.npy", "take-0002.npy"]
     check_capture(tmp_path / "take-0001.npy", range(7, 14))
@@ -372,8 +374,8 @@ def test_capture_function(make, tmp_path) -> None:
     )
     with ring.producer() as out:
         thread.start()
-        out.wait_for_consumers(2, timeout=helpers.PATIENCE)
-        helpers.feed(out, 5)
+        out.wait_for_consumers(2, timeout=PATIENCE)
+        feed(out, 5)
         thread.join()
     assert [one.frames for one in summaries] == [2]
     check_capture(tmp_path / "take.npy", [2, 3])
@@ -399,10 +401,10 @@ def test_no_trigger_comes(make, peer, tmp_path, end) -> None:
 def test_the_stream_ends_within_a_capture(make, tmp_path) -> None:
     ring = make(slots=8)
     with ring.producer() as out:
-        helpers.feed(out, 5)
+        feed(out, 5)
         capture = recording.Capture(ring, tmp_path / "take.npy", before=2, after=100)
         capture.trigger()
-        helpers.feed(out, 1)
+        feed(out, 1)
     [summary] = capture.run()
     assert (summary.frames, summary.ended) == (3, "producer closed")
     check_capture(tmp_path / "take.npy", [3, 4, 5])
@@ -418,7 +420,7 @@ def test_a_signal_wakes_it(make, peer, tmp_path) -> None:
         "signal.signal(signal.SIGUSR1, lambda *_: capture.trigger())"
     )
     with ring.producer() as out:
-        helpers.feed(out, 50)
+        feed(out, 50)
         other.start("[one.frames for one in capture.run()]").asleep()
         other.signal(signal.SIGUSR1)
         assert other.answer() == [8]

@@ -10,10 +10,10 @@ import warnings
 import numpy as np
 import pytest
 
-from recording_helpers import zarr_thread  # noqa: F401 - a fixture
 from shmring import recording
 from shmring.recording import _columns, _zarr
 from shmring.recording._description import Description
+from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 zarr = pytest.importorskip("zarr")
 

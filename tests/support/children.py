@@ -1,6 +1,6 @@
 """What the tests' other processes run: a program that obeys a test, and functions for multiprocessing.
 
-python children.py serve         one JSON request per line on stdin, one JSON answer per line on stdout
+python -m support.children serve     one JSON request per line on stdin, one JSON answer per line on stdout
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import time
 
 import numpy as np
 
-import helpers
 import shmring
+from support import blocks, frames, waiting
+from support.frames import check, feed
+from support.waiting import PATIENCE
 
 
 def plain(value):
@@ -29,13 +31,15 @@ def plain(value):
 
 
 def serve() -> None:
-    """Run a test's requests (see helpers.Peer) in one name space, until stdin ends."""
+    """Run a test's requests (see Peer) in one name space, until stdin ends."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not spoil the answers
     space = {
+        **vars(blocks),
+        **vars(frames),
+        **vars(waiting),
         "shmring": shmring,
-        "helpers": helpers,
         "np": np,
         "os": os,
         "sys": sys,
@@ -61,7 +65,7 @@ def serve() -> None:
 
 
 def programs(fd: str) -> None:
-    """Start programs for helpers.Programs and tell how they end, until the other side closes."""
+    """Start programs for Programs and tell how they end, until the other side closes."""
     channel = socket.socket(fileno=int(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run
     awake, wake = os.pipe()
@@ -106,20 +110,20 @@ def consume(ring: shmring.Ring, count: int, connection) -> None:
     """Join, say so, take `count` frames, send their seqs."""
     with ring, ring.consumer() as consumer:
         connection.send("joined")
-        connection.send([helpers.check(consumer.get(helpers.PATIENCE)) for _ in range(count)])
+        connection.send([check(consumer.get(PATIENCE)) for _ in range(count)])
         connection.close()
 
 
 def produce(ring: shmring.Ring, count: int) -> int:
     """Publish `count` frames and end the stream."""
     with ring, ring.producer() as producer:
-        return helpers.feed(producer, count)
+        return feed(producer, count)
 
 
 def seqs_of(ring: shmring.Ring) -> list[int]:
     """Every frame of a stream, to its end."""
     with ring, ring.consumer() as consumer:
-        return [helpers.check(frame) for frame in consumer]
+        return [check(frame) for frame in consumer]
 
 
 def geometry(ring: shmring.Ring) -> tuple:

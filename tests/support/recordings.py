@@ -7,8 +7,8 @@ import contextlib
 import numpy as np
 import pytest
 
-import helpers
 import shmring
+from support.waiting import PATIENCE
 
 LIBRARIES = {".zarr": "zarr", ".h5": "h5py"}
 
@@ -32,4 +32,4 @@ def need(suffix: str) -> str:
 def feed_seqs(out: shmring.Producer, ring: shmring.Ring, count: int) -> None:
     """Frames whose every item says their seq."""
     for _ in range(count):
-        out.put(np.full(ring.shape, out.next_seq & 0xFF, ring.dtype), timeout=helpers.PATIENCE)
+        out.put(np.full(ring.shape, out.next_seq & 0xFF, ring.dtype), timeout=PATIENCE)

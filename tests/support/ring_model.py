@@ -1,7 +1,7 @@
 """The protocol in plain Python, one step at a time: what docs/protocol.md says each call leaves behind.
 
 It follows what one order of memory decides: cursors, pins, stamps, swaps. The frames of these rings fit in
-the cache, so there is no warm reuse. Concurrency is the matter of tests/litmus and tests/model.
+the cache, so there is no warm reuse. Concurrency is the matter of the litmus tests and of the model.
 """
 
 from __future__ import annotations

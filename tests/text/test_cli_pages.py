@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("click")
 
-DOCS = Path(__file__).parents[1] / "docs" / "cli"
+DOCS = Path(__file__).parents[2] / "docs" / "cli"
 CHECKED = re.compile(r"<!-- checked -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 FLAGS = doctest.ELLIPSIS

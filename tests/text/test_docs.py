@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from test_source import members
+from support.blocks import fresh_name
+from support.events import EVENTS
+from support.public import members
+from support.waiting import PATIENCE
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 DOCS = TREE / "docs"
 PAGES = sorted(path.relative_to(TREE).as_posix() for path in [*TREE.glob("*.md"), *DOCS.rglob("*.md")])
 RUNNABLE = ["README.md", "docs/tutorial.md", *(page for page in PAGES if page.startswith("docs/how-to/"))]
@@ -82,7 +84,7 @@ PROGRAMS = [
 def with_fresh_names(codes: list[str]) -> list[str]:
     """The same programs on rings whose names nobody else uses."""
     for name in {name for code in codes for name in RING_NAME.findall(code)}:
-        fresh = helpers.fresh_name()
+        fresh = fresh_name()
         codes = [code.replace(f'"{name}"', f'"{fresh}"') for code in codes]
     return codes
 
@@ -105,7 +107,7 @@ def test_programs(group: Group, tmp_path: Path) -> None:
                 stderr=subprocess.PIPE,
             )
         for file, process in running.items():
-            output, errors = process.communicate(timeout=3 * helpers.PATIENCE)
+            output, errors = process.communicate(timeout=3 * PATIENCE)
             assert (process.returncode, errors) == (0, ""), f"{file}: {output}{errors}"
             if file in group.prints:
                 assert output == group.prints[file], file
@@ -166,11 +168,11 @@ def test_consumer_in_c(make, tmp_path: Path) -> None:
     with ring.producer() as out:
         process = subprocess.Popen([program, ring.name], stdout=subprocess.PIPE, text=True)
         try:
-            out.wait_for_consumers(1, timeout=helpers.PATIENCE)
+            out.wait_for_consumers(1, timeout=PATIENCE)
             for number in range(100):
-                out.put(np.full(1024, number, "i4"), timeout=helpers.PATIENCE)
+                out.put(np.full(1024, number, "i4"), timeout=PATIENCE)
             out.close()
-            assert process.communicate(timeout=helpers.PATIENCE)[0] == "100 frames, sum 4950, 0 lost\n"
+            assert process.communicate(timeout=PATIENCE)[0] == "100 frames, sum 4950, 0 lost\n"
             assert process.returncode == 0
         finally:
             process.kill()
@@ -209,7 +211,7 @@ def test_the_readme_has_the_two_commands() -> None:
 
 def test_failure_modes_has_the_table_what_happens_when() -> None:
     [table] = [table for table in tables("docs/failure-modes.md") if table[0] == ["event", "outcome"]]
-    assert [row[0] for row in table[1:]] == list(helpers.EVENTS)
+    assert [row[0] for row in table[1:]] == list(EVENTS)
 
 
 def test_failure_modes_explains_every_error() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import helpers
+from support.events import EVENTS
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def markers(function: ast.FunctionDef) -> list[tuple[str, ast.expr]]:
@@ -25,7 +25,7 @@ def markers(function: ast.FunctionDef) -> list[tuple[str, ast.expr]]:
 def claims() -> dict[str, list[str]]:
     """Event: the tests that claim it. Stress tests do not count."""
     found: dict[str, list[str]] = {}
-    for path in sorted(TESTS.glob("test_*.py")):
+    for path in sorted(TESTS.rglob("test_*.py")):
         tree = ast.parse(path.read_text())
         constants = {
             node.targets[0].id: node.value.value
@@ -48,14 +48,14 @@ def claims() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("event", helpers.EVENTS)
+@pytest.mark.parametrize("event", EVENTS)
 def test_every_event_is_tested(event):
     assert claims().get(event), f"no test claims: {event}"
 
 
 def test_only_events_of_the_table_are_claimed():
-    assert set(claims()) - set(helpers.EVENTS) == set()
+    assert set(claims()) - set(EVENTS) == set()
 
 
 def test_the_table_has_no_line_twice():
-    assert len(set(helpers.EVENTS)) == len(helpers.EVENTS) == 20
+    assert len(set(EVENTS)) == len(EVENTS) == 20

@@ -12,17 +12,17 @@ import resource
 import signal
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import helpers
 import shmring
-from recording_helpers import zarr_thread  # noqa: F401 - a fixture
-from test_docs import DOCS
+from support.recordings import zarr_thread  # noqa: F401 - a fixture
+from support.waiting import settle, wait_until
 
-PAGE = DOCS / "how-to" / "libraries.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "libraries.md"
 FRAMES: dict[str, tuple[str, tuple[int, ...]]] = {
     "frame": ("f4", (160, 160)),  # more than 64 KiB: pyzmq copies what is smaller
     "batch": ("f4", (160, 160)),
@@ -234,7 +234,7 @@ def look(make, call: str) -> tuple[set[str], str]:
             del result
             slot = "held until the next gc.collect()" if consumer.held else "held"
         stack.close()
-        helpers.wait_until(lambda: helpers.settle() or consumer.held == 0, "the slot is free")
+        wait_until(lambda: settle() or consumer.held == 0, "the slot is free")
     return outcome, slot
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import shmring
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 INSTALLED = Path(shmring.__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
 COMPILERS = [("gcc", "c", "c11"), ("clang", "c", "c11"), ("g++", "c++", "c++17"), ("clang++", "c++", "c++17")]

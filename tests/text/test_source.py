@@ -10,8 +10,9 @@ import pytest
 
 import shmring
 from source_labels import ACCESS, Label, Statement, all_labels, documented_edges, statements
+from support.public import members
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 HEADERS = sorted((TREE / "shmring" / "include" / "shmring").glob("*.h"))
 PROTOCOL = [path for path in HEADERS if path.name != "atomic.h"]
 BINDINGS = sorted([*(TREE / "src").glob("*.p[xy][dix]"), *(TREE / "shmring").glob("*.py")])
@@ -102,15 +103,6 @@ def explained(name: str, thing: object) -> bool:
     """Whether it has a docstring, beyond the signature that Cython writes into its first line."""
     first, _, rest = (getattr(thing, "__doc__", None) or "").strip().partition("\n")
     return bool(rest if first.startswith(name + "(") or f".{name}(" in first else first)
-
-
-def members(thing: object) -> dict[str, object]:
-    """What a class of ours, or a base of ours, offers: methods and properties, not fields of a dataclass."""
-    kinds = [kind for kind in getattr(thing, "__mro__", ()) if kind.__module__.startswith("shmring")]
-    found = {
-        name: member for kind in kinds for name, member in vars(kind).items() if not name.startswith("_")
-    }
-    return {name: found[name] for name in found.keys() - getattr(thing, "__dataclass_fields__", {}).keys()}
 
 
 @pytest.mark.parametrize("name", [*shmring.__all__, "errors"])

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).parents[2]
 
 
 def test_the_stub_carries_the_docstrings_of_the_core():

@@ -1,6 +1,6 @@
 """The Python API killed at every point: before each access to the block, and before each Python line.
 
-python tests/faults/api.py --seconds 30 [--seed 1]      prints a report as JSON
+python tests/provers/faults/api.py --seconds 30 [--seed 1]      prints a report as JSON
 
 Runs on a core that was built with crash_atomic.h (see faults.py). A victim is a fork of this process; it does
 one operation of the public API and is killed in it. This process holds the survivors: a lossless and a lossy
@@ -28,9 +28,8 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there when this process forks
 
-from frames import WORDS, Books, ViolationError, expect, put, put_many
-
 import shmring
+from frames import WORDS, Books, ViolationError, expect, put, put_many
 from shmring import _core
 
 SLOTS = 8

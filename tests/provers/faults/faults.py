@@ -1,6 +1,6 @@
 """Fault injection: every role killed at every point of every operation, and what the survivors promise.
 
-python tests/faults/faults.py [--seconds 110] [--seed 1] [--json FILE] [PART ...]
+python tests/provers/faults/faults.py [--seconds 110] [--seed 1] [--json FILE] [PART ...]
 
 accesses       C processes killed before each access to the block           (crash.c with crash_atomic.h)
 instructions   C processes killed between two instructions of the headers   (crash.c, single-stepped)
@@ -28,7 +28,7 @@ from typing import Any
 import shmring
 
 HERE = Path(__file__).parent
-TREE = HERE.parents[1]
+TREE = HERE.parents[2]
 CORES = len(os.sched_getaffinity(0))
 WORKERS = 4 * CORES  # they mostly sleep
 SHARES = {"accesses": 0.4, "instructions": 0.2, "api": 0.2, "storm": 0.2}  # of the time

@@ -1,6 +1,6 @@
 """Valgrind's memcheck on the C self-test and on a tour of the Python API.
 
-python tests/faults/memcheck.py
+python tests/provers/faults/memcheck.py
 
 In the self-test no error and no definite leak is allowed. CPython and numpy leak at exit and look at bytes
 that nobody wrote, and the dynamic loader's strncmp reads whole words; so in the tour these three count where

@@ -1,6 +1,6 @@
 """Soak: one producer, eight consumers, none of whom can be relied on.
 
-python tests/faults/soak.py --seconds 60 [--seed 1] [--json FILE]
+python tests/provers/faults/soak.py --seconds 60 [--seed 1] [--json FILE]
 
 Consumers join, leave, hold, stand still and are killed at random; the producer closes or is killed now and
 then and the next one takes over. Every frame checks itself, every consumer keeps exact books, and memory,
@@ -28,9 +28,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there whe
 
 import numpy as np
 import psutil
-from frames import WORDS, Books, Keeps, ViolationError, put, put_many
 
 import shmring
+from frames import WORDS, Books, Keeps, ViolationError, put, put_many
 
 CONSUMERS = 8
 MORTAL = range(2, CONSUMERS)  # the first two live on; one of them is always lossless, the other lossy

@@ -1,6 +1,6 @@
 """Storms: processes that fork while they hold handles, are stopped, and are killed at random moments.
 
-python tests/faults/storm.py --seconds 20 [--seed 1]      prints a report as JSON
+python tests/provers/faults/storm.py --seconds 20 [--seed 1]      prints a report as JSON
 
 A producer and two consumers, one of each policy, run in processes of their own, each of which keeps forking
 children that inherit its handles. The children try to use them, fork again, open handles of their own from
@@ -23,9 +23,8 @@ from typing import Any, NoReturn
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there when this process forks
 
-from frames import WORDS, Books, ViolationError, check, expect, put
-
 import shmring
+from frames import WORDS, Books, ViolationError, check, expect, put
 
 SLOTS = 16
 PLACES = 32

@@ -7,9 +7,9 @@ import pickle
 import sys
 
 import numpy as np
-from frames import WORDS, Books, put, put_many
 
 import shmring
+from frames import WORDS, Books, put, put_many
 
 SLOTS = 8
 

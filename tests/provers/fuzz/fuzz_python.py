@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the Python code, by the strategies of tests/test_hostile.py. Needs atheris.
+"""Coverage-guided fuzzing of the Python code: the strategies of hostile/test_damaged_blocks.py, by atheris.
 
 python fuzz_python.py schema|calls [libFuzzer's options]
 """
@@ -10,17 +10,18 @@ from pathlib import Path
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+TESTS = Path(__file__).parents[2]
+sys.path[:0] = [str(TESTS), str(TESTS / "hostile")]
 
 with atheris.instrument_imports(include=["shmring"]):
-    import test_hostile
+    import test_damaged_blocks
 
 
 def main() -> None:
     """Fuzz until libFuzzer's limits."""
     test = {
-        "schema": test_hostile.test_any_schema,
-        "calls": test_hostile.test_any_damage_between_any_two_calls,
+        "schema": test_damaged_blocks.test_any_schema,
+        "calls": test_damaged_blocks.test_any_damage_between_any_two_calls,
     }
     chosen = test[sys.argv.pop(1)]
     atheris.Setup(sys.argv, chosen.hypothesis.fuzz_one_input)

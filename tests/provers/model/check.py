@@ -1,8 +1,8 @@
 """Runs spin on the model: every instance must hold, every mutant must fail. See docs/model.md.
 
-python tests/model/check.py --quick       the short form, which CI runs
-python tests/model/check.py               everything
-python tests/model/check.py --only lossy --only REAP_KEEPS_PINS
+python tests/provers/model/check.py --quick       the short form, which CI runs
+python tests/provers/model/check.py               everything
+python tests/provers/model/check.py --only lossy --only REAP_KEEPS_PINS
 """
 
 from __future__ import annotations

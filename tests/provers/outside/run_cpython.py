@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # children that are spawned inherit it
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]  # children that are spawned inherit it
 
 from rings_alive import RingsAlive  # noqa: E402 - found by the path above
 
