@@ -136,7 +136,7 @@ def signals_ready(process) -> None:
 def test_the_producer_dies(make, peer, tmp_path, capsys) -> None:
     ring = make(slots=8)
     producer = peer(ring)
-    producer.do("out = ring.producer()\nhelpers.feed(out, 5)")
+    producer.do("out = ring.producer()\nfeed(out, 5)")
     producer.kill()
     assert run("record", ring.name, tmp_path / "take.npy") == 1
     assert capsys.readouterr().err.startswith("shmring record: producer died: 5 frames, ")

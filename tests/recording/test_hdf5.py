@@ -298,9 +298,6 @@ import errno, os, resource, sys
 import numpy as np, shmring
 from shmring import recording
 from shmring.recording import _columns
-from support.frames import WORDS, feed, payload
-from support.processes import PeerError
-from support.waiting import wait_until
 _columns.CHUNK = 1 << 16
 ring = shmring.Ring.create(shape=(1 << 13,), dtype="u8", slots=64)
 out = ring.producer()

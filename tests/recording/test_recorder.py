@@ -371,7 +371,7 @@ def test_keyboard_interrupt(make, tmp_path, suffix) -> None:
 def test_producer_dies(make, peer, tmp_path) -> None:
     ring = make(slots=8)
     producer = peer(ring)
-    producer.do("out = ring.producer()\nhelpers.feed(out, 5)")
+    producer.do("out = ring.producer()\nfeed(out, 5)")
     producer.kill()
     summary = recording.record(ring, tmp_path / "take.npy")
     assert (summary.frames, summary.ended) == (5, "producer died")
@@ -384,7 +384,7 @@ def test_takeover(make, peer, tmp_path) -> None:
     producer = peer(ring)
     recorder = recording.Recorder(ring, tmp_path / "take.npy", wait_for_takeover=True)
     thread = start(recorder)
-    producer.do("out = ring.producer()\nhelpers.feed(out, 5)")
+    producer.do("out = ring.producer()\nfeed(out, 5)")
     producer.kill()
     with ring.producer() as out:
         feed(out, 4)
@@ -400,7 +400,7 @@ def test_ring_replaced(make, peer, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(_recorder, "IDENTITY_EVERY", 0)
     ring = make()
     producer = peer(ring)
-    producer.do("out = ring.producer()\nhelpers.feed(out, 3)")
+    producer.do("out = ring.producer()\nfeed(out, 3)")
     recorder = recording.Recorder(ring, tmp_path / "take.npy", wait_for_takeover=True)
     producer.kill()
     ring.unlink()

@@ -385,7 +385,7 @@ def test_capture_function(make, tmp_path) -> None:
 def test_no_trigger_comes(make, peer, tmp_path, end) -> None:
     ring = make(slots=8)
     producer = peer(ring)
-    producer.do("out = ring.producer()\nhelpers.feed(out, 3)")
+    producer.do("out = ring.producer()\nfeed(out, 3)")
     capture = recording.Capture(ring, tmp_path / "take.npy", before=2)
     if end == "stop":
         capture.stop()
