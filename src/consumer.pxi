@@ -766,55 +766,6 @@ cdef class Consumer:
                 f"{self.held} held>")
 
 
-@cython.final
-@cython.no_gc
-cdef class Frames:
-    """Iterates over frames with a timeout: from ``Consumer.iter()``."""
-
-    cdef Consumer consumer
-    cdef object timeout
-
-    def __init__(self, *_args, **_options):
-        raise TypeError("Frames come from Consumer.iter()")
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.consumer.next_frame(self.timeout)
-
-    def __aiter__(self):
-        return self
-
-    def __anext__(self):
-        from shmring import _aio
-        return _aio.following(self.consumer, self.timeout)
-
-
-@cython.final
-@cython.no_gc
-cdef class Windows:
-    """Iterates over windows of frames: from ``Consumer.windows()``."""
-
-    cdef Consumer consumer
-    cdef uint64_t length
-    cdef uint64_t step
-
-    def __init__(self, *_args, **_options):
-        raise TypeError("Windows come from Consumer.windows()")
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef Consumer consumer = self.consumer
-        cdef Batch batch = None if consumer is None else consumer.next_window(self.length, self.step)
-        if batch is None:
-            self.consumer = None  # once ended, an iteration stays so
-            raise StopIteration
-        return batch
-
-
 def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label,
                   bint wait_for_takeover, spin):
     """Return a Consumer that has not joined yet."""
@@ -842,48 +793,3 @@ def own_places(Block block):
         if one.fork_mark == fork_count and one.block.generation == block.generation:
             found.add(one.place)
     return found
-
-
-# ---- asyncio: what the helper thread sleeps on ----
-
-
-@cython.final
-@cython.no_gc
-cdef class Doorbell:
-    """Wakes a thread out of `wait_any`."""
-
-    cdef uint32_t word
-
-    def prepare(self):
-        """Return a token for `wait_any`: a ring after this call ends that wait."""
-        return shmring_event_prepare(&self.word)
-
-    def ring(self):
-        shmring_event_announce(&self.word)
-
-
-def wait_any(Doorbell bell, uint32_t token, list awaited, double seconds):
-    """Sleep until one of the awaited (block, head, producer state) comes true, the bell or the time.
-
-    May wake for no reason. At most 127 are watched; the caller looks at all of them afterwards.
-    """
-    cdef uint32_t *words[128]
-    cdef uint32_t values[128]
-    cdef unsigned count = 1
-    cdef int64_t deadline = shmring_now_ns() + <int64_t>(seconds * 1e9)
-    cdef Block block
-    words[0], values[0] = &bell.word, token
-    for block, _head, _state in awaited[:127]:
-        words[count] = &block.view.hot.data_event
-        values[count] = shmring_event_prepare(words[count])
-        count += 1
-    for block, head, state in awaited:
-        if came_true(block, head, state):
-            return
-    with nogil:
-        shmring_futex_wait_any(words, values, count, deadline)
-
-
-def came_true(Block block, uint64_t head, uint32_t state):
-    """Whether the frame is there or the producer's state changed."""
-    return bool(shmring_head(&block.view) >= head or shmring_producer_state(&block.view) != state)
