@@ -54,8 +54,8 @@ cdef class Block:
         number = errno  # an import may set it
         self.name, self.access = name, access
         if result != SHMRING_OK:
-            from shmring import _diagnose
-            raise _diagnose.cannot_map(result, name, fd, number)
+            from shmring import _messages
+            raise _messages.cannot_map(result, name, fd, number)
         if self.view.control != NULL:
             shmring_cover(&self.view)
             shmring_mapped_add(&self.mapped, &self.view)
@@ -207,8 +207,8 @@ cdef object cannot_read(Block block, int number):
 
 
 cdef object was_cut(Block block):
-    from shmring import _diagnose
-    return _diagnose.cut(block.name)
+    from shmring import _messages
+    return _messages.cut(block.name)
 
 
 cdef object corrupt(Block block):

@@ -50,9 +50,9 @@ cdef class Consumer:
             &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _diagnose
+            from shmring import _messages
             try:
-                raise _diagnose.cannot_join(result, self.block, lock.own.fd, number)
+                raise _messages.cannot_join(result, self.block, lock.own.fd, number)
             finally:
                 lock.close()  # the error's traceback keeps it
         self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
@@ -190,12 +190,12 @@ cdef class Consumer:
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
-        from shmring import _diagnose
+        from shmring import _messages
         if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
-            word = _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
-            word = _diagnose.no_frame(self.block, least, seconds, self.lock.own.fd)
-        _diagnose.still_waiting("get", word)
+            word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd)
+        _messages.still_waiting("get", word)
 
     cdef bint producer_is_dead(self) noexcept:
         """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
@@ -205,16 +205,16 @@ cdef class Consumer:
 
     cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
-        from shmring import _diagnose
+        from shmring import _messages
         if how == NOT_YET:
-            raise _diagnose.no_frame(self.block, least, timeout, self.lock.own.fd)
+            raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == STUCK:
-            raise _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         if how == ENDED:
-            raise _diagnose.stream_ended(self.block, self.lock.own.fd)
+            raise _messages.stream_ended(self.block, self.lock.own.fd)
         if how == FAILED:
-            raise _diagnose.producer_failed(self.block, self.lock.own.fd)
-        raise _diagnose.producer_died(self.block, self.lock.own.fd)
+            raise _messages.producer_failed(self.block, self.lock.own.fd)
+        raise _messages.producer_died(self.block, self.lock.own.fd)
 
     # ---- single frames ----
 
@@ -692,8 +692,8 @@ cdef class Consumer:
             shmring_event_announce(&self.block.view.hot.data_event)
 
     def __reduce__(self):
-        from shmring import _diagnose
-        raise _diagnose.not_pickled("Consumer")
+        from shmring import _messages
+        raise _messages.not_pickled("Consumer")
 
     def __enter__(self):
         return self

@@ -34,8 +34,8 @@ def reopen(int fd, bint writable):
 
 cdef object cannot_reopen(int fd, int number):
     if number == EACCES:
-        from shmring import _diagnose
-        return _diagnose.cannot_reopen(fd)
+        from shmring import _messages
+        return _messages.cannot_reopen(fd)
     return refused(number, "cannot open a ring once more")
 
 

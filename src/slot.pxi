@@ -92,8 +92,8 @@ cdef class Slot:
         cdef cnp.ndarray view
         cdef bint is_open
         if producer.fork_mark != fork_count:
-            from shmring import _diagnose
-            raise _diagnose.forked("Slot")
+            from shmring import _messages
+            raise _messages.forked("Slot")
         memory.nbytes, memory.writable = self.claimed * stride, True
         if self.scratch:
             memory.keeper = np.empty(memory.nbytes, np.uint8)
@@ -242,8 +242,8 @@ cdef class Slot:
         self.producer.vacate()
 
     def __reduce__(self):
-        from shmring import _diagnose
-        raise _diagnose.not_pickled("Slot")
+        from shmring import _messages
+        raise _messages.not_pickled("Slot")
 
     def __enter__(self):
         self.in_block = True
