@@ -17,7 +17,7 @@ import pytest
 import helpers
 import shmring
 from recording_helpers import need, zarr_thread  # noqa: F401 - the last one is a fixture
-from shmring import _shm, recording
+from shmring import _names, recording
 
 
 def camera(name: str, first: int, *, end: str = "close") -> None:
@@ -48,7 +48,7 @@ def is_used(name: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return _shm.in_use(fd)
+        return _names.in_use(fd)
     finally:
         os.close(fd)
 

@@ -16,7 +16,7 @@ import pytest
 import helpers
 import shmring
 from helpers import check, drain, feed, payload
-from shmring import _core, _shm
+from shmring import _core, _names
 
 pytestmark = pytest.mark.event(helpers.START_METHODS)
 
@@ -534,7 +534,7 @@ MOMENTS = {
     "create, locked": (_core, "lock", create),
     "create, linked": (_core, "link", create),
     "attach, opened": (_core, "open_block", shmring.Ring.attach),
-    "attach, entered": (_shm, "enter", shmring.Ring.attach),
+    "attach, entered": (_names, "enter", shmring.Ring.attach),
 }
 
 

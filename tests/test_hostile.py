@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 import helpers
 import shmring
 from helpers import feed
-from shmring import _core, _shm
+from shmring import _core, _names
 from shmring._schema import read_schema
 
 HERE = Path(__file__).parent
@@ -504,7 +504,7 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
     geometry = (4, frame_bytes, meta_bytes, row_bytes, 2)
     _, nbytes = _core.choose_geometry(*geometry, len(schema))
     name = helpers.fresh_name()
-    fd, presence = _shm.create(name, nbytes, 0o600, geometry, bytes(16), schema)
+    fd, presence = _names.create(name, nbytes, 0o600, geometry, bytes(16), schema)
     os.close(fd)
     presence.close()
     try:

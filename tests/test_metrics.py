@@ -15,7 +15,7 @@ import pytest
 
 import helpers
 import shmring
-from shmring._report_log import report_to_log
+from shmring._log import report_to_log
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
