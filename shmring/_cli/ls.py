@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import click
 
 from shmring import RingStats
-from shmring._census import is_here
 from shmring._cli import output, report, streams
 from shmring._cli.rates import Meter, Rates, ring_key
 from shmring._inventory import Found, look_at_all
+from shmring._participants import is_here
 
 INTERVAL = 0.25  # seconds between the two looks that make a rate
 COLUMNS = ("NAME", "STATE", "DTYPE", "SHAPE", ">SLOTS", ">SIZE", ">RATE", "~PRODUCER", ">CONS", ">AGE")

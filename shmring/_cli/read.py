@@ -16,8 +16,8 @@ from shmring import Batch, Consumer, ProducerDied, Ring, RingClosed
 from shmring._cli import names, pipes, streams, types
 from shmring._cli.advice import advice
 from shmring._cli.app import Refusal
-from shmring._diagnose import describe_frames
 from shmring._follow import Succession
+from shmring._messages import describe_frames
 
 if TYPE_CHECKING:
     from shmring.recording._header import NpyHeader

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _shm, recording
+from shmring import _names, recording
 from support.blocks import SHM
 from support.frames import check, feed, payload
 from support.recordings import need, zarr_thread  # noqa: F401 - the last one is a fixture
@@ -50,7 +50,7 @@ def is_used(name: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return _shm.in_use(fd)
+        return _names.in_use(fd)
     finally:
         os.close(fd)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _cgroup, _core, _limits, _ring, _shm
+from shmring import _cgroup, _core, _limits, _names, _ring
 from support.blocks import SHM, block_file, fresh_name
 from support.processes import PeerError
 
@@ -79,8 +79,8 @@ def test_what_cannot_fit_takes_nothing(name, monkeypatch):
 def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
     mount(other, "size=16m")
     other.do("""if True:
-        from shmring import _shm
-        _shm.STEP, really = 1 << 20, os.posix_fallocate
+        from shmring import _names
+        _names.STEP, really = 1 << 20, os.posix_fallocate
         def take(fd, start, length):
             really(fd, start, length)
             if start == 0:  # somebody else comes between
@@ -341,15 +341,15 @@ def being_removed(name):
     """A ring that somebody keeps everyone out of, as `rm` does for a moment."""
     shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2).close()
     fd = _core.open_block(name, _core.CONSUME)
-    assert _shm.keep_out(fd)
+    assert _names.keep_out(fd)
     yield fd
     os.close(fd)
     block_file(name).unlink(missing_ok=True)
 
 
 def test_exist_ok_gives_up_on_a_ring_that_is_being_removed_for_ever(name, being_removed, monkeypatch):
-    monkeypatch.setattr(_shm, "PATIENCE", 0.05)
-    monkeypatch.setattr(_shm, "allocate", lambda *given: pytest.fail("took space"))
+    monkeypatch.setattr(_names, "PATIENCE", 0.05)
+    monkeypatch.setattr(_names, "allocate", lambda *given: pytest.fail("took space"))
     slept = []
     monkeypatch.setattr(
         _ring, "time", types.SimpleNamespace(monotonic=_ring.time.monotonic, sleep=slept.append)

@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 
 import shmring
-from shmring._report_log import report_to_log
+from shmring._log import report_to_log
 from support.blocks import block_file
 from support.frames import WORDS, feed
 from support.waiting import PATIENCE, unclosed, wait_until

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _inventory, _shm
+from shmring import _core, _inventory, _names
 from support.blocks import block_file
 from support.frames import WORDS, feed, payload
 from support.processes import PeerError
@@ -262,12 +262,12 @@ def test_a_ring_in_use_is_in_use_beside_a_readers_lock(make, lock_as_reader):
 def test_nobody_attaches_while_a_ring_is_replaced(make):
     ring = make()
     ring.close()
-    fd = _shm.open_block(ring.name, _core.CONSUME)
+    fd = _names.open_block(ring.name, _core.CONSUME)
     try:
-        assert _shm.keep_out(fd)
+        assert _names.keep_out(fd)
         with pytest.raises(shmring.RingNotFound, match="being replaced"):
             shmring.Ring.attach(ring.name)
-        _shm.let_in(fd)
+        _names.let_in(fd)
         shmring.Ring.attach(ring.name).close()
         assert _inventory.look(ring.name).state == "live"
     finally:

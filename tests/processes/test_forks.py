@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _shm
+from shmring import _core, _names
 from support.blocks import block_file
 from support.events import START_METHODS
 from support.frames import WORDS, check, drain, feed, fill, payload
@@ -537,7 +537,7 @@ MOMENTS = {
     "create, locked": (_core, "lock", create),
     "create, linked": (_core, "link", create),
     "attach, opened": (_core, "open_block", shmring.Ring.attach),
-    "attach, entered": (_shm, "enter", shmring.Ring.attach),
+    "attach, entered": (_names, "enter", shmring.Ring.attach),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _shm
+from shmring import _core, _names
 from support.blocks import SHM
 from support.waiting import PATIENCE, settle, wait_until
 
@@ -142,15 +142,15 @@ def test_a_left_over_that_cannot_be_read_is_waited_past_while_it_is_replaced(lea
     with path.open("r+b") as file:
         file.seek(8)
         file.write(struct.pack("<I", _core.ABI + 1))
-    fd = _shm.open_block(name, _core.CONSUME)
-    assert _shm.keep_out(fd)
+    fd = _names.open_block(name, _core.CONSUME)
+    assert _names.keep_out(fd)
 
-    def replace(_names, _seconds):
+    def replace(_watch, _seconds):
         os.close(fd)
         path.unlink()
         make(name)
 
-    monkeypatch.setattr(_shm._NewNames, "wait", replace)
+    monkeypatch.setattr(_names._NewNames, "wait", replace)
     with shmring.Ring.attach(name, timeout=PATIENCE) as ring:
         assert ring.name == name
 
@@ -165,9 +165,9 @@ def test_kept_frames_of_a_closed_consumer_do_not_keep_the_name(leave, name):
     kept = frames.get(0)
     fd = os.open(SHM / name, os.O_RDWR)
     try:
-        assert _shm.in_use(fd)
+        assert _names.in_use(fd)
         ring.close()
-        assert not _shm.in_use(fd)
+        assert not _names.in_use(fd)
     finally:
         os.close(fd)
     with shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8) as new, new.producer() as out:
@@ -244,7 +244,7 @@ def test_without_waiting_commands_read_what_is_left(leave, name, started):
 def test_a_ring_that_is_there_for_a_moment_is_not_missed(make, name, monkeypatch):
     """The kernel says when a name comes: nobody has to look at the right moment."""
     looks, naps = [], []
-    really_try = _shm._try_open
+    really_try = _names._try_open
 
     def look(*given):
         looks.append(given)
@@ -256,10 +256,10 @@ def test_a_ring_that_is_there_for_a_moment_is_not_missed(make, name, monkeypatch
             make(name)
         really_wait(self, PATIENCE)
 
-    really_wait = _shm._NewNames.wait
-    monkeypatch.setattr(_shm, "LOOK_ANYWAY", PATIENCE)
-    monkeypatch.setattr(_shm, "_try_open", look)
-    monkeypatch.setattr(_shm._NewNames, "wait", wait)
+    really_wait = _names._NewNames.wait
+    monkeypatch.setattr(_names, "LOOK_ANYWAY", PATIENCE)
+    monkeypatch.setattr(_names, "_try_open", look)
+    monkeypatch.setattr(_names._NewNames, "wait", wait)
     with shmring.Ring.attach(name, timeout=PATIENCE) as ring:
         assert ring.name == name
     assert (len(looks), len(naps)) == (3, 1)  # at first, once the watch stands, when the name has come
@@ -274,6 +274,6 @@ def test_without_a_watch_waiting_looks_again_and_again(make, name, monkeypatch):
         if len(naps) == 2:
             make(name)
 
-    monkeypatch.setattr(_shm.time, "sleep", nap)
+    monkeypatch.setattr(_names.time, "sleep", nap)
     with shmring.Ring.attach(name, timeout=PATIENCE):
-        assert naps == [_shm.RETRY] * 2
+        assert naps == [_names.RETRY] * 2

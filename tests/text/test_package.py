@@ -82,7 +82,7 @@ def test_import_is_light() -> None:
         "subprocess",
         "urllib.parse",
     }
-    later = {"shmring._aio", "shmring._stats", "shmring._report_log", "shmring._cli", "shmring.recording"}
+    later = {"shmring._aio", "shmring._stats", "shmring._log", "shmring._cli", "shmring.recording"}
     assert new & (heavy | later) == set()
 
 

@@ -41,7 +41,7 @@ def hits(pattern: str, source: str) -> list[str]:
 
 def test_these_tests_see_the_sources() -> None:
     assert {"atomic.h", "layout.h"} < {path.name for path in HEADERS}
-    assert {"_core.pyx", "c_shmring.pxd", "__init__.py"} < {path.name for path in BINDINGS}
+    assert {"_core.pyx", "slot.pxi", "c_shmring.pxd", "__init__.py"} < {path.name for path in BINDINGS}
     assert len(labelled(PROTOCOL)) > 20
 
 

@@ -137,8 +137,8 @@ cdef class Held:
         return self.size * self.dtype.itemsize
 
     def __reduce__(self):
-        from shmring import _diagnose
-        raise _diagnose.not_pickled(type(self).__name__)
+        from shmring import _messages
+        raise _messages.not_pickled(type(self).__name__)
 
     def __enter__(self):
         return self

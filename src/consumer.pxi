@@ -50,9 +50,9 @@ cdef class Consumer:
             &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _diagnose
+            from shmring import _messages
             try:
-                raise _diagnose.cannot_join(result, self.block, lock.own.fd, number)
+                raise _messages.cannot_join(result, self.block, lock.own.fd, number)
             finally:
                 lock.close()  # the error's traceback keeps it
         self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
@@ -190,12 +190,12 @@ cdef class Consumer:
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
-        from shmring import _diagnose
+        from shmring import _messages
         if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
-            word = _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
-            word = _diagnose.no_frame(self.block, least, seconds, self.lock.own.fd)
-        _diagnose.still_waiting("get", word)
+            word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd)
+        _messages.still_waiting("get", word)
 
     cdef bint producer_is_dead(self) noexcept:
         """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
@@ -205,16 +205,16 @@ cdef class Consumer:
 
     cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
-        from shmring import _diagnose
+        from shmring import _messages
         if how == NOT_YET:
-            raise _diagnose.no_frame(self.block, least, timeout, self.lock.own.fd)
+            raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == STUCK:
-            raise _diagnose.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         if how == ENDED:
-            raise _diagnose.stream_ended(self.block, self.lock.own.fd)
+            raise _messages.stream_ended(self.block, self.lock.own.fd)
         if how == FAILED:
-            raise _diagnose.producer_failed(self.block, self.lock.own.fd)
-        raise _diagnose.producer_died(self.block, self.lock.own.fd)
+            raise _messages.producer_failed(self.block, self.lock.own.fd)
+        raise _messages.producer_died(self.block, self.lock.own.fd)
 
     # ---- single frames ----
 
@@ -692,8 +692,8 @@ cdef class Consumer:
             shmring_event_announce(&self.block.view.hot.data_event)
 
     def __reduce__(self):
-        from shmring import _diagnose
-        raise _diagnose.not_pickled("Consumer")
+        from shmring import _messages
+        raise _messages.not_pickled("Consumer")
 
     def __enter__(self):
         return self
@@ -766,55 +766,6 @@ cdef class Consumer:
                 f"{self.held} held>")
 
 
-@cython.final
-@cython.no_gc
-cdef class Frames:
-    """Iterates over frames with a timeout: from ``Consumer.iter()``."""
-
-    cdef Consumer consumer
-    cdef object timeout
-
-    def __init__(self, *_args, **_options):
-        raise TypeError("Frames come from Consumer.iter()")
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.consumer.next_frame(self.timeout)
-
-    def __aiter__(self):
-        return self
-
-    def __anext__(self):
-        from shmring import _aio
-        return _aio.following(self.consumer, self.timeout)
-
-
-@cython.final
-@cython.no_gc
-cdef class Windows:
-    """Iterates over windows of frames: from ``Consumer.windows()``."""
-
-    cdef Consumer consumer
-    cdef uint64_t length
-    cdef uint64_t step
-
-    def __init__(self, *_args, **_options):
-        raise TypeError("Windows come from Consumer.windows()")
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef Consumer consumer = self.consumer
-        cdef Batch batch = None if consumer is None else consumer.next_window(self.length, self.step)
-        if batch is None:
-            self.consumer = None  # once ended, an iteration stays so
-            raise StopIteration
-        return batch
-
-
 def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label,
                   bint wait_for_takeover, spin):
     """Return a Consumer that has not joined yet."""
@@ -842,48 +793,3 @@ def own_places(Block block):
         if one.fork_mark == fork_count and one.block.generation == block.generation:
             found.add(one.place)
     return found
-
-
-# ---- asyncio: what the helper thread sleeps on ----
-
-
-@cython.final
-@cython.no_gc
-cdef class Doorbell:
-    """Wakes a thread out of `wait_any`."""
-
-    cdef uint32_t word
-
-    def prepare(self):
-        """Return a token for `wait_any`: a ring after this call ends that wait."""
-        return shmring_event_prepare(&self.word)
-
-    def ring(self):
-        shmring_event_announce(&self.word)
-
-
-def wait_any(Doorbell bell, uint32_t token, list awaited, double seconds):
-    """Sleep until one of the awaited (block, head, producer state) comes true, the bell or the time.
-
-    May wake for no reason. At most 127 are watched; the caller looks at all of them afterwards.
-    """
-    cdef uint32_t *words[128]
-    cdef uint32_t values[128]
-    cdef unsigned count = 1
-    cdef int64_t deadline = shmring_now_ns() + <int64_t>(seconds * 1e9)
-    cdef Block block
-    words[0], values[0] = &bell.word, token
-    for block, _head, _state in awaited[:127]:
-        words[count] = &block.view.hot.data_event
-        values[count] = shmring_event_prepare(words[count])
-        count += 1
-    for block, head, state in awaited:
-        if came_true(block, head, state):
-            return
-    with nogil:
-        shmring_futex_wait_any(words, values, count, deadline)
-
-
-def came_true(Block block, uint64_t head, uint32_t state):
-    """Whether the frame is there or the producer's state changed."""
-    return bool(shmring_head(&block.view) >= head or shmring_producer_state(&block.view) != state)

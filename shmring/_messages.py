@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
-from shmring._census import ConsumerRow, command_of, consumer_rows, is_here, producer_state
+from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here, producer_state
 
 if TYPE_CHECKING:
     import numpy as np

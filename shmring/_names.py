@@ -13,7 +13,7 @@ import os
 import select
 import time
 
-from shmring import _core, _diagnose, _limits, errors
+from shmring import _core, _limits, _messages, errors
 
 __all__ = [
     "DIRECTORY",
@@ -93,7 +93,7 @@ def unlink(name: str) -> None:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _diagnose.cannot_remove(name, path_of(name), error) from None
+        raise _messages.cannot_remove(name, path_of(name), error) from None
 
 
 def open_block(name: str, access: int) -> int:
@@ -105,7 +105,7 @@ def open_block(name: str, access: int) -> int:
         There is none; this user may not; the name belongs to no file.
     """
     path = path_of(name)
-    trouble = _diagnose.no_file(name, path)  # before it is opened, which may mean something to a device
+    trouble = _messages.no_file(name, path)  # before it is opened, which may mean something to a device
     if trouble is not None:
         raise trouble
     try:
@@ -113,7 +113,7 @@ def open_block(name: str, access: int) -> int:
     except (FileNotFoundError, errors.RingAccessDenied):
         raise
     except OSError as error:
-        raise _diagnose.cannot_open(name, path, error, access == _core.OBSERVE) from None
+        raise _messages.cannot_open(name, path, error, access == _core.OBSERVE) from None
 
 
 def allocate(name: str, size: int, mode: int) -> int:
@@ -229,7 +229,7 @@ def replace_stale(name: str) -> None:
             )
         with contextlib.closing(_core.LockFile(fd)) as presence:
             if not keep_out(presence.fd):
-                raise _diagnose.in_use(name, fd)
+                raise _messages.in_use(name, fd)
             if same_file(fd, name):
                 with contextlib.suppress(FileNotFoundError):  # somebody else was as quick
                     unlink(name)
@@ -324,7 +324,7 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int
                 raise found
             if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
                 words += 1
-                _diagnose.still_waiting("attach", found)
+                _messages.still_waiting("attach", found)
             if names is None:  # and look again: the name may have come before the watch
                 names = stack.enter_context(_NewNames())
             else:
@@ -361,12 +361,12 @@ def _try_open(
     try:
         fd = open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
     except FileNotFoundError:
-        return _diagnose.no_ring(name, timeout)
+        return _messages.no_ring(name, timeout)
     with contextlib.ExitStack() as undo:
         undo.callback(os.close, fd)
         result, _ = _core.read_identity(fd)
         if result != 0:
-            trouble = _diagnose.cannot_map(result, name, fd, 0)
+            trouble = _messages.cannot_map(result, name, fd, 0)
             passes = result != _core.FOREIGN and (
                 not in_use(fd) or is_kept_out(fd)
             )  # free, or being replaced
@@ -374,7 +374,7 @@ def _try_open(
                 return trouble
             raise trouble
         if waits and not in_use(fd):
-            return _diagnose.left_over(name, fd, timeout)
+            return _messages.left_over(name, fd, timeout)
         presence = None if readonly else enter(fd)
         entered = not (waits and is_kept_out(fd)) if readonly else presence is not None
         if entered and (same_file(fd, name) or (readonly and not waits)):
