@@ -19,9 +19,13 @@ sys.path.append(str(TREE))  # behind everything else: an installed shmring stays
 if shutil.which(os.environ.get("CC", "cc")) is None:
     pytest.skip("the limits need a C compiler", allow_module_level=True)
 
-from benchmarks import cells, frames, ours, parts, report, runner, suite, targets  # noqa: E402
+from benchmarks import workloads  # noqa: E402
+from benchmarks.adapters import ours  # noqa: E402
+from benchmarks.harness import cells, frames, runner, suite  # noqa: E402
+from benchmarks.reporting import __main__ as reporting  # noqa: E402
+from benchmarks.reporting import tables, targets  # noqa: E402
 
-TINY = parts.Effort(seconds=0.0002, quick=True)
+TINY = workloads.Effort(seconds=0.0002, quick=True)
 HEAVY = (
     "32 MiB",
     "256 KiB",
@@ -48,14 +52,14 @@ def nothing_left():
         "cost",
         *(
             pytest.param(part, marks=pytest.mark.stress)
-            for part in parts.NAMES
+            for part in workloads.NAMES
             if part not in ("cost", "instructions")
         ),
     ],
 )
 def test_every_workload_runs(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "LIMIT_S", 100.0)  # others may be busy on this machine
-    chosen = [cell for cell in parts.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
+    chosen = [cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
     assert chosen
     for cell in chosen:
         values = cell.measure()
@@ -66,7 +70,7 @@ def test_every_workload_runs(part: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 def test_instructions_are_read_from_callgrinds_files(tmp_path: Path) -> None:
-    from benchmarks.parts import instructions
+    from benchmarks.workloads import instructions
 
     for number, (name, total) in enumerate(
         {"empty 10 10": 1000, "put 10 10": 5000, "batch 2 20": 4200}.items()
@@ -210,15 +214,15 @@ def test_the_report_fills_readme_and_document(tmp_path: Path) -> None:
         "absent": [{"name": "gone", "error": "not installed: gone"}], "targets": targets.judge(rows),
     }  # fmt: skip
     json.dumps(result)
+    assert "gone: not installed: gone" in tables.results_page("run", result, {})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
-    report.put_between(page, "benchmarks", report.document_tables(result, {}))
+    reporting.put_between(page, "benchmarks", tables.readme_table("run", result))
     text = page.read_text()
     assert text.startswith("before\n<!-- benchmarks -->\n")
     assert text.endswith("<!-- /benchmarks -->\nafter\n")
     assert "old" not in text
-    assert "gone: not installed: gone" in text
-    table = report.readme_table(result)
+    table = tables.readme_table("run", result)
     assert "7,000,000 frames/s (6,000,000 to 9,000,000)" in table
     assert "(quick)" in table
-    assert "NOT met" in report.as_text(result)
+    assert "NOT met" in tables.as_text(result)
