@@ -20,7 +20,7 @@ import shmring
 
 pytest.importorskip("click")
 
-from shmring._cli import pipes
+from shmring._cli.support import pipes
 
 COMMAND = [sys.executable, "-m", "shmring"]
 

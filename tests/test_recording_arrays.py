@@ -14,7 +14,7 @@ import recording_helpers
 import shmring
 from recording_helpers import zarr_thread  # noqa: F401 - a fixture
 from shmring import recording
-from shmring.recording import _columns
+from shmring.recording.formats import _columns
 
 FORMATS = [".npy", ".zarr", ".h5"]
 COUNT, CHUNK = 11, 3  # frames, and of these in a chunk
@@ -239,7 +239,7 @@ def test_only_what_is_needed_is_read(take, monkeypatch, suffix, read, chunks) ->
     """Each chunk with a wanted frame once, and no other."""
     path, _ = take(suffix, "numbers")
     with recording.open_recording(path) as found:
-        from shmring.recording._frames import LazyFrames
+        from shmring.recording.formats._frames import LazyFrames
 
         asked: list[int] = []
         read_part = LazyFrames._read

@@ -12,8 +12,8 @@ import pytest
 
 from recording_helpers import zarr_thread  # noqa: F401 - a fixture
 from shmring import recording
-from shmring.recording import _columns, _zarr
-from shmring.recording._description import Description
+from shmring.recording.formats import _columns, _zarr
+from shmring.recording.formats._description import Description
 
 zarr = pytest.importorskip("zarr")
 

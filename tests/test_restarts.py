@@ -15,7 +15,8 @@ from shmring import recording
 
 pytest.importorskip("click", reason="needs the extra cli")
 
-from shmring._cli import app, streams
+from shmring._cli import app
+from shmring._cli.support import streams
 
 
 @pytest.fixture

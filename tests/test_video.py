@@ -15,8 +15,8 @@ import pytest
 
 import helpers
 import shmring
-from shmring._demo_children import META, Limits, produce
-from shmring._demo_sources import open_film
+from shmring._demo.children import META, Limits, produce
+from shmring._demo.sources import open_film
 
 av = pytest.importorskip("av")
 FRAMES = 132
