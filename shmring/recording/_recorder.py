@@ -23,13 +23,13 @@ from shmring import (
 )
 from shmring._core import check_flag
 from shmring._follow import Succession
-from shmring.recording._description import describe
 from shmring.recording._destination import check_destination, check_frames
-from shmring.recording._failure import WriteRefused, failed, refusals
+from shmring.recording._errors import WriteRefused, refusals
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
-from shmring.recording._series import FileSeries, Mode
+from shmring.recording._series import FileSeries, Mode, failed
 from shmring.recording._summary import Ended, Summary
+from shmring.recording.formats._description import describe
 
 __all__ = ["Recorder", "record"]
 

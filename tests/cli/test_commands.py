@@ -27,7 +27,9 @@ from support.waiting import PATIENCE, task_state, wait_until
 pytest.importorskip("click")
 
 from shmring import _cgroup, _inventory
-from shmring._cli import COMMANDS, app, bench, checks, doctor, info, ls, names, output, rm
+from shmring._cli import COMMANDS, app
+from shmring._cli.commands import bench, doctor, info, ls, rm
+from shmring._cli.support import checks, names, output
 
 ABI_OFFSET = 8
 COMMAND = [sys.executable, "-m", "shmring"]

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _demo_show, _demo_sources
 from shmring.__main__ import main
-from shmring._demo_children import Report
-from shmring._demo_parent import JOBS
-from shmring._demo_verdict import find_problems
+from shmring._demo import show, sources
+from shmring._demo.children import Report
+from shmring._demo.parent import JOBS
+from shmring._demo.verdict import find_problems
 from support.blocks import block_file
 from support.waiting import PATIENCE, wait_until
 
@@ -114,7 +114,7 @@ def test_live_rates(start):
 
 
 def test_default_size():
-    source = _demo_sources.Drawn((720, 1280, 3))
+    source = sources.Drawn((720, 1280, 3))
     frames = source.frames()
     images = [np.zeros(source.shape, "u1") for _ in range(2)]
     for image in images:
@@ -227,7 +227,7 @@ def test_terminal_with_rich(start):
 def test_terminal_without_rich(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert type(_demo_show.make_display()) is _demo_show.Lines
+    assert type(show.make_display()) is show.Lines
 
 
 def test_output_closed(start):
@@ -321,7 +321,7 @@ def test_not_a_video(capsys):
 
 def test_no_camera(capsys, monkeypatch, tmp_path):
     pytest.importorskip("av")
-    monkeypatch.setattr(_demo_sources, "DEVICES", tmp_path)
+    monkeypatch.setattr(sources, "DEVICES", tmp_path)
     assert "there is no camera here" in refused(capsys, "--camera", "0")
     (tmp_path / "video7").touch()
     assert "cameras here: 7" in refused(capsys, "--camera", "0")

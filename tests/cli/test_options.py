@@ -16,7 +16,8 @@ pytest.importorskip("click")
 
 import click
 
-from shmring._cli import COMMANDS, app, ls
+from shmring._cli import COMMANDS, app
+from shmring._cli.commands import ls
 
 FRAMES = ("record", "replay", "capture", "read", "write")
 PARSED_ONLY = ("bench", "demo", "doctor", "rm", "top")  # they run long, or look at what others have

@@ -21,7 +21,7 @@ from support.waiting import PATIENCE, wait_asleep, wait_until
 
 pytest.importorskip("click")
 
-from shmring._cli import pipes
+from shmring._cli.support import pipes
 
 COMMAND = [sys.executable, "-m", "shmring"]
 

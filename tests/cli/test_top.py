@@ -23,10 +23,10 @@ from textual.events import Key
 from textual.widgets import DataTable, Input, Sparkline, Static
 
 from shmring import _inventory
-from shmring._cli import top_screen
-from shmring._cli.rates import Meter, ring_key
-from shmring._cli.top_model import SORT_KEYS, Model
-from shmring._cli.top_screen import Top, bar, sparks
+from shmring._cli.support import top_screen
+from shmring._cli.support.rates import Meter, ring_key
+from shmring._cli.support.top_model import SORT_KEYS, Model
+from shmring._cli.support.top_screen import Top, bar, sparks
 from support.blocks import block_file, fresh_name
 from support.frames import drain, feed
 from support.waiting import PATIENCE, task_state, wait_until

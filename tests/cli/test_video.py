@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import shmring
-from shmring._demo_children import META, Limits, produce
-from shmring._demo_sources import open_film
+from shmring._demo.children import META, Limits, produce
+from shmring._demo.sources import open_film
 from support.waiting import PATIENCE
 
 av = pytest.importorskip("av")

@@ -301,7 +301,7 @@ def test_a_pid_of_another_namespace_gets_no_command(make):
 
 
 def test_doctor_signals_no_process_of_another_namespace(make, peer):
-    from shmring._cli import checks
+    from shmring._cli.support import checks
 
     ring = make()
     other = peer()
@@ -429,8 +429,8 @@ def test_a_stale_ring_of_another_user(block, name, fork, mode):
 @ROOT
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o600])
 def test_the_command_line_says_whose_a_stale_ring_is(block, name, fork, mode):
-    from shmring._cli.advice import advice, refuse_in_use
     from shmring._cli.app import Refusal
+    from shmring._cli.support.advice import advice, refuse_in_use
 
     fork(lambda _: shmring.Ring.create(name, **FRAMES, mode=mode)).wait()
 
@@ -486,7 +486,7 @@ def test_a_mode_that_keeps_the_creator_out(name, fork, mode):
 
 @ROOT
 def test_doctor_leaves_the_stale_rings_of_others_to_their_owner(block, name, fork):
-    from shmring._cli import checks
+    from shmring._cli.support import checks
 
     fork(lambda _: shmring.Ring.create(name, **FRAMES, mode=0o666)).wait()
 
@@ -510,7 +510,7 @@ def test_doctor_leaves_the_stale_rings_of_others_to_their_owner(block, name, for
     ],
 )
 def test_doctor_says_why_no_file_can_be_made(monkeypatch, number, words):
-    from shmring._cli import checks
+    from shmring._cli.support import checks
 
     def refuse(*_arguments) -> int:
         raise OSError(number, os.strerror(number))

@@ -299,7 +299,8 @@ def test_a_capture_of_a_ring_that_is_cut(ring, tmp_path):
 
 def test_a_ring_that_is_cut_while_it_is_piped(ring, monkeypatch, capsys):
     pytest.importorskip("click")
-    from shmring._cli import app, read
+    from shmring._cli import app
+    from shmring._cli.commands import read
 
     with ring.producer() as producer:
         feed(producer, 3)

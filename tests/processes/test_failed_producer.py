@@ -516,7 +516,7 @@ def test_commands_show_the_failure(ring, run, capsys):
 
 def test_metrics_have_the_failure(ring):
     pytest.importorskip("prometheus_client")
-    from shmring._cli.collector import RingCollector
+    from shmring._cli.support.collector import RingCollector
 
     def value(of: str) -> float:
         families = {family.name: family for family in RingCollector([ring.name]).collect()}

@@ -16,7 +16,8 @@ from support.waiting import PATIENCE, wait_until
 
 pytest.importorskip("click", reason="needs the extra cli")
 
-from shmring._cli import app, streams
+from shmring._cli import app
+from shmring._cli.support import streams
 
 
 @pytest.fixture

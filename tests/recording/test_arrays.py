@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import shmring
 from shmring import recording
-from shmring.recording import _columns
+from shmring.recording.formats import _columns
 from support import recordings
 from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
@@ -239,7 +239,7 @@ def test_only_what_is_needed_is_read(take, monkeypatch, suffix, read, chunks) ->
     """Each chunk with a wanted frame once, and no other."""
     path, _ = take(suffix, "numbers")
     with recording.open_recording(path) as found:
-        from shmring.recording._frames import LazyFrames
+        from shmring.recording.formats._frames import LazyFrames
 
         asked: list[int] = []
         read_part = LazyFrames._read

@@ -83,7 +83,7 @@ def test_record_and_replay(make, command, tmp_path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_that_come_together_are_one(number, monkeypatch) -> None:
     """A later one ends at once, also what is being finished."""
-    from shmring._cli import record
+    from shmring._cli.commands import record
 
     now, stopped = [1000.0], []
     monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
@@ -229,7 +229,8 @@ def test_a_missing_extra(monkeypatch, tmp_path, capsys, suffix, library) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_a_folder_that_may_not_be_written(tmp_path, fork) -> None:
-    from shmring._cli import app, capture, record  # noqa: F401 - that user may not read Python's files
+    from shmring._cli import app  # noqa: F401 - that user may not read Python's files
+    from shmring._cli.commands import capture, record  # noqa: F401 - that user may not read Python's files
 
     tmp_path.chmod(0o755)
 
@@ -243,7 +244,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, fork) -> None:
 
 @pytest.mark.parametrize("command", [["record"], ["capture", "--before", "1", "--when", "True"]])
 def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path, capsys, command) -> None:
-    from shmring.recording._growing import GrowingNpy
+    from shmring.recording.formats._growing import GrowingNpy
 
     def fail(self, rows, valid=None) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -356,7 +357,7 @@ def publish_when_joined(out, ring):
 
 def test_progress_does_not_count_the_time_before_the_ring(make, monkeypatch, tmp_path) -> None:
     pytest.importorskip("rich")
-    from shmring._cli.record import Progress
+    from shmring._cli.commands.record import Progress
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     said = []
@@ -379,7 +380,7 @@ def test_progress_does_not_count_the_time_before_the_ring(make, monkeypatch, tmp
 def test_progress_on_a_terminal_that_goes_away(monkeypatch) -> None:
     """What is shown must not end what it shows."""
     pytest.importorskip("rich")
-    from shmring._cli.progress import ProgressLine
+    from shmring._cli.support.progress import ProgressLine
 
     def fail(*words, **options) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

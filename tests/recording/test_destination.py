@@ -107,14 +107,14 @@ def test_a_missing_library(begin, monkeypatch, tmp_path, suffix) -> None:
 @pytest.mark.parametrize("suffix", LIBRARIES)
 def test_libraries_are_there_before_the_ring_is_joined(make, monkeypatch, tmp_path, suffix) -> None:
     """Importing them takes longer than a quick producer's ring lasts."""
-    from shmring.recording import _formats
+    from shmring.recording import formats
 
     need(suffix)
     ring = make(slots=8)
     order = []
-    load, join = _formats.importlib.import_module, shmring.Ring.consumer
+    load, join = formats.importlib.import_module, shmring.Ring.consumer
     monkeypatch.setattr(
-        _formats.importlib, "import_module", lambda name: (order.append("load"), load(name))[1]
+        formats.importlib, "import_module", lambda name: (order.append("load"), load(name))[1]
     )
     monkeypatch.setattr(
         shmring.Ring, "consumer", lambda *args, **options: (order.append("join"), join(*args, **options))[1]

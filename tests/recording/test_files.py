@@ -20,17 +20,8 @@ import pytest
 
 import shmring
 from shmring import recording
-from shmring.recording import (
-    _description,
-    _formats,
-    _growing,
-    _lock,
-    _npy,
-    _recorder,
-    _replacing,
-    _roll,
-    _series,
-)
+from shmring.recording import _lock, _recorder, _replacing, _roll, _series, formats
+from shmring.recording.formats import _description, _growing, _npy
 from support import recordings
 from support.frames import payload
 from support.recordings import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
@@ -224,7 +215,7 @@ def test_a_file_system_without_locks(make, monkeypatch, tmp_path, number) -> Non
 def test_no_lock_is_left_behind(make, tmp_path, suffix) -> None:
     path = tmp_path / f"take{suffix}"
     record(make(), path)
-    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in _formats.files(path)}
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in formats.files(path)}
     assert not _lock.is_being_written(path)
 
 
@@ -248,7 +239,7 @@ def test_a_beginning_that_fails_leaves_the_old_recording(make, monkeypatch, tmp_
             raise reason
 
         with monkeypatch.context() as patch:
-            patch.setattr(_formats, "_make_writer", fail)
+            patch.setattr(formats, "_make_writer", fail)
             with pytest.raises(kind):
                 recording.record(make(), path, mode="w", seconds=0.01)
         assert content(path) == before
@@ -295,7 +286,7 @@ def test_a_full_disk_at_the_beginning(make, monkeypatch, tmp_path, failing) -> N
 CHANGES = [(os, name) for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "pwrite", "ftruncate")]
 OS = types.SimpleNamespace(**vars(os))  # what _replacing alone sees
 CHANGES_OF_ALL = [  # without those of the libraries, which are many
-    (_formats, "_make_writer"), (_formats, "WriterLock"), (_series, "put_aside"), (_series, "discard"),
+    (formats, "_make_writer"), (formats, "WriterLock"), (_series, "put_aside"), (_series, "discard"),
     (_replacing, "remove"), (OS, "rename"),
 ]  # fmt: skip
 
@@ -374,7 +365,7 @@ def test_killed_at_every_step_of_a_deletion(make, fork, tmp_path, suffix) -> Non
 
             for name in ("mkdir", "rename", "unlink", "rmdir"):
                 setattr(os, name, dying(getattr(os, name)))
-            _formats.delete(old)
+            formats.delete(old)
 
         if fork(work).wait() == 0:
             break
@@ -382,9 +373,9 @@ def test_killed_at_every_step_of_a_deletion(make, fork, tmp_path, suffix) -> Non
         for piece in recording.pieces(path):
             assert seqs(piece) == [*range(5)]
         for piece in _roll.unfinished(path):
-            _replacing.recover(_formats.files(piece))
+            _replacing.recover(formats.files(piece))
         if recording.pieces(path):
-            _formats.delete(*recording.pieces(path))
+            formats.delete(*recording.pieces(path))
         assert not list(folder.iterdir())
     assert steps > 4
 
@@ -513,7 +504,7 @@ def test_the_first_piece_fails_and_the_old_ones_stay(make, monkeypatch, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_formats, "_make_writer", fail)
+        patch.setattr(formats, "_make_writer", fail)
         with pytest.raises(OSError, match="No space"):
             recording.record(make(), path, mode="w", roll=roll, seconds=0.01)
     assert content(path) == before
@@ -752,7 +743,7 @@ def test_a_recording_that_is_deleted_under_way(make, tmp_path, suffix) -> None:
     recorder = recording.Recorder(ring, path)
     with ring.producer() as out:
         feed_seqs(out, ring, 3)
-    _formats.delete(path)
+    formats.delete(path)
     with pytest.raises(recording.RecordingFailed, match=r"was deleted .* cannot be read"):
         recorder.run()
 
@@ -884,5 +875,5 @@ def test_an_interrupted_description_leaves_no_temporary_file(make, tmp_path, mon
 
     monkeypatch.setattr(_npy, "write_all", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        _npy.write_json(tmp_path / "take.json", _formats.read_description(path), sync=False)
+        _npy.write_json(tmp_path / "take.json", formats.read_description(path), sync=False)
     assert content(path) == before

@@ -20,9 +20,9 @@ from support.waiting import wait_until
 
 h5py = pytest.importorskip("h5py")
 
-from shmring.recording import _columns, _hdf5, _superblock  # noqa: E402
-from shmring.recording._description import Description  # noqa: E402
-from shmring.recording._frames import as_items  # noqa: E402
+from shmring.recording.formats import _columns, _hdf5, _superblock  # noqa: E402
+from shmring.recording.formats._description import Description  # noqa: E402
+from shmring.recording.formats._frames import as_items  # noqa: E402
 
 READERS = {
     "h5py with swmr": "h5py.File(path, 'r', swmr=True, locking=False)",
@@ -108,7 +108,7 @@ def test_readers_that_stay(make, peer, tmp_path, rolls, locking) -> None:
     ring, recorder, other = make(slots=8), peer(), peer()
     path = tmp_path / ("take-0001.h5" if roll else "take.h5")
     recorder.do(f"import os\nos.environ['HDF5_USE_FILE_LOCKING'] = {locking!r}\n" * bool(locking))
-    recorder.do("from shmring import recording\nfrom shmring.recording import _columns")
+    recorder.do("from shmring import recording\nfrom shmring.recording.formats import _columns")
     recorder.do("_columns.FLUSH_EVERY = 0")
     recorder.do(f"roll = {roll and 'recording.Roll(frames=6)'}")
     with ring.producer() as out:
@@ -177,7 +177,9 @@ def test_append_to_what_others_keep(peer, path) -> None:
     with h5py.File(path), pytest.raises(OSError, match="close it first"):
         _hdf5.Hdf5Writer(path, description(), append=True)
     strict = peer()
-    strict.do("import os\nos.environ['HDF5_USE_FILE_LOCKING'] = 'TRUE'\nfrom shmring.recording import _hdf5")
+    strict.do(
+        "import os\nos.environ['HDF5_USE_FILE_LOCKING'] = 'TRUE'\nfrom shmring.recording.formats import _hdf5"
+    )
     reader = peer()
     reader.do(f"import h5py\nreader = h5py.File({str(path)!r})")
     with pytest.raises(PeerError, match="HDF5_USE_FILE_LOCKING demands a lock"):
@@ -297,7 +299,7 @@ LIMITED = """
 import errno, os, resource, sys
 import numpy as np, shmring
 from shmring import recording
-from shmring.recording import _columns
+from shmring.recording.formats import _columns
 _columns.CHUNK = 1 << 16
 ring = shmring.Ring.create(shape=(1 << 13,), dtype="u8", slots=64)
 out = ring.producer()

@@ -420,7 +420,7 @@ STEPS = ("pwrite", "pwritev", "ftruncate")
 @pytest.mark.parametrize("variable_rows", [False, True], ids=["whole", "rows"])
 def test_killed_at_every_step(make, fork, monkeypatch, tmp_path, shape, variable_rows) -> None:
     """kill -9 before each call that changes a file: np.load reads it, and what it reads was published."""
-    from shmring.recording import _npy
+    from shmring.recording.formats import _npy
 
     monkeypatch.setattr(_npy, "HEADER_EVERY", 0)
     ring = make(shape=shape, dtype="u1", slots=64, variable_rows=variable_rows)
@@ -493,7 +493,8 @@ def test_libraries_formats_after_a_kill(make, peer, tmp_path, suffix) -> None:
     ring = make(slots=8)
     path, other = tmp_path / f"take{suffix}", peer()
     other.do(
-        "from shmring import recording\nfrom shmring.recording import _columns\n_columns.FLUSH_EVERY = 0"
+        "from shmring import recording\nfrom shmring.recording.formats import _columns\n"
+        "_columns.FLUSH_EVERY = 0"
     )
     with ring.producer() as out:
         other.start(f"recording.record({ring.name!r}, {str(path)!r})")
@@ -656,7 +657,7 @@ def test_sync_comes_before_the_header(make, monkeypatch, tmp_path) -> None:
     """With `sync`, a header never counts a frame that was not told to be on the disk before."""
     ring = make(slots=16)
     events: list[tuple[str, int]] = []
-    from shmring.recording import _growing
+    from shmring.recording.formats import _growing
 
     sync, write_header = _growing.GrowingNpy.sync, _growing.GrowingNpy.write_header
 

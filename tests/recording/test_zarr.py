@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from shmring import recording
-from shmring.recording import _columns, _zarr
-from shmring.recording._description import Description
+from shmring.recording.formats import _columns, _zarr
+from shmring.recording.formats._description import Description
 from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 zarr = pytest.importorskip("zarr")
