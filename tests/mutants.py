@@ -98,13 +98,15 @@ def recheck_mutants(sources: dict[str, str]) -> Iterator[Mutant]:
     for name, first, texts in RECHECKS:
         changes = []
         for old, new in texts:
-            found = [(file, source.count(old)) for file, source in sources.items() if old in source]
-            if [count for _, count in found] != [1]:
-                sys.exit(f"mutants_known.py is out of date: {name}: {old!r} is {found or 'nowhere'}")
-            file = found[0][0]
-            start = sources[file].index(old)
-            changes.append(Change(file, start, start + len(old), new))
-        function = function_at(sources[file], start)
+            words = r"\s*".join(map(re.escape, re.findall(r"\w+|\S", old)))  # lines may break elsewhere
+            found = [
+                (file, match) for file, source in sources.items() for match in re.finditer(words, source)
+            ]
+            if len(found) != 1:
+                sys.exit(f"mutants_known.py is out of date: {name}: {len(found)} times {old!r}")
+            file, match = found[0]
+            changes.append(Change(file, match.start(), match.end(), new))
+        function = function_at(sources[file], match.start())
         yield Mutant(name, "re-check", function, tuple(changes), first=first)
 
 
