@@ -125,28 +125,28 @@ READY = "shmring_store_release(&identity->ready, 1u);"
 # Mistakes in the headers: the file, the words that are there, what stands there instead. Nothing is amiss
 # with any of them as long as nobody dies or stands still.
 MISTAKES = {
-    "a takeover keeps stamps of frames never published": ("producer.h", STAMP_ZERO, "(void)0;"),
-    "a takeover leaves two entries with one slot": ("producer.h", OWN_SLOT, "(void)0;"),
+    "a takeover keeps stamps of frames never published": ("internal/takeover.h", STAMP_ZERO, "(void)0;"),
+    "a takeover leaves two entries with one slot": ("internal/takeover.h", OWN_SLOT, "(void)0;"),
     "a takeover begins with an old seq": (
         "producer.h",
         "p->next_seq = shmring_load_relaxed(&hot->next_seq);",
         "p->next_seq = 0;",
     ),
-    "a reap leaves pins": ("liveness.h", f"if (dead) {{ {CLEAR}", "if (dead) {"),
+    "a reap leaves pins": ("internal/reap.h", f"if (dead) {{ {CLEAR}", "if (dead) {"),
     "a reap frees the place before its pins": (
-        "liveness.h",
+        "internal/reap.h",
         f"if (dead) {{ {CLEAR} {RETIRE}",
         f"if (dead) {{ {RETIRE} {CLEAR}",
     ),
     "a join at the place of a dead one leaves its pins": (
-        "liveness.h",
+        "internal/join.h",
         f"if ((now & 0xff) != SHMRING_PLACE_FREE) {{ {CLEAR}",
         "if ((now & 0xff) != SHMRING_PLACE_FREE) {",
     ),
-    "a reap does not ask whether the owner lives": ("liveness.h", OWNER_LIVES, ")"),
-    "nobody is ever reaped": ("liveness.h", "const int dead =", "const int dead = 0 &&"),
+    "a reap does not ask whether the owner lives": ("internal/reap.h", OWNER_LIVES, ")"),
+    "nobody is ever reaped": ("internal/reap.h", "const int dead =", "const int dead = 0 &&"),
     "a block is ready before it is written": (
-        "os.h",
+        "block.h",
         WRITTEN,
         f"{WRITTEN} {READY}",
     ),
@@ -167,7 +167,7 @@ def test_a_mistake_is_found(tmp_path, mistake):
     assert found == 1
     header.write_text(text)
     # What is written without atomics has no crash points: there victims are single-stepped.
-    flags = ["-DBY_INSTRUCTION"] if name == "os.h" else []
+    flags = ["-DBY_INSTRUCTION"] if name == "block.h" else []
     program = faults.build_program(tmp_path, *flags, include=str(include))
     assert faults.report_of([str(program), "60", "1", "8"])["violation"] is not None
 

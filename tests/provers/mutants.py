@@ -40,17 +40,24 @@ MORE_SPELLINGS = """
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """One change of one header."""
+class Change:
+    """Text of one header, and what replaces it."""
 
-    label: str
-    what: str
     file: str
-    function: str
     start: int
     end: int
     text: str
-    ordinal: int  # among mutants of the same label in the same function
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake in the headers."""
+
+    label: str
+    what: str
+    function: str  # where its last change is
+    changes: tuple[Change, ...]
+    ordinal: int = 0  # among mutants of the same label in the same function
     first: str = ""  # the check that is tried first, of a re-check
 
     @property
@@ -64,12 +71,11 @@ def function_at(source: str, at: int) -> str:
     return names[-1] if names else "-"
 
 
-def label_mutants(path: Path) -> Iterator[Mutant]:
+def label_mutants(name: str, source: str) -> Iterator[Mutant]:
     """Each release and acquire of a header made relaxed, each fence removed."""
-    source = path.read_text()
     code, _ = split(source)
     labels = [
-        [label.name for label in found.labels if label.name != "-"] for found in statements(path.name, source)
+        [label.name for label in found.labels if label.name != "-"] for found in statements(name, source)
     ]
     accessing = [span for span in spans(code) if ACCESS.search(code[span[0] : span[1]])]
     for (start, end), names in zip(accessing, labels, strict=True):
@@ -79,55 +85,38 @@ def label_mutants(path: Path) -> Iterator[Mutant]:
             kind = "F" if match["fence"] else {"release": "R", "acquire": "A"}[match["order"]]
             label = next(name for name in names if name.startswith(kind))
             if kind == "F":
-                stop = code.index(")", match.end()) + 1
-                yield Mutant(
-                    label,
-                    "no fence",
-                    path.name,
-                    function_at(code, start),
-                    match.start(),
-                    stop,
-                    "((void)0)",
-                    0,
-                )
+                what, start = "no fence", match.start()
+                change = Change(name, start, code.index(")", match.end()) + 1, "((void)0)")
             else:
-                at = match.start("order")
-                yield Mutant(
-                    label,
-                    f"{match['order']} -> relaxed",
-                    path.name,
-                    function_at(code, start),
-                    at,
-                    match.end(),
-                    "relaxed",
-                    0,
-                )
+                what, start = f"{match['order']} -> relaxed", match.start("order")
+                change = Change(name, start, match.end(), "relaxed")
+            yield Mutant(label, what, function_at(code, start), (change,))
 
 
-def recheck_mutants(include: Path) -> Iterator[Mutant]:
+def recheck_mutants(sources: dict[str, str]) -> Iterator[Mutant]:
     """The changes that mutants_known.py lists; an error if one does not fit the headers any more."""
-    for name, first, file, changes in RECHECKS:
-        source = (include / "shmring" / file).read_text()
-        for old, _ in changes:
-            if source.count(old) != 1:
-                sys.exit(
-                    f"mutants_known.py is out of date: {name}: {file} has {source.count(old)} times {old!r}"
-                )
-        start = min(source.index(old) for old, _ in changes)
-        end = max(source.index(old) + len(old) for old, _ in changes)
-        text = source[start:end]
-        for old, new in changes:
-            text = text.replace(old, new)
-        yield Mutant(name, "re-check", file, function_at(source, start), start, end, text, 0, first)
+    for name, first, texts in RECHECKS:
+        changes = []
+        for old, new in texts:
+            words = r"\s*".join(map(re.escape, re.findall(r"\w+|\S", old)))  # lines may break elsewhere
+            found = [
+                (file, match) for file, source in sources.items() for match in re.finditer(words, source)
+            ]
+            if len(found) != 1:
+                sys.exit(f"mutants_known.py is out of date: {name}: {len(found)} times {old!r}")
+            file, match = found[0]
+            changes.append(Change(file, match.start(), match.end(), new))
+        function = function_at(sources[file], match.start())
+        yield Mutant(name, "re-check", function, tuple(changes), first=first)
 
 
 def all_mutants(include: Path) -> list[Mutant]:
     """Every mutant, numbered within its function."""
-    found: list[Mutant] = []
-    for path in sorted((include / "shmring").glob("*.h")):
-        if path.name != "atomic.h":
-            found += label_mutants(path)
-    found += recheck_mutants(include)
+    folder = include / "shmring"
+    sources = {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(folder.rglob("*.h"))}
+    del sources["internal/atomic.h"]
+    found = [mutant for name, source in sources.items() for mutant in label_mutants(name, source)]
+    found += recheck_mutants(sources)
     numbered: list[Mutant] = []
     for mutant in found:
         same = sum(mutant.key[:2] == other.key[:2] for other in numbered)
@@ -194,10 +183,11 @@ class Trial:
         """The check that fails for a mutant, or nothing."""
         out = Path(tempfile.mkdtemp(dir=self.folder))
         shutil.copytree(self.folder / "include", out / "include")
-        target = out / "include" / "shmring" / mutant.file
-        source = target.read_text()
-        target.write_text(source[: mutant.start] + mutant.text + source[mutant.end :])
-        atomic = out / "include" / "shmring" / "atomic.h"
+        for change in sorted(mutant.changes, key=lambda change: change.start, reverse=True):
+            target = out / "include" / "shmring" / change.file
+            source = target.read_text()
+            target.write_text(source[: change.start] + change.text + source[change.end :])
+        atomic = out / "include" / "shmring" / "internal" / "atomic.h"
         atomic.write_text(atomic.read_text() + MORE_SPELLINGS)
         try:
             return self.first_failure(mutant, out)
@@ -268,7 +258,7 @@ def main() -> None:
                 verdict += " (listed as a survivor)"
             wrong += bool(caught) == bool(known)
             number = f" ({mutant.ordinal + 1})" if mutant.ordinal else ""
-            where = f"{mutant.file}:{mutant.function}{number}"
+            where = f"{mutant.changes[-1].file}:{mutant.function}{number}"
             print(f"| {mutant.label} | {mutant.what} | {where} | {verdict} |", flush=True)
     children = os.times()
     print(

@@ -1,12 +1,10 @@
 """The re-checks that mutants.py removes, and the mutants that may survive, each with its reason."""
 
-# Name, the check that is tried first, header, and the texts as they stand (each once) with what takes
-# their place.
-RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
+# Name, the check that is tried first, and the texts, each found once in the headers, with what replaces them.
+RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "stamps after F10",
         "copy_overwritten",
-        "consumer.h",
         [
             (
                 "return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;",
@@ -17,13 +15,11 @@ RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     (
         "newcomers after F6",
         "copy_put_back",
-        "producer.h",
         [("    if (shmring_joined_since_rescan(p))\n        shmring_rescan(p);\n}", "}")],
     ),
     (
         "newcomers after F7",
         "join_swapped",
-        "producer.h",
         [
             (
                 "    if (shmring_joined_since_rescan(p))\n        shmring_rescan(p);\n    if (later",
@@ -34,31 +30,26 @@ RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     (
         "pins after F7",
         "pin",
-        "producer.h",
         [("if (later >= p->limit || shmring_pins(p, taken) != 0) {", "if (later >= p->limit) {")],
     ),
     (
         "limit after F7",
         "join_swapped",
-        "producer.h",
         [("if (later >= p->limit || shmring_pins(p, taken) != 0) {", "if (shmring_pins(p, taken) != 0) {")],
     ),
     (
         "swap puts back",
         "selftest",
-        "producer.h",
         [("shmring_store_release(&theirs->stamp, stamp);", "(void)stamp;")],
     ),
     (
         "claim puts back",
         "selftest",
-        "producer.h",
         [("shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]);", "(void)0;")],
     ),
     (
         "pins after F6",
         "keep",
-        "producer.h",
         [
             (
                 "if (shmring_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
@@ -69,14 +60,12 @@ RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     (
         "pins of a batch",
         "pin_batch",
-        "producer.h",
         [("if (p->slot_of[index] != slot || shmring_pins(p, slot) != 0)", "if (p->slot_of[index] != slot)")],
     ),
     # In claim and in settle: each of the two looks makes the other one unneeded.
     (
         "limit after F6",
         "copy_put_back",
-        "producer.h",
         [
             (
                 "if (p->head >= p->limit || shmring_settle(p) != SHMRING_OK) {",
@@ -91,13 +80,11 @@ RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     (
         "claimed never back",
         "selftest",
-        "producer.h",
         [("if (end > p->claimed) {", "if (end != p->claimed) {")],
     ),
     (
         "stamps zeroed",
         "steps",
-        "producer.h",
         [
             (
                 "shmring_store_relaxed(&entry->stamp, 0u); /* [relaxed: readers look below head only] */",
@@ -108,13 +95,11 @@ RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     (
         "pin before cursor",
         "keep",
-        "consumer.h",
         [("shmring_pin_hold(c, c->older); /* alive two takes later", "(void)0; /* alive two takes later")],
     ),
     (
         "seq after F10",
         "join_lossy",
-        "liveness.h",
         [
             (
                 "if (stamp == shmring_published_stamp(position))\n            return;",
@@ -122,7 +107,7 @@ RECHECKS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
             )
         ],
     ),
-    ("bit and epoch", "two_sleepers", "eventcount.h", [("value + 1u", "value & ~1u")]),
+    ("bit and epoch", "two_sleepers", [("value + 1u", "value & ~1u")]),
 ]
 
 LOCKED = "the lock of the kernel that follows or precedes it orders the same"

@@ -104,9 +104,11 @@ def test_package_data_is_installed() -> None:
 
 
 def test_get_include_has_every_header() -> None:
-    installed = {path.name for path in (Path(shmring.get_include()) / "shmring").glob("*.h")}
-    assert {"shmring.h", "atomic.h", "layout.h"} <= installed
-    assert installed == {path.name for path in (TREE / "shmring" / "include" / "shmring").glob("*.h")}
+    folder = Path(shmring.get_include())
+    installed = {path.relative_to(folder).as_posix() for path in folder.rglob("*.h")}
+    assert {"shmring/shmring.h", "shmring/layout.h", "shmring/internal/atomic.h"} <= installed
+    tree = TREE / "shmring" / "include"
+    assert installed == {path.relative_to(tree).as_posix() for path in tree.rglob("*.h")}
 
 
 @pytest.mark.parametrize(("compiler", "language", "standard"), COMPILERS, ids=lambda word: word)

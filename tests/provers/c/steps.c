@@ -16,7 +16,8 @@ static void look_in(void);
 
 #define SHMRING_ATOMIC_SPELLING "steps_atomic.h"
 /* Most of the time would be spent on asking the system for these. */
-#include <shmring/copy.h>
+#include <shmring/internal/copy.h>
+#include <shmring/internal/os.h>
 #define shmring_own_start_time() UINT64_C(1)
 #define shmring_cache_bytes() UINT64_C(32768)
 

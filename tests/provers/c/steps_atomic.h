@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The spelling of shmring/atomic.h for steps.c: before every access, look_in().
+ * The spelling of shmring/internal/atomic.h for steps.c: before every access, look_in().
  */
 #ifndef STEPS_ATOMIC_H
 #define STEPS_ATOMIC_H

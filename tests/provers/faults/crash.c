@@ -118,7 +118,8 @@ aim_at_a_rare_site(uint64_t *random)
 static aim
 aim_at_a_producer(uint64_t *random)
 {
-    const aim found = {below(random, 4), random_site(random, "producer.h"), SIGKILL};
+    static const char *const files[] = {"claim.h", "swap.h", "producer.h"};
+    const aim found = {below(random, 4), random_site(random, files[below(random, 3)]), SIGKILL};
     return found;
 }
 #else

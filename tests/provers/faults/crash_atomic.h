@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The spelling of shmring/atomic.h for fault injection: before every access to the block the process looks
+ * The spelling of shmring/internal/atomic.h for fault injection: before every access to the block the process looks
  * whether it is to kill (or stop) itself there. For programs of one translation unit; each access is a
  * site, known by name, so that a report can say where nobody was ever killed.
  */

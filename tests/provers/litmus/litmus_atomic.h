@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The spelling of shmring/atomic.h for the litmus tests: every access is a step of the explorer.
+ * The spelling of shmring/internal/atomic.h for the litmus tests: every access is a step of the explorer.
  */
 #ifndef LITMUS_ATOMIC_H
 #define LITMUS_ATOMIC_H

@@ -37,13 +37,13 @@ int litmus_lock_held(int fd, int64_t byte);
 #define free(thing) ((void)(thing)) /* the world is thrown away as a whole */
 #define sched_yield() litmus_yield()
 int litmus_unmap(void);
-#include <shmring/os.h>
+#include <shmring/internal/os.h>
 #define shmring_lock litmus_lock
 #define shmring_lock_held litmus_lock_held
 #define shmring_futex_wait(word, value, deadline) litmus_futex_wait((word), (value))
 #define shmring_futex_wake_all(word) litmus_futex_wake_all(word)
 #define shmring_own_start_time() UINT64_C(1)
-#include <shmring/copy.h>
+#include <shmring/internal/copy.h>
 #define shmring_cache_bytes() UINT64_C(0) /* every ring exceeds it; a test says if it reuses warm slots */
 #include <shmring/shmring.h>
 #undef mmap

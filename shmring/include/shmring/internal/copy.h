@@ -3,10 +3,10 @@
  * Copying a frame into its slot. memcpy keeps the frame in the cache, where the consumer finds it;
  * streaming stores go past the cache and pay where the ring does not fit in it anyway.
  */
-#ifndef SHMRING_COPY_H
-#define SHMRING_COPY_H
+#ifndef SHMRING_INTERNAL_COPY_H
+#define SHMRING_INTERNAL_COPY_H
 
-#include "os.h"
+#include "platform.h"
 
 #if defined(__x86_64__)
 #include <emmintrin.h>
@@ -61,4 +61,4 @@ shmring_copy_streaming(void *target, const void *source, size_t bytes)
 #endif
 }
 
-#endif /* SHMRING_COPY_H */
+#endif /* SHMRING_INTERNAL_COPY_H */

@@ -5,8 +5,8 @@
  * member would not). Each use elsewhere carries a label; see docs/protocol.md. A checker brings a
  * spelling of its own: SHMRING_ATOMIC_SPELLING names a header that defines the same macros.
  */
-#ifndef SHMRING_ATOMIC_H
-#define SHMRING_ATOMIC_H
+#ifndef SHMRING_INTERNAL_ATOMIC_H
+#define SHMRING_INTERNAL_ATOMIC_H
 
 #if !defined(__GNUC__)
 #error "shmring needs the __atomic builtins of gcc or clang"
@@ -67,4 +67,4 @@ shmring_prefetch_write(const void *address)
 #endif
 }
 
-#endif /* SHMRING_ATOMIC_H */
+#endif /* SHMRING_INTERNAL_ATOMIC_H */
