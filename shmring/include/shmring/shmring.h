@@ -13,16 +13,13 @@
 #ifndef SHMRING_SHMRING_H
 #define SHMRING_SHMRING_H
 
-#include "os.h" /* first: it asks for GNU names */
-
-#include "atomic.h"
+#include "block.h"
+#include "clock.h"
 #include "consumer.h"
-#include "copy.h"
-#include "eventcount.h"
 #include "layout.h"
-#include "liveness.h"
-#include "look.h"
+#include "observe.h"
 #include "producer.h"
-#include "report.h"
+#include "types.h"
+#include "wait.h"
 
 #endif /* SHMRING_SHMRING_H */
