@@ -39,4 +39,4 @@ def wait_any(Doorbell bell, uint32_t token, list awaited, double seconds):
 
 def came_true(Block block, uint64_t head, uint32_t state):
     """Whether the frame is there or the producer's state changed."""
-    return bool(shmring_head(&block.view) >= head or shmring_producer_state(&block.view) != state)
+    return bool(shmring_read_head(&block.view) >= head or shmring_read_producer_state(&block.view) != state)

@@ -46,7 +46,7 @@ cdef class Block:
         cdef shmring_identity identity
         cdef int result, number
         if access == SHMRING_OBSERVE:
-            result = shmring_look(fd, &identity)
+            result = shmring_look_at_identity(fd, &identity)
             self.view.geometry = identity.geometry
             memcpy(self.view.generation, identity.generation, sizeof(identity.generation))
         else:
@@ -70,13 +70,13 @@ cdef class Block:
     cdef bytes read_schema(self, int fd):
         cdef shmring_geometry *g = &self.view.geometry
         found = PyBytes_FromStringAndSize(NULL, g.schema_bytes)
-        if not shmring_read_at(fd, PyBytes_AS_STRING(found), g.schema_bytes, g.schema_offset):
+        if not shmring_read_file(fd, PyBytes_AS_STRING(found), g.schema_bytes, g.schema_offset):
             raise cannot_read(self, errno)
         return found
 
     cdef int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
-        if shmring_lost(&self.view):
+        if shmring_lost_pages(&self.view):
             raise was_cut(self)
         return 0
 
@@ -143,7 +143,7 @@ cdef class Block:
 
     def report(self, int fd):
         """Return the ring's counters as a dict, read from its file."""
-        cdef shmring_ring_report report
+        cdef shmring_ring_status report
         self.check()
         if not shmring_look_at_ring(fd, &self.view.geometry, &report):
             raise cannot_read(self, errno)
@@ -157,7 +157,7 @@ cdef class Block:
 
     def report_places(self, int fd):
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
-        cdef shmring_place_report reports[64]
+        cdef shmring_place_status reports[64]
         cdef bint there
         self.check()
         with nogil:

@@ -92,7 +92,7 @@ cdef class Consumer:
         cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
-                or shmring_lost(&self.block.view)):
+                or shmring_lost_pages(&self.block.view)):
             why = self.unusable()
             guard_unlock(&self.guard)
             raise unusable_handle(why, "Consumer", self.block)
@@ -104,7 +104,7 @@ cdef class Consumer:
             return FORKED
         if not self.is_open:
             return CLOSED
-        return CUT if shmring_lost(&self.block.view) else BUSY
+        return CUT if shmring_lost_pages(&self.block.view) else BUSY
 
     # ---- waiting ----
 
@@ -120,9 +120,9 @@ cdef class Consumer:
         cdef Pause how = NOT_YET
         self.enter()
         needed = self.core.next + least
-        epoch = shmring_epoch(view)
-        state = shmring_producer_state(view)  # before head: the end comes after the last frame
-        if shmring_head(view) >= needed:
+        epoch = shmring_read_epoch(view)
+        state = shmring_read_producer_state(view)  # before head: the end comes after the last frame
+        if shmring_read_head(view) >= needed:
             how = LOOK_AGAIN
         elif state == SHMRING_PRODUCER_CLOSED:
             how = ENDED
@@ -133,9 +133,9 @@ cdef class Consumer:
             self.checked_at = now
             if self.producer_is_dead():
                 self.checked_at = 0  # so that the next call asks again, and says the same
-                how = LOOK_AGAIN if shmring_head(view) >= needed else DIED
+                how = LOOK_AGAIN if shmring_read_head(view) >= needed else DIED
         if how == ENDED or how == FAILED or how == DIED:
-            shmring_count_end(&self.core, epoch)  # frames dropped after the last published one
+            shmring_count_lost_at_end(&self.core, epoch)  # frames dropped after the last published one
         elif how == NOT_YET and shmring_holds_too_much(&self.core, least):
             how = STUCK
         guard_unlock(&self.guard)
@@ -150,7 +150,7 @@ cdef class Consumer:
 
     cdef bint comes_soon(self, uint64_t least) noexcept:
         """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
-        return (self.spin_ns > 0 and not shmring_crowded(&self.block.view, CORES)
+        return (self.spin_ns > 0 and not shmring_is_crowded(&self.block.view, CORES)
                 and shmring_wait_briefly(&self.block.view, self.core.next + least))
 
     cdef void adapt_spin(self, int64_t started) noexcept:
@@ -163,7 +163,7 @@ cdef class Consumer:
         NOT_YET: the deadline has passed; STUCK: the wait could never end, or the deadline has passed.
         """
         cdef shmring_block *view = &self.block.view
-        cdef uint32_t state = shmring_producer_state(view)
+        cdef uint32_t state = shmring_read_producer_state(view)
         cdef int64_t now = shmring_now_ns()
         cdef int64_t until = slice_end(now, deadline)
         cdef int64_t spin = spin_left(now, started, self.spin_ns)
@@ -200,7 +200,7 @@ cdef class Consumer:
     cdef bint producer_is_dead(self) noexcept:
         """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
         return (not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER)
-                and shmring_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
+                and shmring_read_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
                 and not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER))
 
     cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
@@ -234,7 +234,7 @@ cdef class Consumer:
         if latest:
             result = shmring_take_latest(&self.core, &taken)
         else:
-            result = shmring_take(&self.core, 1, 1, 0, 0, &taken)
+            result = shmring_take_frames(&self.core, 1, 1, 0, 0, &taken)
         guard_unlock(&self.guard)
         if result == SHMRING_OK:
             frame.consumer, frame.hold = self, taken.hold
@@ -382,7 +382,7 @@ cdef class Consumer:
         cdef bint window = step != 0
         cdef int result
         cdef uint64_t room = min(most, self.block.view.geometry.slots)
-        cdef uint64_t head = shmring_head(&self.block.view)
+        cdef uint64_t head = shmring_read_head(&self.block.view)
         if head < self.core.next + least:
             return None
         if not window and head - self.core.next < room:
@@ -400,7 +400,7 @@ cdef class Consumer:
             metas = np.empty(room, schema.meta_dtype)
             taken.metas = <uint8_t *>cnp.PyArray_DATA(metas)
         self.enter()
-        result = shmring_take(&self.core, least, room, step, window, &taken)
+        result = shmring_take_frames(&self.core, least, room, step, window, &taken)
         if result == SHMRING_OK and taken.scattered:
             copy = self.copy_scattered(&taken)
             shmring_end_scattered(&self.core, &taken)
@@ -490,7 +490,7 @@ cdef class Consumer:
             if how == LOOK_AGAIN:
                 continue
             if (how in (NOT_YET, STUCK) or least == 1
-                    or shmring_head(&self.block.view) <= self.core.next):
+                    or shmring_read_head(&self.block.view) <= self.core.next):
                 self.raise_for(how, least, timeout)
             least = 1  # the end of the stream: what is left
 
@@ -664,7 +664,7 @@ cdef class Consumer:
 
     def _awaited(self):
         """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
-        return self.block, self.core.next + 1, shmring_producer_state(&self.block.view)
+        return self.block, self.core.next + 1, shmring_read_producer_state(&self.block.view)
 
     def _empty(self, timeout):
         """Raise RingEmpty, or what kept the frame from coming."""
@@ -736,7 +736,7 @@ cdef class Consumer:
         """Frames published but not yet taken."""
         if not self.is_open:
             return 0
-        cdef uint64_t head = shmring_head(&self.block.view)
+        cdef uint64_t head = shmring_read_head(&self.block.view)
         return head - self.core.next if head > self.core.next else 0
 
     @property

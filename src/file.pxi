@@ -47,7 +47,7 @@ def link(int fd, str path):
 
 def lock(int fd, int64_t byte, int type, int64_t length=1):
     """Take or drop this description's lock on bytes; False if somebody else has one there."""
-    return bool(shmring_lock_span(fd, byte, length, type))
+    return bool(shmring_set_span_lock(fd, byte, length, type))
 
 
 @cython.final
@@ -96,7 +96,7 @@ def lock_place(unsigned place):
 def read_identity(int fd):
     """Return (result, generation) of the block behind fd."""
     cdef shmring_identity identity
-    cdef int result = shmring_look(fd, &identity)
+    cdef int result = shmring_look_at_identity(fd, &identity)
     return result, bytes(identity.generation[:16]) if result == SHMRING_OK else b""
 
 
@@ -104,7 +104,7 @@ def read_abi(int fd):
     """Return the layout version of the block behind fd, whatever else it says."""
     cdef shmring_identity identity
     memset(&identity, 0, sizeof(identity))
-    shmring_look(fd, &identity)
+    shmring_look_at_identity(fd, &identity)
     return identity.abi
 
 
@@ -112,7 +112,7 @@ def read_block_bytes(int fd):
     """Return how long the block behind fd says it is."""
     cdef shmring_identity identity
     memset(&identity, 0, sizeof(identity))
-    shmring_look(fd, &identity)
+    shmring_look_at_identity(fd, &identity)
     return identity.geometry.block_bytes
 
 
@@ -120,5 +120,5 @@ def read_creation(int fd):
     """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
     cdef shmring_identity identity
     memset(&identity, 0, sizeof(identity))
-    shmring_look(fd, &identity)
+    shmring_look_at_identity(fd, &identity)
     return identity.created_ns, identity.creator_pid

@@ -96,7 +96,7 @@ cdef class Producer:
         cdef Refusal why = NONE
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
-                or (claiming and (self.open_claim != 0 or shmring_lost(&self.block.view)))):
+                or (claiming and (self.open_claim != 0 or shmring_lost_pages(&self.block.view)))):
             why = self.unusable()
         else:
             self.busy = True
@@ -113,7 +113,7 @@ cdef class Producer:
             return CLOSED
         if self.busy:
             return BUSY
-        return CUT if shmring_lost(&self.block.view) else CLAIMED
+        return CUT if shmring_lost_pages(&self.block.view) else CLAIMED
 
     cdef int vacate(self) except -1:
         """Lets others use the handle; closes it if one of them asked for that."""
@@ -167,7 +167,7 @@ cdef class Producer:
             self.full_since = 0
             return AT_ONCE
         if (self.full_policy == WAIT and deadline != 0 and self.spin_ns > 0
-                and not shmring_crowded(&self.block.view, CORES)
+                and not shmring_is_crowded(&self.block.view, CORES)
                 and shmring_claim_briefly(&self.core, want) == SHMRING_OK):
             self.full_since = 0
             return AFTER_A_WAIT

@@ -289,7 +289,7 @@ def test_hot_words(raw: Raw) -> None:
     assert said.pop("start_time") > 0
     assert said == {
         "head": 6, "next_seq": 7, "claimed": 6, "data_event": 0, "space_event": 0, "active": 3,
-        "join_epoch": 2, "producer_state": 1, "producer_pid": os.getpid(), "epoch": 1, "dropped": 1,
+        "join_count": 2, "producer_state": 1, "producer_pid": os.getpid(), "epoch": 1, "dropped": 1,
         "swaps": 0, "failure": 0,
     }  # fmt: skip
 

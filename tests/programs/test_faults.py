@@ -118,7 +118,7 @@ CLEAR = "shmring_clear_pins(block, place);"
 STAMP_ZERO = "shmring_store_relaxed(&entry->stamp, 0u);"
 OWN_SLOT = "shmring_store_relaxed(&shmring_entry_at(block, index)->slot, (uint32_t)slot);"
 OWNER_LIVES = """|| shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
-    !shmring_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))"""
+    !shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))"""
 WRITTEN = "identity->magic = SHMRING_MAGIC; identity->abi = SHMRING_ABI;"
 READY = "shmring_store_release(&identity->ready, 1u);"
 

@@ -30,12 +30,17 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "pins after F7",
         "pin",
-        [("if (later >= p->limit || shmring_pins(p, taken) != 0) {", "if (later >= p->limit) {")],
+        [("if (later >= p->limit || shmring_read_pins(p, taken) != 0) {", "if (later >= p->limit) {")],
     ),
     (
         "limit after F7",
         "join_swapped",
-        [("if (later >= p->limit || shmring_pins(p, taken) != 0) {", "if (shmring_pins(p, taken) != 0) {")],
+        [
+            (
+                "if (later >= p->limit || shmring_read_pins(p, taken) != 0) {",
+                "if (shmring_read_pins(p, taken) != 0) {",
+            )
+        ],
     ),
     (
         "swap puts back",
@@ -52,7 +57,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "keep",
         [
             (
-                "if (shmring_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
+                "if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
                 "if (p->head < p->limit)",
             )
         ],
@@ -60,7 +65,12 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "pins of a batch",
         "pin_batch",
-        [("if (p->slot_of[index] != slot || shmring_pins(p, slot) != 0)", "if (p->slot_of[index] != slot)")],
+        [
+            (
+                "if (p->slot_of[index] != slot || shmring_read_pins(p, slot) != 0)",
+                "if (p->slot_of[index] != slot)",
+            )
+        ],
     ),
     # In claim and in settle: each of the two looks makes the other one unneeded.
     (
@@ -68,12 +78,12 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "copy_put_back",
         [
             (
-                "if (p->head >= p->limit || shmring_settle(p) != SHMRING_OK) {",
-                "if (shmring_settle(p) != SHMRING_OK) {",
+                "if (p->head >= p->limit || shmring_secure_slot(p) != SHMRING_OK) {",
+                "if (shmring_secure_slot(p) != SHMRING_OK) {",
             ),
             (
-                "if (shmring_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
-                "if (shmring_pins(p, p->slot_of[p->index]) == 0)",
+                "if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
+                "if (shmring_read_pins(p, p->slot_of[p->index]) == 0)",
             ),
         ],
     ),
@@ -123,16 +133,16 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
         "the claim which would overwrite what lies behind it sees the newcomer"
     ),
     ("A5", "shmring_reap", 0): LOCKED,
-    ("A5", "shmring_find_place", 0): LOCKED,
+    ("A5", "shmring_occupy_place", 0): LOCKED,
     ("A1", "shmring_producer_open", 0): LOCKED,
     ("A7", "shmring_producer_open", 0): LOCKED,
-    ("A1", "shmring_first_guess", 0): "a guess that is too low only holds the producer back for longer",
-    ("A7", "shmring_first_guess", 0): "a guess that is too low only holds the producer back for longer",
+    ("A1", "shmring_guess_start", 0): "a guess that is too low only holds the producer back for longer",
+    ("A7", "shmring_guess_start", 0): "a guess that is too low only holds the producer back for longer",
     ("R5", "shmring_join", 0): "JOINING publishes nothing that anyone reads",
     ("R3", "shmring_join", 0): "F9 stands between everything that it could order and it",
     ("A10", "shmring_active_consumers", 0): "a number; who acts on it rescans (A10 there)",
     ("A4", "shmring_joined_since_rescan", 0): "whoever finds it changed rescans, and acquires it there",
-    ("R2", "shmring_unmark", 0): "F6 stands between the publish of that frame and it",
+    ("R2", "shmring_restore_stamps", 0): "F6 stands between the publish of that frame and it",
     ("R2", "shmring_swap", 0): "F7 stands between the publish of that frame and it",
-    ("R7", "shmring_mark", 0): "F2 or F5 stands between every store to head and it",
+    ("R7", "shmring_mark_writing", 0): "F2 or F5 stands between every store to head and it",
 }

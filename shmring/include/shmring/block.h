@@ -37,7 +37,7 @@ shmring_geometry_choose(shmring_geometry *g)
         if (stride == g->frame_bytes && bytes <= little)
             break;
     }
-    return best == 0 ? SHMRING_TOO_LARGE : shmring_geometry_place(g);
+    return best == 0 ? SHMRING_TOO_LARGE : shmring_compute_offsets(g);
 }
 
 /* Writes a fresh, empty ring into the block behind fd, which is at least geometry->block_bytes

@@ -24,7 +24,7 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     c->pin_counts = (uint32_t *)calloc(slots, sizeof *c->pin_counts);
     c->run = (uint32_t *)calloc(slots, sizeof *c->run);
     int result = c->pin_counts == NULL || c->run == NULL ? SHMRING_SYSTEM
-                                                         : shmring_find_place(block, lock_fd, &c->place);
+                                                         : shmring_occupy_place(block, lock_fd, &c->place);
     if (result != SHMRING_OK) {
         free(c->pin_counts);
         free(c->run);
@@ -42,19 +42,19 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     memset(row->label, 0, sizeof row->label);
     const size_t length = strlen(label);
     memcpy(row->label, label, length < sizeof row->label ? length : sizeof row->label - 1);
-    shmring_tell(c);
+    shmring_publish_stats(c);
 
-    c->cursor = shmring_first_guess(hot, slots, start);
+    c->cursor = shmring_guess_start(hot, slots, start);
     shmring_store_relaxed(&row->cursor, c->cursor); /* [relaxed: R5 publishes it] */
     shmring_store_release(
         &row->state,
         owners << 8 | (uint64_t)(lossless ? SHMRING_PLACE_LOSSLESS : SHMRING_PLACE_LOSSY)); /* [R5 -> A5] */
     shmring_fetch_or_release(&hot->active, c->bit);                                         /* [R10 -> A10] */
-    shmring_fetch_add_release(&hot->join_epoch, UINT64_C(1));                               /* [R4 -> A4] */
+    shmring_fetch_add_release(&hot->join_count, UINT64_C(1));                               /* [R4 -> A4] */
     shmring_fence_seq_cst(); /* [F9 <-> F6, F7] I am seen before I look at what is being written */
     shmring_choose_start(c, start);
     c->cursor = c->fresh = c->aim = c->next;
-    shmring_tell(c);
+    shmring_publish_stats(c);
     shmring_store_release(&row->cursor, c->cursor); /* [R3 -> A3] */
     shmring_event_announce(&hot->space_event);      /* a producer may wait for consumers */
     return SHMRING_OK;
@@ -64,8 +64,8 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
  * taken) says how far to go on: windows overlap. scattered_too: exactly `least` frames even where
  * they are not adjacent (then taken->scattered). */
 static inline int
-shmring_take(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
-             shmring_taken *taken)
+shmring_take_frames(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
+                    shmring_taken *taken)
 {
     if (c->lossless)
         return shmring_take_lossless(c, least, most, step, scattered_too, taken);
@@ -76,12 +76,12 @@ shmring_take(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, 
 static inline int
 shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
 {
-    c->head = shmring_head(c->block);
+    c->head = shmring_read_head(c->block);
     if (c->head > c->next + 1) {
-        shmring_go_to(c, c->head - 1);
+        shmring_seek(c, c->head - 1);
         c->aim = c->next;
     }
-    return shmring_take(c, 1, 1, 0, 0, taken);
+    return shmring_take_frames(c, 1, 1, 0, 0, taken);
 }
 
 /* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held
@@ -142,7 +142,7 @@ shmring_want_runs(shmring_consumer *c)
     if (flags & SHMRING_WANTS_RUNS)
         return;
     shmring_store_relaxed(&row->flags, flags | SHMRING_WANTS_RUNS);     /* [relaxed: R4 publishes it] */
-    shmring_fetch_add_release(&c->block->hot->join_epoch, UINT64_C(1)); /* [R4 -> A4] */
+    shmring_fetch_add_release(&c->block->hot->join_count, UINT64_C(1)); /* [R4 -> A4] */
 }
 
 /* Stops gating and reading while frames are still held: they get pins, the place is kept for them.
@@ -160,7 +160,7 @@ static inline void
 shmring_leave(shmring_consumer *c)
 {
     shmring_retire_place(c->block, c->place, SHMRING_PLACE_FREE);
-    shmring_lock(c->lock_fd, SHMRING_LOCK_PLACE(c->place), F_UNLCK);
+    shmring_set_lock(c->lock_fd, SHMRING_LOCK_PLACE(c->place), F_UNLCK);
     while (c->spare != NULL) {
         shmring_hold *const hold = c->spare;
         c->spare = hold->next_spare;

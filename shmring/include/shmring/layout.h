@@ -87,7 +87,7 @@ typedef struct shmring_hot {
     uint32_t space_event;
     uint8_t space_pad[124];
     uint64_t active;     /* bit i: place i is joined */
-    uint64_t join_epoch; /* counts joins and changes of what a consumer wants */
+    uint64_t join_count; /* counts joins and changes of what a consumer wants */
     uint8_t active_pad[112];
     uint32_t producer_state;
     uint32_t producer_pid;
@@ -176,7 +176,7 @@ SHMRING_CHECK_OFFSET(shmring_hot, claimed, 128);
 SHMRING_CHECK_OFFSET(shmring_hot, data_event, 256);
 SHMRING_CHECK_OFFSET(shmring_hot, space_event, 384);
 SHMRING_CHECK_OFFSET(shmring_hot, active, 512);
-SHMRING_CHECK_OFFSET(shmring_hot, join_epoch, 520);
+SHMRING_CHECK_OFFSET(shmring_hot, join_count, 520);
 SHMRING_CHECK_OFFSET(shmring_hot, producer_state, 640);
 SHMRING_CHECK_OFFSET(shmring_hot, producer_pid, 644);
 SHMRING_CHECK_OFFSET(shmring_hot, epoch, 648);

@@ -22,7 +22,7 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     memset(p, 0, sizeof *p);
     p->block = block;
     p->lock_fd = lock_fd;
-    if (!shmring_lock(lock_fd, SHMRING_LOCK_PRODUCER, F_WRLCK))
+    if (!shmring_set_lock(lock_fd, SHMRING_LOCK_PRODUCER, F_WRLCK))
         return errno == EAGAIN || errno == EACCES ? SHMRING_PRODUCER_EXISTS : SHMRING_SYSTEM;
     p->slot_of = (uint32_t *)malloc(slots * sizeof *p->slot_of);
     p->entry_of = (uint32_t *)malloc(slots * sizeof *p->entry_of);
@@ -37,7 +37,7 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     }
     if (result != SHMRING_OK) {
         shmring_producer_free(p);
-        shmring_lock(lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
+        shmring_set_lock(lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
         return result;
     }
     p->index = p->head % slots;
@@ -94,9 +94,9 @@ shmring_claim(shmring_producer *p, uint64_t want)
         shmring_rescan(p);
     if (p->head >= p->limit)
         return SHMRING_FULL;
-    shmring_mark(p, 0, 1);
-    if (p->head >= p->limit || shmring_settle(p) != SHMRING_OK) {
-        shmring_unmark(p, 0, 1);
+    shmring_mark_writing(p, 0, 1);
+    if (p->head >= p->limit || shmring_secure_slot(p) != SHMRING_OK) {
+        shmring_restore_stamps(p, 0, 1);
         return SHMRING_FULL;
     }
     uint64_t count = 1;
@@ -104,9 +104,9 @@ shmring_claim(shmring_producer *p, uint64_t want)
         uint64_t most = p->limit - p->head;
         most = wished < most ? wished : most;
         most = SHMRING_MAX_BATCH < most ? SHMRING_MAX_BATCH : most;
-        shmring_mark(p, 1, most);
+        shmring_mark_writing(p, 1, most);
         count = shmring_count_run(p, most);
-        shmring_unmark(p, count, most);
+        shmring_restore_stamps(p, count, most);
     }
     p->count = count;
     p->slot = p->slot_of[p->index];
@@ -152,7 +152,7 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
-    const shmring_block block = *p->block; /* copies, as in shmring_mark */
+    const shmring_block block = *p->block; /* copies, as in shmring_mark_writing */
     const uint32_t *const slot_of = p->slot_of;
     const uint64_t first_seq = p->next_seq;
     const uint64_t head = p->head;

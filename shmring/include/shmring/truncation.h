@@ -7,7 +7,7 @@
  *
  *     shmring_survive_truncation();    once
  *     shmring_cover(&block);           after shmring_map
- *     if (shmring_lost(&block)) ...    after a step: what it read or wrote may have been zeros
+ *     if (shmring_lost_pages(&block)) ...    after a step: what it read or wrote may have been zeros
  *     shmring_uncover(&block);         before shmring_unmap
  *
  * All of this is memory of the process, none of it of the block. A child of a fork has its own copy.
@@ -42,7 +42,7 @@ shmring_uncover(const shmring_block *block)
 /* Whether pages of the block were found missing since it was mapped, by this thread's steps so far or by
  * another thread. */
 static inline int
-shmring_lost(const shmring_block *block)
+shmring_lost_pages(const shmring_block *block)
 {
     shmring_compiler_barrier();                       /* the handler runs inside the accesses before */
     if (shmring_load_relaxed(&shmring_any_lost) == 0) /* [relaxed: set before the zeros could be seen] */

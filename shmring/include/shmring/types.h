@@ -35,7 +35,7 @@ typedef struct shmring_producer {
     uint64_t limit; /* positions below it may be claimed, as far as the last rescan knows */
     uint64_t gate;  /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
     uint64_t claimed;
-    uint64_t join_epoch; /* this and active as the last rescan found them */
+    uint64_t join_count; /* this and active as the last rescan found them */
     uint64_t active;
     uint64_t next_seq;
     uint64_t epoch;
@@ -109,7 +109,7 @@ typedef struct shmring_taken {
     shmring_hold *hold;
 } shmring_taken;
 
-typedef struct shmring_ring_report {
+typedef struct shmring_ring_status {
     uint64_t head;
     uint64_t next_seq;
     uint64_t epoch;
@@ -120,9 +120,9 @@ typedef struct shmring_ring_report {
     uint32_t producer_state;
     uint32_t producer_pid;
     char failure[SHMRING_FAILURE_BYTES]; /* empty unless producer_state is FAILED */
-} shmring_ring_report;
+} shmring_ring_status;
 
-typedef struct shmring_place_report {
+typedef struct shmring_place_status {
     uint64_t state;
     uint64_t cursor;
     uint64_t delivered;
@@ -136,6 +136,6 @@ typedef struct shmring_place_report {
     uint32_t pid;
     uint32_t flags;
     char label[SHMRING_LABEL_BYTES];
-} shmring_place_report;
+} shmring_place_status;
 
 #endif /* SHMRING_TYPES_H */

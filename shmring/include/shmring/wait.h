@@ -45,7 +45,7 @@ static inline int
 shmring_wait_briefly(const shmring_block *block, uint64_t needed)
 {
     for (unsigned look = 0; look < SHMRING_BRIEF_LOOKS; look++) {
-        if (shmring_head(block) >= needed)
+        if (shmring_read_head(block) >= needed)
             return 1;
         shmring_cpu_relax();
     }
@@ -62,11 +62,11 @@ shmring_wait_data(const shmring_block *block, uint64_t needed, uint32_t state, i
     shmring_hot *const hot = block->hot;
     shmring_spin spin = shmring_spin_start(block, spin_ns, cores);
     do {
-        if (shmring_head(block) >= needed || shmring_producer_state(block) != state)
+        if (shmring_read_head(block) >= needed || shmring_read_producer_state(block) != state)
             return;
     } while (shmring_spin_once(&spin));
     const uint32_t value = shmring_event_prepare(&hot->data_event);
-    if (shmring_head(block) >= needed || shmring_producer_state(block) != state)
+    if (shmring_read_head(block) >= needed || shmring_read_producer_state(block) != state)
         return;
     shmring_futex_wait(&hot->data_event, value, deadline_ns);
 }

@@ -96,7 +96,7 @@ make_block(shmring_geometry *g, const void *schema)
     uint8_t generation[16];
     for (unsigned i = 0; i < sizeof generation; i++)
         generation[i] = (uint8_t)(i + 1);
-    CHECK_EQUAL(shmring_geometry_place(g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(g), SHMRING_OK);
     const int fd = memfd_create("shmring-test", MFD_CLOEXEC);
     CHECK(fd >= 0);
     CHECK_EQUAL(posix_fallocate(fd, 0, (off_t)g->block_bytes), 0);
@@ -249,7 +249,7 @@ SHARED shmring_hold *
 take_seq(shmring_consumer *c, uint64_t seq)
 {
     take t;
-    CHECK_EQUAL(shmring_take(c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_frames(c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.seqs[0], seq);
     CHECK_EQUAL(t.timestamps[0], seq);
     CHECK(holds(c, t.taken.hold, 0, seq));
@@ -266,7 +266,7 @@ SHARED int
 is_empty(shmring_consumer *c)
 {
     take t;
-    return shmring_take(c, 1, 1, 0, 0, ask(&t)) == SHMRING_EMPTY;
+    return shmring_take_frames(c, 1, 1, 0, 0, ask(&t)) == SHMRING_EMPTY;
 }
 
 /* ---- what always holds ---- */

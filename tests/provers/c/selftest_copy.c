@@ -30,7 +30,7 @@ both_ways_of_copying_are_tried_and_write_every_byte(void)
     for (unsigned turn = 0; turn < SHMRING_TRIAL + 2; turn++) {
         for (size_t i = 0; i < bytes; i++)
             source[i] = (uint8_t)(i * 7 + turn);
-        ways[shmring_copy_streams(&p)]++;
+        ways[shmring_will_stream(&p)]++;
         CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
         shmring_copy_in(&p, 0, source, bytes);
         CHECK(memcmp(shmring_claimed_slot(&p), source, bytes) == 0);
@@ -39,7 +39,7 @@ both_ways_of_copying_are_tried_and_write_every_byte(void)
     CHECK(ways[0] >= (int)SHMRING_TRIAL_WARM);
     CHECK(ways[1] >= (int)(SHMRING_TRIAL - SHMRING_TRIAL_WARM));
     CHECK_EQUAL(p.streaming_wins, p.copy_ns[1] + p.copy_ns[1] / 4 < p.copy_ns[0]);
-    CHECK_EQUAL(shmring_copy_streams(&p), p.streaming_wins);
+    CHECK_EQUAL(shmring_will_stream(&p), p.streaming_wins);
     free(source);
     close_producer(&p);
     end_ring(&r);
@@ -52,7 +52,7 @@ judge(shmring_producer *p, int64_t through_ns, int64_t past_ns)
     for (uint64_t turn = 0; turn < SHMRING_TRIAL; turn++) {
         const int streaming = turn >= SHMRING_TRIAL_WARM;
         const int64_t best = streaming ? past_ns : through_ns;
-        shmring_judge_copy(p, turn, streaming, turn % SHMRING_TRIAL_WARM == 1 ? best : best + 1000);
+        shmring_record_trial(p, turn, streaming, turn % SHMRING_TRIAL_WARM == 1 ? best : best + 1000);
     }
     return p->trial_every;
 }
@@ -91,11 +91,11 @@ the_next_trial_begins_when_it_is_due(void)
     const uint64_t every = p.trial_every;
     for (uint64_t copy = SHMRING_TRIAL; copy < every; copy++) {
         CHECK_EQUAL(p.trial_began, 0);
-        CHECK_EQUAL(shmring_copy_streams(&p), p.streaming_wins);
+        CHECK_EQUAL(shmring_will_stream(&p), p.streaming_wins);
         shmring_copy_in(&p, 0, source, SHMRING_LARGE_COPY);
     }
     CHECK_EQUAL(p.trial_began, every);
-    CHECK(!shmring_copy_streams(&p)); /* its first turn goes through the cache */
+    CHECK(!shmring_will_stream(&p)); /* its first turn goes through the cache */
     free(source);
     close_producer(&p);
     end_ring(&r);

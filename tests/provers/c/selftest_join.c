@@ -153,13 +153,13 @@ a_newcomer_between_two_marks_shortens_the_claim(void)
     open_producer(&r, &p);
     put_all(&p, 9);
     shmring_rescan(&p);
-    shmring_mark(&p, 0, 1);
-    CHECK_EQUAL(shmring_settle(&p), SHMRING_OK);
+    shmring_mark_writing(&p, 0, 1);
+    CHECK_EQUAL(shmring_secure_slot(&p), SHMRING_OK);
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(c.next, 6);
-    shmring_mark(&p, 1, 4);
+    shmring_mark_writing(&p, 1, 4);
     CHECK_EQUAL(shmring_count_run(&p, 4), 1);
-    shmring_unmark(&p, 1, 4);
+    shmring_restore_stamps(&p, 1, 4);
     p.count = 1;
     p.slot = p.slot_of[p.index];
     write_frame(&p, 0);
@@ -180,16 +180,16 @@ a_provisional_cursor_holds_the_producer_back(void)
     open_producer(&r, &p);
     put_all(&p, 9);
     shmring_place *const row = &r.block.table[2]; /* as join leaves it before its fence */
-    row->cursor = shmring_first_guess(r.block.hot, SLOTS, SHMRING_START_OLDEST);
+    row->cursor = shmring_guess_start(r.block.hot, SLOTS, SHMRING_START_OLDEST);
     row->state = SHMRING_PLACE_LOSSLESS;
     r.block.hot->active = 4;
-    r.block.hot->join_epoch++;
+    r.block.hot->join_count++;
     CHECK_EQUAL(row->cursor, 5);
     CHECK_EQUAL(put(&p), SHMRING_FULL);
-    row->cursor = shmring_first_guess(r.block.hot, SLOTS, SHMRING_START_NEXT);
+    row->cursor = shmring_guess_start(r.block.hot, SLOTS, SHMRING_START_NEXT);
     CHECK_EQUAL(row->cursor, 9);
     put_all(&p, 4);
-    CHECK_EQUAL(shmring_first_guess(r.block.hot, SLOTS, SHMRING_START_NEWEST), 12);
+    CHECK_EQUAL(shmring_guess_start(r.block.hot, SLOTS, SHMRING_START_NEWEST), 12);
     row->state = SHMRING_PLACE_JOINING; /* not yet: it gates nothing */
     put_all(&p, 1);
     close_producer(&p);
@@ -256,7 +256,7 @@ a_place_tells_who_has_it(void)
     make_ring(&r, page_slots(SLOTS));
     const int fd = lock_file(&r), other = lock_file(&r);
     for (uint64_t owners = 1; owners < 4; owners++) {
-        const uint64_t epoch = r.block.hot->join_epoch;
+        const uint64_t epoch = r.block.hot->join_count;
         CHECK_EQUAL(shmring_join(&c, &r.block, fd, owners % 2, SHMRING_START_OLDEST, label), SHMRING_OK);
         const shmring_place *const row = &r.block.table[0];
         CHECK_EQUAL(c.place, 0);
@@ -267,7 +267,7 @@ a_place_tells_who_has_it(void)
         CHECK_EQUAL(strlen(row->label), 63);
         CHECK(memcmp(row->label, label, 63) == 0);
         CHECK_EQUAL(r.block.hot->active, 1);
-        CHECK_EQUAL(r.block.hot->join_epoch, epoch + 1);
+        CHECK_EQUAL(r.block.hot->join_count, epoch + 1);
         CHECK(shmring_lock_held(other, SHMRING_LOCK_PLACE(0)));
         shmring_leave(&c);
         CHECK_EQUAL(row->state, owners << 8 | SHMRING_PLACE_FREE);

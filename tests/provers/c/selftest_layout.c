@@ -14,7 +14,7 @@ offsets_follow_each_other(void)
     g.consumers = 16;
     g.schema_bytes = 100;
     g.meta_bytes = 65;
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     CHECK_EQUAL(g.hot_offset, 256);
     CHECK_EQUAL(g.table_offset, 256 + 768);
     CHECK_EQUAL(g.schema_offset, 1024 + 16 * 256);
@@ -28,9 +28,9 @@ static void
 placing_twice_changes_nothing(void)
 {
     shmring_geometry g = page_slots(4);
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     const shmring_geometry first = g;
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     CHECK(memcmp(&first, &g, sizeof g) == 0);
 }
 
@@ -80,9 +80,9 @@ impossible_geometries_are_refused(void)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         shmring_geometry g = page_slots(4);
         g.page_bytes = g.slot_stride = 4096;
-        CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+        CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
         *field(&g, bad[i].offset / sizeof(uint64_t)) = bad[i].value;
-        CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_TOO_LARGE);
+        CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_TOO_LARGE);
     }
 }
 
@@ -168,9 +168,9 @@ the_block_may_be_as_large_as_the_limit_and_no_larger(void)
 {
     shmring_geometry g = page_slots(2);
     g.frame_bytes = g.slot_stride = SHMRING_MAX_BLOCK / 2;
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_TOO_LARGE); /* the slots alone fill it */
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_TOO_LARGE); /* the slots alone fill it */
     g.frame_bytes = g.slot_stride -= UINT64_C(1) << 20;
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     CHECK(g.block_bytes <= SHMRING_MAX_BLOCK);
 }
 

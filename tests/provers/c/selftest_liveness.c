@@ -161,7 +161,7 @@ a_place_left_halfway_is_reaped(void)
             put_all(&p, 4);
             r.block.table[0].state = 7u << 8 | kinds[i];
             r.block.hot->active = active;
-            r.block.hot->join_epoch++;
+            r.block.hot->join_count++;
             shmring_entry_at(&r.block, 1)->pins = 1;
             CHECK_EQUAL(shmring_reap(&r.block, p.lock_fd, 0), 1);
             CHECK_EQUAL(r.block.table[0].state, 7u << 8 | SHMRING_PLACE_FREE);
@@ -181,7 +181,7 @@ a_free_place_that_is_locked_is_somebodys_already(void)
     shmring_consumer c;
     make_ring(&r, page_slots(4));
     const int joining = lock_file(&r), reaper = lock_file(&r);
-    CHECK(shmring_lock(joining, SHMRING_LOCK_PLACE(0), F_WRLCK)); /* somebody is about to join */
+    CHECK(shmring_set_lock(joining, SHMRING_LOCK_PLACE(0), F_WRLCK)); /* somebody is about to join */
     CHECK_EQUAL(shmring_reap(&r.block, reaper, 0), 0);
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(c.place, 1);

@@ -84,7 +84,7 @@ a_frame_carries_what_describes_it(void)
     shmring_describe(&p, 0, -5, 3, meta);
     shmring_describe(&p, 1, INT64_MAX, 2, NULL);
     shmring_publish(&p, 2);
-    CHECK_EQUAL(shmring_take(&c, 2, 2, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 0, 0, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.timestamps[0], -5);
     CHECK_EQUAL(t.timestamps[1], INT64_MAX);
     CHECK_EQUAL(t.rows[0], 3);
@@ -246,7 +246,7 @@ a_batch_crosses_the_wrap_in_one_piece(void)
     for (uint64_t i = 0; i < 5; i++)
         write_frame(&p, i);
     shmring_publish(&p, 5);
-    CHECK_EQUAL(shmring_take(&c, 1, 5, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_frames(&c, 1, 5, 0, 0, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.taken.count, 5);
     CHECK(!t.taken.interrupted && !t.taken.scattered);
     for (uint64_t i = 0; i < 5; i++) { /* one piece of memory, beyond the last slot too */
@@ -349,7 +349,7 @@ an_old_limit_never_says_full(void)
             read_seq(&c, seq);
         p.limit = 4 + ahead; /* as if it had looked when the cursor was at `ahead` */
         p.gate = ahead;
-        p.join_epoch = r.block.hot->join_epoch;
+        p.join_count = r.block.hot->join_count;
         shmring_entry_at(&r.block, 0)->pins = 8;
         CHECK_EQUAL(put(&p), SHMRING_OK);
         check_permutation(&p);
@@ -422,7 +422,7 @@ damaged_words_of_the_table_lead_nowhere(void)
     put_all(&p, 9);
     CHECK_EQUAL(check_history(&r.block), 4);
     r.block.table[1].cursor = 3;
-    r.block.hot->join_epoch++;
+    r.block.hot->join_count++;
     CHECK_EQUAL(put(&p), SHMRING_FULL);
     close_producer(&p);
     end_ring(&r);
@@ -436,9 +436,9 @@ a_ring_has_one_producer(void)
     ring r;
     shmring_producer p, other;
     make_ring(&r, page_slots(4));
-    CHECK_EQUAL(shmring_producer_state(&r.block), SHMRING_PRODUCER_NONE);
+    CHECK_EQUAL(shmring_read_producer_state(&r.block), SHMRING_PRODUCER_NONE);
     open_producer(&r, &p);
-    CHECK_EQUAL(shmring_producer_state(&r.block), SHMRING_PRODUCER_LIVE);
+    CHECK_EQUAL(shmring_read_producer_state(&r.block), SHMRING_PRODUCER_LIVE);
     CHECK_EQUAL(r.block.hot->producer_pid, getpid());
     CHECK_EQUAL(r.block.hot->start_time, shmring_own_start_time());
     const int fd = lock_file(&r);
@@ -446,9 +446,9 @@ a_ring_has_one_producer(void)
     CHECK_EQUAL(r.block.hot->epoch, 1);
     put_all(&p, 2);
     close_producer(&p);
-    CHECK_EQUAL(shmring_producer_state(&r.block), SHMRING_PRODUCER_CLOSED);
+    CHECK_EQUAL(shmring_read_producer_state(&r.block), SHMRING_PRODUCER_CLOSED);
     CHECK_EQUAL(shmring_producer_open(&other, &r.block, fd), SHMRING_OK);
-    CHECK_EQUAL(shmring_producer_state(&r.block), SHMRING_PRODUCER_LIVE);
+    CHECK_EQUAL(shmring_read_producer_state(&r.block), SHMRING_PRODUCER_LIVE);
     CHECK_EQUAL(r.block.hot->epoch, 2);
     put_all(&other, 1);
     CHECK_EQUAL(shmring_entry_at(&r.block, 2)->epoch, 2);
@@ -458,17 +458,17 @@ a_ring_has_one_producer(void)
 
 /* Fails with the message; what others read of it. */
 static const char *
-failure_of(ring *r, const char *message, shmring_ring_report *report)
+failure_of(ring *r, const char *message, shmring_ring_status *report)
 {
     shmring_producer p;
     open_producer(r, &p);
-    shmring_report(&r->block, report);
+    shmring_read_ring_status(&r->block, report);
     CHECK_EQUAL(report->producer_state, SHMRING_PRODUCER_LIVE);
     CHECK_EQUAL(report->failure[0], 0);
     shmring_producer_fail(&p, message);
     close(p.lock_fd);
-    CHECK_EQUAL(shmring_producer_state(&r->block), SHMRING_PRODUCER_FAILED);
-    shmring_report(&r->block, report);
+    CHECK_EQUAL(shmring_read_producer_state(&r->block), SHMRING_PRODUCER_FAILED);
+    shmring_read_ring_status(&r->block, report);
     return report->failure;
 }
 
@@ -477,7 +477,7 @@ a_failure_says_what_failed(void)
 {
     ring r;
     shmring_producer p;
-    shmring_ring_report report;
+    shmring_ring_status report;
     char longest[200] = {0};
     make_ring(&r, page_slots(4));
     CHECK(strcmp(failure_of(&r, "camera unplugged", &report), "camera unplugged") == 0);
@@ -491,7 +491,7 @@ a_failure_says_what_failed(void)
     CHECK_EQUAL(strlen(failure_of(&r, longest, &report)), 0);
     open_producer(&r, &p);
     close_producer(&p);
-    shmring_report(&r.block, &report);
+    shmring_read_ring_status(&r.block, &report);
     CHECK_EQUAL(report.producer_state, SHMRING_PRODUCER_CLOSED);
     CHECK_EQUAL(report.failure[0], 0);
     end_ring(&r);

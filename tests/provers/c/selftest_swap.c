@@ -139,14 +139,14 @@ a_swap_gives_up_for_a_newcomer(void)
     put_all(&p, SLOTS);
     pin_by_hand(&r, 0, 1);
     shmring_rescan(&p);
-    shmring_mark(&p, 0, 1); /* position 5, on entry 0 */
+    shmring_mark_writing(&p, 0, 1); /* position 5, on entry 0 */
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(c.next, 1);
     CHECK(!shmring_swap(&p, 1, 6)); /* would be the newcomer's first frame */
     CHECK_EQUAL(entry_of(&r.block, 1)->stamp, shmring_published_stamp(1));
     CHECK_EQUAL(p.limit, 6);
     check_permutation(&p);
-    shmring_unmark(&p, 0, 1);
+    shmring_restore_stamps(&p, 0, 1);
     for (uint64_t seq = 1; seq < SLOTS; seq++)
         read_seq(&c, seq);
     leave(&c);
@@ -163,7 +163,7 @@ a_swap_gives_up_for_a_pin(void)
     open_producer(&r, &p);
     put_all(&p, SLOTS);
     shmring_rescan(&p);
-    shmring_mark(&p, 0, 1);
+    shmring_mark_writing(&p, 0, 1);
     pin_by_hand(&r, 2, 1);
     CHECK(!shmring_swap(&p, 2, 7));
     CHECK_EQUAL(entry_of(&r.block, 2)->stamp, shmring_published_stamp(2));
@@ -172,7 +172,7 @@ a_swap_gives_up_for_a_pin(void)
     CHECK_EQUAL(p.slot_of[3], 0);
     CHECK_EQUAL(entry_of(&r.block, 3)->stamp, 0); /* its frame is gone */
     check_permutation(&p);
-    shmring_unmark(&p, 0, 1);
+    shmring_restore_stamps(&p, 0, 1);
     CHECK_EQUAL(entry_of(&r.block, 0)->stamp, 0); /* and so is the one whose slot went away */
     close_producer(&p);
     end_ring(&r);
@@ -378,10 +378,10 @@ whoever_wants_runs_says_so_once(void)
     shmring_consumer c;
     make_ring(&r, page_slots(8));
     join(&r, &c, 1, SHMRING_START_OLDEST);
-    const uint64_t before = r.block.hot->join_epoch;
+    const uint64_t before = r.block.hot->join_count;
     shmring_want_runs(&c);
     shmring_want_runs(&c);
-    CHECK_EQUAL(r.block.hot->join_epoch, before + 1);
+    CHECK_EQUAL(r.block.hot->join_count, before + 1);
     CHECK_EQUAL(r.block.table[c.place].flags, SHMRING_WANTS_RUNS);
     leave(&c);
     join(&r, &c, 1, SHMRING_START_OLDEST);

@@ -95,7 +95,7 @@ a_nameless_block_gets_its_name_once(void)
     snprintf(name, sizeof name, "shmring-selftest-%d", (int)getpid());
     snprintf(path, sizeof path, "/dev/shm/%s", name);
     shmring_geometry g = page_slots(2);
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     const int fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) /* a file system without O_TMPFILE: nothing to test */
         return;
@@ -145,23 +145,23 @@ descriptions_hold_locks_against_each_other(void)
     make_ring(&r, page_slots(2));
     const int mine = lock_file(&r), theirs = lock_file(&r);
     const int64_t byte = SHMRING_LOCK_PLACE(3);
-    CHECK(shmring_lock(mine, byte, F_WRLCK));
-    CHECK(shmring_lock(mine, byte, F_WRLCK)); /* against itself it holds nothing */
+    CHECK(shmring_set_lock(mine, byte, F_WRLCK));
+    CHECK(shmring_set_lock(mine, byte, F_WRLCK)); /* against itself it holds nothing */
     CHECK(!shmring_lock_held(mine, byte));
     CHECK(shmring_lock_held(theirs, byte));
-    CHECK(!shmring_lock(theirs, byte, F_WRLCK));
+    CHECK(!shmring_set_lock(theirs, byte, F_WRLCK));
     CHECK(errno == EAGAIN || errno == EACCES);
-    CHECK(shmring_lock(theirs, byte + 1, F_WRLCK)); /* a byte is a lock */
+    CHECK(shmring_set_lock(theirs, byte + 1, F_WRLCK)); /* a byte is a lock */
     CHECK(!shmring_lock_held(theirs, SHMRING_LOCK_PRODUCER));
-    CHECK(shmring_lock(mine, byte, F_UNLCK));
+    CHECK(shmring_set_lock(mine, byte, F_UNLCK));
     CHECK(!shmring_lock_held(theirs, byte));
     const int64_t presence = SHMRING_LOCK_PRESENCE, all = SHMRING_PRESENCE_BYTES;
-    CHECK(shmring_lock(mine, presence + 7, F_WRLCK));
-    CHECK(shmring_lock(theirs, presence + 8, F_WRLCK)); /* any number of them at once */
+    CHECK(shmring_set_lock(mine, presence + 7, F_WRLCK));
+    CHECK(shmring_set_lock(theirs, presence + 8, F_WRLCK)); /* any number of them at once */
     CHECK(shmring_span_held(theirs, presence, all));
-    CHECK(!shmring_lock_span(theirs, presence, all, F_WRLCK));
+    CHECK(!shmring_set_span_lock(theirs, presence, all, F_WRLCK));
     close(mine);
-    CHECK(shmring_lock_span(theirs, presence, all, F_WRLCK)); /* gone with the description */
+    CHECK(shmring_set_span_lock(theirs, presence, all, F_WRLCK)); /* gone with the description */
     close(theirs);
     end_ring(&r);
 }
@@ -173,7 +173,7 @@ closing_another_description_keeps_the_lock(void)
     ring r;
     make_ring(&r, page_slots(2));
     const int mine = lock_file(&r), theirs = lock_file(&r);
-    CHECK(shmring_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
+    CHECK(shmring_set_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
     close(lock_file(&r));
     CHECK(shmring_lock_held(theirs, SHMRING_LOCK_PRODUCER));
     close(mine);
@@ -188,16 +188,16 @@ a_shared_lock_says_nothing_about_who_lives(void)
     ring r;
     make_ring(&r, page_slots(2));
     const int mine = lock_file(&r), readers = shmring_reopen(r.fd, 0);
-    CHECK(!shmring_lock(readers, SHMRING_LOCK_PRODUCER,
-                        F_WRLCK)); /* for that it would have to be able to write */
-    CHECK(shmring_lock(readers, SHMRING_LOCK_PRODUCER, F_RDLCK));
+    CHECK(!shmring_set_lock(readers, SHMRING_LOCK_PRODUCER,
+                            F_WRLCK)); /* for that it would have to be able to write */
+    CHECK(shmring_set_lock(readers, SHMRING_LOCK_PRODUCER, F_RDLCK));
     CHECK(!shmring_lock_held(mine, SHMRING_LOCK_PRODUCER));
     CHECK(!shmring_span_held(mine, SHMRING_LOCK_PRODUCER, 2048));
     CHECK(shmring_lock_blocked(mine, SHMRING_LOCK_PRODUCER));
-    CHECK(!shmring_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
+    CHECK(!shmring_set_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
     close(readers);
     CHECK(!shmring_lock_blocked(mine, SHMRING_LOCK_PRODUCER));
-    CHECK(shmring_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
+    CHECK(shmring_set_lock(mine, SHMRING_LOCK_PRODUCER, F_WRLCK));
     close(mine);
     end_ring(&r);
 }
@@ -206,7 +206,7 @@ static void
 doubt_about_a_lock_counts_as_held(void)
 {
     CHECK(shmring_lock_held(-1, SHMRING_LOCK_PRODUCER));
-    CHECK(!shmring_lock(-1, SHMRING_LOCK_PRODUCER, F_WRLCK));
+    CHECK(!shmring_set_lock(-1, SHMRING_LOCK_PRODUCER, F_WRLCK));
 }
 
 /* ---- clocks and copies ---- */

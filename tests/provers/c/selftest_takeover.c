@@ -283,7 +283,7 @@ a_killed_process_lets_the_next_one_in(void)
     CHECK_EQUAL(r.block.hot->producer_pid, child);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    CHECK_EQUAL(shmring_producer_state(&r.block), SHMRING_PRODUCER_LIVE); /* it could not say good-bye */
+    CHECK_EQUAL(shmring_read_producer_state(&r.block), SHMRING_PRODUCER_LIVE); /* it could not say good-bye */
     CHECK_EQUAL(shmring_producer_open(&p, &r.block, fd), SHMRING_OK);
     CHECK_EQUAL(p.head, 3);
     CHECK_EQUAL(p.next_seq, 3);

@@ -332,12 +332,12 @@ take_something(session *s, uint64_t *least)
         return shmring_take_latest(c, taken);
     case 1:
     case 2:
-        return shmring_take(c, 1, some, 0, 0, taken);
+        return shmring_take_frames(c, 1, some, 0, 0, taken);
     case 3:
         *least = some;
-        return shmring_take(c, some, some, 1 + below(&s->random, some + 2), 1, taken);
+        return shmring_take_frames(c, some, some, 1 + below(&s->random, some + 2), 1, taken);
     default:
-        return shmring_take(c, 1, 1, 0, 0, taken);
+        return shmring_take_frames(c, 1, 1, 0, 0, taken);
     }
 }
 
@@ -361,7 +361,7 @@ consume_once(session *s, uint64_t *least)
 static inline void
 check_end(session *s)
 {
-    shmring_count_end(&s->c, shmring_epoch(s->c.block));
+    shmring_count_lost_at_end(&s->c, shmring_read_epoch(s->c.block));
     CHECK_EQUAL(s->c.delivered, s->delivered);
     CHECK(s->t->final_seq >= s->first_seq || s->delivered == 0);
     if (s->t->final_seq >= s->first_seq)
@@ -394,14 +394,14 @@ run_session(session *s, uint64_t takes)
         }
         end_one_keep(s); /* whoever waits gives something back: so nobody waits for ever */
         if (ended && s->keeping == 0) {
-            if (s->c.next >= shmring_head(block)) {
+            if (s->c.next >= shmring_read_head(block)) {
                 check_end(s);
                 return 1;
             }
             continue;
         }
         const int64_t until = shmring_now_ns() + SHMRING_SECOND / 500;
-        shmring_wait_data(block, s->c.next + least, shmring_producer_state(block), until,
+        shmring_wait_data(block, s->c.next + least, shmring_read_producer_state(block), until,
                           (int64_t)below(&s->random, 20000), 2);
     }
     return 0;
@@ -441,7 +441,7 @@ observe_until_the_end(traffic *t, uint64_t random)
     take *const seen = (take *)calloc(1, sizeof *seen);
     uint64_t copies = 0;
     while (!shmring_load_acquire(&t->ended)) {
-        const uint64_t head = shmring_head(block);
+        const uint64_t head = shmring_read_head(block);
         const uint64_t back = 1 + below(&random, slots + 1);
         if (head < back || shmring_copy_out(block, head - back, copy, ask(seen)) != SHMRING_OK) {
             sched_yield();

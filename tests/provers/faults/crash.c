@@ -232,7 +232,7 @@ take_for_a_while(uint64_t takes)
 {
     uint64_t least = 1;
     for (; takes > 0; takes--) {
-        const uint32_t state = shmring_producer_state(mine->c.block);
+        const uint32_t state = shmring_read_producer_state(mine->c.block);
         if (consume_once(mine, &least))
             continue;
         end_one_keep(mine);
@@ -244,10 +244,10 @@ static void
 await_frames(uint64_t count)
 {
     const int64_t end = shmring_now_ns() + PATIENCE;
-    while (shmring_head(mine->c.block) < mine->c.next + count) {
+    while (shmring_read_head(mine->c.block) < mine->c.next + count) {
         end_one_keep(mine); /* or it might wait for itself */
         CHECK(shmring_now_ns() < end);
-        wait_a_slice(mine, count, shmring_producer_state(mine->c.block), &chance);
+        wait_a_slice(mine, count, shmring_read_producer_state(mine->c.block), &chance);
     }
 }
 
@@ -595,7 +595,7 @@ format_and_die(tally *counts, uint64_t random)
     uint8_t generation[16] = {1, 2, 3};
     shmring_geometry g = random_geometry(&random);
     static const operation what = {"format", AS_NOBODY, 0, 0, NULL};
-    CHECK_EQUAL(shmring_geometry_place(&g), SHMRING_OK);
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     memset(here, 0, sizeof *here);
     int lived = 0;
     for (uint64_t turn = 0; lived < ENOUGH_ENDS && turn < MOST_VICTIMS && shmring_now_ns() < end_ns; turn++) {

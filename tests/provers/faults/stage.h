@@ -194,11 +194,11 @@ survive_as_producer(uint64_t random)
 static int
 producer_is_gone(const shmring_consumer *c)
 {
-    const uint32_t state = shmring_producer_state(c->block);
+    const uint32_t state = shmring_read_producer_state(c->block);
     if (state != SHMRING_PRODUCER_LIVE)
         return state == SHMRING_PRODUCER_CLOSED;
     return !shmring_lock_held(c->lock_fd, SHMRING_LOCK_PRODUCER) &&
-           shmring_producer_state(c->block) == SHMRING_PRODUCER_LIVE &&
+           shmring_read_producer_state(c->block) == SHMRING_PRODUCER_LIVE &&
            !shmring_lock_held(c->lock_fd, SHMRING_LOCK_PRODUCER);
 }
 
@@ -221,7 +221,7 @@ survive_as_consumer(int who, uint64_t random)
     here->survivors[who].ready = 1;
     for (;;) {
         const int ended = (int)shmring_load_acquire(&here->t.ended); /* before the last look for frames */
-        const uint32_t state = shmring_producer_state(s->c.block);
+        const uint32_t state = shmring_read_producer_state(s->c.block);
         if (__atomic_load_n(&here->stalled, __ATOMIC_ACQUIRE)) {
             usleep(200);
             continue;
@@ -235,7 +235,7 @@ survive_as_consumer(int who, uint64_t random)
             continue;
         }
         end_one_keep(s); /* whoever waits gives something back: so nobody waits for ever */
-        if (ended && s->keeping == 0 && s->c.next >= shmring_head(s->c.block))
+        if (ended && s->keeping == 0 && s->c.next >= shmring_read_head(s->c.block))
             break;
         const uint64_t epoch = shmring_load_acquire(&s->c.block->hot->epoch);
         if (producer_is_gone(&s->c) && epoch == shmring_load_acquire(&s->c.block->hot->epoch)) {

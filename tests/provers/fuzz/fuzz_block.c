@@ -368,8 +368,8 @@ take_frames(unsigned who, unsigned how)
         place++;
     if (place == HOLDS)
         return;
-    const int result =
-        how == 3 ? shmring_take_latest(c, &taken) : shmring_take(c, least, most, step, scattered_too, &taken);
+    const int result = how == 3 ? shmring_take_latest(c, &taken)
+                                : shmring_take_frames(c, least, most, step, scattered_too, &taken);
     if (result != SHMRING_OK)
         return;
     CHECK(taken.count >= 1 && taken.count <= most && taken.count <= g->slots);
@@ -415,10 +415,11 @@ consume(void)
     } else if (what == 5) {
         shmring_want_runs(c);
     } else if (what == 6) {
-        shmring_wait_data(c->block, c->next + 1, shmring_producer_state(c->block), shmring_now_ns(), 0, 2);
+        shmring_wait_data(c->block, c->next + 1, shmring_read_producer_state(c->block), shmring_now_ns(), 0,
+                          2);
         (void)shmring_holds_too_much(c, 1 + take_bytes(1) % c->block->geometry.slots);
     } else if (what == 7) {
-        shmring_count_end(c, shmring_epoch(c->block));
+        shmring_count_lost_at_end(c, shmring_read_epoch(c->block));
     } else if (!c->left) {
         take_frames(who, what - 8);
     }
@@ -431,15 +432,15 @@ observe(void)
     uint64_t seq, rows;
     int64_t timestamp;
     uint8_t meta[META_BYTES];
-    shmring_ring_report report;
-    shmring_place_report place;
+    shmring_ring_status report;
+    shmring_place_status place;
     const unsigned who = take_below(OBSERVERS);
     shmring_block *const block = &observers[who].block;
     if (!mapped(block, &observers[who].mapped, SHMRING_OBSERVE))
         return;
-    shmring_report(block, &report);
+    shmring_read_ring_status(block, &report);
     for (unsigned i = 0; i < block->geometry.consumers; i++) {
-        shmring_report_place(block, i, &place);
+        shmring_read_place_status(block, i, &place);
         CHECK(memchr(place.label, 0, sizeof place.label) != NULL);
     }
     if (block->geometry.frame_bytes > sizeof copy || block->geometry.meta_bytes > sizeof meta)
@@ -452,7 +453,7 @@ observe(void)
     taken.metas = meta;
     const uint64_t position = report.head - 1 - take_below(8);
     (void)shmring_copy_out(block, position, copy, &taken);
-    shmring_place_report places[SHMRING_MAX_CONSUMERS];
+    shmring_place_status places[SHMRING_MAX_CONSUMERS];
     CHECK(shmring_look_at_ring(block_fd, &block->geometry, &report));
     CHECK(shmring_look_at_places(block_fd, &block->geometry, places));
     (void)shmring_look_at_frame(block_fd, &block->geometry, position, copy, &taken);
@@ -498,7 +499,7 @@ make_block(void)
     geometry.row_bytes = kinds[kind].row_bytes;
     geometry.consumers = kinds[kind].consumers;
     geometry.schema_bytes = sizeof schema;
-    CHECK(shmring_geometry_place(&geometry) == SHMRING_OK);
+    CHECK(shmring_compute_offsets(&geometry) == SHMRING_OK);
     file_bytes = geometry.block_bytes;
     block_fd = memfd_create("shmring-fuzz", MFD_CLOEXEC);
     CHECK(block_fd >= 0 && posix_fallocate(block_fd, 0, (off_t)file_bytes) == 0);

@@ -25,7 +25,7 @@ format(void)
 {
     shmring_geometry g = {
         .slots = 2, .frame_bytes = 64, .slot_stride = 2048, .page_bytes = 4096, .consumers = 1};
-    CHECK(shmring_geometry_place(&g) == SHMRING_OK);
+    CHECK(shmring_compute_offsets(&g) == SHMRING_OK);
     CHECK(shmring_format(0, &g, generation, NULL) == SHMRING_OK);
 }
 

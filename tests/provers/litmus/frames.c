@@ -86,12 +86,12 @@ put_drop_close(void)
 static void
 read_to_the_end(void)
 {
-    const uint64_t epoch = shmring_epoch(&world.block);
-    if (shmring_producer_state(&world.block) != SHMRING_PRODUCER_CLOSED)
+    const uint64_t epoch = shmring_read_epoch(&world.block);
+    if (shmring_read_producer_state(&world.block) != SHMRING_PRODUCER_CLOSED)
         return;
     CHECK(take(0, 0));
     CHECK(!take(0, 1));
-    shmring_count_end(&world.c[0], epoch);
+    shmring_count_lost_at_end(&world.c[0], epoch);
     CHECK(world.c[0].delivered == 1 && world.c[0].lost == 1);
 }
 
@@ -115,10 +115,11 @@ take_over_and_put(void)
 static void
 count_and_go_on(void)
 {
-    const uint64_t epoch = shmring_epoch(&world.block);
-    if (shmring_producer_state(&world.block) != SHMRING_PRODUCER_CLOSED || shmring_head(&world.block) != 1)
+    const uint64_t epoch = shmring_read_epoch(&world.block);
+    if (shmring_read_producer_state(&world.block) != SHMRING_PRODUCER_CLOSED ||
+        shmring_read_head(&world.block) != 1)
         return;
-    shmring_count_end(&world.c[0], epoch);
+    shmring_count_lost_at_end(&world.c[0], epoch);
     CHECK(world.c[0].delivered == 1 && world.c[0].lost == 0);
 }
 
@@ -180,7 +181,7 @@ full_ring_nobody_moves(void)
     full_ring();
     join(0, LOSSLESS, SHMRING_START_OLDEST);
     world.p.limit = UINT64_MAX; /* as if it had joined since the last claim */
-    world.p.join_epoch--;
+    world.p.join_count--;
 }
 
 static void

@@ -154,7 +154,7 @@ succeed(void)
         give_back(1, 0);
 }
 
-/* A place changes its owner while its bit may look the same to the producer: join_epoch alone tells. */
+/* A place changes its owner while its bit may look the same to the producer: join_count alone tells. */
 static void
 full_ring_and_lossy(void)
 {
@@ -215,7 +215,7 @@ static void
 rescan(void)
 {
     shmring_rescan(&world.p);
-    CHECK(world.p.join_epoch == 1 || !world.p.reuse_warm);
+    CHECK(world.p.join_count == 1 || !world.p.reuse_warm);
 }
 
 /* ---- reports ---- */
@@ -243,22 +243,22 @@ open_and_put(void)
 static void
 report(void)
 {
-    shmring_ring_report ring;
-    shmring_place_report place;
-    shmring_report(&world.block, &ring);
+    shmring_ring_status ring;
+    shmring_place_status place;
+    shmring_read_ring_status(&world.block, &ring);
     CHECK(ring.next_seq >= ring.head);
     CHECK(ring.producer_state != SHMRING_PRODUCER_LIVE || ring.producer_pid != 0);
     if (ring.active == 0)
         return;
-    shmring_report_place(&world.block, 0, &place);
+    shmring_read_place_status(&world.block, 0, &place);
     CHECK((place.state & 0xff) == SHMRING_PLACE_LOSSLESS);
 }
 
 static void
 report_place(void)
 {
-    shmring_place_report place;
-    shmring_report_place(&world.block, 0, &place);
+    shmring_place_status place;
+    shmring_read_place_status(&world.block, 0, &place);
     CHECK((place.state & 0xff) != SHMRING_PLACE_LOSSLESS || place.cursor != 7);
 }
 

@@ -94,7 +94,7 @@ share_words(void)
     litmus_word(&hot->data_event, 4, LITMUS_ATOMIC);
     litmus_word(&hot->space_event, 4, LITMUS_ATOMIC);
     litmus_word(&hot->active, 8, LITMUS_ATOMIC);
-    litmus_word(&hot->join_epoch, 8, LITMUS_ATOMIC);
+    litmus_word(&hot->join_count, 8, LITMUS_ATOMIC);
     litmus_word(&hot->producer_state, 4, LITMUS_ATOMIC);
     litmus_word(&hot->epoch, 8, LITMUS_ATOMIC);
     litmus_word(&hot->producer_pid, 4, LITMUS_ATOMIC);
@@ -233,7 +233,7 @@ take(unsigned i, unsigned which)
     shmring_consumer *const c = &world.c[i];
     taken_frames t;
     ask(&t);
-    const int result = shmring_take(c, 1, 1, 0, 0, &t.taken);
+    const int result = shmring_take_frames(c, 1, 1, 0, 0, &t.taken);
     if (result == SHMRING_EMPTY)
         return 0;
     CHECK(result == SHMRING_OK);

@@ -38,7 +38,7 @@ int litmus_lock_held(int fd, int64_t byte);
 #define sched_yield() litmus_yield()
 int litmus_unmap(void);
 #include <shmring/internal/os.h>
-#define shmring_lock litmus_lock
+#define shmring_set_lock litmus_lock
 #define shmring_lock_held litmus_lock_held
 #define shmring_futex_wait(word, value, deadline) litmus_futex_wait((word), (value))
 #define shmring_futex_wake_all(word) litmus_futex_wake_all(word)

@@ -58,7 +58,7 @@ close_the_ring(void)
 static void
 wait_for_the_end(void)
 {
-    while (shmring_producer_state(&world.block) != SHMRING_PRODUCER_CLOSED)
+    while (shmring_read_producer_state(&world.block) != SHMRING_PRODUCER_CLOSED)
         wait_for_data(0);
 }
 
@@ -78,7 +78,7 @@ take_over(void)
 static void
 wait_for_a_producer(void)
 {
-    while (shmring_producer_state(&world.block) == SHMRING_PRODUCER_CLOSED)
+    while (shmring_read_producer_state(&world.block) == SHMRING_PRODUCER_CLOSED)
         shmring_wait_data(&world.block, world.c[0].next + 1, SHMRING_PRODUCER_CLOSED, SHMRING_FOR_EVER, 0, 2);
 }
 

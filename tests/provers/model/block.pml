@@ -42,7 +42,7 @@ Entry entry[SLOTS];
 byte left_half[SLOTS];
 byte right_half[SLOTS];
 Place place[PLACES];
-byte head, next_seq, claimed, active_bits, join_epoch, producer_state, epoch;
+byte head, next_seq, claimed, active_bits, join_count, producer_state, epoch;
 
 /* An eventcount: bit 0, and who knows the epoch of now. That stands for the epoch itself, which only ever
  * matters by "is it still the one that I saw". */

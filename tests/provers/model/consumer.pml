@@ -326,7 +326,7 @@ inline become_known()
     STEP(place[mine].state = (lossless -> LOSSLESS : LOSSY));
     STEP(active_bits = active_bits | BIT(mine));
 #ifndef JOIN_UNCOUNTED
-    STEP(join_epoch++);
+    STEP(join_count++);
 #endif
     STEP(place[mine].cursor = cursor)
 #else
@@ -334,7 +334,7 @@ inline become_known()
     STEP(place[mine].state = (lossless -> LOSSLESS : LOSSY));
     STEP(active_bits = active_bits | BIT(mine));
 #ifndef JOIN_UNCOUNTED
-    STEP(join_epoch++)
+    STEP(join_count++)
 #endif
 #endif
 }

@@ -114,9 +114,9 @@ INSTANCES = {
 # mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.
 MUTANTS = {
     "GATE_OFF_BY_ONE": ("the gate lets one position too many through", "lossless"),
-    "MARK_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_epoch after the mark", "newcomers"),
-    "SWAP_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_epoch in a swap (ADR 4)", "newcomers"),
-    "RESCAN_READS_EPOCH_LAST": ("join_epoch is read after the places", "newcomers"),
+    "MARK_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_count after the mark", "newcomers"),
+    "SWAP_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_count in a swap (ADR 4)", "newcomers"),
+    "RESCAN_READS_EPOCH_LAST": ("join_count is read after the places", "newcomers"),
     "CLAIM_IGNORES_PINS": ("the claimed slot's pins are not looked at", "lossy"),
     "PINS_BEFORE_MARK": ("pins are looked at before the mark", "lossy"),
     "SWAP_LOOKS_AT_PINS_ONCE": ("no second look at pins in a swap", "lossy"),
@@ -152,7 +152,7 @@ MUTANTS = {
     "PIN_AFTER_SECOND_LOOK": ("the second look at the stamp comes before the pin", "lossy"),
     "LEAVES_BEFORE_PINS": ("who leaves stops gating before its frames are pinned", "lossless"),
     "JOIN_LOOKS_BEFORE_IT_IS_SEEN": ("a newcomer reads claimed and head before it is known", "newcomers"),
-    "JOIN_UNCOUNTED": ("a join does not raise join_epoch", "newcomers"),
+    "JOIN_UNCOUNTED": ("a join does not raise join_count", "newcomers"),
     "STATE_BEFORE_CURSOR": ("the state counts before the provisional cursor stands", "newcomers"),
     "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
     "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),

@@ -17,7 +17,7 @@ inline skip_absent()
 inline rescan()
 {
 #ifndef RESCAN_READS_EPOCH_LAST
-    STEP(seen_epoch = join_epoch);
+    STEP(seen_epoch = join_count);
 #endif
     STEP(found = active_bits; seen_active = found; gate = NONE; lossy_active = 0; turn = 0; skip_absent());
     do
@@ -36,16 +36,16 @@ inline rescan()
     :: else -> break
     od;
 #ifdef RESCAN_READS_EPOCH_LAST
-    STEP(seen_epoch = join_epoch);
+    STEP(seen_epoch = join_count);
 #endif
     atomic { limit = (gate == NONE -> NONE : gate + SLOTS + BEYOND_THE_GATE); found = 0; turn = 0 }
 }
 
-/* active, then join_epoch: a newcomer's bit comes first. */
+/* active, then join_count: a newcomer's bit comes first. */
 inline look_for_newcomers()
 {
     STEP(joined = active_bits != seen_active);
-    STEP(joined = joined || join_epoch != seen_epoch);
+    STEP(joined = joined || join_count != seen_epoch);
     if
     :: joined -> joined = 0; rescan()
     :: else

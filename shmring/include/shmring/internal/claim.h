@@ -10,14 +10,14 @@
 
 /* Makes sure that nobody holds the slot of the claimed entry, by a swap if need be. */
 static inline int
-shmring_settle(shmring_producer *p)
+shmring_secure_slot(shmring_producer *p)
 {
     const uint64_t slots = p->block->geometry.slots;
-    if (p->reuse_warm && p->copies != 0 && !shmring_copy_streams(p))
-        shmring_reuse_warm(p);
+    if (p->reuse_warm && p->copies != 0 && !shmring_will_stream(p))
+        shmring_swap_in_warm_slot(p);
     else
         shmring_rejoin_run(p);
-    if (shmring_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)
+    if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)
         return SHMRING_OK;
     if (p->limit - p->head < slots) /* the cached gate may be older than what consumers passed since */
         shmring_rescan(p);
@@ -32,7 +32,7 @@ shmring_settle(shmring_producer *p)
 
 /* Marks the entries of positions head + from to head + to - 1 as being written. */
 static inline void
-shmring_mark(shmring_producer *p, uint64_t from, uint64_t to)
+shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
 {
     const uint64_t end = p->head + to;
     if (end > p->claimed) { /* it never goes back */
@@ -57,9 +57,9 @@ shmring_mark(shmring_producer *p, uint64_t from, uint64_t to)
         shmring_rescan(p);
 }
 
-/* Puts back what shmring_mark found: these slots were not touched. */
+/* Puts back what shmring_mark_writing found: these slots were not touched. */
 static inline void
-shmring_unmark(shmring_producer *p, uint64_t from, uint64_t to)
+shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
 {
     uint64_t index = (p->index + from) % p->block->geometry.slots;
     for (uint64_t i = from; i < to; i++) {
@@ -79,7 +79,7 @@ shmring_count_run(const shmring_producer *p, uint64_t marked)
     for (; run < marked && p->head + run < p->limit; run++) {
         index = shmring_next_index(p->block, index);
         slot = slot + 1 == slots ? 0 : slot + 1;
-        if (p->slot_of[index] != slot || shmring_pins(p, slot) != 0)
+        if (p->slot_of[index] != slot || shmring_read_pins(p, slot) != 0)
             break;
     }
     return run;

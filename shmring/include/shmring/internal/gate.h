@@ -9,14 +9,14 @@
 #include "atomic.h"
 #include "entries.h"
 
-/* Finds the gate anew. join_epoch is read first: a consumer that joins later changes it, and the
+/* Finds the gate anew. join_count is read first: a consumer that joins later changes it, and the
  * claim looks at it again after its fence. */
 static inline void
 shmring_rescan(shmring_producer *p)
 {
     const shmring_block *const block = p->block;
     const uint64_t slots = block->geometry.slots;
-    p->join_epoch = shmring_load_acquire(&block->hot->join_epoch); /* [A4 <- R4] */
+    p->join_count = shmring_load_acquire(&block->hot->join_count); /* [A4 <- R4] */
     uint64_t active = shmring_load_acquire(&block->hot->active);   /* [A10 <- R10] */
     p->active = active;
     uint64_t gate = UINT64_MAX;
@@ -45,17 +45,17 @@ shmring_rescan(shmring_producer *p)
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
 }
 
-/* active too: a newcomer's bit comes before its join_epoch, and whoever waited for consumers has seen it. */
+/* active too: a newcomer's bit comes before its join_count, and whoever waited for consumers has seen it. */
 static inline int
 shmring_joined_since_rescan(const shmring_producer *p)
 {
     const shmring_hot *const hot = p->block->hot;
     const uint64_t active = shmring_load_relaxed(&hot->active); /* [relaxed: the rescan acquires] */
-    return shmring_load_acquire(&hot->join_epoch) != p->join_epoch /* [A4 <- R4] */ || active != p->active;
+    return shmring_load_acquire(&hot->join_count) != p->join_count /* [A4 <- R4] */ || active != p->active;
 }
 
 static inline uint64_t
-shmring_pins(const shmring_producer *p, uint64_t slot)
+shmring_read_pins(const shmring_producer *p, uint64_t slot)
 {
     return shmring_load_acquire(&shmring_entry_at(p->block, slot)->pins); /* [A6 <- R6] */
 }

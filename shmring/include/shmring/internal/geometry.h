@@ -16,7 +16,7 @@ shmring_round_up(uint64_t value, uint64_t unit)
 /* Fills in every offset from slots, slot_stride, frame_bytes, meta_bytes, row_bytes, consumers,
  * page_bytes and schema_bytes. SHMRING_TOO_LARGE if they make no valid block. */
 static inline int
-shmring_geometry_place(shmring_geometry *g)
+shmring_compute_offsets(shmring_geometry *g)
 {
     if (g->slots < 2 || g->slots > SHMRING_MAX_SLOTS || g->consumers < 1 ||
         g->consumers > SHMRING_MAX_CONSUMERS || g->frame_bytes < 1 || g->frame_bytes > SHMRING_MAX_BLOCK ||

@@ -69,7 +69,7 @@ shmring_store_cursor(shmring_consumer *c)
 }
 
 static inline void
-shmring_tell(const shmring_consumer *c)
+shmring_publish_stats(const shmring_consumer *c)
 {
     shmring_place *const row = &c->block->table[c->place];
     shmring_store_relaxed(&row->delivered, c->delivered); /* [relaxed: a statistic] */

@@ -11,7 +11,7 @@
 /* Takes the lock of a free place, or of one whose owner is dead (and clears it). A few rounds: a place
  * that is being reaped is neither for an instant. */
 static inline int
-shmring_find_place(shmring_block *block, int lock_fd, unsigned *found)
+shmring_occupy_place(shmring_block *block, int lock_fd, unsigned *found)
 {
     for (int round = 0; round < 8; round++) {
         const int dead_too = round % 2;
@@ -19,7 +19,7 @@ shmring_find_place(shmring_block *block, int lock_fd, unsigned *found)
             const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [A5 <- R5] */
             if (!dead_too && (state & 0xff) != SHMRING_PLACE_FREE)
                 continue;
-            if (!shmring_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
+            if (!shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
                 continue;
             const uint64_t now = shmring_load_relaxed(
                 &block->table[place].state); /* [relaxed: the place's lock orders owners] */
@@ -57,7 +57,7 @@ shmring_choose_start(shmring_consumer *c, int start)
             c->expected_seq = shmring_load_relaxed(&entry->seq); /* [relaxed: A2 made it visible] */
             position--;
         }
-        shmring_go_to(c, position);
+        shmring_seek(c, position);
         c->head = head;
         if (c->lossless || position == head || round == SHMRING_MOST_LAPS)
             return;
@@ -71,7 +71,7 @@ shmring_choose_start(shmring_consumer *c, int start)
 
 /* A position that the newcomer's first one cannot be below: it holds the producer back meanwhile. */
 static inline uint64_t
-shmring_first_guess(const shmring_hot *hot, uint64_t slots, int start)
+shmring_guess_start(const shmring_hot *hot, uint64_t slots, int start)
 {
     const uint64_t head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
     const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */

@@ -10,7 +10,7 @@
 
 /* 1 if the file has all of it; else errno, which is 0 where the file ends before. */
 static inline int
-shmring_read_at(int fd, void *target, uint64_t bytes, uint64_t offset)
+shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
 {
     uint8_t *const to = (uint8_t *)target;
     uint64_t done = 0;
@@ -29,7 +29,7 @@ shmring_read_at(int fd, void *target, uint64_t bytes, uint64_t offset)
 
 /* A row of the consumer table; the pins, which lie elsewhere, are 0. */
 static inline void
-shmring_report_row(const shmring_place *row, shmring_place_report *report)
+shmring_copy_row(const shmring_place *row, shmring_place_status *report)
 {
     report->state = shmring_load_acquire(&row->state);         /* [A5 <- R5] */
     report->cursor = shmring_load_relaxed(&row->cursor);       /* [relaxed: a statistic] */
@@ -49,14 +49,14 @@ shmring_report_row(const shmring_place *row, shmring_place_report *report)
 
 /* Counts the slots that each consumer has pinned; 0 if the file was cut. */
 static inline int
-shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_report *reports)
+shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *reports)
 {
     uint8_t chunk[1 << 14];
     const uint64_t at_once = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
     for (uint64_t slot = 0; slot < g->slots; slot += at_once) {
         const uint64_t count = g->slots - slot < at_once ? g->slots - slot : at_once;
-        if (!shmring_read_at(fd, chunk, (count - 1) * g->entry_stride + sizeof(shmring_entry),
-                             g->entries_offset + slot * g->entry_stride))
+        if (!shmring_read_file(fd, chunk, (count - 1) * g->entry_stride + sizeof(shmring_entry),
+                               g->entries_offset + slot * g->entry_stride))
             return 0;
         for (uint64_t i = 0; i < count; i++) {
             uint64_t pins;

@@ -10,7 +10,7 @@
 
 /* Positions below `end` that were passed over on purpose since the last frame taken. */
 static inline uint64_t
-shmring_passed(const shmring_consumer *c, uint64_t end)
+shmring_skipped_below(const shmring_consumer *c, uint64_t end)
 {
     const uint64_t aim = c->aim < end ? c->aim : end;
     return aim > c->fresh ? aim - c->fresh : 0;
@@ -21,7 +21,7 @@ shmring_passed(const shmring_consumer *c, uint64_t end)
 static inline void
 shmring_count_gaps(shmring_consumer *c, shmring_taken *taken)
 {
-    uint64_t passed = shmring_passed(c, c->next);
+    uint64_t passed = shmring_skipped_below(c, c->next);
     for (uint64_t i = 0; i < taken->count; i++) {
         const uint64_t seq = taken->seqs[i];
         if (seq < c->expected_seq && c->delivered == 0)
@@ -39,7 +39,7 @@ shmring_count_gaps(shmring_consumer *c, shmring_taken *taken)
 }
 
 static inline void
-shmring_count(shmring_consumer *c, shmring_taken *taken)
+shmring_count_taken(shmring_consumer *c, shmring_taken *taken)
 {
     const uint64_t first = taken->seqs[0];
     const uint64_t last = taken->seqs[taken->count - 1];
@@ -60,24 +60,24 @@ shmring_count(shmring_consumer *c, shmring_taken *taken)
  * another one has begun, the seq of its first frame will tell. Frames that can still be read (fewer than a
  * batch or window needs) are not lost: then the count waits. */
 static inline void
-shmring_count_end(shmring_consumer *c, uint64_t epoch)
+shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
 {
     const shmring_hot *const hot = c->block->hot;
     const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A8 made it visible] */
-    const uint64_t head = shmring_head(c->block);
+    const uint64_t head = shmring_read_head(c->block);
     shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq and head before a look at whose they are */
     const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
     if (now != epoch || next_seq <= c->expected_seq || (c->next < head && c->fresh < head))
         return;
     const uint64_t gap = next_seq - c->expected_seq;
-    const uint64_t passed = shmring_passed(c, head);
+    const uint64_t passed = shmring_skipped_below(c, head);
     const uint64_t wanted = gap < passed ? gap : passed;
     c->skipped += wanted;
     c->lost += gap - wanted;
     c->expected_seq = next_seq;
     if (c->fresh < head)
         c->fresh = head; /* not next: windows may have jumped to a frame of the next producer */
-    shmring_tell(c);
+    shmring_publish_stats(c);
 }
 
 #endif /* SHMRING_INTERNAL_LOSSES_H */

@@ -33,7 +33,7 @@ shmring_check_identity(const shmring_identity *identity, uint32_t ready, const s
     if (identity->abi != SHMRING_ABI)
         return SHMRING_OTHER_ABI;
     shmring_geometry expected = identity->geometry;
-    if (shmring_geometry_place(&expected) != SHMRING_OK ||
+    if (shmring_compute_offsets(&expected) != SHMRING_OK ||
         memcmp(&expected, &identity->geometry, sizeof expected) != 0)
         return SHMRING_CORRUPT;
     if ((uint64_t)status->st_size < expected.block_bytes ||

@@ -70,7 +70,7 @@ shmring_lock_request(int64_t byte, int64_t length, int type)
 
 /* type: F_WRLCK or F_UNLCK. 1 if done, 0 if somebody else has a lock there or on an error. */
 static inline int
-shmring_lock_span(int fd, int64_t byte, int64_t length, int type)
+shmring_set_span_lock(int fd, int64_t byte, int64_t length, int type)
 {
     struct flock request = shmring_lock_request(byte, length, type);
     return fcntl(fd, F_OFD_SETLK, &request) == 0;
@@ -98,9 +98,9 @@ shmring_lock_blocked(int fd, int64_t byte)
 }
 
 static inline int
-shmring_lock(int fd, int64_t byte, int type)
+shmring_set_lock(int fd, int64_t byte, int type)
 {
-    return shmring_lock_span(fd, byte, 1, type);
+    return shmring_set_span_lock(fd, byte, 1, type);
 }
 
 static inline int

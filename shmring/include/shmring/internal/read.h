@@ -10,7 +10,7 @@
 #include "words.h"
 
 static inline void
-shmring_go_to(shmring_consumer *c, uint64_t position)
+shmring_seek(shmring_consumer *c, uint64_t position)
 {
     c->next = position;
     c->index = position % c->block->geometry.slots;
@@ -18,7 +18,7 @@ shmring_go_to(shmring_consumer *c, uint64_t position)
 
 /* Copies what entry i of a take says; accounts for its seq. */
 static inline void
-shmring_note(shmring_taken *taken, uint64_t i, const shmring_geometry *g, shmring_entry *entry)
+shmring_read_entry(shmring_taken *taken, uint64_t i, const shmring_geometry *g, shmring_entry *entry)
 {
     if (taken->timestamps_ns != NULL)
         taken->timestamps_ns[i] =
@@ -40,7 +40,7 @@ static inline uint64_t
 shmring_available(shmring_consumer *c, uint64_t wanted)
 {
     if (c->head < c->next + wanted)
-        c->head = shmring_head(c->block);
+        c->head = shmring_read_head(c->block);
     return c->head > c->next ? c->head - c->next : 0;
 }
 
@@ -94,7 +94,7 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
         following = slot + 1 == slots ? 0 : slot + 1;
         if (!lossless)
             shmring_pin(c, slot);
-        shmring_note(&out, i, &block.geometry, entry);
+        shmring_read_entry(&out, i, &block.geometry, entry);
         index = shmring_next_index(&block, index);
     }
     taken->epoch = out.epoch;
@@ -121,12 +121,12 @@ shmring_finish_take(shmring_consumer *c, uint64_t step, shmring_taken *taken)
         c->held += taken->count;
     }
     taken->hold = hold;
-    shmring_count(c, taken);
+    shmring_count_taken(c, taken);
     if (step == 0 && taken->count == 1) {
         c->next++;
         c->index = shmring_next_index(c->block, c->index);
     } else {
-        shmring_go_to(c, c->next + (step != 0 ? step : taken->count));
+        shmring_seek(c, c->next + (step != 0 ? step : taken->count));
         c->aim = c->next;
     }
     if (c->lossless && hold != NULL) {
@@ -141,7 +141,7 @@ shmring_finish_take(shmring_consumer *c, uint64_t step, shmring_taken *taken)
             shmring_pin_lagging(c); /* the next window lies further on: what comes before is given back */
         shmring_store_cursor(c);
     }
-    shmring_tell(c);
+    shmring_publish_stats(c);
     return SHMRING_OK;
 }
 
@@ -177,7 +177,7 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
             return SHMRING_CORRUPT;
         if (available < least) {
             if (round != 0)
-                shmring_tell(c); /* nothing is left of what it went past */
+                shmring_publish_stats(c); /* nothing is left of what it went past */
             return SHMRING_EMPTY;
         }
         const int result = shmring_collect(c, room < available ? room : available, scattered_too, taken);
@@ -205,7 +205,7 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
             return SHMRING_CORRUPT; /* else this would go through all positions up to head one by one */
         const uint64_t oldest = claimed > slots ? claimed - slots : 0;
         const uint64_t after = c->next + intact + 1;
-        shmring_go_to(c, after > oldest ? after : oldest);
+        shmring_seek(c, after > oldest ? after : oldest);
     }
     return SHMRING_EMPTY; /* lapped again and again: the caller looks at signals and the time */
 }

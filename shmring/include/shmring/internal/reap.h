@@ -42,7 +42,7 @@ shmring_reap(shmring_block *block, int lock_fd, unsigned place)
 {
     const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [A5 <- R5] */
     if ((state & 0xff) == SHMRING_PLACE_FREE || shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
-        !shmring_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
+        !shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
         return 0;
     const uint64_t found =
         shmring_load_relaxed(&block->table[place].state); /* [relaxed: the place's lock orders owners] */
@@ -51,7 +51,7 @@ shmring_reap(shmring_block *block, int lock_fd, unsigned place)
         shmring_clear_pins(block, place);
         shmring_retire_place(block, place, SHMRING_PLACE_FREE);
     }
-    shmring_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_UNLCK);
+    shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_UNLCK);
     return dead;
 }
 

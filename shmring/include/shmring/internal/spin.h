@@ -11,7 +11,7 @@
 
 /* Whether the ring has more participants than there are cores: who spins keeps one of them from its core. */
 static inline int
-shmring_crowded(const shmring_block *block, long cores)
+shmring_is_crowded(const shmring_block *block, long cores)
 {
     const uint64_t active =
         shmring_load_relaxed(&block->hot->active); /* [relaxed: a hint about how busy the machine is] */
@@ -54,7 +54,7 @@ shmring_spin_start(const shmring_block *block, int64_t spin_ns, long cores)
 {
     shmring_spin spin;
     const int64_t now = spin_ns <= 0 ? 0 : shmring_now_ns();
-    spin.crowded = shmring_crowded(block, cores);
+    spin.crowded = shmring_is_crowded(block, cores);
     spin.rounds = 0;
     spin.until_ns = spin_ns <= 0 ? 0 : spin_ns == SHMRING_FOR_EVER ? spin_ns : now + spin_ns;
     spin.yield_ns = spin.crowded ? 0 : now + SHMRING_YIELD_EVERY_NS;

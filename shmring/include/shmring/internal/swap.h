@@ -16,14 +16,14 @@ shmring_swap(shmring_producer *p, uint64_t other, uint64_t later)
     shmring_entry *const theirs = shmring_entry_at(p->block, other);
     const uint32_t given = p->slot_of[p->index];
     const uint32_t taken = p->slot_of[other];
-    if (shmring_pins(p, taken) != 0) /* spares the frame there */
+    if (shmring_read_pins(p, taken) != 0) /* spares the frame there */
         return 0;
     const uint64_t stamp = shmring_load_relaxed(&theirs->stamp); /* [relaxed: only the producer writes it] */
     shmring_store_relaxed(&theirs->stamp, 0u);                   /* [relaxed: ordered by the fence below] */
     shmring_fence_seq_cst(); /* [F7 <-> F8, F9, F10] invalid before a look at pins and newcomers */
     if (shmring_joined_since_rescan(p))
         shmring_rescan(p);
-    if (later >= p->limit || shmring_pins(p, taken) != 0) {
+    if (later >= p->limit || shmring_read_pins(p, taken) != 0) {
         shmring_store_release(&theirs->stamp, stamp); /* [R2 -> A2] */
         return 0;
     }
@@ -50,7 +50,7 @@ shmring_position_of(const shmring_producer *p, uint64_t index)
  * cursors are looked at anew each time: next to a large copy that is nothing, and each slot more that is in
  * use takes its share of the cache. */
 static inline void
-shmring_reuse_warm(shmring_producer *p)
+shmring_swap_in_warm_slot(shmring_producer *p)
 {
     const uint64_t slots = p->block->geometry.slots;
     shmring_rescan(p);

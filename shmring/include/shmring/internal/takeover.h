@@ -79,7 +79,7 @@ shmring_end_stream(shmring_producer *p, uint32_t state)
     shmring_store_release(&hot->producer_state, state); /* [R8 -> A8] */
     shmring_event_announce(&hot->data_event);
     shmring_producer_free(p);
-    shmring_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
+    shmring_set_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
 }
 
 #endif /* SHMRING_INTERNAL_TAKEOVER_H */

@@ -21,7 +21,7 @@
 
 /* Whether the next large copy goes past the cache. Then there is no use in warm slots either. */
 static inline int
-shmring_copy_streams(const shmring_producer *p)
+shmring_will_stream(const shmring_producer *p)
 {
     const uint64_t turn = p->copies - p->trial_began;
     return turn < SHMRING_TRIAL ? turn >= SHMRING_TRIAL_WARM : p->streaming_wins;
@@ -30,7 +30,7 @@ shmring_copy_streams(const shmring_producer *p)
 /* Notes how long the copy of a trial's turn took. After the last one the faster way is chosen; streaming must
  * win by a quarter, since the consumer then reads from memory. */
 static inline void
-shmring_judge_copy(shmring_producer *p, uint64_t turn, int streaming, int64_t took_ns)
+shmring_record_trial(shmring_producer *p, uint64_t turn, int streaming, int64_t took_ns)
 {
     if (turn == 0 || turn == SHMRING_TRIAL_WARM || took_ns < p->copy_ns[streaming])
         p->copy_ns[streaming] = took_ns;
@@ -49,7 +49,7 @@ shmring_judge_copy(shmring_producer *p, uint64_t turn, int streaming, int64_t to
 static inline void
 shmring_copy_large(shmring_producer *p, void *target, const void *source, size_t bytes)
 {
-    const int streaming = shmring_copy_streams(p);
+    const int streaming = shmring_will_stream(p);
     const uint64_t turn = p->copies++ - p->trial_began;
     const int64_t began = shmring_now_ns();
     if (streaming)
@@ -57,7 +57,7 @@ shmring_copy_large(shmring_producer *p, void *target, const void *source, size_t
     else
         memcpy(target, source, bytes);
     if (turn < SHMRING_TRIAL)
-        shmring_judge_copy(p, turn, streaming, shmring_now_ns() - began);
+        shmring_record_trial(p, turn, streaming, shmring_now_ns() - began);
     else if (turn + 1 >= p->trial_every)
         p->trial_began = p->copies;
 }
