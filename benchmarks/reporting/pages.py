@@ -51,12 +51,14 @@ def readme_block(name: str, result: dict[str, Any]) -> str:
     lines = [line for case, part in README_ROWS if (line := readme_line(result["rows"], case, part))]
     facts = result["machine"]
     page = f"docs/results/{name}"
+    met = sum(bool(target["met"]) for target in result["targets"])
     text = [
         markdown(README_HEAD, lines),
         "",
-        f"{facts['processor']}, {facts['kernel']}, {facts['python']}, {facts['cores']} cores;",
-        f"medians of {result['rounds']} interleaved rounds. The [whole run]({page}.md) has every peer,",
-        f"and the [targets]({page}.md#targets).",
+        f"{facts['processor']}, {facts['kernel']}, {facts['python']}, {facts['cores']} cores; medians of",
+        f"{result['rounds']} interleaved rounds. The [whole run]({page}.md) has every peer with its",
+        f"settings. {met} of {len(result['targets'])} [targets]({page}.md#targets) are met;",
+        "[performance](docs/performance.md#targets-that-are-not-met) explains the others.",
     ]
     text += [
         f"\n![{each.title}]({page}/{each.file})"
