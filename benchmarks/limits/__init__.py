@@ -39,12 +39,16 @@ def compiler() -> str:
 
 def build(source: Path, target: Path) -> None:
     """Compile one program, or the library that reads frames. If it fails, only its own users fail, later."""
-    library = ["-shared", "-fPIC", f"-I{sysconfig.get_path('include')}"] if source.stem == "reader" else []
-    options = ["-O3", "-std=gnu11", *library, f"-I{shmring.get_include()}"]
+    options = ["-O3", "-std=gnu11", "-Werror=implicit-function-declaration", f"-I{shmring.get_include()}"]
+    if source.stem == "reader":
+        options += ["-shared", "-fPIC", f"-I{sysconfig.get_path('include')}"]
     command = [compiler(), *options, str(source), "-o", str(target)]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
-        errors = [line for line in found.stderr.splitlines() if "error:" in line] or [found.stderr.strip()]
+        lines = found.stderr.splitlines()
+        errors = (
+            [line for line in lines if "error:" in line or "undefined" in line] or lines or ["no message"]
+        )
         _unbuilt[source.stem] = f"{source.name} does not compile: {errors[0].rpartition('error: ')[2]}"
 
 
@@ -59,7 +63,10 @@ def built(program: str) -> str:
 def run(program: str, *arguments: Any) -> Any:
     """What a program prints: a number, or percentiles."""
     command = [built(program), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{program}: no result within {LIMIT_S} s: killed") from None
     if result.returncode:
         raise RuntimeError(f"{program}: {result.stderr.strip() or result.returncode}")
     return json.loads(result.stdout)

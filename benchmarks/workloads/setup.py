@@ -88,6 +88,7 @@ def attach(pipe: Pipe, name: str) -> None:
     pipe.send({"attach": attached - began, "join": joined - attached, "first_frame": ended - joined})
     consumer.close()
     ring.close()
+    pipe.recv()  # until the other side has its answer and ends this process
 
 
 def import_time() -> dict[str, float]:
