@@ -45,10 +45,8 @@ def build(source: Path, target: Path) -> None:
     command = [compiler(), *options, str(source), "-o", str(target)]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
-        lines = found.stderr.splitlines()
-        errors = (
-            [line for line in lines if "error:" in line or "undefined" in line] or lines or ["no message"]
-        )
+        lines = found.stderr.splitlines() or ["no message"]
+        errors = [line for line in lines if "error:" in line or "undefined" in line] or lines
         _unbuilt[source.stem] = f"{source.name} does not compile: {errors[0].rpartition('error: ')[2]}"
 
 

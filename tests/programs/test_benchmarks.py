@@ -45,26 +45,31 @@ def nothing_left():
 # ---- workloads
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "cost",
-        *(
-            pytest.param(part, marks=pytest.mark.stress)
-            for part in workloads.NAMES
-            if part not in ("cost", "instructions")
-        ),
-    ],
-)
-def test_every_workload_runs(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "LIMIT_S", 100.0)  # others may be busy on this machine
-    chosen = [cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
+def measure(chosen: list[cells.Cell]) -> None:
     assert chosen
     for cell in chosen:
         values = cell.measure()
         assert set(cell.units) <= set(values), cell
         assert all(math.isfinite(values[metric]) for metric in cell.units), (cell, values)
         assert all(values[metric] > 0 for metric in cell.units if metric == "frames"), (cell, values)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may be busy on this machine."""
+    monkeypatch.setattr(isolation, "LIMIT_S", 100.0)
+
+
+def test_each_kind_of_run_works(patient) -> None:
+    """A stream by copy and in place, the same from C, calls in one process, ping-pong."""
+    kinds = {"64 B, one per call", "64 B in place", "calls in one process, 64 B", "64 B, spinning"}
+    measure([cell for cell in workloads.cells(["cost", "latency"], TINY) if cell.case in kinds])
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("part", [part for part in workloads.NAMES if part != "instructions"])
+def test_every_workload_runs(part: str, patient) -> None:
+    measure([cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)])
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
