@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -107,11 +107,11 @@ class OtherBuild:
         return found
 
 
-def names_of(cell: Cell) -> tuple[str, str, str]:
+def names_of(cell: Cell) -> tuple[str, ...]:
     return cell.part, cell.case, cell.subject
 
 
-def serve(requests: TextIO, answers: TextIO, cells: dict[tuple[str, ...], Cell]) -> None:
+def serve(requests: TextIO, answers: TextIO, cells: Mapping[tuple[str, ...], Cell]) -> None:
     """Measure what each line of `requests` names, until there are no more."""
 
     def answer(**found: Any) -> None:

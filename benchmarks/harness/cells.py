@@ -40,7 +40,7 @@ class Row:
     unit: str
     settings: str
     values: list[float] = field(default_factory=list)
-    near_ns: list[tuple[float, float]] = field(default_factory=list)  # core to core: before, after
+    core_to_core_ns: list[tuple[float, float]] = field(default_factory=list)  # before and after each run
     error: str = ""
 
     @property
@@ -52,7 +52,7 @@ class Row:
         found |= {"settings": self.settings, "error": self.error, "values": self.values}
         if self.values:
             found |= {"median": self.median, "min": min(self.values), "max": max(self.values)}
-        return found | {"core_to_core_ns": self.near_ns}
+        return found | {"core_to_core_ns": self.core_to_core_ns}
 
 
 def lower_is_better(unit: str) -> bool:
@@ -61,8 +61,8 @@ def lower_is_better(unit: str) -> bool:
 
 def fraction(row: dict[str, Any], limit: dict[str, Any]) -> float:
     """How much of the limit was reached: 1 is all of it."""
-    better = (limit["median"], row["median"])
-    return better[0] / better[1] if lower_is_better(row["unit"]) else better[1] / better[0]
+    ratio: float = row["median"] / limit["median"]
+    return 1 / ratio if lower_is_better(row["unit"]) else ratio
 
 
 def ratios(mine: list[float], theirs: list[float]) -> list[float]:

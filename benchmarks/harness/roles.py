@@ -106,7 +106,9 @@ def receive(
     receiver.close()
 
 
-def play(pipe: Connection, transport: Transport, jobs: tuple[Job, Job], links: tuple, serves: bool) -> None:
+def play(
+    pipe: Connection, transport: Transport, jobs: tuple[Job, Job], links: tuple[Any, Any], serves: bool
+) -> None:
     """Ping-pong: send on one channel, receive on the other. The server answers with its round trips."""
     sender = transport.sender(jobs[0], links[0])
     pipe.send("sending")
@@ -124,7 +126,8 @@ def play(pipe: Connection, transport: Transport, jobs: tuple[Job, Job], links: t
 
 
 def serve(sender: Sender, receiver: Receiver, frames: Frames, first: int, count: int) -> list[int]:
-    send, recv, times = sender.send, receiver.recv, []
+    send, recv = sender.send, receiver.recv
+    times: list[int] = []
     note = times.append
     check_at = first + count - 1
     number = first

@@ -42,7 +42,7 @@ def stream(
         finally:
             transport.cleanup(job, link)
 
-    return isolated(work, transport.leftovers, patience(transport))
+    return dict(isolated(work, transport.leftovers, patience(transport)))
 
 
 class Rates(NamedTuple):
@@ -124,18 +124,18 @@ def ping_pong(
     def work() -> dict[str, float]:
         if transport.whole:
             return transport.whole_ping_pong(job, seconds)
-        links = tuple(transport.setup(each) for each in jobs)
+        links = (transport.setup(jobs[0]), transport.setup(jobs[1]))
         try:
             return run_ping_pong(transport, jobs, links, seconds)
         finally:
             for each, link in zip(jobs, links, strict=True):
                 transport.cleanup(each, link)
 
-    return isolated(work, transport.leftovers, patience(transport))
+    return dict(isolated(work, transport.leftovers, patience(transport)))
 
 
 def run_ping_pong(
-    transport: Transport, jobs: tuple[Job, Job], links: tuple, seconds: float
+    transport: Transport, jobs: tuple[Job, Job], links: tuple[Any, Any], seconds: float
 ) -> dict[str, float]:
     server = ready(Role(play, transport, jobs, links, True, core=0))
     returner = ready(Role(play, transport, jobs[::-1], links[::-1], False, core=1))
@@ -151,7 +151,7 @@ def run_ping_pong(
         server.ask(sent, count)
         times, _ = Role.answers([server, returner])
         sent += count
-        return times
+        return list(times)
 
     times = phase(64)
     typical = sorted(times)[len(times) // 2]

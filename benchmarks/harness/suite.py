@@ -52,7 +52,7 @@ def run_cell(cell: Cell, rows: Iterable[Row]) -> bool:
     after = limits.probe()
     for row in rows:
         row.values.append(values[row.metric])
-        row.near_ns.append((before, after))
+        row.core_to_core_ns.append((before, after))
     return True
 
 

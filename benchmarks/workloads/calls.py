@@ -70,7 +70,7 @@ def claims(
     found["claim"].append((2 * middle - began - clock()) / turn)
     for reader in readers:
         cost = per_call(turn, reader.get)
-        settle(reader)
+        release_last(reader)
     found["get"].append(cost)
 
 
@@ -93,11 +93,11 @@ def copies(
 
     found["put"].append(per_call(turn, partial(producer.put, np.ones(words, np.uint64))))
     without = per_call(turn, only_get)
-    settle(reader)
+    release_last(reader)
     for _ in range(turn):
         producer.put(np.ones(words, np.uint64))
     found["array"].append(per_call(turn, get_array) - without)
-    settle(reader)
+    release_last(reader)
     many = np.ones((turn, words), np.uint64)
     batch = reader.batch
 
@@ -106,9 +106,9 @@ def copies(
 
     found["put_many"].append(per_call(batches, partial(producer.put_many, many)) / turn)
     found["batch"].append(per_call(batches, batch_array) / turn)
-    settle(reader)
+    release_last(reader)
 
 
-def settle(reader: shmring.Consumer) -> None:
+def release_last(reader: shmring.Consumer) -> None:
     """Release the last frame, so that the cursor does not lag."""
     assert reader.try_get() is None
