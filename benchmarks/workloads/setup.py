@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
 import shmring
 from benchmarks.harness.cells import OURS, Cell
@@ -76,7 +76,7 @@ def begin(nbytes: int, slots: int) -> dict[str, float]:
     return {step: value / 1e3 for step, value in times.items()}
 
 
-def attach(pipe: Pipe, name: str) -> None:
+def attach(pipe: Connection, name: str) -> None:
     clock = time.perf_counter_ns
     began = clock()
     ring = shmring.Ring.attach(name)
