@@ -56,7 +56,7 @@ class Row:
 
 
 def lower_is_better(unit: str) -> bool:
-    return unit in {"ns", "us", "ms", "s", "instructions", "% of a core", "bytes"}
+    return unit in {"ns", "us", "ms", "s", "instructions", "% of a core", "1/s", "bytes"}
 
 
 def fraction(row: dict[str, Any], limit: dict[str, Any]) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks.harness.cells import OTHER, OTHER_SUFFIX, OURS, lower_is_better, ratios
 
 Row = dict[str, Any]
+ENOUGH = 3  # rounds: fewer agree by chance too often
 
 
 def compared(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, list[float]]]:
@@ -22,8 +23,8 @@ def compared(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, list[float]]]:
 
 
 def verdict(found: list[float], unit: str) -> str:
-    """Better or worse if every round says so."""
+    """Better or worse if there are enough rounds, and all of them agree."""
     lower, higher = max(found) < 1, min(found) > 1
-    if not lower and not higher:
+    if len(found) < ENOUGH or not (lower or higher):
         return ""
     return "better" if lower == lower_is_better(unit) else "worse"

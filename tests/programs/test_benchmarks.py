@@ -204,10 +204,11 @@ def test_a_python_that_cannot_measure_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_ratio_is_better_only_if_every_round_says_so() -> None:
-    assert comparison.verdict([0.5, 0.9], "ns") == "better"
-    assert comparison.verdict([0.5, 0.9], "frames/s") == "worse"
-    assert comparison.verdict([1.1, 1.2], "frames/s") == "better"
-    assert comparison.verdict([0.9, 1.2], "frames/s") == ""
+    assert comparison.verdict([0.5, 0.7, 0.9], "ns") == "better"
+    assert comparison.verdict([0.5, 0.7, 0.9], "frames/s") == "worse"
+    assert comparison.verdict([1.1, 1.1, 1.2], "frames/s") == "better"
+    assert comparison.verdict([0.9, 1.1, 1.2], "frames/s") == ""
+    assert comparison.verdict([1.1, 1.2], "frames/s") == ""
 
 
 # ---- verdicts and tables
