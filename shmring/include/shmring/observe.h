@@ -94,6 +94,63 @@ shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *rep
     return 1;
 }
 
+/* What a producer's state says of the frames to come: SHMRING_OK while there is one, SHMRING_EMPTY before the
+ * first, SHMRING_ENDED, SHMRING_FAILED. */
+static inline int
+shmring_producer_outlook(uint32_t state)
+{
+    switch (state) {
+    case SHMRING_PRODUCER_LIVE:
+        return SHMRING_OK;
+    case SHMRING_PRODUCER_CLOSED:
+        return SHMRING_ENDED;
+    case SHMRING_PRODUCER_FAILED:
+        return SHMRING_FAILED;
+    default:
+        return SHMRING_EMPTY;
+    }
+}
+
+/* As shmring_producer_outlook, and SHMRING_DIED where the producer's process ended without closing;
+ * SHMRING_TRUNCATED if the file was cut. The only place that knows what "died" means.
+ *
+ * A producer has the lock before its state is LIVE and until after it is not, so one whose state is LIVE
+ * between two looks at a free lock is dead; unless it came after the first and was gone before the second.
+ * Then it has left a new epoch. */
+static inline int
+shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status *report)
+{
+    if (!shmring_look_at_ring(fd, g, report))
+        return SHMRING_TRUNCATED;
+    if (report->producer_state != SHMRING_PRODUCER_LIVE || shmring_lock_held(fd, SHMRING_LOCK_PRODUCER))
+        return shmring_producer_outlook(report->producer_state);
+    const uint64_t epoch = report->epoch;
+    if (!shmring_look_at_ring(fd, g, report))
+        return SHMRING_TRUNCATED;
+    const int died =
+        report->producer_state == SHMRING_PRODUCER_LIVE && !shmring_lock_held(fd, SHMRING_LOCK_PRODUCER);
+    if (!shmring_look_at_ring(fd, g, report))
+        return SHMRING_TRUNCATED;
+    return died && report->epoch == epoch ? SHMRING_DIED : shmring_producer_outlook(report->producer_state);
+}
+
+/* Finds out whether the owner of a taken place lives; one that left since the row was read has no place any
+ * more, and did not die. 0 if the file was cut. */
+static inline int
+shmring_look_at_owner(int fd, const shmring_geometry *g, unsigned place, shmring_place_status *report)
+{
+    const uint64_t at = g->table_offset + place * sizeof(shmring_place) + offsetof(shmring_place, state);
+    uint64_t state;
+    report->alive = (uint32_t)shmring_lock_held(fd, SHMRING_LOCK_PLACE(place));
+    if (report->alive)
+        return 1;
+    if (!shmring_read_file(fd, &state, sizeof state, at))
+        return 0;
+    if (state != report->state)
+        report->state = SHMRING_PLACE_FREE;
+    return 1;
+}
+
 /* Fills in a report for each place of the consumer table; 0 if the file was cut. */
 static inline int
 shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *reports)
@@ -102,9 +159,13 @@ shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *
     int taken = 0;
     if (!shmring_read_file(fd, table, g->consumers * sizeof *table, g->table_offset))
         return 0;
-    for (uint64_t place = 0; place < g->consumers; place++) {
+    for (unsigned place = 0; place < g->consumers; place++) {
         shmring_copy_row(&table[place], &reports[place]);
-        taken |= (reports[place].state & 0xff) != SHMRING_PLACE_FREE;
+        if ((reports[place].state & 0xff) == SHMRING_PLACE_FREE)
+            continue;
+        taken = 1;
+        if (!shmring_look_at_owner(fd, g, place, &reports[place]))
+            return 0;
     }
     return !taken || shmring_look_at_pins(fd, g, reports);
 }
