@@ -64,7 +64,7 @@ shmring_format(int fd, const shmring_geometry *geometry, const uint8_t generatio
         uint8_t *const at = bytes + geometry->entries_offset + index * geometry->entry_stride;
         ((shmring_entry *)(void *)at)->slot = (uint32_t)index;
     }
-    shmring_store_release(&identity->ready, 1u); /* [R9 -> A9] */
+    shmring_store_release(&identity->ready, 1u); /* [release ready] */
     munmap(control, geometry->slots_offset);
     return SHMRING_OK;
 }

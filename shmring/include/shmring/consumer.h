@@ -32,30 +32,30 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     }
     c->bit = UINT64_C(1) << c->place;
     shmring_place *const row = &block->table[c->place];
-    const uint64_t owners =
-        (shmring_load_relaxed(&row->state) >> 8) + 1; /* [relaxed: the place's lock orders owners] */
-    shmring_store_release(&row->state, owners << 8 | SHMRING_PLACE_JOINING); /* [R5 -> A5] */
+    /* [relaxed: the place's lock orders owners] */
+    const uint64_t owners = (shmring_load_relaxed(&row->state) >> 8) + 1;
+    shmring_store_release(&row->state, owners << 8 | SHMRING_PLACE_JOINING); /* [release state] */
     row->joined_ns = (uint64_t)shmring_clock_ns(CLOCK_REALTIME);
     row->start_time = shmring_own_start_time();
     row->pid = (uint32_t)getpid();
-    shmring_store_relaxed(&row->flags, 0u); /* [relaxed: R4 publishes it] */
+    shmring_store_relaxed(&row->flags, 0u); /* [relaxed: published with join_count] */
     memset(row->label, 0, sizeof row->label);
     const size_t length = strlen(label);
     memcpy(row->label, label, length < sizeof row->label ? length : sizeof row->label - 1);
     shmring_publish_stats(c);
 
     c->cursor = shmring_guess_start(hot, slots, start);
-    shmring_store_relaxed(&row->cursor, c->cursor); /* [relaxed: R5 publishes it] */
-    shmring_store_release(
-        &row->state,
-        owners << 8 | (uint64_t)(lossless ? SHMRING_PLACE_LOSSLESS : SHMRING_PLACE_LOSSY)); /* [R5 -> A5] */
-    shmring_fetch_or_release(&hot->active, c->bit);                                         /* [R10 -> A10] */
-    shmring_fetch_add_release(&hot->join_count, UINT64_C(1));                               /* [R4 -> A4] */
-    shmring_fence_seq_cst(); /* [F9 <-> F6, F7] I am seen before I look at what is being written */
+    shmring_store_relaxed(&row->cursor, c->cursor); /* [relaxed: published with state] */
+    /* [release state] */
+    shmring_store_release(&row->state,
+                          owners << 8 | (uint64_t)(lossless ? SHMRING_PLACE_LOSSLESS : SHMRING_PLACE_LOSSY));
+    shmring_fetch_or_release(&hot->active, c->bit);           /* [release active] */
+    shmring_fetch_add_release(&hot->join_count, UINT64_C(1)); /* [release join_count] */
+    shmring_fence_seq_cst(); /* [fence join | mark, swap] I am seen before I look at what is being written */
     shmring_choose_start(c, start);
     c->cursor = c->fresh = c->aim = c->next;
     shmring_publish_stats(c);
-    shmring_store_release(&row->cursor, c->cursor); /* [R3 -> A3] */
+    shmring_store_release(&row->cursor, c->cursor); /* [release cursor] */
     shmring_event_announce(&hot->space_event);      /* a producer may wait for consumers */
     return SHMRING_OK;
 }
@@ -103,7 +103,7 @@ static inline void
 shmring_release(shmring_consumer *c, shmring_hold *hold)
 {
     c->held -= hold->count;
-    shmring_store_relaxed(&c->block->table[c->place].held, c->held); /* [relaxed: a statistic] */
+    shmring_store_stat(&c->block->table[c->place].held, c->held);
     if (hold->pinned) {
         for (uint64_t i = 0; i < hold->count; i++)
             shmring_unpin(c, shmring_held_slot(c, hold, i));
@@ -141,8 +141,8 @@ shmring_want_runs(shmring_consumer *c)
     const uint32_t flags = shmring_load_relaxed(&row->flags); /* [relaxed: this consumer's own word] */
     if (flags & SHMRING_WANTS_RUNS)
         return;
-    shmring_store_relaxed(&row->flags, flags | SHMRING_WANTS_RUNS);     /* [relaxed: R4 publishes it] */
-    shmring_fetch_add_release(&c->block->hot->join_count, UINT64_C(1)); /* [R4 -> A4] */
+    shmring_store_relaxed(&row->flags, flags | SHMRING_WANTS_RUNS); /* [relaxed: published with join_count] */
+    shmring_fetch_add_release(&c->block->hot->join_count, UINT64_C(1)); /* [release join_count] */
 }
 
 /* Stops gating and reading while frames are still held: they get pins, the place is kept for them.

@@ -16,15 +16,16 @@ static inline void
 shmring_read_ring_status(const shmring_block *block, shmring_ring_status *report)
 {
     const shmring_hot *const hot = block->hot;
-    report->head = shmring_load_acquire(&hot->head);                     /* [A1 <- R1] */
-    report->next_seq = shmring_load_relaxed(&hot->next_seq);             /* [relaxed: a statistic] */
-    report->producer_state = shmring_load_acquire(&hot->producer_state); /* [A8 <- R8] */
-    report->epoch = shmring_load_relaxed(&hot->epoch);                   /* [relaxed: a statistic] */
-    report->start_time = shmring_load_relaxed(&hot->start_time);         /* [relaxed: A8 made it visible] */
-    report->producer_pid = shmring_load_relaxed(&hot->producer_pid);     /* [relaxed: A8 made it visible] */
-    report->dropped = shmring_load_relaxed(&hot->dropped);               /* [relaxed: a statistic] */
-    report->swaps = shmring_load_relaxed(&hot->swaps);                   /* [relaxed: a statistic] */
-    report->active = shmring_load_acquire(&hot->active);                 /* [A10 <- R10] */
+    report->head = shmring_load_acquire(&hot->head); /* [acquire head] */
+    report->next_seq = shmring_load_stat(&hot->next_seq);
+    report->producer_state = shmring_load_acquire(&hot->producer_state); /* [acquire producer_state] */
+    report->epoch = shmring_load_stat(&hot->epoch);
+    report->start_time = shmring_load_relaxed(&hot->start_time); /* [relaxed: acquired with producer_state] */
+    /* [relaxed: acquired with producer_state] */
+    report->producer_pid = shmring_load_relaxed(&hot->producer_pid);
+    report->dropped = shmring_load_stat(&hot->dropped);
+    report->swaps = shmring_load_stat(&hot->swaps);
+    report->active = shmring_load_acquire(&hot->active); /* [acquire active] */
     memset(report->failure, 0, sizeof report->failure);
     if (report->producer_state == SHMRING_PRODUCER_FAILED)
         memcpy(report->failure, hot->failure, sizeof report->failure - 1);
@@ -38,8 +39,7 @@ shmring_read_place_status(const shmring_block *block, unsigned place, shmring_pl
     if ((report->state & 0xff) == SHMRING_PLACE_FREE)
         return;
     for (uint64_t slot = 0; slot < block->geometry.slots; slot++) {
-        const uint64_t pins =
-            shmring_load_relaxed(&shmring_entry_at(block, slot)->pins); /* [relaxed: a statistic] */
+        const uint64_t pins = shmring_load_stat(&shmring_entry_at(block, slot)->pins);
         report->pins += (pins & bit) != 0;
     }
 }
@@ -52,14 +52,16 @@ shmring_copy_out(const shmring_block *block, uint64_t position, void *target, sh
 {
     const uint64_t slots = block->geometry.slots;
     shmring_entry *const entry = shmring_entry_at(block, position % slots);
-    if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position)) /* [A2 <- R2] */
+    /* [acquire stamp] */
+    if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position))
         return SHMRING_EMPTY;
-    const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: A2 made it visible] */
+    const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with stamp] */
     if (slot >= slots)
         return SHMRING_CORRUPT;
     shmring_read_entry(taken, 0, &block->geometry, entry);
     memcpy(target, shmring_slot_at(block, slot), block->geometry.frame_bytes);
-    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] the copy before a second look at the stamp */
+    /* [fence recheck | announce, mark, swap] the copy before a second look at the stamp */
+    shmring_fence_acquire();
     const uint64_t stamp = shmring_load_relaxed(&entry->stamp); /* [relaxed: ordered by the fence above] */
     return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;
 }

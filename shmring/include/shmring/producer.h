@@ -28,10 +28,10 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->entry_of = (uint32_t *)malloc(slots * sizeof *p->entry_of);
     int result = SHMRING_SYSTEM;
     if (p->slot_of != NULL && p->entry_of != NULL) {
-        p->head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
-        p->claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
-        p->next_seq =
-            shmring_load_relaxed(&hot->next_seq); /* [relaxed: the producer lock orders producers] */
+        p->head = shmring_load_acquire(&hot->head);       /* [acquire head] */
+        p->claimed = shmring_load_acquire(&hot->claimed); /* [acquire claimed] */
+        /* [relaxed: the producer lock orders producers] */
+        p->next_seq = shmring_load_relaxed(&hot->next_seq);
         result =
             p->head > SHMRING_MAX_POSITION || p->claimed < p->head ? SHMRING_CORRUPT : shmring_rebuild(p);
     }
@@ -50,12 +50,14 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->warm_slots = cache / 2 / block->geometry.slot_stride;
     p->warm_slots = p->warm_slots < 2 ? 2 : p->warm_slots;
     p->trial_every = SHMRING_TRIAL_SOON;
-    shmring_store_relaxed(&hot->next_seq, p->next_seq);                /* [relaxed: R1 and R8 publish it] */
-    shmring_store_relaxed(&hot->producer_pid, (uint32_t)getpid());     /* [relaxed: for messages] */
-    shmring_store_relaxed(&hot->start_time, shmring_own_start_time()); /* [relaxed: for messages] */
-    shmring_store_release(&hot->producer_state, (uint32_t)SHMRING_PRODUCER_LIVE); /* [R8 -> A8] */
-    shmring_store_release(&hot->epoch, p->epoch); /* [R8 -> A8] last: a new epoch comes with a new state */
-    shmring_event_announce(&hot->data_event);     /* heals a wake-up that a killed producer owed, too */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with producer_state] */
+    shmring_store_stat(&hot->producer_pid, (uint32_t)getpid());
+    shmring_store_stat(&hot->start_time, shmring_own_start_time());
+    /* [release producer_state] */
+    shmring_store_release(&hot->producer_state, (uint32_t)SHMRING_PRODUCER_LIVE);
+    /* [release epoch] last: a new epoch comes with a new state */
+    shmring_store_release(&hot->epoch, p->epoch);
+    shmring_event_announce(&hot->data_event); /* heals a wake-up that a killed producer owed, too */
     return SHMRING_OK;
 }
 
@@ -78,7 +80,7 @@ shmring_producer_fail(shmring_producer *p, const char *message)
         while (length > 0 && ((unsigned char)message[length] & 0xc0) == 0x80)
             length--;
     }
-    memcpy(failure, message, length); /* R8 publishes it */
+    memcpy(failure, message, length); /* published with producer_state */
     memset(failure + length, 0, SHMRING_FAILURE_BYTES - length);
     shmring_end_stream(p, SHMRING_PRODUCER_FAILED);
 }
@@ -138,8 +140,8 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
     const uint64_t slots = p->block->geometry.slots;
     const uint64_t index = p->index + i < slots ? p->index + i : p->index + i - slots;
     shmring_entry *const entry = shmring_entry_at(p->block, index);
-    shmring_store_relaxed(&entry->timestamp_ns, timestamp_ns); /* [relaxed: R2 publishes it] */
-    shmring_store_relaxed(&entry->rows, rows);                 /* [relaxed: R2 publishes it] */
+    shmring_store_relaxed(&entry->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
+    shmring_store_relaxed(&entry->rows, rows);                 /* [relaxed: published with stamp] */
     if (p->block->geometry.meta_bytes == 0)
         return;
     if (meta != NULL)
@@ -161,16 +163,16 @@ shmring_publish(shmring_producer *p, uint64_t count)
     uint64_t index = p->index;
     for (uint64_t i = 0; i < count; i++) {
         shmring_entry *const entry = shmring_entry_at(&block, index);
-        shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: R2 publishes it] */
-        shmring_store_relaxed(&entry->seq, first_seq + i);   /* [relaxed: R2 publishes it] */
-        shmring_store_relaxed(&entry->epoch, epoch);         /* [relaxed: R2 publishes it] */
-        shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [R2 -> A2] */
+        shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&entry->seq, first_seq + i);   /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&entry->epoch, epoch);         /* [relaxed: published with stamp] */
+        shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [release stamp] */
         index = shmring_next_index(&block, index);
     }
     const uint64_t next = index;
     for (uint64_t i = count; i < p->count; i++) { /* written to, but not published: never readable */
-        shmring_store_relaxed(&shmring_entry_at(p->block, index)->stamp,
-                              0u); /* [relaxed: it was not readable before either] */
+        /* [relaxed: it was not readable before either] */
+        shmring_store_relaxed(&shmring_entry_at(p->block, index)->stamp, 0u);
         index = shmring_next_index(p->block, index);
     }
     p->count = 0;
@@ -185,9 +187,9 @@ shmring_publish(shmring_producer *p, uint64_t count)
     shmring_prefetch_write(shmring_slot_at(&block, shmring_next_index(&block, following)));
     if (slot_of[next] != following) /* the next claim swaps, and looks at the pins there */
         shmring_prefetch_write(shmring_entry_at(&block, following));
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: R1 publishes it] */
-    shmring_store_release(&hot->head, p->head);         /* [R1 -> A1] */
-    shmring_fence_seq_cst();                            /* [F2 <-> F1] head before a look for sleepers */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
+    shmring_store_release(&hot->head, p->head);         /* [release head] */
+    shmring_fence_seq_cst(); /* [fence publish | sleep] head before a look for sleepers */
     shmring_event_notify(&hot->data_event);
 }
 
@@ -206,8 +208,8 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_hot *const hot = p->block->hot;
     p->next_seq += count;
     p->dropped += count;
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: R1 publishes it] */
-    shmring_store_relaxed(&hot->dropped, p->dropped);   /* [relaxed: a statistic] */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
+    shmring_store_stat(&hot->dropped, p->dropped);
 }
 
 /* Reaps every place. Returns how many dead consumers were evicted. */

@@ -44,8 +44,9 @@ shmring_uncover(const shmring_block *block)
 static inline int
 shmring_lost_pages(const shmring_block *block)
 {
-    shmring_compiler_barrier();                       /* the handler runs inside the accesses before */
-    if (shmring_load_relaxed(&shmring_any_lost) == 0) /* [relaxed: set before the zeros could be seen] */
+    shmring_compiler_barrier(); /* the handler runs inside the accesses before */
+    /* [relaxed: set before the zeros could be seen] */
+    if (shmring_load_relaxed(&shmring_any_lost) == 0)
         return 0;
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
         const uint64_t word = shmring_load_relaxed(&shmring_covered[i]); /* [relaxed: as before] */

@@ -74,7 +74,7 @@ shmring_wait_data(const shmring_block *block, uint64_t needed, uint32_t state, i
 static inline unsigned
 shmring_active_consumers(const shmring_block *block)
 {
-    return (unsigned)__builtin_popcountll(shmring_load_acquire(&block->hot->active)); /* [A10 <- R10] */
+    return (unsigned)__builtin_popcountll(shmring_load_acquire(&block->hot->active)); /* [acquire active] */
 }
 
 /* Sleeps until `least` consumers have joined, the deadline or a wake-up. */

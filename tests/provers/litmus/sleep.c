@@ -161,14 +161,14 @@ come(void)
 }
 
 const litmus_test sleep_tests[] = {
-    {"sleep_for_frames", "F1-F2", 4, empty_ring_and_two, {put_one, first_waits}, NULL, NULL},
-    {"two_sleepers", "F1-F2", 2, empty_ring_and_two, {put_one, first_waits, second_waits}, NULL, NULL},
-    {"sleep_till_close", "F1-F5", 4, empty_ring_and_two, {close_the_ring, wait_for_the_end}, NULL, NULL},
-    {"sleep_till_takeover", "F1-F5", 3, closed_ring, {take_over, wait_for_a_producer}, NULL, NULL},
-    {"sleep_for_cursor", "F1-F3", 3, full_ring_one_held, {put_waiting, give_first_back}, NULL, NULL},
-    {"sleep_for_pins", "F1-F4", 3, all_slots_pinned, {put_waiting, give_first_back}, NULL, NULL},
-    {"sleep_till_leave", "F1-F5", 3, nothing_read, {put_waiting, leave}, NULL, NULL},
-    {"sleep_till_reaped", "F1-F5", 3, leave_dead_behind, {put_waiting, reap}, NULL, NULL},
-    {"sleep_till_join", "F1-F5", 3, empty_ring, {wait_for_one, come}, NULL, NULL},
+    {"sleep_for_frames", "sleep-publish", 4, empty_ring_and_two, {put_one, first_waits}, NULL, NULL},
+    {"two_sleepers", "sleep-publish", 2, empty_ring_and_two, {put_one, first_waits, second_waits}, NULL, NULL},
+    {"sleep_till_close", "sleep-announce", 4, empty_ring_and_two, {close_the_ring, wait_for_the_end}, NULL, NULL},
+    {"sleep_till_takeover", "sleep-announce", 3, closed_ring, {take_over, wait_for_a_producer}, NULL, NULL},
+    {"sleep_for_cursor", "sleep-cursor", 3, full_ring_one_held, {put_waiting, give_first_back}, NULL, NULL},
+    {"sleep_for_pins", "sleep-unpin", 3, all_slots_pinned, {put_waiting, give_first_back}, NULL, NULL},
+    {"sleep_till_leave", "sleep-announce", 3, nothing_read, {put_waiting, leave}, NULL, NULL},
+    {"sleep_till_reaped", "sleep-announce", 3, leave_dead_behind, {put_waiting, reap}, NULL, NULL},
+    {"sleep_till_join", "sleep-announce", 3, empty_ring, {wait_for_one, come}, NULL, NULL},
     {NULL, NULL, 0, NULL, {NULL}, NULL, NULL},
 };

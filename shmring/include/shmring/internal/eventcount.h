@@ -15,9 +15,10 @@
 static inline uint32_t
 shmring_event_prepare(uint32_t *event)
 {
-    const uint32_t value =
-        shmring_fetch_or_relaxed(event, 1u) | 1u; /* [relaxed: ordered by the fence below] */
-    shmring_fence_seq_cst(); /* [F1 <-> F2, F3, F4, F5] my bit before my look at the condition */
+    /* [relaxed: ordered by the fence below] */
+    const uint32_t value = shmring_fetch_or_relaxed(event, 1u) | 1u;
+    /* [fence sleep | publish, cursor, unpin, announce] my bit before my look at the condition */
+    shmring_fence_seq_cst();
     return value;
 }
 
@@ -39,7 +40,7 @@ shmring_event_notify(uint32_t *event)
 static inline void
 shmring_event_announce(uint32_t *event)
 {
-    shmring_fence_seq_cst(); /* [F5 <-> F1, F10] the news before a look for sleepers */
+    shmring_fence_seq_cst(); /* [fence announce | sleep, recheck] the news before a look for sleepers */
     shmring_event_notify(event);
 }
 

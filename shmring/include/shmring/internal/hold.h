@@ -15,8 +15,8 @@ shmring_pin(shmring_consumer *c, uint64_t slot)
     if (c->pin_counts[slot]++ != 0)
         return;
     c->pinned_slots++;
-    shmring_fetch_or_relaxed(&shmring_entry_at(c->block, slot)->pins,
-                             c->bit); /* [relaxed: ordered by F8, or by R3 after it] */
+    /* [relaxed: ordered by the pin fence, or by the release of cursor after it] */
+    shmring_fetch_or_relaxed(&shmring_entry_at(c->block, slot)->pins, c->bit);
 }
 
 static inline void
@@ -25,13 +25,13 @@ shmring_unpin(shmring_consumer *c, uint64_t slot)
     if (--c->pin_counts[slot] != 0)
         return;
     c->pinned_slots--;
-    shmring_fetch_and_release(&shmring_entry_at(c->block, slot)->pins, ~c->bit); /* [R6 -> A6] */
+    shmring_fetch_and_release(&shmring_entry_at(c->block, slot)->pins, ~c->bit); /* [release pins] */
 }
 
 static inline void
 shmring_notify_unpinned(const shmring_consumer *c)
 {
-    shmring_fence_seq_cst(); /* [F4 <-> F1] the pin is gone before a look for a sleeping producer */
+    shmring_fence_seq_cst(); /* [fence unpin | sleep] the pin is gone before a look for a sleeping producer */
     shmring_event_notify(&c->block->hot->space_event);
 }
 
@@ -63,8 +63,8 @@ shmring_store_cursor(shmring_consumer *c)
     if (cursor == c->cursor)
         return;
     c->cursor = cursor;
-    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [R3 -> A3] */
-    shmring_fence_seq_cst(); /* [F3 <-> F1] the cursor before a look for a sleeping producer */
+    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [release cursor] */
+    shmring_fence_seq_cst(); /* [fence cursor | sleep] the cursor before a look for a sleeping producer */
     shmring_event_notify(&c->block->hot->space_event);
 }
 
@@ -72,13 +72,14 @@ static inline void
 shmring_publish_stats(const shmring_consumer *c)
 {
     shmring_place *const row = &c->block->table[c->place];
-    shmring_store_relaxed(&row->delivered, c->delivered); /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->lost, c->lost);           /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->skipped, c->skipped);     /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->held, c->held);           /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->next, c->next);           /* [relaxed: a statistic] */
+    shmring_store_stat(&row->delivered, c->delivered);
+    shmring_store_stat(&row->lost, c->lost);
+    shmring_store_stat(&row->skipped, c->skipped);
+    shmring_store_stat(&row->held, c->held);
+    shmring_store_stat(&row->next, c->next);
+    /* [relaxed: a lossy cursor gates nobody] */
     if (!c->lossless)
-        shmring_store_relaxed(&row->cursor, c->next); /* [relaxed: a lossy cursor gates nobody] */
+        shmring_store_relaxed(&row->cursor, c->next);
 }
 
 static inline shmring_hold *

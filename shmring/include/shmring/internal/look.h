@@ -31,14 +31,14 @@ shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
 static inline void
 shmring_copy_row(const shmring_place *row, shmring_place_status *report)
 {
-    report->state = shmring_load_acquire(&row->state);         /* [A5 <- R5] */
-    report->cursor = shmring_load_relaxed(&row->cursor);       /* [relaxed: a statistic] */
-    report->delivered = shmring_load_relaxed(&row->delivered); /* [relaxed: a statistic] */
-    report->lost = shmring_load_relaxed(&row->lost);           /* [relaxed: a statistic] */
-    report->skipped = shmring_load_relaxed(&row->skipped);     /* [relaxed: a statistic] */
-    report->held = shmring_load_relaxed(&row->held);           /* [relaxed: a statistic] */
-    report->next = shmring_load_relaxed(&row->next);           /* [relaxed: a statistic] */
-    report->flags = shmring_load_relaxed(&row->flags);         /* [relaxed: a statistic] */
+    report->state = shmring_load_acquire(&row->state); /* [acquire state] */
+    report->cursor = shmring_load_stat(&row->cursor);
+    report->delivered = shmring_load_stat(&row->delivered);
+    report->lost = shmring_load_stat(&row->lost);
+    report->skipped = shmring_load_stat(&row->skipped);
+    report->held = shmring_load_stat(&row->held);
+    report->next = shmring_load_stat(&row->next);
+    report->flags = shmring_load_stat(&row->flags);
     report->joined_ns = row->joined_ns;
     report->start_time = row->start_time;
     report->pid = row->pid;

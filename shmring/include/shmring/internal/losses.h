@@ -63,9 +63,11 @@ static inline void
 shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
 {
     const shmring_hot *const hot = c->block->hot;
-    const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A8 made it visible] */
+    /* [relaxed: acquired with producer_state] */
+    const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq);
     const uint64_t head = shmring_read_head(c->block);
-    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq and head before a look at whose they are */
+    /* [fence recheck | announce, mark, swap] next_seq and head before a look at whose they are */
+    shmring_fence_acquire();
     const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
     if (now != epoch || next_seq <= c->expected_seq || (c->next < head && c->fresh < head))
         return;

@@ -21,8 +21,8 @@ shmring_slots_needed(const shmring_consumer *c, uint64_t least)
         end = from + slots; /* damaged counters may be far apart */
     for (uint64_t position = from; position < end; position++) {
         shmring_entry *const entry = shmring_entry_at(c->block, position % slots);
-        if (!c->lossless && shmring_load_relaxed(&entry->stamp) !=
-                                shmring_published_stamp(position)) /* [relaxed: a guess is good enough] */
+        /* [relaxed: a guess is good enough] */
+        if (!c->lossless && shmring_load_relaxed(&entry->stamp) != shmring_published_stamp(position))
             continue; /* gone: the slot that is there now is that of another frame */
         const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: a guess is good enough] */
         if (slot < slots && c->pin_counts[slot] != 0)

@@ -20,19 +20,19 @@ shmring_seek(shmring_consumer *c, uint64_t position)
 static inline void
 shmring_read_entry(shmring_taken *taken, uint64_t i, const shmring_geometry *g, shmring_entry *entry)
 {
+    /* [relaxed: acquired with stamp] */
     if (taken->timestamps_ns != NULL)
-        taken->timestamps_ns[i] =
-            shmring_load_relaxed(&entry->timestamp_ns); /* [relaxed: A2 made it visible] */
+        taken->timestamps_ns[i] = shmring_load_relaxed(&entry->timestamp_ns);
     if (taken->rows != NULL) {
-        const uint64_t rows = shmring_load_relaxed(&entry->rows); /* [relaxed: A2 made it visible] */
+        const uint64_t rows = shmring_load_relaxed(&entry->rows); /* [relaxed: acquired with stamp] */
         const uint64_t most = g->row_bytes == 0 ? rows : g->frame_bytes / g->row_bytes;
         taken->rows[i] = rows < most ? rows : most; /* a damaged entry must not lead out of the slot */
     }
     if (taken->metas != NULL) {
         memcpy(taken->metas + i * g->meta_bytes, shmring_meta_at(entry), g->meta_bytes);
     }
-    taken->seqs[i] = shmring_load_relaxed(&entry->seq); /* [relaxed: A2 made it visible] */
-    taken->epoch = shmring_load_relaxed(&entry->epoch); /* [relaxed: A2 made it visible] */
+    taken->seqs[i] = shmring_load_relaxed(&entry->seq); /* [relaxed: acquired with stamp] */
+    taken->epoch = shmring_load_relaxed(&entry->epoch); /* [relaxed: acquired with stamp] */
 }
 
 /* Published frames from next on; looks at head anew if fewer than `wanted` are known of. */
@@ -75,10 +75,10 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
         if (i + SHMRING_PREFETCH_AHEAD < most)
             __builtin_prefetch(shmring_entry_ahead(&block, index), 0);
         shmring_entry *const entry = shmring_entry_at(&block, index);
-        if (!lossless &&
-            shmring_load_acquire(&entry->stamp) != shmring_published_stamp(next + i)) /* [A2 <- R2] */
+        /* [acquire stamp] */
+        if (!lossless && shmring_load_acquire(&entry->stamp) != shmring_published_stamp(next + i))
             break;
-        const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: A1 or A2 made it visible] */
+        const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with head or stamp] */
         if (slot >= slots) {
             result = SHMRING_CORRUPT;
             break;
@@ -183,10 +183,11 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
         const int result = shmring_collect(c, room < available ? room : available, scattered_too, taken);
         const uint64_t pinned = taken->count;
         uint64_t intact = 0;
-        shmring_fence_seq_cst(); /* [F8 <-> F6, F7] my pins before a second look at the stamps */
+        shmring_fence_seq_cst(); /* [fence pin | mark, swap] my pins before a second look at the stamps */
         uint64_t index = c->index;
+        /* [acquire stamp] */
         while (intact < pinned && shmring_load_acquire(&shmring_entry_at(c->block, index)->stamp) ==
-                                      shmring_published_stamp(c->next + intact)) { /* [A2 <- R2] */
+                                      shmring_published_stamp(c->next + intact)) {
             intact++;
             index = shmring_next_index(c->block, index);
         }
@@ -200,7 +201,7 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
             return result;
         if (kept != 0)
             return shmring_finish_take(c, step, taken);
-        const uint64_t claimed = shmring_load_acquire(&c->block->hot->claimed); /* [A7 <- R7] */
+        const uint64_t claimed = shmring_load_acquire(&c->block->hot->claimed); /* [acquire claimed] */
         if (claimed < c->head || claimed > SHMRING_MAX_POSITION)
             return SHMRING_CORRUPT; /* else this would go through all positions up to head one by one */
         const uint64_t oldest = claimed > slots ? claimed - slots : 0;

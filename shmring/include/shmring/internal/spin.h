@@ -13,8 +13,8 @@
 static inline int
 shmring_is_crowded(const shmring_block *block, long cores)
 {
-    const uint64_t active =
-        shmring_load_relaxed(&block->hot->active); /* [relaxed: a hint about how busy the machine is] */
+    /* [relaxed: a hint about how busy the machine is] */
+    const uint64_t active = shmring_load_relaxed(&block->hot->active);
     return __builtin_popcountll(active) + 1 > cores;
 }
 

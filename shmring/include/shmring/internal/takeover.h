@@ -24,11 +24,11 @@ shmring_rebuild(shmring_producer *p)
     for (int valid = 1; valid >= 0; valid--) { /* entries in use first: the others take what is left */
         for (uint64_t index = 0; index < slots; index++) {
             shmring_entry *const entry = shmring_entry_at(block, index);
-            const uint64_t stamp =
-                shmring_load_relaxed(&entry->stamp); /* [relaxed: the producer lock orders producers] */
+            /* [relaxed: the producer lock orders producers] */
+            const uint64_t stamp = shmring_load_relaxed(&entry->stamp);
             const uint64_t position = (stamp - 2) / 2;
-            const uint32_t slot =
-                shmring_load_relaxed(&entry->slot); /* [relaxed: the producer lock orders producers] */
+            /* [relaxed: the producer lock orders producers] */
+            const uint32_t slot = shmring_load_relaxed(&entry->slot);
             const int whole = stamp != 0 && stamp % 2 == 0 && position < p->head && position % slots == index;
             /* An entry that somebody damages between the two rounds must not be taken twice or never. */
             if (valid ? !whole : p->slot_of[index] != nobody)
@@ -55,8 +55,8 @@ shmring_rebuild(shmring_producer *p)
             slot++;
         p->slot_of[index] = (uint32_t)slot;
         p->entry_of[slot] = (uint32_t)index;
-        shmring_store_relaxed(&shmring_entry_at(block, index)->slot,
-                              (uint32_t)slot); /* [relaxed: the entry is invalid] */
+        /* [relaxed: the entry is invalid] */
+        shmring_store_relaxed(&shmring_entry_at(block, index)->slot, (uint32_t)slot);
     }
     if (p->next_seq < newest_seq)
         p->next_seq = newest_seq;
@@ -76,7 +76,7 @@ static inline void
 shmring_end_stream(shmring_producer *p, uint32_t state)
 {
     shmring_hot *const hot = p->block->hot;
-    shmring_store_release(&hot->producer_state, state); /* [R8 -> A8] */
+    shmring_store_release(&hot->producer_state, state); /* [release producer_state] */
     shmring_event_announce(&hot->data_event);
     shmring_producer_free(p);
     shmring_set_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
