@@ -22,12 +22,13 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     c->lock_fd = lock_fd;
     c->lossless = lossless;
     c->pin_counts = (uint32_t *)calloc(slots, sizeof *c->pin_counts);
-    c->run = (uint32_t *)calloc(slots, sizeof *c->run);
-    int result = c->pin_counts == NULL || c->run == NULL ? SHMRING_SYSTEM
-                                                         : shmring_occupy_place(block, lock_fd, &c->place);
+    c->slots_taken = (uint32_t *)calloc(slots, sizeof *c->slots_taken);
+    int result = c->pin_counts == NULL || c->slots_taken == NULL
+                     ? SHMRING_SYSTEM
+                     : shmring_occupy_place(block, lock_fd, &c->place);
     if (result != SHMRING_OK) {
         free(c->pin_counts);
-        free(c->run);
+        free(c->slots_taken);
         return result;
     }
     c->bit = UINT64_C(1) << c->place;
@@ -53,23 +54,35 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     shmring_fetch_add_release(&hot->join_count, UINT64_C(1)); /* [release join_count] */
     shmring_fence_seq_cst(); /* [fence join | mark, swap] I am seen before I look at what is being written */
     shmring_choose_start(c, start);
-    c->cursor = c->fresh = c->aim = c->next;
+    c->cursor = c->first_uncounted = c->jumped_to = c->next;
     shmring_publish_stats(c);
     shmring_store_release(&row->cursor, c->cursor); /* [release cursor] */
     shmring_event_announce(&hot->space_event);      /* a producer may wait for consumers */
     return SHMRING_OK;
 }
 
-/* Takes least (1 or more) to most frames from next on; SHMRING_EMPTY if there are fewer. `step` (0: as many as
- * taken) says how far to go on: windows overlap. scattered_too: exactly `least` frames even where
- * they are not adjacent (then taken->scattered). */
+/* Takes the next frame. SHMRING_EMPTY if there is none yet. */
 static inline int
-shmring_take_frames(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
-                    shmring_taken *taken)
+shmring_take_one(shmring_consumer *c, shmring_taken *taken)
 {
-    if (c->lossless)
-        return shmring_take_lossless(c, least, most, step, scattered_too, taken);
-    return shmring_take_lossy(c, least, most, step, scattered_too, taken);
+    return shmring_take_frames(c, 1, 1, 0, 0, taken);
+}
+
+/* Takes the next `least` (1 or more) to `most` frames, as many as there are, up to the first that is not
+ * adjacent in memory (then taken->interrupted). SHMRING_EMPTY if there are fewer than `least`. */
+static inline int
+shmring_take_batch(shmring_consumer *c, uint64_t least, uint64_t most, shmring_taken *taken)
+{
+    return shmring_take_frames(c, least, most, 0, 0, taken);
+}
+
+/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Where the
+ * frames are not adjacent in memory, taken->scattered is set and there is no hold: copy the slots that
+ * c->slots_taken lists, then call shmring_end_scattered. SHMRING_EMPTY if there are fewer than `length`. */
+static inline int
+shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring_taken *taken)
+{
+    return shmring_take_frames(c, length, length, step, 1, taken);
 }
 
 /* Takes the newest frame not yet delivered, passing over the older ones. */
@@ -79,9 +92,9 @@ shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     c->head = shmring_read_head(c->block);
     if (c->head > c->next + 1) {
         shmring_seek(c, c->head - 1);
-        c->aim = c->next;
+        c->jumped_to = c->next;
     }
-    return shmring_take_frames(c, 1, 1, 0, 0, taken);
+    return shmring_take_one(c, taken);
 }
 
 /* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held
@@ -94,7 +107,7 @@ shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
         return;
     }
     for (uint64_t i = 0; i < taken->count; i++)
-        shmring_unpin(c, c->run[i]);
+        shmring_unpin(c, c->slots_taken[i]);
     shmring_notify_unpinned(c);
 }
 
@@ -167,9 +180,9 @@ shmring_leave(shmring_consumer *c)
         free(hold);
     }
     free(c->pin_counts);
-    free(c->run);
+    free(c->slots_taken);
     c->pin_counts = NULL;
-    c->run = NULL;
+    c->slots_taken = NULL;
 }
 
 #endif /* SHMRING_CONSUMER_H */

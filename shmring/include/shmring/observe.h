@@ -13,34 +13,34 @@
 #include "internal/read.h"
 
 static inline void
-shmring_read_ring_status(const shmring_block *block, shmring_ring_status *report)
+shmring_read_ring_status(const shmring_block *block, shmring_ring_status *status)
 {
     const shmring_hot *const hot = block->hot;
-    report->head = shmring_load_acquire(&hot->head); /* [acquire head] */
-    report->next_seq = shmring_load_stat(&hot->next_seq);
-    report->producer_state = shmring_load_acquire(&hot->producer_state); /* [acquire producer_state] */
-    report->epoch = shmring_load_stat(&hot->epoch);
-    report->start_time = shmring_load_relaxed(&hot->start_time); /* [relaxed: acquired with producer_state] */
+    status->head = shmring_load_acquire(&hot->head); /* [acquire head] */
+    status->next_seq = shmring_load_stat(&hot->next_seq);
+    status->producer_state = shmring_load_acquire(&hot->producer_state); /* [acquire producer_state] */
+    status->epoch = shmring_load_stat(&hot->epoch);
+    status->start_time = shmring_load_relaxed(&hot->start_time); /* [relaxed: acquired with producer_state] */
     /* [relaxed: acquired with producer_state] */
-    report->producer_pid = shmring_load_relaxed(&hot->producer_pid);
-    report->dropped = shmring_load_stat(&hot->dropped);
-    report->swaps = shmring_load_stat(&hot->swaps);
-    report->active = shmring_load_acquire(&hot->active); /* [acquire active] */
-    memset(report->failure, 0, sizeof report->failure);
-    if (report->producer_state == SHMRING_PRODUCER_FAILED)
-        memcpy(report->failure, hot->failure, sizeof report->failure - 1);
+    status->producer_pid = shmring_load_relaxed(&hot->producer_pid);
+    status->dropped = shmring_load_stat(&hot->dropped);
+    status->swaps = shmring_load_stat(&hot->swaps);
+    status->active = shmring_load_acquire(&hot->active); /* [acquire active] */
+    memset(status->failure, 0, sizeof status->failure);
+    if (status->producer_state == SHMRING_PRODUCER_FAILED)
+        memcpy(status->failure, hot->failure, sizeof status->failure - 1);
 }
 
 static inline void
-shmring_read_place_status(const shmring_block *block, unsigned place, shmring_place_status *report)
+shmring_read_place_status(const shmring_block *block, unsigned place, shmring_place_status *status)
 {
     const uint64_t bit = UINT64_C(1) << place;
-    shmring_copy_row(&block->table[place], report);
-    if ((report->state & 0xff) == SHMRING_PLACE_FREE)
+    shmring_copy_row(&block->table[place], status);
+    if ((status->state & 0xff) == SHMRING_PLACE_FREE)
         return;
     for (uint64_t slot = 0; slot < block->geometry.slots; slot++) {
         const uint64_t pins = shmring_load_stat(&shmring_entry_at(block, slot)->pins);
-        report->pins += (pins & bit) != 0;
+        status->pins += (pins & bit) != 0;
     }
 }
 
@@ -84,7 +84,7 @@ shmring_look_at_identity(int fd, shmring_identity *identity)
 
 /* 0 if the file was cut. */
 static inline int
-shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *report)
+shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *status)
 {
     shmring_hot hot;
     shmring_block copy;
@@ -92,23 +92,23 @@ shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *rep
         return 0;
     memset(&copy, 0, sizeof copy);
     copy.hot = &hot;
-    shmring_read_ring_status(&copy, report);
+    shmring_read_ring_status(&copy, status);
     return 1;
 }
 
-/* Fills in a report for each place of the consumer table; 0 if the file was cut. */
+/* Fills in a status for each place of the consumer table; 0 if the file was cut. */
 static inline int
-shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *reports)
+shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *statuses)
 {
     shmring_place table[SHMRING_MAX_CONSUMERS];
     int taken = 0;
     if (!shmring_read_file(fd, table, g->consumers * sizeof *table, g->table_offset))
         return 0;
     for (uint64_t place = 0; place < g->consumers; place++) {
-        shmring_copy_row(&table[place], &reports[place]);
-        taken |= (reports[place].state & 0xff) != SHMRING_PLACE_FREE;
+        shmring_copy_row(&table[place], &statuses[place]);
+        taken |= (statuses[place].state & 0xff) != SHMRING_PLACE_FREE;
     }
-    return !taken || shmring_look_at_pins(fd, g, reports);
+    return !taken || shmring_look_at_pins(fd, g, statuses);
 }
 
 /* A private copy of the frame of this position, as shmring_copy_out makes it: a stamp, what it covers, the

@@ -19,7 +19,7 @@ shmring_secure_slot(shmring_producer *p)
         shmring_rejoin_run(p);
     if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)
         return SHMRING_OK;
-    if (p->limit - p->head < slots) /* the cached gate may be older than what consumers passed since */
+    if (p->limit - p->head < slots) /* consumers may have moved on since the gate was cached */
         shmring_rescan(p);
     uint64_t other = p->index;
     for (uint64_t later = p->head + 1; later < p->head + slots && later < p->limit; later++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Eventcounts: kernel waits on a word of the block without lost wake-ups.
- * Bit 0 says that somebody sleeps, bits 1 to 31 are the epoch; the word is the futex word.
- * A count of sleepers instead of a bit would leak one at every kill.
+ * Bit 0 says that somebody sleeps, bits 1 to 31 count wake-ups; the word is the futex word.
+ * A number of sleepers instead of a bit would leak one at every kill.
  */
 #ifndef SHMRING_INTERNAL_EVENTCOUNT_H
 #define SHMRING_INTERNAL_EVENTCOUNT_H
@@ -23,7 +23,7 @@ shmring_event_prepare(uint32_t *event)
 }
 
 /* Wakes every sleeper. The caller has stored its news and passed a seq_cst fence since. The bit
- * falls only together with a new epoch: clearing it alone is the classic lost wake-up. */
+ * falls only together with a new count: clearing it alone is the classic lost wake-up. */
 static inline void
 shmring_event_notify(uint32_t *event)
 {
@@ -36,7 +36,7 @@ shmring_event_notify(uint32_t *event)
     }
 }
 
-/* For whoever has stored news of another kind (a handle was closed, a waiter registered). */
+/* After news that has no fence of its own: a close, a join, a leave, a takeover. */
 static inline void
 shmring_event_announce(uint32_t *event)
 {

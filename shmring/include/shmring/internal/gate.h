@@ -9,7 +9,7 @@
 #include "atomic.h"
 #include "entries.h"
 
-/* Finds the gate anew. join_count is read first: a consumer that joins later changes it, and the
+/* Finds the gate again. join_count is read first: a consumer that joins later changes it, and the
  * claim looks at it again after its fence. */
 static inline void
 shmring_rescan(shmring_producer *p)
@@ -45,7 +45,7 @@ shmring_rescan(shmring_producer *p)
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
 }
 
-/* active too: a newcomer's bit comes before its join_count, and whoever waited for consumers has seen it. */
+/* active too: a newcomer's bit comes before its join_count, and a producer that waited for consumers has seen it. */
 static inline int
 shmring_joined_since_rescan(const shmring_producer *p)
 {
@@ -55,6 +55,7 @@ shmring_joined_since_rescan(const shmring_producer *p)
     return shmring_load_acquire(&hot->join_count) != p->join_count || active != p->active;
 }
 
+/* The consumers that hold the slot, a bit each. */
 static inline uint64_t
 shmring_read_pins(const shmring_producer *p, uint64_t slot)
 {

@@ -9,6 +9,7 @@
 #include "entries.h"
 #include "eventcount.h"
 
+/* Keeps the slot from being written to, until as many shmring_unpin. */
 static inline void
 shmring_pin(shmring_consumer *c, uint64_t slot)
 {
@@ -19,6 +20,7 @@ shmring_pin(shmring_consumer *c, uint64_t slot)
     shmring_fetch_or_relaxed(&shmring_entry_at(c->block, slot)->pins, c->bit);
 }
 
+/* Undoes one shmring_pin. shmring_notify_unpinned follows after the last of several. */
 static inline void
 shmring_unpin(shmring_consumer *c, uint64_t slot)
 {
@@ -28,6 +30,7 @@ shmring_unpin(shmring_consumer *c, uint64_t slot)
     shmring_fetch_and_release(&shmring_entry_at(c->block, slot)->pins, ~c->bit); /* [release pins] */
 }
 
+/* Wakes a producer that waits for a free slot. */
 static inline void
 shmring_notify_unpinned(const shmring_consumer *c)
 {
@@ -35,6 +38,7 @@ shmring_notify_unpinned(const shmring_consumer *c)
     shmring_event_notify(&c->block->hot->space_event);
 }
 
+/* The slot of frame i of a hold. */
 static inline uint64_t
 shmring_held_slot(const shmring_consumer *c, const shmring_hold *hold, uint64_t i)
 {
@@ -42,6 +46,7 @@ shmring_held_slot(const shmring_consumer *c, const shmring_hold *hold, uint64_t 
     return slot < c->block->geometry.slots ? slot : slot - c->block->geometry.slots;
 }
 
+/* From now on pins keep the hold's frames, not the cursor. */
 static inline void
 shmring_pin_hold(shmring_consumer *c, shmring_hold *hold)
 {
@@ -68,6 +73,7 @@ shmring_store_cursor(shmring_consumer *c)
     shmring_event_notify(&c->block->hot->space_event);
 }
 
+/* Copies the counters into the consumer's row of the table, for people. */
 static inline void
 shmring_publish_stats(const shmring_consumer *c)
 {
@@ -82,6 +88,7 @@ shmring_publish_stats(const shmring_consumer *c)
         shmring_store_relaxed(&row->cursor, c->next);
 }
 
+/* NULL if there is no memory. Released holds are used again. */
 static inline shmring_hold *
 shmring_new_hold(shmring_consumer *c, uint64_t position, uint64_t count, uint64_t slot, int pinned)
 {
@@ -98,7 +105,7 @@ shmring_new_hold(shmring_consumer *c, uint64_t position, uint64_t count, uint64_
     return hold;
 }
 
-/* Pins the frames that the cursor lags behind for, so that it may go on. */
+/* Pins the frames that the cursor lags behind for, so that it may move on. */
 static inline void
 shmring_pin_lagging(shmring_consumer *c)
 {
@@ -110,6 +117,7 @@ shmring_pin_lagging(shmring_consumer *c)
     c->newer = NULL;
 }
 
+/* Pins what the cursor lags behind for, and moves it on. */
 static inline void
 shmring_stop_lagging(shmring_consumer *c)
 {

@@ -29,27 +29,27 @@ shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
 
 /* A row of the consumer table; the pins, which lie elsewhere, are 0. */
 static inline void
-shmring_copy_row(const shmring_place *row, shmring_place_status *report)
+shmring_copy_row(const shmring_place *row, shmring_place_status *status)
 {
-    report->state = shmring_load_acquire(&row->state); /* [acquire state] */
-    report->cursor = shmring_load_stat(&row->cursor);
-    report->delivered = shmring_load_stat(&row->delivered);
-    report->lost = shmring_load_stat(&row->lost);
-    report->skipped = shmring_load_stat(&row->skipped);
-    report->held = shmring_load_stat(&row->held);
-    report->next = shmring_load_stat(&row->next);
-    report->flags = shmring_load_stat(&row->flags);
-    report->joined_ns = row->joined_ns;
-    report->start_time = row->start_time;
-    report->pid = row->pid;
-    memcpy(report->label, row->label, sizeof report->label);
-    report->label[sizeof report->label - 1] = 0;
-    report->pins = 0;
+    status->state = shmring_load_acquire(&row->state); /* [acquire state] */
+    status->cursor = shmring_load_stat(&row->cursor);
+    status->delivered = shmring_load_stat(&row->delivered);
+    status->lost = shmring_load_stat(&row->lost);
+    status->skipped = shmring_load_stat(&row->skipped);
+    status->held = shmring_load_stat(&row->held);
+    status->next = shmring_load_stat(&row->next);
+    status->flags = shmring_load_stat(&row->flags);
+    status->joined_ns = row->joined_ns;
+    status->start_time = row->start_time;
+    status->pid = row->pid;
+    memcpy(status->label, row->label, sizeof status->label);
+    status->label[sizeof status->label - 1] = 0;
+    status->pins = 0;
 }
 
 /* Counts the slots that each consumer has pinned; 0 if the file was cut. */
 static inline int
-shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *reports)
+shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *statuses)
 {
     uint8_t chunk[1 << 14];
     const uint64_t at_once = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
@@ -64,7 +64,7 @@ shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *re
             for (; pins != 0; pins &= pins - 1) {
                 const unsigned place = (unsigned)__builtin_ctzll(pins);
                 if (place < g->consumers)
-                    reports[place].pins++;
+                    statuses[place].pins++;
             }
         }
     }

@@ -48,8 +48,8 @@ shmring_position_of(const shmring_producer *p, uint64_t index)
 }
 
 /* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The consumers'
- * cursors are looked at anew each time: next to a large copy that is nothing, and each slot more that is in
- * use takes its share of the cache. */
+ * cursors are read again each time: next to a large copy that costs nothing, and every further slot in use takes
+ * its share of the cache. */
 static inline void
 shmring_swap_in_warm_slot(shmring_producer *p)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The hot words that a consumer reads.
+ * The words of the block that say how far the producer is.
  */
 #ifndef SHMRING_INTERNAL_WORDS_H
 #define SHMRING_INTERNAL_WORDS_H
@@ -8,6 +8,7 @@
 #include "../types.h"
 #include "atomic.h"
 
+/* Positions below it are published. */
 static inline uint64_t
 shmring_read_head(const shmring_block *block)
 {
