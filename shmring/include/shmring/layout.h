@@ -224,7 +224,11 @@ enum {
     SHMRING_TRUNCATED = 9,
     SHMRING_CORRUPT = 10,
     SHMRING_TOO_LARGE = 11,
-    SHMRING_SYSTEM = 12 /* errno says what */
+    SHMRING_SYSTEM = 12, /* errno says what */
+    SHMRING_ENDED = 13,  /* the producer closed, and fewer frames are left than were asked for */
+    SHMRING_FAILED = 14, /* as ENDED, because of an error of the producer */
+    SHMRING_DIED = 15,   /* as ENDED: the producer's process is gone, and closed nothing */
+    SHMRING_HELD = 16    /* the frames cannot come: the consumer itself holds the slots */
 };
 
 #endif /* SHMRING_LAYOUT_H */

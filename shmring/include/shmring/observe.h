@@ -96,6 +96,63 @@ shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *sta
     return 1;
 }
 
+/* What a producer's state says of the frames to come: SHMRING_OK while there is one, SHMRING_EMPTY before the
+ * first, SHMRING_ENDED, SHMRING_FAILED. */
+static inline int
+shmring_producer_outlook(uint32_t state)
+{
+    switch (state) {
+    case SHMRING_PRODUCER_LIVE:
+        return SHMRING_OK;
+    case SHMRING_PRODUCER_CLOSED:
+        return SHMRING_ENDED;
+    case SHMRING_PRODUCER_FAILED:
+        return SHMRING_FAILED;
+    default:
+        return SHMRING_EMPTY;
+    }
+}
+
+/* As shmring_producer_outlook, and SHMRING_DIED where the producer's process ended without closing;
+ * SHMRING_TRUNCATED if the file was cut. The only place that knows what "died" means.
+ *
+ * A producer has the lock before its state is LIVE and until after it is not, so one whose state is LIVE
+ * between two looks at a free lock is dead; unless it came after the first and was gone before the second.
+ * Then it has left a new epoch. */
+static inline int
+shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status *status)
+{
+    if (!shmring_look_at_ring(fd, g, status))
+        return SHMRING_TRUNCATED;
+    if (status->producer_state != SHMRING_PRODUCER_LIVE || shmring_lock_held(fd, SHMRING_LOCK_PRODUCER))
+        return shmring_producer_outlook(status->producer_state);
+    const uint64_t epoch = status->epoch;
+    if (!shmring_look_at_ring(fd, g, status))
+        return SHMRING_TRUNCATED;
+    const int died =
+        status->producer_state == SHMRING_PRODUCER_LIVE && !shmring_lock_held(fd, SHMRING_LOCK_PRODUCER);
+    if (!shmring_look_at_ring(fd, g, status))
+        return SHMRING_TRUNCATED;
+    return died && status->epoch == epoch ? SHMRING_DIED : shmring_producer_outlook(status->producer_state);
+}
+
+/* Finds out whether the owner of a taken place lives; one that left since the row was read has no place any
+ * more, and did not die. 0 if the file was cut. */
+static inline int
+shmring_look_at_owner(int fd, const shmring_geometry *g, unsigned place, shmring_place_status *status)
+{
+    const uint64_t at = g->table_offset + place * sizeof(shmring_place) + offsetof(shmring_place, state);
+    uint64_t state;
+    status->alive = (uint32_t)shmring_lock_held(fd, SHMRING_LOCK_PLACE(place));
+    if (status->alive)
+        return 1;
+    if (!shmring_read_file(fd, &state, sizeof state, at))
+        return 0;
+    if (state != status->state)
+        status->state = SHMRING_PLACE_FREE;
+    return 1;
+}
+
 /* Fills in a status for each place of the consumer table; 0 if the file was cut. */
 static inline int
 shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *statuses)
@@ -104,9 +161,13 @@ shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *
     int taken = 0;
     if (!shmring_read_file(fd, table, g->consumers * sizeof *table, g->table_offset))
         return 0;
-    for (uint64_t place = 0; place < g->consumers; place++) {
+    for (unsigned place = 0; place < g->consumers; place++) {
         shmring_copy_row(&table[place], &statuses[place]);
-        taken |= (statuses[place].state & 0xff) != SHMRING_PLACE_FREE;
+        if ((statuses[place].state & 0xff) == SHMRING_PLACE_FREE)
+            continue;
+        taken = 1;
+        if (!shmring_look_at_owner(fd, g, place, &statuses[place]))
+            return 0;
     }
     return !taken || shmring_look_at_pins(fd, g, statuses);
 }

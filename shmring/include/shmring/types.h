@@ -93,6 +93,7 @@ typedef struct shmring_consumer {
     shmring_hold *spare;
     uint32_t *pin_counts;  /* per slot: our holds that need the pin */
     uint32_t *slots_taken; /* of the frames being taken */
+    int awaits_takeover; /* a producer that failed or died is no end: another may follow. Set after the join */
 } shmring_consumer;
 
 /* What a take says about its frames. The arrays are the caller's, with room for the frames asked for;
@@ -136,6 +137,7 @@ typedef struct shmring_place_status {
     uint64_t pins; /* slots with this consumer's bit */
     uint32_t pid;
     uint32_t flags;
+    uint32_t alive; /* the owner, as far as shmring_look_at_places asked the kernel */
     char label[SHMRING_LABEL_BYTES];
 } shmring_place_status;
 

@@ -27,7 +27,7 @@ shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
     return 1;
 }
 
-/* A row of the consumer table; the pins, which lie elsewhere, are 0. */
+/* A row of the consumer table; the pins and the owner's lock, which lie elsewhere, are 0. */
 static inline void
 shmring_copy_row(const shmring_place *row, shmring_place_status *status)
 {
@@ -45,6 +45,7 @@ shmring_copy_row(const shmring_place *row, shmring_place_status *status)
     memcpy(status->label, row->label, sizeof status->label);
     status->label[sizeof status->label - 1] = 0;
     status->pins = 0;
+    status->alive = 0;
 }
 
 /* Counts the slots that each consumer has pinned; 0 if the file was cut. */
