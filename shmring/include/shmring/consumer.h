@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The consumer's side: join, lossless and lossy reads, release, leave. A handle belongs to one thread at a time.
+ * The consumer's side: join, take, release, leave. A handle belongs to one thread at a time. Nothing here waits: wait.h
+ * has what does.
+ *
+ * A take returns SHMRING_OK, and fills in what *taken points to; SHMRING_EMPTY, SHMRING_CORRUPT, or SHMRING_SYSTEM if
+ * there is no memory for a hold. Its frames stay as they are until shmring_release(taken->hold).
  */
 #ifndef SHMRING_CONSUMER_H
 #define SHMRING_CONSUMER_H
@@ -9,8 +13,10 @@
 #include "internal/join.h"
 #include "internal/outlook.h"
 
-/* Joins the ring. lock_fd is a description of the block's file of its own; block outlives c.
- * SHMRING_NO_PLACE if the table is full of the living. */
+/* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is mapped with
+ * SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's file of its own
+ * (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner, SHMRING_SYSTEM if
+ * there is no memory. */
 static inline int
 shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start,
              const char *label)
@@ -85,7 +91,7 @@ shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring
     return shmring_take_frames(c, length, length, step, 1, taken);
 }
 
-/* Takes the newest frame not yet delivered, passing over the older ones. */
+/* Takes the newest frame not yet delivered, and counts the older ones as skipped. SHMRING_EMPTY if there is none. */
 static inline int
 shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
 {
@@ -97,8 +103,8 @@ shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     return shmring_take_one(c, taken);
 }
 
-/* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held
- * get pins, or else the cursor would stay behind for them and for all that is copied meanwhile. */
+/* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held get pins,
+ * or the cursor would stay behind for them and for everything that is copied meanwhile. */
 static inline void
 shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
 {
@@ -111,7 +117,7 @@ shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
     shmring_notify_unpinned(c);
 }
 
-/* Ends a hold: unpins its slots, or lets the cursor go on. Never waits. */
+/* Ends a hold: unpins its slots, or lets the cursor move on. */
 static inline void
 shmring_release(shmring_consumer *c, shmring_hold *hold)
 {

@@ -12,6 +12,7 @@
 #include "internal/look.h"
 #include "internal/read.h"
 
+/* What the mapped block says about the ring and its producer. */
 static inline void
 shmring_read_ring_status(const shmring_block *block, shmring_ring_status *status)
 {
@@ -31,6 +32,7 @@ shmring_read_ring_status(const shmring_block *block, shmring_ring_status *status
         memcpy(status->failure, hot->failure, sizeof status->failure - 1);
 }
 
+/* What the mapped block says about the consumer at a place; its state is SHMRING_PLACE_FREE if there is none. */
 static inline void
 shmring_read_place_status(const shmring_block *block, unsigned place, shmring_place_status *status)
 {
@@ -66,7 +68,7 @@ shmring_copy_out(const shmring_block *block, uint64_t position, void *target, sh
     return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;
 }
 
-/* As shmring_read_identity. */
+/* Reads and checks the identity of the block behind fd. SHMRING_OK, or what is wrong, as shmring_map says it. */
 static inline int
 shmring_look_at_identity(int fd, shmring_identity *identity)
 {
@@ -82,7 +84,7 @@ shmring_look_at_identity(int fd, shmring_identity *identity)
     return shmring_check_identity(identity, ready, &status);
 }
 
-/* 0 if the file was cut. */
+/* What the block says about the ring and its producer; 0 if the file was cut. */
 static inline int
 shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *status)
 {

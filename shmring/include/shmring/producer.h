@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The producer's side: take over, claim, publish, abort, drop, close, fail.
- * One producer a ring, held by a kernel lock; a handle belongs to one thread at a time.
+ * The producer's side: take over, claim, publish, abort, drop, close, fail. A ring has one producer, the owner of a
+ * kernel lock; a handle belongs to one thread at a time. Nothing here waits: wait.h has what does.
  */
 #ifndef SHMRING_PRODUCER_H
 #define SHMRING_PRODUCER_H
 
 #include "block.h"
 #include "internal/claim.h"
-#include "internal/takeover.h"
 #include "internal/reap.h"
+#include "internal/takeover.h"
 
 /* Becomes the ring's producer, first or next. block is mapped with SHMRING_PRODUCE and outlives p;
  * lock_fd is a description of the block's file of its own (shmring_reopen).
@@ -115,7 +115,7 @@ shmring_claim(shmring_producer *p, uint64_t want)
     return SHMRING_OK;
 }
 
-/* Where frame i of the open claim is to be written. The frames follow at slot_stride. */
+/* Where the first frame of the open claim is to be written. The others follow at slot_stride. */
 static inline void *
 shmring_claimed_slot(const shmring_producer *p)
 {
@@ -133,7 +133,7 @@ shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t byte
         memcpy(target, source, bytes);
 }
 
-/* Describes frame i of the open claim: timestamp, valid rows, meta (meta_bytes bytes or NULL: zeros). */
+/* Describes frame i of the open claim: timestamp, valid rows, meta (meta_bytes bytes; NULL: zeros). */
 static inline void
 shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
 {
@@ -150,7 +150,8 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
         memset(shmring_meta_at(entry), 0, p->block->geometry.meta_bytes);
 }
 
-/* Makes the first `count` frames of the open claim visible; the rest of the claim is given back. */
+/* Makes the first `count` frames of the open claim visible, and wakes who sleeps for them; the rest of the claim is
+ * given back. */
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
@@ -200,8 +201,8 @@ shmring_abort(shmring_producer *p)
     shmring_publish(p, 0);
 }
 
-/* Counts frames that the producer offered and had to drop: their seqs are used up, so everyone sees
- * the gap. */
+/* Counts frames that the producer offered and had to drop: their seqs are used up, so every consumer counts them as
+ * lost. */
 static inline void
 shmring_drop(shmring_producer *p, uint64_t count)
 {
@@ -212,7 +213,8 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_stat(&hot->dropped, p->dropped);
 }
 
-/* Reaps every place. Returns how many dead consumers were evicted. */
+/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. lock_fd: of any handle
+ * of this process. Returns how many there were. */
 static inline unsigned
 shmring_reap_all(shmring_block *block, int lock_fd)
 {

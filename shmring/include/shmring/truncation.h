@@ -17,7 +17,7 @@
 
 #include "internal/cover.h"
 
-/* 0 if the table is full: what found no room is as without the handler. */
+/* Announces a mapped block to the handler. 0 if the table is full: what found no room is as without the handler. */
 static inline int
 shmring_cover(const shmring_block *block)
 {
@@ -27,6 +27,7 @@ shmring_cover(const shmring_block *block)
     return shmring_cover_range(block->data + bytes, bytes) && first && control;
 }
 
+/* Undoes shmring_cover. */
 static inline void
 shmring_uncover(const shmring_block *block)
 {
