@@ -10,9 +10,10 @@
 #include "internal/geometry.h"
 #include "internal/mapping.h"
 
-/* Completes a geometry of which slots, frame_bytes, meta_bytes, row_bytes, consumers, page_bytes and schema_bytes are
- * set. Chooses slot_stride and rounds slots up so that the data region is whole pages: gapless slots if that costs
- * little, else the padding that makes the smallest block. SHMRING_TOO_LARGE if there is no such block. */
+/* Completes a geometry of which slots, frame_bytes, meta_bytes, row_bytes, consumers, page_bytes and
+ * schema_bytes are set. Chooses slot_stride and rounds slots up so that the data region is whole pages:
+ * gapless slots if that costs little, else the padding that makes the smallest block. SHMRING_TOO_LARGE if
+ * there is no such block. */
 static inline int
 shmring_geometry_choose(shmring_geometry *g)
 {
@@ -41,9 +42,9 @@ shmring_geometry_choose(shmring_geometry *g)
     return best == 0 ? SHMRING_TOO_LARGE : shmring_compute_offsets(g);
 }
 
-/* Writes a fresh, empty ring into the block behind fd, which is at least geometry->block_bytes long and belongs to
- * nobody yet. Nobody can attach before this is done. schema (schema_bytes bytes) may be NULL: zeros. SHMRING_SYSTEM
- * and errno if the block cannot be mapped. */
+/* Writes a fresh, empty ring into the block behind fd, which is at least geometry->block_bytes long and
+ * belongs to nobody yet. Nobody can attach before this is done. schema (schema_bytes bytes) may be NULL:
+ * zeros. SHMRING_SYSTEM and errno if the block cannot be mapped. */
 static inline int
 shmring_format(int fd, const shmring_geometry *geometry, const uint8_t generation[16], const void *schema)
 {
@@ -94,8 +95,8 @@ shmring_open(const char *name, int access)
     return shm_open(path, (access == SHMRING_OBSERVE ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK, 0);
 }
 
-/* A new description of the same file, for the lock of a producer or a consumer. Never map it: a mapping would keep
- * its locks alive. -1 and errno if there is none. */
+/* A new description of the same file, for the lock of a producer or a consumer. Never map it: a mapping
+ * would keep its locks alive. -1 and errno if there is none. */
 static inline int
 shmring_reopen(int fd, int writable)
 {
@@ -117,9 +118,10 @@ shmring_unmap(shmring_block *block)
     block->data = NULL;
 }
 
-/* Maps the block behind fd after checking it, for one of SHMRING_OBSERVE, SHMRING_CONSUME (the slots for reading
- * only) and SHMRING_PRODUCE. fd may be closed afterwards. SHMRING_OK, or what is wrong: SHMRING_FOREIGN,
- * SHMRING_NOT_READY, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT, SHMRING_SYSTEM. */
+/* Maps the block behind fd after checking it, for one of SHMRING_OBSERVE, SHMRING_CONSUME (the slots for
+ * reading only) and SHMRING_PRODUCE. fd may be closed afterwards. SHMRING_OK, or what is wrong:
+ * SHMRING_FOREIGN, SHMRING_NOT_READY, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT or
+ * SHMRING_SYSTEM. */
 static inline int
 shmring_map(shmring_block *block, int fd, int access)
 {
@@ -163,8 +165,8 @@ shmring_prefault(const shmring_block *block, int writable, int huge_pages, int l
            (mlock(block->data, bytes) == 0 && mlock(block->control, block->geometry.slots_offset) == 0);
 }
 
-/* The memory of a slot: frame_bytes bytes, and padding up to slot_stride. The slots are mapped twice, back to back, so
- * that frames of one hold lie side by side even across the end. */
+/* The memory of a slot: frame_bytes bytes, and padding up to slot_stride. The slots are mapped twice, back
+ * to back, so that frames of one hold lie side by side even across the end. */
 static inline uint8_t *
 shmring_slot_at(const shmring_block *block, uint64_t slot)
 {

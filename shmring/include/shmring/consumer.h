@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The consumer's side: join, take, release, leave. A handle belongs to one thread at a time. Nothing here waits: wait.h
- * has what does.
+ * The consumer's side: join, take, release, leave. A handle belongs to one thread at a time. Nothing here
+ * waits: wait.h has what does.
  *
- * A take returns SHMRING_OK, and fills in what *taken points to; SHMRING_EMPTY, SHMRING_CORRUPT, or SHMRING_SYSTEM if
- * there is no memory for a hold. Its frames stay as they are until shmring_release(taken->hold).
+ * A take returns SHMRING_OK, and fills in what *taken points to; SHMRING_EMPTY, SHMRING_CORRUPT, or
+ * SHMRING_SYSTEM if there is no memory for a hold. Its frames stay as they are until
+ * shmring_release(taken->hold).
  */
 #ifndef SHMRING_CONSUMER_H
 #define SHMRING_CONSUMER_H
 
 #include "block.h"
 #include "internal/join.h"
-#include "internal/outlook.h"
+#include "internal/read.h"
 
-/* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is mapped with
- * SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's file of its own
- * (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner, SHMRING_SYSTEM if
- * there is no memory. */
+/* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is
+ * mapped with SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's
+ * file of its own (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner,
+ * SHMRING_SYSTEM if there is no memory. */
 static inline int
 shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start,
              const char *label)
@@ -82,8 +83,8 @@ shmring_take_batch(shmring_consumer *c, uint64_t least, uint64_t most, shmring_t
     return shmring_take_frames(c, least, most, 0, 0, taken);
 }
 
-/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Where the
- * frames are not adjacent in memory, taken->scattered is set and there is no hold: copy the slots that
+/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Where
+ * the frames are not adjacent in memory, taken->scattered is set and there is no hold: copy the slots that
  * c->slots_taken lists, then call shmring_end_scattered. SHMRING_EMPTY if there are fewer than `length`. */
 static inline int
 shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring_taken *taken)
@@ -91,7 +92,8 @@ shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring
     return shmring_take_frames(c, length, length, step, 1, taken);
 }
 
-/* Takes the newest frame not yet delivered, and counts the older ones as skipped. SHMRING_EMPTY if there is none. */
+/* Takes the newest frame not yet delivered, and counts the older ones as skipped. SHMRING_EMPTY if there is
+ * none. */
 static inline int
 shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
 {
@@ -103,8 +105,8 @@ shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     return shmring_take_one(c, taken);
 }
 
-/* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held get pins,
- * or the cursor would stay behind for them and for everything that is copied meanwhile. */
+/* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held
+ * get pins, or the cursor would stay behind for them and for everything that is copied meanwhile. */
 static inline void
 shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
 {
@@ -138,18 +140,6 @@ shmring_release(shmring_consumer *c, shmring_hold *hold)
     }
     hold->next_spare = c->spare;
     c->spare = hold;
-}
-
-/* 1 if `least` more frames can never come because of what this consumer itself holds. */
-static inline int
-shmring_holds_too_much(shmring_consumer *c, uint64_t least)
-{
-    const uint64_t slots = c->block->geometry.slots;
-    if (shmring_slots_needed(c, least) <= slots)
-        return 0;
-    if (c->lossless)
-        shmring_stop_lagging(c); /* pins may need fewer slots than a lagging cursor */
-    return shmring_slots_needed(c, least) > slots;
 }
 
 /* Asks the producer to keep consecutive frames adjacent in memory, for batches and windows. */

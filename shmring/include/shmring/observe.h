@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Looking at a ring without taking part. What begins with shmring_look_at_identity reads the block's file, never a mapping:
- * whatever somebody puts or cuts there meanwhile, a read comes back. It ends where the file does, and finds zeros
- * in a hole without making pages for it. The kernel takes hold of a page by a fully ordered atomic before it
- * copies from it, so of two reads in a row the second sees nothing older than the first.
+ * Looking at a ring without taking part. What begins with shmring_look_at_identity reads the block's file,
+ * never a mapping: whatever somebody puts or cuts there meanwhile, a read comes back. It ends where the file
+ * does, and finds zeros in a hole without making pages for it. The kernel takes hold of a page by a fully
+ * ordered atomic before it copies from it, so of two reads in a row the second sees nothing older than the
+ * first.
  */
 #ifndef SHMRING_OBSERVE_H
 #define SHMRING_OBSERVE_H
@@ -32,7 +33,8 @@ shmring_read_ring_status(const shmring_block *block, shmring_ring_status *status
         memcpy(status->failure, hot->failure, sizeof status->failure - 1);
 }
 
-/* What the mapped block says about the consumer at a place; its state is SHMRING_PLACE_FREE if there is none. */
+/* What the mapped block says about the consumer at a place; its state is SHMRING_PLACE_FREE if there is
+ * none. */
 static inline void
 shmring_read_place_status(const shmring_block *block, unsigned place, shmring_place_status *status)
 {
@@ -68,7 +70,8 @@ shmring_copy_out(const shmring_block *block, uint64_t position, void *target, sh
     return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;
 }
 
-/* Reads and checks the identity of the block behind fd. SHMRING_OK, or what is wrong, as shmring_map says it. */
+/* Reads and checks the identity of the block behind fd. SHMRING_OK, or what is wrong, as shmring_map says
+ * it. */
 static inline int
 shmring_look_at_identity(int fd, shmring_identity *identity)
 {
@@ -98,23 +101,6 @@ shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *sta
     return 1;
 }
 
-/* What a producer's state says of the frames to come: SHMRING_OK while there is one, SHMRING_EMPTY before the
- * first, SHMRING_ENDED, SHMRING_FAILED. */
-static inline int
-shmring_producer_outlook(uint32_t state)
-{
-    switch (state) {
-    case SHMRING_PRODUCER_LIVE:
-        return SHMRING_OK;
-    case SHMRING_PRODUCER_CLOSED:
-        return SHMRING_ENDED;
-    case SHMRING_PRODUCER_FAILED:
-        return SHMRING_FAILED;
-    default:
-        return SHMRING_EMPTY;
-    }
-}
-
 /* As shmring_producer_outlook, and SHMRING_DIED where the producer's process ended without closing;
  * SHMRING_TRUNCATED if the file was cut. The only place that knows what "died" means.
  *
@@ -136,23 +122,6 @@ shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status 
     if (!shmring_look_at_ring(fd, g, status))
         return SHMRING_TRUNCATED;
     return died && status->epoch == epoch ? SHMRING_DIED : shmring_producer_outlook(status->producer_state);
-}
-
-/* Finds out whether the owner of a taken place lives; one that left since the row was read has no place any
- * more, and did not die. 0 if the file was cut. */
-static inline int
-shmring_look_at_owner(int fd, const shmring_geometry *g, unsigned place, shmring_place_status *status)
-{
-    const uint64_t at = g->table_offset + place * sizeof(shmring_place) + offsetof(shmring_place, state);
-    uint64_t state;
-    status->alive = (uint32_t)shmring_lock_held(fd, SHMRING_LOCK_PLACE(place));
-    if (status->alive)
-        return 1;
-    if (!shmring_read_file(fd, &state, sizeof state, at))
-        return 0;
-    if (state != status->state)
-        status->state = SHMRING_PLACE_FREE;
-    return 1;
 }
 
 /* Fills in a status for each place of the consumer table; 0 if the file was cut. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The producer's side: take over, claim, publish, abort, drop, close, fail. A ring has one producer, the owner of a
- * kernel lock; a handle belongs to one thread at a time. Nothing here waits: wait.h has what does.
+ * The producer's side: take over, claim, publish, abort, drop, close, fail. A ring has one producer, the
+ * owner of a kernel lock; a handle belongs to one thread at a time. Nothing here waits: wait.h has what
+ * does.
  */
 #ifndef SHMRING_PRODUCER_H
 #define SHMRING_PRODUCER_H
@@ -68,8 +69,8 @@ shmring_producer_close(shmring_producer *p)
     shmring_end_stream(p, SHMRING_PRODUCER_CLOSED);
 }
 
-/* Ends the stream because of an error, and lets the next producer in. message is UTF-8 for people; of a longer
- * one the first SHMRING_FAILURE_BYTES - 1 bytes are kept, cut between two characters. */
+/* Ends the stream because of an error, and lets the next producer in. message is UTF-8 for people; of a
+ * longer one the first SHMRING_FAILURE_BYTES - 1 bytes are kept, cut between two characters. */
 static inline void
 shmring_producer_fail(shmring_producer *p, const char *message)
 {
@@ -150,8 +151,8 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
         memset(shmring_meta_at(entry), 0, p->block->geometry.meta_bytes);
 }
 
-/* Makes the first `count` frames of the open claim visible, and wakes who sleeps for them; the rest of the claim is
- * given back. */
+/* Makes the first `count` frames of the open claim visible, and wakes who sleeps for them; the rest of the
+ * claim is given back. */
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
@@ -201,8 +202,8 @@ shmring_abort(shmring_producer *p)
     shmring_publish(p, 0);
 }
 
-/* Counts frames that the producer offered and had to drop: their seqs are used up, so every consumer counts them as
- * lost. */
+/* Counts frames that the producer offered and had to drop: their seqs are used up, so every consumer counts
+ * them as lost. */
 static inline void
 shmring_drop(shmring_producer *p, uint64_t count)
 {
@@ -213,8 +214,8 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_stat(&hot->dropped, p->dropped);
 }
 
-/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. lock_fd: of any handle
- * of this process. Returns how many there were. */
+/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. lock_fd: of any
+ * handle of this process. Returns how many there were. */
 static inline unsigned
 shmring_reap_all(shmring_block *block, int lock_fd)
 {

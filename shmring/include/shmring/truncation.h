@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Surviving a block whose file is cut while it is mapped. The kernel answers a touch of a lost page with
- * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all that
- * follows in the file, and lets the access go on; but only in mappings that were announced (covered). Any other
- * SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is wanted.
+ * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all
+ * that follows in the file, and lets the access go on; but only in mappings that were announced (covered).
+ * Any other SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is
+ * wanted.
  *
  *     shmring_survive_truncation();    once
  *     shmring_cover(&block);           after shmring_map
@@ -17,7 +18,8 @@
 
 #include "internal/cover.h"
 
-/* Announces a mapped block to the handler. 0 if the table is full: what found no room is as without the handler. */
+/* Announces a mapped block to the handler. 0 if the table is full: what found no room is as without the
+ * handler. */
 static inline int
 shmring_cover(const shmring_block *block)
 {

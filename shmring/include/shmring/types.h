@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the frames
- * that it took, what it looked at.
+ * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the
+ * frames that it took, what it looked at.
  */
 #ifndef SHMRING_TYPES_H
 #define SHMRING_TYPES_H
@@ -93,7 +93,7 @@ typedef struct shmring_consumer {
     shmring_hold *spare;
     uint32_t *pin_counts;  /* per slot: our holds that need the pin */
     uint32_t *slots_taken; /* of the frames being taken */
-    int awaits_takeover; /* a producer that failed or died is no end: another may follow. Set after the join */
+    int awaits_takeover;   /* set it after the join: one that failed or died is no end, another may follow */
 } shmring_consumer;
 
 /* What a take says about its frames. The arrays are the caller's, with room for the frames asked for;

@@ -35,7 +35,7 @@
 
 #endif /* SHMRING_ATOMIC_SPELLING */
 
-/* A number for people: whole whenever it is read, and nothing is decided by it, so that no order is needed. */
+/* A number for people: whole whenever it is read, and nothing is decided by it, so it needs no order. */
 #define shmring_load_stat(address) shmring_load_relaxed(address)
 #define shmring_store_stat(address, value) shmring_store_relaxed((address), (value))
 

@@ -45,7 +45,8 @@ shmring_rescan(shmring_producer *p)
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
 }
 
-/* active too: a newcomer's bit comes before its join_count, and a producer that waited for consumers has seen it. */
+/* active too: a newcomer's bit comes before its join_count, and a producer that waited for consumers has
+ * seen it. */
 static inline int
 shmring_joined_since_rescan(const shmring_producer *p)
 {

@@ -7,6 +7,7 @@
 
 #include "../types.h"
 #include "atomic.h"
+#include "os.h"
 
 /* 1 if the file has all of it; else errno, which is 0 where the file ends before. */
 static inline int
@@ -69,6 +70,40 @@ shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *st
             }
         }
     }
+    return 1;
+}
+
+/* What a producer's state says of the frames to come: SHMRING_OK while there is one, SHMRING_EMPTY before the
+ * first, SHMRING_ENDED, SHMRING_FAILED. */
+static inline int
+shmring_producer_outlook(uint32_t state)
+{
+    switch (state) {
+    case SHMRING_PRODUCER_LIVE:
+        return SHMRING_OK;
+    case SHMRING_PRODUCER_CLOSED:
+        return SHMRING_ENDED;
+    case SHMRING_PRODUCER_FAILED:
+        return SHMRING_FAILED;
+    default:
+        return SHMRING_EMPTY;
+    }
+}
+
+/* Finds out whether the owner of a taken place lives; one that left since the row was read has no place any
+ * more, and did not die. 0 if the file was cut. */
+static inline int
+shmring_look_at_owner(int fd, const shmring_geometry *g, unsigned place, shmring_place_status *status)
+{
+    const uint64_t at = g->table_offset + place * sizeof(shmring_place) + offsetof(shmring_place, state);
+    uint64_t state;
+    status->alive = (uint32_t)shmring_lock_held(fd, SHMRING_LOCK_PLACE(place));
+    if (status->alive)
+        return 1;
+    if (!shmring_read_file(fd, &state, sizeof state, at))
+        return 0;
+    if (state != status->state)
+        status->state = SHMRING_PLACE_FREE;
     return 1;
 }
 

@@ -57,9 +57,9 @@ shmring_count_taken(shmring_consumer *c, shmring_taken *taken)
     c->lost += taken->lost;
 }
 
-/* Counts frames that were offered after the last one taken, when the producer of that epoch offers no more. If
- * another producer has begun, the seq of its first frame will show the gap. Frames that can still be read (fewer than a
- * batch or window needs) are not lost: then the count waits. */
+/* Counts frames that were offered after the last one taken, when the producer of that epoch offers no more.
+ * If another producer has begun, the seq of its first frame will show the gap. Frames that can still be read
+ * (fewer than a batch or window needs) are not lost: then the count waits. */
 static inline void
 shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether frames can still come.
+ * Whether what a consumer itself holds leaves room for more frames.
  */
 #ifndef SHMRING_INTERNAL_OUTLOOK_H
 #define SHMRING_INTERNAL_OUTLOOK_H
@@ -29,6 +29,18 @@ shmring_slots_needed(const shmring_consumer *c, uint64_t least)
             needed--;
     }
     return needed;
+}
+
+/* 1 if `least` more frames can never come because of what this consumer itself holds. */
+static inline int
+shmring_holds_too_much(shmring_consumer *c, uint64_t least)
+{
+    const uint64_t slots = c->block->geometry.slots;
+    if (shmring_slots_needed(c, least) <= slots)
+        return 0;
+    if (c->lossless)
+        shmring_stop_lagging(c); /* pins may need fewer slots than a lagging cursor */
+    return shmring_slots_needed(c, least) > slots;
 }
 
 #endif /* SHMRING_INTERNAL_OUTLOOK_H */

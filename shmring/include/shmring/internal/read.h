@@ -45,14 +45,14 @@ shmring_available(shmring_consumer *c, uint64_t wanted)
     return c->head > c->next ? c->head - c->next : 0;
 }
 
-/* Reads the entries of up to `most` published frames from next on into taken, and their slots into c->slots_taken.
- * Stops, unless scattered ones will do, at the first that is not adjacent to the one before. A lossy consumer
- * pins them and stops at the first that is not intact. A lossless one needs no look at the stamp: the entry
- * holds the position by construction, even while a producer that met a newcomer puts a stamp back.
- * SHMRING_CORRUPT for a slot outside the block.
+/* Reads the entries of up to `most` published frames from next on into taken, and their slots into
+ * c->slots_taken. Stops, unless scattered ones will do, at the first that is not adjacent to the one before.
+ * A lossy consumer pins them and stops at the first that is not intact. A lossless one needs no look at the
+ * stamp: the entry holds the position by construction, even while a producer that met a newcomer puts a
+ * stamp back. SHMRING_CORRUPT for a slot outside the block.
  *
- * `lossless` and `seqs_only` (neither rows nor metas are asked for) are constants to the compiler, which makes a loop for
- * each. */
+ * `lossless` and `seqs_only` (neither rows nor metas are asked for) are constants to the compiler, which
+ * makes a loop for each. */
 static inline __attribute__((always_inline)) int
 shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken, int lossless,
                    int seqs_only)
@@ -165,7 +165,8 @@ shmring_take_lossless(shmring_consumer *c, uint64_t least, uint64_t most, uint64
     return result == SHMRING_OK ? shmring_finish_take(c, step, taken) : result;
 }
 
-/* Rounds after which a read that keeps being lapped returns, so that its caller can look at signals and the time. */
+/* Rounds after which a read that keeps being lapped returns, so that its caller can look at signals and the
+ * time. */
 #define SHMRING_MOST_LAPS 4096u
 
 /* Lossy: pin, then look again whether the frames are still there; if not, continue with the oldest left. */
@@ -216,9 +217,9 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
     return SHMRING_EMPTY; /* it kept being lapped */
 }
 
-/* Every take: `least` (1 or more) to `most` frames from next on; SHMRING_EMPTY if there are fewer. Moves on by
- * `step` (0: by as many as were taken). scattered_too: exactly `least` frames even where they are not adjacent in
- * memory (then taken->scattered). */
+/* Every take: `least` (1 or more) to `most` frames from next on; SHMRING_EMPTY if there are fewer. Moves on
+ * by `step` (0: by as many as were taken). scattered_too: exactly `least` frames even where they are not
+ * adjacent in memory (then taken->scattered). */
 static inline int
 shmring_take_frames(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
                     shmring_taken *taken)

@@ -9,8 +9,8 @@
 #include "atomic.h"
 #include "os.h"
 
-/* Whether the ring has more participants than there are cores: a spinning thread would keep another participant
- * off its core. */
+/* Whether the ring has more participants than there are cores: a spinning thread would keep another
+ * participant off its core. */
 static inline int
 shmring_is_crowded(const shmring_block *block, long cores)
 {
@@ -22,8 +22,8 @@ shmring_is_crowded(const shmring_block *block, long cores)
 /* Looks of a brief wait, without a clock: about as long as a frame takes from core to core. */
 #define SHMRING_BRIEF_LOOKS 64u
 
-/* With a core for everybody, a spin still yields this often to other programs. A yield takes longer than a frame
- * takes from core to core. */
+/* With a core for everybody, a spin still yields this often to other programs. A yield takes longer than a
+ * frame takes from core to core. */
 #define SHMRING_YIELD_EVERY_NS 50000
 
 /* A spin that adapts: from the first to the most, about what a sleep costs, where waits are that short; else

@@ -47,9 +47,9 @@ shmring_position_of(const shmring_producer *p, uint64_t index)
     return p->head + (index >= p->index ? index - p->index : index + p->block->geometry.slots - p->index);
 }
 
-/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The consumers'
- * cursors are read again each time: next to a large copy that costs nothing, and every further slot in use takes
- * its share of the cache. */
+/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The
+ * consumers' cursors are read again each time: next to a large copy that costs nothing, and every further
+ * slot in use takes its share of the cache. */
 static inline void
 shmring_swap_in_warm_slot(shmring_producer *p)
 {

@@ -43,9 +43,9 @@ shmring_keep_published(shmring_producer *p)
     return SHMRING_OK;
 }
 
-/* Every other entry becomes invalid, so that nothing half-done surfaces later. A producer killed inside a swap
- * leaves two of them with one slot: the first keeps it, and what is left over takes the free slots. Looks at
- * slot_of and not at the stamps, so that damage meanwhile assigns nothing twice or never. */
+/* Every other entry becomes invalid, so that nothing half-done surfaces later. A producer killed inside a
+ * swap leaves two of them with one slot: the first keeps it, and what is left over takes the free slots.
+ * Looks at slot_of and not at the stamps, so that damage meanwhile assigns nothing twice or never. */
 static inline void
 shmring_repair_unpublished(shmring_producer *p)
 {

@@ -27,8 +27,8 @@ shmring_will_stream(const shmring_producer *p)
     return turn < SHMRING_TRIAL ? turn >= SHMRING_TRIAL_WARM : p->streaming_wins;
 }
 
-/* Records how long the copy of a trial's turn took. After the last one the faster way is chosen; streaming must
- * win by a quarter, since the consumer then reads from memory. */
+/* Records how long the copy of a trial's turn took. After the last one the faster way is chosen; streaming
+ * must win by a quarter, since the consumer then reads from memory. */
 static inline void
 shmring_record_trial(shmring_producer *p, uint64_t turn, int streaming, int64_t took_ns)
 {
