@@ -55,7 +55,7 @@ cdef extern from "shmring/shmring.h" nogil:
         unsigned place
         int left
         uint64_t next, cursor, head, delivered, lost, skipped, held, pinned_slots
-        uint32_t *run
+        uint32_t *slots_taken
         bint awaits_takeover
 
     ctypedef struct shmring_taken:
@@ -123,6 +123,7 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_leave(shmring_consumer *c)
     void shmring_leave_holding(shmring_consumer *c)
     unsigned shmring_reap_all(shmring_block *block, int lock_fd)
+    int shmring_take_one(shmring_consumer *c, shmring_taken *taken)
     int shmring_take_frames(
         shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
         shmring_taken *taken)

@@ -251,7 +251,7 @@ cdef class Consumer:
         if latest:
             result = shmring_take_latest(&self.core, &taken)
         else:
-            result = shmring_take_frames(&self.core, 1, 1, 0, 0, &taken)
+            result = shmring_take_one(&self.core, &taken)
         guard_unlock(&self.guard)
         if result == SHMRING_OK:
             frame.consumer, frame.hold = self, taken.hold
@@ -417,7 +417,7 @@ cdef class Consumer:
             return None
         target = PyBytes_AS_STRING(copy)
         for i in range(taken.count):
-            memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.run[i]), nbytes)
+            memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.slots_taken[i]), nbytes)
         return copy
 
     def batch(self, max_frames, min_frames=1, timeout=None):
