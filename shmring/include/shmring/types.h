@@ -60,7 +60,7 @@ typedef struct shmring_producer {
     uint64_t saved[SHMRING_MAX_BATCH]; /* stamps as found by the claim */
 } shmring_producer;
 
-/* Where a consumer begins: at the oldest frame that is still there, at the newest one, at the next to come. */
+/* Where a consumer begins: at the oldest frame still there, at the newest one, at the next to come. */
 enum { SHMRING_START_OLDEST = 0, SHMRING_START_NEWEST = 1, SHMRING_START_NEXT = 2 };
 
 /* Frames that the consumer still holds: behind its cursor, or pinned. To read: position, count, slot. */
