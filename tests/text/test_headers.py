@@ -55,7 +55,7 @@ def test_programs_and_pages_for_users_name_public_functions_only() -> None:
         text = path.read_text()
         used = sorted(internal & set(re.findall(r"\bshmring_\w+", text)))
         assert not used, f"{path.relative_to(TREE)} uses {used}"
-        assert "shmring/internal/" not in text, path.relative_to(TREE)
+        assert "<shmring/internal/" not in text, path.relative_to(TREE)
 
 
 def test_no_name_is_defined_twice() -> None:
