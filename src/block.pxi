@@ -54,7 +54,6 @@ cdef class Block:
         number = errno  # an import may set it
         self.name, self.access = name, access
         if result != SHMRING_OK:
-            from shmring import _messages
             raise _messages.cannot_map(result, name, fd, number)
         if self.view.control != NULL:
             shmring_cover(&self.view)
@@ -137,7 +136,6 @@ cdef class Block:
             done = shmring_prefault(&self.view, writable, huge_pages, lock_memory)
             number = errno
         if not done:
-            from shmring import _limits
             twice = self.view.geometry.slots * self.view.geometry.slot_stride
             raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
 
@@ -207,7 +205,6 @@ cdef object cannot_read(Block block, int number):
 
 
 cdef object was_cut(Block block):
-    from shmring import _messages
     return _messages.cut(block.name)
 
 

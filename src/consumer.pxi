@@ -50,7 +50,6 @@ cdef class Consumer:
             &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_join(result, self.block, lock.own.fd, number)
             finally:
@@ -190,7 +189,6 @@ cdef class Consumer:
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
-        from shmring import _messages
         if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
             word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
@@ -205,7 +203,6 @@ cdef class Consumer:
 
     cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
-        from shmring import _messages
         if how == NOT_YET:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == STUCK:
@@ -692,7 +689,6 @@ cdef class Consumer:
             shmring_event_announce(&self.block.view.hot.data_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Consumer")
 
     def __enter__(self):

@@ -2,7 +2,6 @@
 
 cdef object refused(int number, str what):
     """The error for something that the kernel refused."""
-    from shmring import _limits
     return _limits.refused(number, what)
 
 
@@ -34,7 +33,6 @@ def reopen(int fd, bint writable):
 
 cdef object cannot_reopen(int fd, int number):
     if number == EACCES:
-        from shmring import _messages
         return _messages.cannot_reopen(fd)
     return refused(number, "cannot open a ring once more")
 

@@ -137,7 +137,6 @@ cdef class Held:
         return self.size * self.dtype.itemsize
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled(type(self).__name__)
 
     def __enter__(self):

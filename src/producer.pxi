@@ -59,7 +59,6 @@ cdef class Producer:
         cdef int result = shmring_producer_open(&self.core, &self.block.view, lock.own.fd)
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_produce(result, self.block, lock.own.fd, number)
             finally:
@@ -229,13 +228,11 @@ cdef class Producer:
                 collected = True
         if word_is_due(shmring_now_ns() - started, self.words):
             self.words += 1
-            from shmring import _messages
             _messages.still_waiting("put", self.diagnosis("held_up"))
         return collected
 
     cdef object diagnosis(self, str which):
         """What keeps the producer waiting, as an error."""
-        from shmring import _messages
         gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
         since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
         return getattr(_messages, which)(
@@ -553,11 +550,9 @@ cdef class Producer:
             if found >= least:
                 return found
             if now >= deadline:
-                from shmring import _messages
                 raise _messages.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
             if deadline == SHMRING_FOR_EVER and word_is_due(now - started, words):
                 words += 1
-                from shmring import _messages
                 _messages.still_waiting("wait_for_consumers", _messages.too_few_consumers(
                     self.block, least, self.lock.own.fd, (now - started) / 1e9))
             look_around()
@@ -616,7 +611,6 @@ cdef class Producer:
             shmring_event_announce(&self.block.view.hot.space_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Producer")
 
     def __enter__(self):

@@ -92,7 +92,6 @@ cdef class Slot:
         cdef cnp.ndarray view
         cdef bint is_open
         if producer.fork_mark != fork_count:
-            from shmring import _messages
             raise _messages.forked("Slot")
         memory.nbytes, memory.writable = self.claimed * stride, True
         if self.scratch:
@@ -242,7 +241,6 @@ cdef class Slot:
         self.producer.vacate()
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Slot")
 
     def __enter__(self):
