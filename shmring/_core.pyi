@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+from shmring._format import FrameFormat
 from shmring._ring import Ring
 
 MAGIC: Final[bytes]
@@ -66,21 +67,7 @@ def check_timeout(timeout: float | None) -> None:
 def check_flag(what: str, value: object) -> bool:
     """Return a flag as bool; TypeError for anything but a bool."""
 
-def choose_geometry(
-    slots: int, frame_bytes: int, meta_bytes: int, row_bytes: int, consumers: int, schema_bytes: int
-) -> tuple[int, int] | None:
-    """Return (slots, block bytes), with the slots rounded up; None if they make no valid block."""
-
-def format_block(
-    fd: int,
-    slots: int,
-    frame_bytes: int,
-    meta_bytes: int,
-    row_bytes: int,
-    consumers: int,
-    generation: bytes,
-    schema: bytes,
-) -> None:
+def format_block(fd: int, geometry: Geometry, generation: bytes) -> None:
     """Write a fresh ring into the block behind fd, which nobody else uses yet."""
 
 def open_block(name: str, access: int) -> int:
@@ -107,17 +94,8 @@ def lock_blocked(fd: int, byte: int) -> bool:
 def lock_place(place: int) -> int:
     """Return the byte whose lock means owning a place of the consumer table."""
 
-def read_identity(fd: int) -> tuple[int, bytes]:
-    """Return (result, generation) of the block behind fd."""
-
-def read_abi(fd: int) -> int:
-    """Return the layout version of the block behind fd, whatever else it says."""
-
-def read_block_bytes(fd: int) -> int:
-    """Return how long the block behind fd says it is."""
-
-def read_creation(fd: int) -> tuple[int, int]:
-    """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
+def read_identity(fd: int) -> Identity:
+    """Read the header of the block behind fd, out of its file."""
 
 def survive_truncation() -> None:
     """Get RingCorrupt, not the end of the process, when the file of a ring is cut while in use.
@@ -167,6 +145,36 @@ class LockFile:
         """The descriptor, -1 once it is closed."""
 
 @final
+class Geometry:
+    """The slots and places of a new ring, and where everything lies in its block: chosen once."""
+
+    def __new__(cls, frame_format: FrameFormat, slots: int, consumers: int, schema: bytes) -> Geometry: ...
+    @property
+    def schema(self) -> bytes: ...
+    @property
+    def slots(self) -> int:
+        """What was asked for, rounded up so that the slots are whole pages."""
+    @property
+    def block_bytes(self) -> int: ...
+
+@final
+class Identity:
+    """What the header of a block says, as far as it can be read; `result` says whether it is a ring."""
+
+    @property
+    def result(self) -> int: ...
+    @property
+    def abi(self) -> int: ...
+    @property
+    def generation(self) -> bytes: ...
+    @property
+    def block_bytes(self) -> int: ...
+    @property
+    def created_ns(self) -> int: ...
+    @property
+    def creator_pid(self) -> int: ...
+
+@final
 class Block:
     """A block. Mapped, unless it is only looked at, until the last handle, frame and view on it is gone."""
 
@@ -204,15 +212,11 @@ class Block:
 
 @final
 class Schema:
-    """Shape and dtype of a ring's frames, ready for numpy's C-API."""
+    """The format of a ring's frames, ready for numpy's C-API."""
 
-    def __new__(
-        cls,
-        dtype: np.dtype[Any],
-        shape: tuple[int, ...],
-        meta_dtype: np.dtype[Any] | None,
-        variable_rows: bool,
-    ) -> Schema: ...
+    def __new__(cls, frame_format: FrameFormat) -> Schema: ...
+    @property
+    def frame_format(self) -> FrameFormat: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -664,6 +668,9 @@ class Consumer:
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def _join(self, lock: LockFile, start: str) -> Consumer: ...
+    @property
+    def _position(self) -> int:
+        """The position of the frame that it takes next."""
     def _awaited(self) -> tuple[Block, int, int]: ...
     def _empty(self, timeout: float | None) -> None: ...
     def _still_waiting(self, seconds: float, least: int = 1) -> None: ...

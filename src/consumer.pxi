@@ -659,6 +659,11 @@ cdef class Consumer:
         from shmring import _aio
         return _aio.following(self, None)
 
+    @property
+    def _position(self):
+        """The position of the frame that it takes next."""
+        return self.core.next
+
     def _awaited(self):
         """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
         return self.block, self.core.next + 1, shmring_read_producer_state(&self.block.view)

@@ -89,34 +89,3 @@ def lock_blocked(int fd, int64_t byte):
 def lock_place(unsigned place):
     """Return the byte whose lock means owning a place of the consumer table."""
     return SHMRING_LOCK_PLACE(place)
-
-
-def read_identity(int fd):
-    """Return (result, generation) of the block behind fd."""
-    cdef shmring_identity identity
-    cdef int result = shmring_look_at_identity(fd, &identity)
-    return result, bytes(identity.generation[:16]) if result == SHMRING_OK else b""
-
-
-def read_abi(int fd):
-    """Return the layout version of the block behind fd, whatever else it says."""
-    cdef shmring_identity identity
-    memset(&identity, 0, sizeof(identity))
-    shmring_look_at_identity(fd, &identity)
-    return identity.abi
-
-
-def read_block_bytes(int fd):
-    """Return how long the block behind fd says it is."""
-    cdef shmring_identity identity
-    memset(&identity, 0, sizeof(identity))
-    shmring_look_at_identity(fd, &identity)
-    return identity.geometry.block_bytes
-
-
-def read_creation(int fd):
-    """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
-    cdef shmring_identity identity
-    memset(&identity, 0, sizeof(identity))
-    shmring_look_at_identity(fd, &identity)
-    return identity.created_ns, identity.creator_pid
