@@ -214,9 +214,7 @@ def _open_ring(name: str, access: int) -> int:
 
 
 def _missing(name: str) -> errors.RingNotFound:
-    return errors.RingNotFound(
-        f"there is no ring {name!r} in {_names.DIRECTORY}: list the rings with shmring ls"
-    )
+    return errors.RingNotFound(f"there is no ring {name!r} in {_names.DIRECTORY}: see shmring ls")
 
 
 def users(name: str) -> str:

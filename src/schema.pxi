@@ -29,7 +29,6 @@ def survives_buffers(dtype):
 cdef class Schema:
     """The format of a ring's frames, ready for numpy's C-API."""
 
-    cdef readonly object frame_format
     cdef readonly cnp.dtype dtype
     cdef readonly tuple shape
     cdef readonly cnp.dtype meta_dtype
@@ -40,6 +39,7 @@ cdef class Schema:
     cdef size_t frame_bytes
     cdef size_t row_bytes
     cdef size_t meta_bytes
+    cdef readonly object frame_format
 
     def __cinit__(self, frame_format):
         self.frame_format = frame_format
