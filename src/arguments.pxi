@@ -1,4 +1,4 @@
-# What callers give: checked, and made into what C takes.
+# Arguments: checked, and converted for C.
 
 cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
     """A number of frames, at least 1, cut to `most`."""

@@ -36,7 +36,7 @@ cdef class Consumer:
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t checked_at
-    cdef unsigned words  # said by the wait that goes on
+    cdef unsigned words  # logged by the wait in progress
     cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
     cdef shmring_holder holder
 
@@ -87,7 +87,7 @@ cdef class Consumer:
     # ---- guards ----
 
     cdef int enter(self) except -1:
-        """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        """Takes the handle for one step; the caller unlocks the guard after it."""
         cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
@@ -98,7 +98,7 @@ cdef class Consumer:
         return 0
 
     cdef Refusal unusable(self) noexcept:
-        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
         if self.fork_mark != fork_count:
             return FORKED
         if not self.is_open:
@@ -111,7 +111,7 @@ cdef class Consumer:
         """Whether `least` frames from next on are there, or can come, without a wait.
 
         STUCK: they can only come once frames that this consumer holds are released. The kernel is asked
-        whether the producer lives every 100 ms at most, or if told to.
+        whether the producer lives every 100 ms at most, or if `ask_kernel`.
         """
         cdef shmring_block *view = &self.block.view
         cdef uint32_t state
@@ -185,7 +185,7 @@ cdef class Consumer:
         if deadline == SHMRING_FOR_EVER and word_is_due(shmring_now_ns() - started, self.words):
             self.words += 1
             self._still_waiting((shmring_now_ns() - started) / 1e9, least)
-        return LOOK_AGAIN  # and whether another thread has closed this handle meanwhile
+        return LOOK_AGAIN  # and whether another thread has closed this handle
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
@@ -196,7 +196,7 @@ cdef class Consumer:
         _messages.still_waiting("get", word)
 
     cdef bint producer_is_dead(self) noexcept:
-        """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
+        """Asks the kernel. A producer that takes over is LIVE only once it has the lock."""
         return (not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER)
                 and shmring_read_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
                 and not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER))
@@ -264,7 +264,7 @@ cdef class Consumer:
             self.check_patience(1, deadline, timeout)
 
     cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
+        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
         look_around()
         if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
             self.give_up(least, timeout)
@@ -281,7 +281,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -346,14 +346,14 @@ cdef class Consumer:
         self.raise_for(how, 1, 0)
 
     def latest(self, timeout=None):
-        """Take the newest frame not yet delivered, passing over older ones.
+        """Take the newest frame not yet delivered, skipping older ones.
 
-        What is passed over counts as `skipped`, never as lost.
+        They count as `skipped`, never as lost.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -439,12 +439,12 @@ cdef class Consumer:
         Parameters
         ----------
         max_frames : int
-            At most so many.
+            The most frames to take.
         min_frames : int
-            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
             in memory (``batch.interrupted``), and at the end of the stream.
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -578,7 +578,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for each frame; None waits for ever, 0 never waits.
+            Seconds to wait for each frame; None waits forever, 0 never waits.
 
         Yields
         ------
@@ -616,7 +616,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -638,7 +638,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------

@@ -14,7 +14,7 @@ def open_block(str name, int access):
 
 
 def watch_names(str folder):
-    """Return a descriptor that is readable once something in the folder got a name; -1 if none can be had."""
+    """Return a descriptor that is readable once a file in the folder gets a name; -1 if there can be none."""
     cdef bytes path = os.fsencode(folder)
     cdef int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
     if fd >= 0 and inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO) < 0:
@@ -82,7 +82,7 @@ def lock_held(int fd, int64_t byte, int64_t length=1):
 
 
 def lock_blocked(int fd, int64_t byte):
-    """Return whether a shared lock, which whoever may read the file can take, keeps us from a byte."""
+    """Return whether a shared lock, for which read permission is enough, keeps us from a byte."""
     return bool(shmring_lock_blocked(fd, byte))
 
 

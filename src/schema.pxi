@@ -4,7 +4,7 @@ cdef Py_ssize_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fi
 
 
 cdef Py_ssize_t count_fields(object dtype) except -1:
-    """How many fields a dtype has, those of its fields included; 1 if it is none itself."""
+    """How many fields a dtype has, those of its fields included; 1 if it has none."""
     names = dtype.base.names
     if names is None:
         return 1

@@ -42,9 +42,9 @@ cdef class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
     As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
-    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
-    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
-    claimed it.
+    there is no frame. If the block ends early and nothing seems to have been written into `array`, a
+    warning is logged. An exception in the block aborts, and no consumer ever sees the frame. Use it in the
+    thread that claimed it.
 
     Examples
     --------
@@ -75,10 +75,10 @@ cdef class Slot:
     def array(self):
         """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
 
-        What it holds before you write is undefined.
+        Its content before you write is undefined.
 
-        Once published or aborted, this very array turns read-only. Views that were made of it stay
-        writable as numpy has it: do not write through them, the slot is no longer yours.
+        Once the slot is published or aborted, the array becomes read-only. Views made from it stay writable,
+        because numpy cannot change them: do not write through them, the slot is no longer yours.
         """
         if self.view is None:
             self.make_view()
@@ -205,7 +205,7 @@ cdef class Slot:
         Parameters
         ----------
         count : int, optional
-            Only the first `count` of them; the rest is given back unseen. Default: all.
+            Publish the first `count` of them only, and give the rest back unseen. Default: all.
 
         Raises
         ------
@@ -234,7 +234,7 @@ cdef class Slot:
         return 0
 
     def abort(self):
-        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
+        """Give the slots back unseen; the next frame gets their seq."""
         self.finish()
         if not self.scratch:
             shmring_abort(&self.producer.core)
