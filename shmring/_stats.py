@@ -107,7 +107,7 @@ class ConsumerStats:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RingStats:
-    """Everything that a ring's header knows, at one moment. ``print`` shows it as a table.
+    """A ring's counters and participants at one moment. ``print`` shows them as a table.
 
     Attributes
     ----------
@@ -150,14 +150,14 @@ class RingStats:
         return {**asdict(self), "dtype": np.lib.format.dtype_to_descr(self.dtype)}
 
     def __repr__(self) -> str:
-        """Say the most important in one line."""
+        """Summarise the ring in one line."""
         return (
             f"<shmring.RingStats of {self.name!r}, {self.published} frames published, "
             f"{self.dropped} dropped, producer {self.producer.state}, consumers: {len(self.consumers)}>"
         )
 
     def __str__(self) -> str:
-        """Lay it out as a table: the ring, the producer, a line for each consumer."""
+        """Format it as a table: the ring, the producer, a line for each consumer."""
         producer = self.producer
         who = f", pid {producer.pid}, epoch {producer.epoch}" if producer.state != "none" else ""
         what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots, {self.nbytes:,} bytes"
