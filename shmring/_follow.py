@@ -9,7 +9,6 @@ from typing import Literal
 
 from shmring import _core, _messages, _names, _presence, errors
 from shmring._format import FrameFormat
-from shmring._participants import producer_state
 from shmring._ring import Ring
 from shmring._wait import Wait
 
@@ -69,7 +68,7 @@ class Succession:
                 raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
-            state, report = producer_state(_core.Block(fd, _core.OBSERVE, self.name), fd)
+            state, report = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
             return None if state == "none" else (identity.generation, report["epoch"])
         finally:
             os.close(fd)

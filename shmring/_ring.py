@@ -14,7 +14,7 @@ from shmring import _blocks, _core, _messages, _names, _presence, errors
 from shmring._attrs import fixed
 from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
-from shmring._participants import ProducerState, consumer_rows, producer_state
+from shmring._participants import ProducerState, consumer_rows
 from shmring._schema import choose_geometry, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
@@ -330,7 +330,7 @@ class Ring:
 
     def _producer_state(self) -> tuple[ProducerState, _core.RingReport]:
         """How the producer is, and the ring's counters."""
-        return producer_state(self._block, self._fd)
+        return self._block.producer_state(self._fd)
 
     def _has_name(self) -> bool:
         """Whether the name still belongs to this ring."""
