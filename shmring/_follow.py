@@ -7,8 +7,8 @@ import os
 import time
 from typing import Literal
 
-from shmring import _core, _messages, _names, errors
-from shmring._participants import producer_state
+from shmring import _core, _messages, _names, _presence, errors
+from shmring._format import FrameFormat
 from shmring._ring import Ring
 from shmring._wait import Wait
 
@@ -28,7 +28,7 @@ class Succession:
     def find(self) -> Ring | None:
         """Attach to the ring of that name if a producer has come that was not followed yet.
 
-        Until then it is only looked at: an attached follower would be in the way of a `create`.
+        Until then the ring is only looked at: an attached follower would keep `create` from replacing it.
         """
         if self._look() in (None, self._passed):
             return None
@@ -46,35 +46,36 @@ class Succession:
         return ring
 
     def pass_by(self, ring: Ring) -> None:
-        """Leave a ring whose stream is over, and never come back to that stream."""
+        """Leave a ring whose stream has ended, and never return to that stream."""
         try:
-            state, report = producer_state(ring._block, ring._fd)
+            state, report = ring._producer_state()
             overtaken = state == "live"  # by the next producer already
-            self._passed = ring._block.generation, report["epoch"] - overtaken
+            self._passed = ring._generation, report["epoch"] - overtaken
         finally:
             ring.close()
 
     def _look(self) -> tuple[bytes, int] | None:
-        """Return the stream that the ring of that name has, if anybody uses it."""
+        """Return the stream of the ring of that name, if anybody uses it."""
         try:
             fd = _names.open_block(self.name, _core.OBSERVE)
         except FileNotFoundError:
             return None
         try:
-            result, generation = _core.read_identity(fd)
-            used = _names.in_use(fd) and not _names.is_kept_out(fd)
+            identity = _core.read_identity(fd)
+            result = identity.result
+            used = _presence.in_use(fd) and not _presence.is_kept_out(fd)
             if result == _core.FOREIGN or (used and result not in (0, _core.NOT_READY)):
                 raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
-            state, report = producer_state(_core.Block(fd, _core.OBSERVE, self.name), fd)
-            return None if state == "none" else (generation, report["epoch"])
+            state, report = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
+            return None if state == "none" else (identity.generation, report["epoch"])
         finally:
             os.close(fd)
 
 
 class RingWait(Wait):
-    """A wait for the next ring: ends in time, and says now and then what it waits for."""
+    """A wait for the next ring: it ends in time, and reports now and then what it is waiting for."""
 
     def __init__(self, name: str, timeout: float | None) -> None:
         super().__init__(timeout)
@@ -107,7 +108,7 @@ class Follower:
         self._lossless = _core.check_flag("lossless", lossless)
         self._start: Literal["oldest", "newest", "next"] = start
         self._label = label
-        self._kind: str | None = None  # of frames
+        self._frame_format: FrameFormat | None = None  # of the frames so far
         self._ring: Ring | None = None
         self._consumer: _core.Consumer | None = None
         self._generation, self._next_seq = b"", 0
@@ -124,7 +125,7 @@ class Follower:
         self._leave()
 
     def __del__(self) -> None:
-        """Leave the ring without a word: nobody can close what only a `for` statement held."""
+        """Leave the ring without a warning: nobody can close what only a `for` statement held."""
         if getattr(self, "_ring", None) is not None:
             self._leave()
 
@@ -193,26 +194,26 @@ class Follower:
         return max(0.0, began + self._timeout - time.monotonic())
 
     def _join(self) -> _core.Consumer | None:
-        """Join the next ring if we are in none; None if there is none."""
+        """Return the consumer of the ring that is followed, joining the next one; None until there is one."""
         if self._consumer is None and (ring := self._rings.find()) is not None:
             try:
-                self._check_kind(ring)
+                self._check_frames(ring)
                 self._consumer = ring.consumer(lossless=self._lossless, start=self._start, label=self._label)
             except BaseException:
                 ring.close()
                 raise
             self._ring, self._start = ring, "oldest"
-            if ring._block.generation != self._generation:
-                self._generation, self._next_seq = ring._block.generation, 0
+            if ring._generation != self._generation:
+                self._generation, self._next_seq = ring._generation, 0
         return self._consumer
 
-    def _check_kind(self, ring: Ring) -> None:
-        """Refuse, once, frames that are not like those before."""
-        before, self._kind = self._kind, _messages.describe_frames(ring._schema)
-        if before not in (None, self._kind):
+    def _check_frames(self, ring: Ring) -> None:
+        """Refuse, once, frames that differ from those so far."""
+        before, self._frame_format = self._frame_format, ring._frame_format
+        if before is not None and (difference := ring._frame_format.difference(before)):
             raise errors.RingIncompatible(
-                f"the next ring {ring.name!r} has frames of {self._kind}; those so far were of {before}. Ask "
-                f"for the next frame to continue with these"
+                f"the next ring {ring.name!r} has other frames than those so far: {difference}. Ask for the "
+                f"next frame to continue with these"
             )
 
     def _is_new(self, frame: _core.Frame) -> bool:
@@ -247,17 +248,17 @@ def follow(
     ----------
     name : str
     timeout : float, optional
-        Seconds to wait for each frame, be its ring there or not; None waits for ever.
+        Seconds to wait for each frame, whether its ring exists yet or not; None waits forever.
     lossless, label
         As in ``Ring.consumer``.
     start : {"oldest", "newest", "next"}
-        The first frame, of the first ring. Of later ones you get every frame from the oldest on.
+        The first frame, in the first ring. In later rings you start with the oldest frame.
 
     Returns
     -------
     Follower
-        For ``for`` and ``async for``. It joins a ring when its producer has come, and leaves it when that
-        one closes or dies, so that the next `create` of that name finds nobody in its way.
+        For ``for`` and ``async for``. It joins a ring once its producer has come, and leaves it when that
+        producer closes or dies, so that the next `create` of that name can replace the ring.
 
     Raises
     ------

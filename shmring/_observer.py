@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from shmring import _core, _messages, errors
-from shmring._participants import producer_state
 from shmring._wait import Wait
 
 if TYPE_CHECKING:
@@ -232,7 +231,7 @@ class Observer:
             found = self._look(newest=newest)
             if found is not None:
                 return found
-            state, _ = producer_state(self._block, self._lock_fd)
+            state, _ = self._block.producer_state(self._lock_fd)
             found = self._look(newest=newest)  # once more: the end comes after the last frame
             if found is not None:
                 return found

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from shmring import _core
-from shmring._core import producer_state
 
-__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here", "producer_state"]
+__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here"]
 
 ProducerState = Literal["none", "live", "closed", "failed", "died"]
 

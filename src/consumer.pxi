@@ -53,7 +53,6 @@ cdef class Consumer:
             &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_join(result, self.block, lock.own.fd, number)
             finally:
@@ -92,7 +91,7 @@ cdef class Consumer:
     # ---- guards ----
 
     cdef int enter(self) except -1:
-        """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        """Takes the handle for one step; the caller unlocks the guard after it."""
         cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
@@ -103,7 +102,7 @@ cdef class Consumer:
         return 0
 
     cdef Refusal unusable(self) noexcept:
-        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
         if self.fork_mark != fork_count:
             return FORKED
         if not self.is_open:
@@ -115,7 +114,7 @@ cdef class Consumer:
     cdef int outlook(self, uint64_t least, int64_t now, bint ask_kernel) except -1:
         """What `least` frames from next on depend on, as shmring_outlook says it.
 
-        The kernel is asked whether the producer lives every 100 ms at most, or if told to.
+        The kernel is asked whether the producer lives every 100 ms at most, or if `ask_kernel`.
         """
         cdef bint ask = ask_kernel or now - self.asked_at >= SLICE_NS
         cdef int how
@@ -177,7 +176,6 @@ cdef class Consumer:
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
-        from shmring import _messages
         if self.outlook(least, shmring_coarse_now_ns(), False) == SHMRING_HELD:
             word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
@@ -186,7 +184,6 @@ cdef class Consumer:
 
     cdef int raise_for(self, int how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
-        from shmring import _messages
         if how == SHMRING_EMPTY:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == SHMRING_HELD:
@@ -268,7 +265,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -333,14 +330,14 @@ cdef class Consumer:
         self.raise_for(how, 1, 0)
 
     def latest(self, timeout=None):
-        """Take the newest frame not yet delivered, passing over older ones.
+        """Take the newest frame not yet delivered, skipping older ones.
 
-        What is passed over counts as `skipped`, never as lost.
+        They count as `skipped`, never as lost.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -426,12 +423,12 @@ cdef class Consumer:
         Parameters
         ----------
         max_frames : int
-            At most so many.
+            The most frames to take.
         min_frames : int
-            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
             in memory (``batch.interrupted``), and at the end of the stream.
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -537,7 +534,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for each frame; None waits for ever, 0 never waits.
+            Seconds to wait for each frame; None waits forever, 0 never waits.
 
         Yields
         ------
@@ -575,7 +572,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -597,7 +594,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -617,6 +614,11 @@ cdef class Consumer:
     def __anext__(self):
         from shmring import _aio
         return _aio.following(self, None)
+
+    @property
+    def _position(self):
+        """The position of the frame that it takes next."""
+        return self.core.next
 
     def _awaited(self):
         """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
@@ -648,7 +650,6 @@ cdef class Consumer:
             shmring_event_announce(&self.block.view.hot.data_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Consumer")
 
     def __enter__(self):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, ProducerFailed, Ring, RingClosed, RingEmpty
-from shmring._participants import producer_state
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
@@ -125,7 +124,7 @@ class Capture:
     def trigger(self) -> None:
         """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
         if self._trigger_at is None and not self._stopped:
-            self._trigger_at = self._ring._block.report(self._ring._fd)["head"]
+            self._trigger_at = self._ring._published
             os.eventfd_write(self._bell, 1)
 
     def stop(self) -> None:
@@ -175,12 +174,12 @@ class Capture:
                 try:
                     with self._watcher.get(timeout=SLICE) as frame:
                         if self._when(frame):
-                            return _next_position(self._watcher)
+                            return self._watcher._position
                 except RingEmpty:
                     pass
                 except (RingClosed, ProducerDied):
                     return None
-            elif producer_state(self._ring._block, self._ring._fd)[0] in ("closed", "failed", "died"):
+            elif self._ring._producer_state()[0] in ("closed", "failed", "died"):
                 # It may have come with the last frames.
                 return self._trigger_at
             elif select.select([self._bell], [], [], SLICE)[0]:
@@ -246,7 +245,7 @@ class Capture:
     def _hold(self, history: Consumer, first: int, position: int, end: int) -> list[_Part]:
         """Hold the wanted frames up to the trigger that are still there."""
         held: list[_Part] = []
-        while _next_position(history) < position:
+        while history._position < position:
             try:
                 part = self._take(history, first, end, timeout=0)
             except (RingEmpty, RingClosed, ProducerDied):
@@ -257,8 +256,8 @@ class Capture:
 
     def _take(self, history: Consumer, first: int, end: int, timeout: float) -> _Part | None:
         """Take frames, of which at least one is wanted; None if none is."""
-        batch = history.batch(min(end - _next_position(history), self._batch), timeout=timeout)
-        start = _next_position(history) - len(batch)  # lapped, it is further on than before
+        batch = history.batch(min(end - history._position, self._batch), timeout=timeout)
+        start = history._position - len(batch)  # lapped, it is further on than before
         wanted = slice(max(0, first - start), min(len(batch), end - start))
         if wanted.start < wanted.stop:
             return _Part(batch, wanted, start + wanted.start)
@@ -268,7 +267,7 @@ class Capture:
     def _save_after(
         self, files: FileSeries, index: IndexMaker, history: Consumer, first: int, end: int
     ) -> Ended:
-        while _next_position(history) < end:
+        while history._position < end:
             if self._stopped:
                 return "stopped"
             try:
@@ -298,7 +297,7 @@ class Capture:
         """Return how many frames came behind the last one that was written, and were gone too soon."""
         if ended == "stopped":
             return 0
-        return max(0, min(end, self._ring._block.report(self._ring._fd)["head"]) - self._written_to)
+        return max(0, min(end, self._ring._published) - self._written_to)
 
     def _leave(self) -> None:
         for consumer in (self._history, self._watcher):
@@ -308,11 +307,6 @@ class Capture:
         if self._attached:
             self._ring.close()
         os.close(self._bell)
-
-
-def _next_position(consumer: Consumer) -> int:
-    """Position of the frame that the consumer takes next."""
-    return consumer._awaited()[1] - 1
 
 
 def capture(

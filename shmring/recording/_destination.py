@@ -44,7 +44,7 @@ def check_destination(
 def check_frames(file: Path, description: Description) -> None:
     """Refuse frames that the format cannot hold, before the ring is joined. Only .npy has a limit."""
     if file.suffix == ".npy":
-        NpyHeader(description.dtype, description.shape)
+        NpyHeader(description.frame_format.dtype, description.frame_format.shape)
         NpyHeader(description.index_dtype, ())
 
 

@@ -154,7 +154,7 @@ class Recorder:
             self._leave()
             raise
         self._is_open = True
-        generation, next_seq = self._ring._block.generation, None
+        generation, next_seq = self._ring._generation, None
         if self._earlier is not None:  # of a ring that is followed from its beginning, every frame counts
             next_seq = self._earlier.next_seq if generation == self._generation else 0
         self._generation, self._from_seq = generation, next_seq or 0
@@ -349,7 +349,7 @@ class Recorder:
         self._identified_at = time.monotonic()
         return (
             os.path.exists(_names.path_of(self._ring.name))
-            and not _names.same_file(self._ring._fd, self._ring.name)
+            and not self._ring._has_name()
             and self._ring.stats().producer.state != "live"
         )
 

@@ -115,8 +115,8 @@ class Recording:
         """Summarise the recording for an interactive prompt."""
         said = self._description
         return (
-            f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {said.shape}, "
-            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
+            f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {self.shape}, "
+            f"dtype {self.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
         )
 
     def close(self) -> None:
@@ -132,22 +132,22 @@ class Recording:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of one frame."""
-        return self._description.dtype
+        return self._description.frame_format.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one frame."""
-        return self._description.shape
+        return self._description.frame_format.shape
 
     @property
     def meta_dtype(self) -> np.dtype[Any] | None:
         """Dtype of the value that goes along with each frame."""
-        return self._description.meta_dtype
+        return self._description.frame_format.meta_dtype
 
     @property
     def variable_rows(self) -> bool:
         """Whether frames may be shorter along the first axis."""
-        return self._description.variable_rows
+        return self._description.frame_format.variable_rows
 
     @property
     def attrs(self) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from shmring import Producer, Ring
 from shmring._core import check_timeout
+from shmring._format import format_of
 from shmring._ring import create_or_take_over
 from shmring.errors import RingIncompatible
 from shmring.recording._recording import Recording, open_recording
@@ -141,7 +142,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _create(name: str, recording: Recording, slots: int | None) -> Ring:
-    nbytes = recording.dtype.itemsize * int(np.prod(recording.shape, dtype=object))
+    nbytes = format_of(recording).frame_bytes
     return create_or_take_over(
         name,
         shape=recording.shape,
@@ -154,15 +155,10 @@ def _create(name: str, recording: Recording, slots: int | None) -> Ring:
 
 
 def _check_same(recording: Recording, ring: Ring) -> None:
-    recorded, asked = (
-        (one.shape, one.dtype, one.meta_dtype and one.meta_dtype.descr, one.variable_rows)
-        for one in (recording, ring)
-    )
-    if recorded != asked:
+    difference = format_of(recording).difference(format_of(ring))
+    if difference is not None:
         raise RingIncompatible(
-            f"the recording of ring {recording.ring!r} has frames of shape {recording.shape}, dtype "
-            f"{recording.dtype}, meta {recording.meta_dtype}; ring {ring.name!r} has shape {ring.shape}, "
-            f"dtype {ring.dtype}, meta {ring.meta_dtype}"
+            f"the recording of ring {recording.ring!r} has other frames than ring {ring.name!r}: {difference}"
         )
 
 

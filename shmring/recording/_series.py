@@ -138,7 +138,7 @@ class FileSeries:
         if self._roll is not None and self._roll.frames is not None:
             room = self._roll.frames
         if self._roll is not None and self._roll.nbytes is not None:
-            room = min(room, max(1, self._roll.nbytes // self._description.frame_nbytes))
+            room = min(room, max(1, self._roll.nbytes // self._description.frame_format.frame_bytes))
         return room - self._given_frames
 
     def _is_old(self, roll: Roll) -> bool:

@@ -17,7 +17,7 @@ from shmring._cli.app import Refusal
 from shmring._cli.support import names, pipes, streams, types
 from shmring._cli.support.advice import advice
 from shmring._follow import Succession
-from shmring._messages import describe_frames
+from shmring._format import format_of
 
 if TYPE_CHECKING:
     from shmring.recording.formats._npy_header import NpyHeader
@@ -131,11 +131,11 @@ class _Source:
         self._lost = 0
         with advice(name):
             self.ring = self._rings.wait(timeout) if self._rings else Ring.attach(name, timeout=timeout)
-        self._kind = describe_frames(self.ring._schema)
+        self._frame_format = format_of(self.ring)
 
     def join(self) -> Consumer:
         """Become a consumer of the ring."""
-        generation = self.ring._block.generation
+        generation = self.ring._generation
         if generation != self._generation:
             self._generation, self._next_seq = generation, 0
         self._consumer = self.ring.consumer(lossless=self._lossless, start=self._start, label=self._label)
@@ -166,11 +166,9 @@ class _Source:
         self._count_lost()
         rings.pass_by(self.ring)
         self.ring, self._start = rings.wait(self._timeout), "oldest"
-        kind = describe_frames(self.ring._schema)
-        if kind != self._kind:
-            raise Refusal(
-                f"the next ring {rings.name!r} has frames of {kind}; those so far were of {self._kind}"
-            )
+        difference = format_of(self.ring).difference(self._frame_format)
+        if difference is not None:
+            raise Refusal(f"the next ring {rings.name!r} has other frames than those so far: {difference}")
         return self.join()
 
     def _count_lost(self) -> None:

@@ -50,7 +50,8 @@ class NpyWriter:
         self._json = json
         with contextlib.ExitStack() as undo:
             # The frames come first: of two recorders that begin at the same moment one fails at this file.
-            self._data = GrowingNpy(data, description.dtype, description.shape, append=append)
+            frames = description.frame_format
+            self._data = GrowingNpy(data, frames.dtype, frames.shape, append=append)
             undo.callback(self._give_up, self._data, delete=not append)
             if not append:
                 index.unlink(missing_ok=True)  # of a recording that was deleted; see check_own
@@ -92,7 +93,7 @@ class NpyWriter:
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         """Append frames. After an OSError the file holds those that fitted."""
         try:
-            self._data.append(array, index["rows"] if self.description.variable_rows else None)
+            self._data.append(array, index["rows"] if self.description.frame_format.variable_rows else None)
         except OSError:
             fitted = self._data.rows - self._index.rows
             self._index.append(index[:fitted])
@@ -105,7 +106,7 @@ class NpyWriter:
 
     def _begin_write_back(self) -> None:
         """Keep the disk busy between two syncs, so that the next one has little left to do."""
-        if (self._data.rows - self._written_back) * self.description.frame_nbytes >= WRITE_BACK:
+        if (self._data.rows - self._written_back) * self.description.frame_format.frame_bytes >= WRITE_BACK:
             self._data.write_back(self._written_back, self._data.rows)
             self._written_back = self._data.rows
 
@@ -230,7 +231,8 @@ def read(path: Path, *, alone: bool | None = None) -> Stored:
 
 
 def _check_kinds(path: Path, description: Description, frames: npt.NDArray[Any]) -> None:
-    if (frames.dtype, frames.shape[1:]) != (description.dtype, description.shape):
+    wanted = description.frame_format
+    if (frames.dtype, frames.shape[1:]) != (wanted.dtype, wanted.shape):
         raise RecordingCorrupt(f"{path} and {files(path)[2].name} do not belong together")
 
 
@@ -241,8 +243,8 @@ def guessed_rows(known: npt.NDArray[Any], count: int, description: Description) 
     if len(known):
         rows["seq"] += known["seq"][-1] + np.uint64(1)
         rows["timestamp_ns"] = known["timestamp_ns"][-1]
-    if description.variable_rows:
-        rows["rows"] = description.shape[0]
+    if description.frame_format.variable_rows:
+        rows["rows"] = description.frame_format.shape[0]
     return rows
 
 

@@ -111,7 +111,7 @@ def _dimension_names(description: Description, name: str, ndim: int) -> list[str
 
 def _axis_names(description: Description) -> list[str]:
     """Take the names from the ring's attrs if there is a usable one for each axis."""
-    ndim, named = len(description.shape), description.attrs.get("axes")
+    ndim, named = len(description.frame_format.shape), description.attrs.get("axes")
     # xarray takes no axis with the name of an array, nor two axes with one name.
     taken = {FRAME_AXIS, "frames", "frames_bytes", "meta_bytes"}
     taken.update(column_name(field) for field in description.index_dtype.names or ())
