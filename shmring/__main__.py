@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from shmring._cli import COMMANDS, streams
+from shmring._cli import COMMANDS
+from shmring._cli.support import streams
 
 INSTALL = 'pip install "shmring[cli]"'
 LIBRARIES = ("click", "rich", "textual", "psutil", "prometheus_client")

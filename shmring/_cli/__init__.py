@@ -1,7 +1,8 @@
 r"""The command `shmring`: one module per command, each loaded only when it is used.
 
-To add a command, write a click command in a module of this folder that has its name (the object ``record`` of
-``shmring/_cli/record.py``), and add the name to `COMMANDS` below with a summary that fits in 80 columns::
+To add a command, write a click command in a module of `commands` that has its name (the object ``record`` of
+``commands/record.py``), and add the name to `COMMANDS` below with a summary that fits in 80 columns. What it
+shares with others goes into `support`: no command imports from a command::
 
     @click.command()
     @names.ring                     # the argument NAME, with shell completion

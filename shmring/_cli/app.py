@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import click
 
 import shmring
-from shmring._cli import COMMANDS, output, streams
+from shmring._cli import COMMANDS
+from shmring._cli.support import output, streams
 
 PROGRAM = "shmring"
 EXIT_CODES = {
@@ -56,7 +57,9 @@ class Commands(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"shmring._cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(
+            importlib.import_module(f"shmring._cli.commands.{cmd_name}"), cmd_name
+        )
         command.short_help = COMMANDS[cmd_name]
         return command
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, ProducerFailed, Ring, RingClosed, RingEmpty
-from shmring._census import producer_state
-from shmring.recording._description import describe
+from shmring._participants import producer_state
 from shmring.recording._destination import check_destination, check_frames
-from shmring.recording._failure import failed
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
-from shmring.recording._series import FileSeries, Mode, existing_files
+from shmring.recording._series import FileSeries, Mode, existing_files, failed
 from shmring.recording._summary import Ended, Summary
+from shmring.recording.formats._description import describe
 
 __all__ = ["Capture", "capture"]
 

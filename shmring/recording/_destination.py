@@ -8,11 +8,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from shmring.recording import _formats
-from shmring.recording._description import Description
-from shmring.recording._header import NpyHeader
+from shmring.recording import formats
 from shmring.recording._roll import free_piece, number_of
 from shmring.recording._series import Mode, existing_files
+from shmring.recording.formats._description import Description
+from shmring.recording.formats._npy_header import NpyHeader
 
 
 def check_destination(
@@ -27,8 +27,8 @@ def check_destination(
 
     This also imports the library for the format, which may take longer than the ring keeps its frames.
     """
-    file = _formats.as_path(path)
-    _formats.load_library(file)
+    file = formats.as_path(path)
+    formats.load_library(file)
     if sync is not None and file.suffix != ".npy":
         raise ValueError(f"sync is for .npy files: the library that writes {file} has no such thing")
     existing = existing_files(file, several=several, mode=mode, appendable=appendable)
@@ -49,8 +49,8 @@ def check_frames(file: Path, description: Description) -> None:
 
 
 def _check_appendable(file: Path) -> None:
-    _formats.read_description(file)
-    for part in _formats.files(file):
+    formats.read_description(file)
+    for part in formats.files(file):
         if part.exists() and not os.access(part, os.R_OK | os.W_OK):
             raise PermissionError(errno.EACCES, f"you may not change {part}: record into another file")
 
@@ -70,6 +70,6 @@ def _check_folder(folder: Path) -> None:
 
 def _check_name(file: Path) -> None:
     """Refuse what is too long, for example; whether something is there was looked at before."""
-    for part in _formats.files(file):
+    for part in formats.files(file):
         with contextlib.suppress(FileNotFoundError):
             os.lstat(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,10 @@ class RecordingFailed(ShmringError, OSError):
         self.summary = summary
 
 
+class WriteRefused(OSError):
+    """A file did not take what was to be written, whatever the system or a library calls that."""
+
+
 @contextlib.contextmanager
 def damage_is_told(path: Path) -> Iterator[None]:
     """Turn whatever the libraries raise at a file that they cannot make sense of into one error."""
@@ -45,3 +50,21 @@ def damage_is_told(path: Path) -> Iterator[None]:
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise RecordingCorrupt(f"{path} is damaged, or no recording of shmring: {said}") from None
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn whatever a writer raises into WriteRefused."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None) or errno.EIO
+        raise WriteRefused(number, wording(error)) from error
+
+
+def wording(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    return text if isinstance(error, OSError) else f"{type(error).__name__}: {text}"

@@ -19,17 +19,17 @@ from shmring import (
     RingEmpty,
     RingNotFound,
     ShmringError,
-    _shm,
+    _names,
 )
 from shmring._core import check_flag
 from shmring._follow import Succession
-from shmring.recording._description import describe
 from shmring.recording._destination import check_destination, check_frames
-from shmring.recording._failure import WriteRefused, failed, refusals
+from shmring.recording._errors import WriteRefused, refusals
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
-from shmring.recording._series import FileSeries, Mode
+from shmring.recording._series import FileSeries, Mode, failed
 from shmring.recording._summary import Ended, Summary
+from shmring.recording.formats._description import describe
 
 __all__ = ["Recorder", "record"]
 
@@ -298,7 +298,7 @@ class Recorder:
             if ring is not None:
                 return ring
             self._report()
-            time.sleep(_shm.RETRY)
+            time.sleep(_names.RETRY)
 
     def _loop(self, consumer: Consumer) -> Ended:
         while True:
@@ -348,8 +348,8 @@ class Recorder:
             return False
         self._identified_at = time.monotonic()
         return (
-            os.path.exists(_shm.path_of(self._ring.name))
-            and not _shm.same_file(self._ring._fd, self._ring.name)
+            os.path.exists(_names.path_of(self._ring.name))
+            and not _names.same_file(self._ring._fd, self._ring.name)
             and self._ring.stats().producer.state != "live"
         )
 

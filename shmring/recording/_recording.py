@@ -10,9 +10,9 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
-from shmring.recording import _formats
-from shmring.recording._description import Part
-from shmring.recording._stored import Frames, Stored
+from shmring.recording import formats
+from shmring.recording.formats._description import Part
+from shmring.recording.formats._interface import Frames, Stored
 
 __all__ = ["RecordedFrame", "Recording", "open_recording"]
 
@@ -230,7 +230,7 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     ValueError
         The suffix is none that is known.
     """
-    found = _formats.as_path(path)
+    found = formats.as_path(path)
     if not found.exists():
         raise FileNotFoundError(f"there is no file {found}")
-    return Recording(_formats.read(found))
+    return Recording(formats.read(found))

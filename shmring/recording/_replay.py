@@ -18,9 +18,9 @@ from shmring import Producer, Ring
 from shmring._core import check_timeout
 from shmring._ring import create_or_take_over
 from shmring.errors import RingIncompatible
-from shmring.recording._formats import as_path
 from shmring.recording._recording import Recording, open_recording
 from shmring.recording._roll import pieces
+from shmring.recording.formats import as_path
 
 __all__ = ["replay"]
 

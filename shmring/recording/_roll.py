@@ -8,9 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmring.recording import _formats
-from shmring.recording._description import UNMARKED
+from shmring.recording import formats
 from shmring.recording._replacing import REPLACED
+from shmring.recording.formats._description import UNMARKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def own_pieces(path: Path) -> list[Path]:
 
 def is_own_piece(file: Path, name: str) -> bool:
     """Whether a file is certainly a piece of the rolling recording of that name."""
-    description = _formats.description_of(file)
+    description = formats.description_of(file)
     if description is None:
         return False
     unmarked = description.piece_of == UNMARKED and description.ended == "rolled"
@@ -78,7 +78,7 @@ def is_own_piece(file: Path, name: str) -> bool:
 
 
 def _piece_of(file: Path) -> str | None:
-    description = _formats.description_of(file)
+    description = formats.description_of(file)
     return None if description is None else description.piece_of
 
 
@@ -107,6 +107,6 @@ def free_piece(path: Path, number: int, replaceable: Collection[Path] = ()) -> P
     """Name the next piece: the first from this number on whose names nothing else has."""
     while True:
         file = piece(path, number)
-        if file in replaceable or not any(map(os.path.lexists, _formats.files(file))):
+        if file in replaceable or not any(map(os.path.lexists, formats.files(file))):
             return file
         number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from dataclasses import replace
@@ -11,12 +12,14 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from shmring.recording import _formats
-from shmring.recording._description import Description
-from shmring.recording._failure import refusals
+from shmring.recording import formats
+from shmring.recording._errors import RecordingFailed, refusals, wording
 from shmring.recording._lock import WriterLock, busy, is_being_written
 from shmring.recording._replacing import bring_back, discard, put_aside, recover
 from shmring.recording._roll import Roll, free_piece, is_own_piece, number_of, own_pieces, pieces, unfinished
+from shmring.recording._summary import Summary
+from shmring.recording.formats._description import Description
+from shmring.recording.formats._interface import Writer
 
 Mode = Literal["x", "w", "a"]
 
@@ -30,7 +33,7 @@ def existing_files(path: Path, *, several: bool, mode: Mode, appendable: bool = 
     else:
         existing = [path] if os.path.lexists(path) else []
         if mode == "w" or not existing:
-            _formats.check_own(path)
+            formats.check_own(path)
     if existing and is_being_written(existing[-1]):
         raise busy(existing[-1])
     if existing and mode == "x":
@@ -49,11 +52,11 @@ class FileSeries:
             description = replace(description, piece_of=path.name)
         self._path, self._description, self._roll, self._sync = path, description, roll, sync
         self._lock: WriterLock | None = None
-        self._writer: _formats.Writer | None = None
+        self._writer: Writer | None = None
         self._closed_frames = 0  # in files that were closed
         self.paths: list[Path] = []
         for file in [path] if roll is None else unfinished(path):
-            recover(_formats.files(file))
+            recover(formats.files(file))
         existing = existing_files(path, several=roll is not None, mode=mode)
         # At once, so that mistakes show at once.
         if existing and mode == "w":
@@ -73,26 +76,26 @@ class FileSeries:
             if old:
                 stack.enter_context(WriterLock(old[-1]))
             if first in old:
-                put_aside(_formats.files(first))
+                put_aside(formats.files(first))
             try:
                 self._open(first)
             except BaseException:
                 if first in old:
-                    bring_back(_formats.files(first))
+                    bring_back(formats.files(first))
                 raise
             if first in old:
-                discard(_formats.files(first))
+                discard(formats.files(first))
         for file in old:
             if file != first:
-                _formats.delete(file)
+                formats.delete(file)
 
-    def _open_next(self) -> _formats.Writer:
+    def _open_next(self) -> Writer:
         """Begin the next piece."""
         number = number_of(self.paths[-1]) + 1 if self.paths else 1
         return self._open(free_piece(self._path, number))
 
-    def _open(self, path: Path, *, append: bool = False) -> _formats.Writer:
-        writer, lock = _formats.open_writer(path, self._description, append=append, sync=self._sync)
+    def _open(self, path: Path, *, append: bool = False) -> Writer:
+        writer, lock = formats.open_writer(path, self._description, append=append, sync=self._sync)
         if self._lock is not None:
             self._lock.close()  # not before: so nobody else goes on with the series between two files
         self._lock = lock
@@ -104,7 +107,7 @@ class FileSeries:
         while self._roll is not None and self._roll.keep is not None and len(self.paths) > self._roll.keep:
             oldest = self.paths.pop(0)
             if is_own_piece(oldest, self._path.name):
-                _formats.delete(oldest)
+                formats.delete(oldest)
         return writer
 
     @property
@@ -176,3 +179,29 @@ class FileSeries:
     def _check_exists(self) -> None:
         if self._lock is not None:
             self._lock.check_exists()
+
+
+def failed(failure: OSError, ring: str, summary: Summary) -> RecordingFailed:
+    """Make the error that ends a recording."""
+    why = "the disk is full" if failure.errno == errno.ENOSPC else failure.strerror or str(failure)
+    return RecordingFailed(
+        f"{why}: recording ring {ring!r} ended after {summary.frames} frames ({summary.nbytes} bytes), "
+        f"{_readable(summary)}",
+        summary,
+    )
+
+
+def _readable(summary: Summary) -> str:
+    """Say what can be read, which is looked up: what failed may have damaged the file."""
+    first, last = summary.paths[0], summary.paths[-1]
+    try:
+        stored = formats.read(last)
+        count = len(stored.index)
+        stored.close()
+    except Exception as error:
+        return f"but {last} cannot be read: {wording(error)}"
+    if first != last:
+        return f"which are readable in {first} to {last}"
+    if count < summary.frames:
+        return f"of which {count} are readable in {last}"
+    return f"which are readable in {last}"

@@ -1,0 +1,195 @@
+"""`shmring capture`: what was before a signal, a key or a condition."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from shmring._cli.app import Refusal
+from shmring._cli.commands.record import FILE, Signals, as_json, as_plain, check_file, ring_timeout, tell
+from shmring._cli.support import names, output, streams, types
+from shmring._cli.support.advice import advice
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from shmring import Frame
+    from shmring.recording import Capture
+    from shmring.recording._series import Mode
+
+
+def _compiled(text: str) -> CodeType:
+    try:
+        return compile(text, "--when", "eval")
+    except SyntaxError as error:
+        raise ValueError(f"{text!r} is not a Python expression: {error.msg}") from None
+    except (MemoryError, RecursionError, OverflowError):
+        raise ValueError(f"{text[:40]!r}... is too deeply nested for Python") from None
+
+
+@click.command(options_metavar="--before N [OPTIONS]")
+@names.ring
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option(
+    "--before",
+    metavar="N",
+    type=types.COUNT,
+    required=True,
+    help="Save the last N frames up to the trigger; at most half of the ring's slots.",
+)
+@click.option(
+    "--after",
+    metavar="M",
+    type=types.whole("count", 0, "a number of frames"),
+    default=0,
+    help="And M frames after it (default 0).",
+)
+@click.option(
+    "--when",
+    metavar="EXPRESSION",
+    type=types.Parsed("expression", _compiled),
+    help="Trigger at the first frame for which this Python expression is true. It knows array, seq, "
+    "timestamp_ns, meta, lost and np: 'array.max() > 200'.",
+)
+@click.option("--captures", metavar="N", type=types.COUNT, help="End after N captures (default 1).")
+@click.option("--forever", is_flag=True, help="Capture again and again, until Ctrl-C.")
+@click.option(
+    "--append", is_flag=True, help="With several captures: continue the numbers of those that exist."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@ring_timeout
+@as_json
+def capture(
+    name: str,
+    file: str,
+    before: int,
+    after: int,
+    when: CodeType | None,
+    captures: int | None,
+    forever: bool,
+    append: bool,
+    overwrite: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Save the last frames of the ring NAME in FILE when a trigger comes, and some after it.
+
+    A trigger is the signal SIGUSR1, a key pressed in the terminal (any; q ends), or the condition --when.
+    Until then nothing is copied: the ring itself keeps the frames, and the producer is never held back.
+    For several captures the files are FILE-0001, FILE-0002, and so on. Formats as in shmring record.
+
+    Exit codes: 0 captured all, 1 the stream ended (or q was pressed) before, or the disk is full, 130
+    Ctrl-C, 143 SIGTERM.
+    """
+    from shmring.recording import Capture
+
+    if forever and captures is not None:
+        raise click.UsageError("--captures and --forever are not allowed with one another")
+    if append and overwrite:
+        raise click.UsageError("--append and --overwrite are not allowed with one another")
+    wanted = None if forever else captures or 1
+    if append and wanted == 1:
+        raise click.UsageError("--append needs --captures or --forever: one capture is one file")
+    mode: Mode = "a" if append else "w" if overwrite else "x"
+    check_file(file, several=wanted != 1, mode=mode, appendable=wanted != 1)
+    with Signals() as signals:
+        with advice(name):
+            one = Capture(
+                name,
+                file,
+                before=before,
+                after=after,
+                when=None if when is None else lambda frame: _is_true(when, frame),
+                captures=wanted,
+                mode=mode,
+                timeout=timeout,
+                on_capture=None if as_json else lambda summary: tell("capture", summary, as_json=False),
+            )
+        signals.stop = one.stop
+        with _triggered_by_signal(one.trigger), _triggered_by_keys(one):
+            # Programs that send the signal wait for this line.
+            streams.say(f"shmring capture: armed, pid {os.getpid()}: {_how(when is not None)}")
+            captured = one.run()
+    if as_json:
+        output.show_json([as_plain(summary) for summary in captured])
+    return signals.code or (0 if wanted is None or len(captured) == wanted else 1)
+
+
+def _how(condition: bool) -> str:
+    """Say what triggers a capture, and what ends the command."""
+    triggers, ends = [f"at kill -USR1 {os.getpid()}"], "Ctrl-C ends"
+    if sys.stdin.isatty():
+        triggers, ends = ["at any key", *triggers], "q or Ctrl-C ends"
+    if condition:
+        triggers = ["when the condition is true", *triggers]
+    *others, last = triggers
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"captures {listed}; {ends}"
+
+
+def _is_true(condition: CodeType, frame: Frame) -> bool:
+    known: dict[str, Any] = {
+        "array": frame.array,
+        "seq": frame.seq,
+        "timestamp_ns": frame.timestamp_ns,
+        "meta": frame.meta,
+        "lost": frame.lost,
+        "np": np,
+    }
+    try:
+        return bool(eval(condition, known))
+    except Exception as error:
+        raise Refusal(f"--when failed at frame {frame.seq}: {error!r}") from None
+
+
+@contextlib.contextmanager
+def _triggered_by_signal(trigger: Callable[[], None]) -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: trigger())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@contextlib.contextmanager
+def _triggered_by_keys(capture: Capture) -> Iterator[None]:
+    """Listen to the terminal, if there is one, in a thread."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    keyboard = sys.stdin.fileno()
+    ended = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def listen() -> None:
+        while ended not in select.select([keyboard, ended], [], [])[0]:
+            try:
+                key = os.read(keyboard, 1)
+            except BlockingIOError:  # another program on this terminal was quicker
+                continue
+            if key in (b"q", b""):
+                capture.stop()
+                return
+            capture.trigger()
+
+    before = termios.tcgetattr(keyboard)
+    listener = threading.Thread(target=listen, name="shmring-keys")
+    try:
+        tty.setcbreak(keyboard)
+        listener.start()
+        yield
+    finally:
+        os.eventfd_write(ended, 1)
+        listener.join()
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        os.close(ended)

@@ -1,0 +1,115 @@
+"""`shmring info`: everything about one ring."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from shmring import ConsumerStats
+from shmring._cli.app import Refusal
+from shmring._cli.commands.ls import INTERVAL
+from shmring._cli.support import full, names, output, processes, report
+from shmring._cli.support.rates import Meter, Rates, consumer_key, ring_key
+from shmring._inventory import Found, RingFacts, look
+
+COLUMNS = (
+    "~LABEL",
+    ">PID",
+    "~USER",
+    "POLICY",
+    ">LAG",
+    ">LOST",
+    ">SKIPPED",
+    ">HELD",
+    ">RATE",
+    "~COMMAND",
+)
+
+
+@click.command()
+@names.ring
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(name: str, as_json: bool) -> None:
+    """Show everything about the ring NAME: schema, attrs, counters, and each participant.
+
+    LAG is what a consumer has not taken yet, LOST what it never got, SKIPPED what it passed over on purpose,
+    HELD what it keeps from being overwritten; all in frames. The line "full" names the consumer that the
+    producer waits for or drops frames for.
+    """
+    meter = Meter()
+    found = look(name)
+    if found.ring is None:
+        raise Refusal(found.problem)
+    meter.update([found])
+    rates: Rates | None = None
+    if found.ring.stats.producer.state == "live":
+        time.sleep(INTERVAL)
+        found = look(name)
+        rates = meter.update([found]).get(ring_key(found))
+    if found.ring is None:
+        raise Refusal(found.problem)
+    if as_json:
+        output.show_json(report.of_block(found, rates))
+        return
+    for title, text in _facts(found, found.ring, rates):
+        click.echo(f"{title:<10} {text}")
+    if found.ring.stats.consumers:
+        click.echo()
+        output.show_table(COLUMNS, [_consumer(one, rates) for one in found.ring.stats.consumers])
+
+
+def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str, str]]:
+    stats = ring.stats
+    rows = ", the first axis may be shorter" if ring.variable_rows else ""
+    meta = f", each with meta {output.dtype(ring.meta_dtype)}" if ring.meta_dtype is not None else ""
+    created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ring.created_ns / 1e9))
+    age = output.age(time.time() - ring.created_ns / 1e9)
+    speed = ""
+    if rates is not None:
+        speed = f"; {output.rate(rates.published)}, {output.size(rates.published * ring.frame_nbytes)}/s"
+    frames = f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}"
+    facts = [
+        ("ring", f"{output.clean(found.name)}, {found.state}"),
+        ("frames", f"{frames}{rows}{meta}"),
+        ("slots", f"{stats.slots}, {output.size(found.nbytes)} in all"),
+        ("block", f"{found.nbytes} bytes, owner {found.owner}, mode {found.mode:#o}"),
+        ("created", f"{created} ({age} ago) by pid {ring.creator_pid}"),
+        ("published", f"{stats.published:,} frames, {stats.dropped:,} dropped, {stats.swaps:,} swaps{speed}"),
+    ]
+    facts += [("attrs", json.dumps(ring.attrs))] if ring.attrs else []
+    joined = sum(one.alive for one in stats.consumers)
+    blocking = "; ".join(full.describe(one, stats.slots) for one in full.in_the_way(stats))
+    facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
+    does = "drops frames for" if rates and rates.dropped else "waits for"
+    return [*facts, ("full", f"{does} {blocking}")] if blocking else facts
+
+
+def _producer(ring: RingFacts) -> str:
+    producer = ring.stats.producer
+    if producer.state != "live":
+        was = f", it was pid {producer.pid}" if producer.pid else ""
+        why = f": {output.clean(producer.failure)}" if producer.failure else ""
+        return f"{producer.state}{was}{why}"
+    process = processes.describe(producer.pid, producer.start_time, alive=True)
+    who = " ".join(word for word in (f"pid {producer.pid}", process.user, process.status) if word)
+    return f"{who}, epoch {producer.epoch}: {processes.command(producer)}"
+
+
+def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
+    process = processes.describe(one.pid, one.start_time, alive=one.alive)
+    halted = process.halted if one.alive else "dead"
+    command = processes.command(one) if one.alive else ""
+    return (
+        output.clean(one.label),
+        str(one.pid),
+        process.user,
+        one.policy,
+        f"{one.lag:,}",
+        f"{one.lost:,}",
+        f"{one.skipped:,}",
+        f"{one.held:,}",
+        output.rate(rates.delivered.get(consumer_key(one)) if rates else None),
+        f"({halted}) {command}".rstrip() if halted else command,
+    )

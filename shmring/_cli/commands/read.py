@@ -1,0 +1,242 @@
+"""`shmring read`: from a ring to stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import click
+import numpy as np
+
+from shmring import Batch, Consumer, ProducerDied, Ring, RingClosed
+from shmring._cli.app import Refusal
+from shmring._cli.support import names, pipes, streams, types
+from shmring._cli.support.advice import advice
+from shmring._follow import Succession
+from shmring._messages import describe_frames
+
+if TYPE_CHECKING:
+    from shmring.recording.formats._npy_header import NpyHeader
+
+
+@click.command()
+@names.ring
+@click.option(
+    "--lossless/--lossy",
+    default=True,
+    help="Get every frame and hold the producer back (the default), or never hold it back.",
+)
+@click.option(
+    "--start",
+    metavar="oldest|newest|next",
+    type=click.Choice(["oldest", "newest", "next"]),
+    default="oldest",
+    help="Begin with the oldest frame still there, the newest, or the next to come (default oldest).",
+)
+@click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
+@click.option(
+    "--format",
+    "layout",
+    metavar="raw|npy",
+    type=click.Choice(["raw", "npy"]),
+    default="raw",
+    help="npy writes one array whose first axis counts the frames; into a pipe, it needs --frames "
+    "(default raw).",
+)
+@click.option(
+    "--label",
+    metavar="TEXT",
+    type=types.LABEL,
+    default="shmring read",
+    help='Name of this consumer (default "shmring read").',
+)
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="When the producer ends or dies, wait for the next ring of that name and continue with it.",
+)
+@click.option(
+    "--timeout",
+    metavar="S",
+    type=types.SECONDS,
+    help="Seconds to wait for the ring, and for each frame (default: for ever).",
+)
+def read(
+    name: str,
+    lossless: bool,
+    start: Literal["oldest", "newest", "next"],
+    frames: int | None,
+    layout: str,
+    label: str,
+    follow: bool,
+    timeout: float | None,
+) -> None:
+    """Write the frames of the ring NAME to stdout, until its producer closes it.
+
+    Waits for the ring to appear; what an earlier producer left behind does not count (--timeout 0 reads
+    that). The bytes are written straight from the ring, nothing in between. Lost frames are reported on
+    stderr. A producer that failed or died is an error (exit code 1), after its last frame.
+
+    \b
+    shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
+    """  # noqa: D301  (\b keeps click from wrapping)
+    fd = streams.stdout
+    if os.isatty(fd):
+        raise click.UsageError("stdout is a terminal: pipe it into a program, or redirect it to a file")
+    appending = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+    patchable = stat.S_ISREG(os.fstat(fd).st_mode) and not appending
+    if layout == "npy" and not patchable and frames is None:
+        raise click.UsageError("--format npy into a pipe (or with >>) needs --frames: the header comes first")
+    pipes.widen(fd)
+    with (
+        pipes.ended_by_signals(),
+        contextlib.closing(_Source(name, lossless, start, label, follow, timeout)) as source,
+    ):
+        header = _npy_header(source.ring) if layout == "npy" else None
+        source.join()
+        if header is None:
+            _pump(fd, source, frames)
+        elif patchable:
+            _fill_npy(fd, header, source, frames)
+        else:
+            pipes.write_bytes(fd, header.render(frames or 0))
+            count = _pump(fd, source, frames)
+            if count < (frames or 0):
+                raise Refusal(
+                    f"the ring was closed after {count} of the {frames} frames that the header promises"
+                )
+
+
+class _Source:
+    """Batches of the ring of a name; with --follow, of the next rings, too."""
+
+    def __init__(
+        self,
+        name: str,
+        lossless: bool,
+        start: Literal["oldest", "newest", "next"],
+        label: str,
+        follow: bool,
+        timeout: float | None,
+    ) -> None:
+        self._rings = Succession(name) if follow else None
+        self._lossless, self._label, self._timeout = lossless, label, timeout
+        self._start: Literal["oldest", "newest", "next"] = start
+        self._consumer: Consumer | None = None
+        self._generation, self._next_seq = b"", 0
+        self._lost = 0
+        with advice(name):
+            self.ring = self._rings.wait(timeout) if self._rings else Ring.attach(name, timeout=timeout)
+        self._kind = describe_frames(self.ring._schema)
+
+    def join(self) -> Consumer:
+        """Become a consumer of the ring."""
+        generation = self.ring._block.generation
+        if generation != self._generation:
+            self._generation, self._next_seq = generation, 0
+        self._consumer = self.ring.consumer(lossless=self._lossless, start=self._start, label=self._label)
+        return self._consumer
+
+    def take(self, most: int) -> Batch | None:
+        """Take the next frames; None when the stream is over, and none is followed."""
+        consumer = self._consumer or self.join()
+        while True:
+            try:
+                return consumer.batch(most, 1, self._timeout)
+            except RingClosed:
+                if self._rings is None:
+                    return None
+            except ProducerDied:
+                if self._rings is None:
+                    raise
+            consumer = self._join_next(self._rings)
+
+    def new(self, batch: Batch) -> slice:
+        """Return which frames were not taken before the ring was taken over."""
+        new = slice(int(np.searchsorted(batch.seqs, self._next_seq)), len(batch))
+        if new.start < new.stop:
+            self._next_seq = int(batch.seqs[-1]) + 1
+        return new
+
+    def _join_next(self, rings: Succession) -> Consumer:
+        self._count_lost()
+        rings.pass_by(self.ring)
+        self.ring, self._start = rings.wait(self._timeout), "oldest"
+        kind = describe_frames(self.ring._schema)
+        if kind != self._kind:
+            raise Refusal(
+                f"the next ring {rings.name!r} has frames of {kind}; those so far were of {self._kind}"
+            )
+        return self.join()
+
+    def _count_lost(self) -> None:
+        if self._consumer is not None:
+            self._lost += self._consumer.lost
+            self._consumer.close()
+            self._consumer = None
+
+    def close(self) -> None:
+        """Leave, and say what was lost."""
+        self._count_lost()
+        self.ring.close()
+        if self._lost:
+            streams.say(f"shmring read: {self._lost} frames lost")
+
+
+def _npy_header(ring: Ring) -> NpyHeader:
+    """Refuse frames that .npy cannot hold, before the ring is joined."""
+    from shmring.recording.formats._npy_header import NpyHeader
+
+    if ring.variable_rows:
+        raise Refusal(f"the frames of ring {ring.name!r} differ in length, which .npy cannot hold: use raw")
+    try:
+        return NpyHeader(ring.dtype, ring.shape)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+
+
+def _fill_npy(fd: int, header: NpyHeader, source: _Source, frames: int | None) -> None:
+    """Write a file whose header counts the frames in it at every moment, however this ends."""
+    begin = os.lseek(fd, 0, os.SEEK_CUR)
+
+    def count(rows: int) -> None:
+        os.pwrite(fd, header.render_changes(rows), begin)
+
+    pipes.write_bytes(fd, header.render(0))
+    frame_nbytes = source.ring.frame_nbytes
+    try:
+        _pump(fd, source, frames, count)
+    finally:
+        written = os.lseek(fd, 0, os.SEEK_CUR) - begin - header.nbytes
+        count(max(0, written) // frame_nbytes)
+
+
+def _pump(
+    fd: int, source: _Source, frames: int | None, written: Callable[[int], object] = lambda count: None
+) -> int:
+    """Write until the stream ends; how many frames were written. `written` hears of each batch."""
+    count = 0
+    while frames is None or count < frames:
+        most = pipes.batch_frames(source.ring.frame_nbytes, source.ring.slots)
+        batch = source.take(most if frames is None else min(most, frames - count))
+        if batch is None:
+            break
+        new = source.new(batch)
+        with batch, source.ring._uncut():
+            if new.start < new.stop:
+                _write_batch(fd, batch, new)
+        count += new.stop - new.start
+        written(count)
+    return count
+
+
+def _write_batch(fd: int, batch: Batch, new: slice) -> None:
+    if batch.rows is None:
+        pipes.write_all(fd, pipes.as_bytes(batch.array[new]))
+        return
+    for array, rows in zip(batch.array[new], batch.rows[new], strict=True):
+        pipes.write_all(fd, pipes.as_bytes(array[: int(rows)]))

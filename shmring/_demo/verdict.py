@@ -1,0 +1,59 @@
+"""The end of `shmring demo`: what every process counted itself, and whether it fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from shmring._demo.children import CONSUMERS, Report
+
+COLUMNS = ("process", "frames", "GB", "GB/s", "lost", "skipped", "wrong", "copied")
+
+
+def final_rows(reports: Mapping[str, Report | None], frame_nbytes: int) -> list[Sequence[str]]:
+    """Make a row for each process; one of dashes if it did not live to tell."""
+    rows: list[Sequence[str]] = []
+    for role, report in reports.items():
+        if report is None or report.failure:
+            rows.append((role, *["-"] * (len(COLUMNS) - 1)))
+            continue
+        gigabytes = report.frames * frame_nbytes / 1e9
+        speed = f"{gigabytes / report.seconds:.2f}" if report.seconds else "-"
+        counts = [f"{n:,}" for n in (report.lost, report.skipped, report.wrong, report.copied)]
+        own = [""] * len(counts) if role == "producer" else counts
+        rows.append((role, f"{report.frames:,}", f"{gigabytes:.2f}", speed, *own))
+    return rows
+
+
+def find_problems(reports: Mapping[str, Report]) -> list[str]:
+    """Find everything that contradicts the producer's own count and digest."""
+    sent, recorder = reports["producer"], reports["recorder"]
+    problems = [] if sent.frames else ["not one frame was streamed"]
+    for role in CONSUMERS:
+        got = reports[role]
+        if got.wrong:
+            problems.append(f"{got.wrong:,} frames of the {role} do not have their checksum")
+        if got.frames + got.lost + got.skipped != sent.frames:
+            problems.append(
+                f"the {role} accounts for {got.frames:,} received + {got.lost:,} lost + "
+                f"{got.skipped:,} skipped of {sent.frames:,} frames"
+            )
+    if recorder.frames != sent.frames:
+        problems.append(f"the recorder got {recorder.frames:,} of {sent.frames:,} frames")
+    elif recorder.digest != sent.digest:
+        problems.append("the recorder's frames are not the producer's, or not in that order")
+    return problems
+
+
+def praise(reports: Mapping[str, Report], frame_nbytes: int) -> str:
+    """Say what was proved in a demo in which nothing went wrong."""
+    sent = reports["producer"]
+    gigabytes = sent.frames * frame_nbytes / 1e9
+    seen = sum(reports[role].frames for role in CONSUMERS)
+    copied = sum(reports[role].copied for role in CONSUMERS)
+    return (
+        f"VERIFIED: the recorder got all {sent.frames:,} frames, in order, each with the producer's crc32: "
+        f"{gigabytes:.2f} GB in {sent.seconds:.1f} s, {gigabytes / sent.seconds:.2f} GB/s. "
+        "What limits this rate is the processes' work (pictures, crc32), not the ring: see shmring bench. "
+        f"The consumers read {seen - copied:,} frames in place and {copied:,} as copies; "
+        "what the viewer and the latest reader did not get is counted."
+    )
