@@ -62,19 +62,24 @@ BLOCK_LEFT, BLOCK_WIDTH = 232, 456
 CELL = 48
 
 
-def cells(y: float, rows: list[tuple[str, str]], height: float) -> str:
-    """A row of eight cells: what is written in each, and its colour."""
-    left = BLOCK_LEFT + 60
+def cells(left: float, y: float, height: float, words: list[str], colours: dict[str, str]) -> str:
+    """A row of cells, each with a word in it."""
     drawn = [
-        box(left + CELL * n, y, CELL, height, fill)
+        box(left + CELL * n, y, CELL, height, colours.get(word, GREEN))
         + text(left + CELL * (n + 0.5), y + height / 2 + 4, word, "code")
-        for n, (word, fill) in enumerate(rows)
+        for n, word in enumerate(words)
     ]
     return "".join(drawn)
 
 
-def centre(n: int) -> float:
-    return BLOCK_LEFT + 60 + CELL * (n + 0.5)
+def ring(left: float, y: float, entries: list[str], slots: list[str], colours: dict[str, str]) -> str:
+    """Entries, `position→slot`, above the slots that they name."""
+    lines = [
+        f'<line x1="{left + CELL * (n + 0.5):g}" y1="{y + 40:g}" '
+        f'x2="{left + CELL * (int(entry[-1]) + 0.5):g}" y2="{y + 84:g}" class="thin"/>'
+        for n, entry in enumerate(entries)
+    ]
+    return cells(left, y, 40, entries, colours) + cells(left, y + 84, 56, slots, colours) + "\n".join(lines)
 
 
 def region(y: float, height: float, title: str) -> str:
@@ -99,11 +104,7 @@ def block() -> str:
     # and entry 6, the next one, has the held slot for now. Frame 21 is being written.
     entries = ["16→0", "17→1", "18→2", "19→4", "20→5", "21→6", "22→3", "15→7"]
     slots = ["16", "17", "18", "11", "19", "20", "21", "15"]
-    colour_of = {"11": AMBER, "21": RED, "21→6": RED, "22→3": GREY}
-    links = [
-        f'<line x1="{centre(n):g}" y1="312" x2="{centre(int(entry[-1])):g}" y2="356" class="thin"/>'
-        for n, entry in enumerate(entries)
-    ]
+    colours = {"11": AMBER, "21": RED, "21→6": RED, "22→3": GREY}
     right = BLOCK_LEFT + 60 + 8 * CELL
     return picture(
         920,
@@ -119,10 +120,8 @@ def block() -> str:
         words_of(198, ["cursor", "state", "label", "counters"], 86),
         region(240, 80, "entries"),
         text(right, 257, "position→slot; also stamp, pins, seq, timestamp, meta", "small faint", "end"),
-        cells(272, [(word, colour_of.get(word, GREEN)) for word in entries], 40),
         region(328, 96, "slots"),
-        cells(356, [(word, colour_of.get(word, GREEN)) for word in slots], 56),
-        *links,
+        ring(BLOCK_LEFT + 60, 272, entries, slots, colours),
         labelled_box(
             20,
             100,
@@ -158,6 +157,40 @@ def block() -> str:
             GREY,
             "Linux",
             "futex: a wait sleeps    ·    locks on bytes of the file: a death frees what the process had",
+        ),
+    )
+
+
+# ---- a claim
+
+
+def panel(left: float, title: str, entries: str, slots: str, words: str, colours: dict[str, str]) -> str:
+    """One moment of a ring of four slots; the colours are those of positions."""
+    of_entries = {entry: colours[entry[:-2]] for entry in entries.split() if entry[:-2] in colours}
+    return (
+        text(left, 24, title, "bold small", "start")
+        + ring(left, 40, entries.split(), slots.split(), colours | of_entries)
+        + text(left, 204, words, "small", "start")
+    )
+
+
+def claim() -> str:
+    """A claim, its publication, and a claim that goes round a held frame."""
+    before, after = "4→0 5→1 6→2 3→3", "8→3 5→1 6→2 7→0"
+    return picture(
+        920,
+        224,
+        "A frame is claimed and published; the next claim exchanges slots to go round a held frame",
+        panel(20, "1. Position 6 is claimed …", before, "4 5 6 3", "head 6 · claimed 7 · gate 4", {"6": RED}),
+        panel(248, "2. … and published", before, "4 5 6 3", "head 7 · claimed 7 · gate 4", {}),
+        panel(476, "3. A pin holds frame 3", before, "4 5 6 3", "head 7 · claimed 7 · gate 5", {"3": AMBER}),
+        panel(
+            704,
+            "4. Position 7 takes slot 0",
+            after,
+            "7 5 6 3",
+            "head 7 · claimed 8 · gate 5",
+            {"3": AMBER, "7": RED, "8": GREY},
         ),
     )
 
@@ -210,7 +243,7 @@ def layers() -> str:
     )
 
 
-PICTURES = {"block.svg": block, "layers.svg": layers}
+PICTURES = {"block.svg": block, "claim.svg": claim, "layers.svg": layers}
 
 if __name__ == "__main__":
     for name, draw in PICTURES.items():
