@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
 from shmring._format import FrameFormat, describe_array
-from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here, producer_state
+from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shmring._core import RingReport
 
 __all__ = [
+    "ENDS",
     "being_removed",
     "cannot_join",
     "cannot_map",
@@ -283,7 +284,7 @@ def users(name: str, fd: int) -> str:
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
         attached = attached_to(block.generation)
-        state, report = producer_state(block, fd)
+        state, report = _core.producer_state(block, fd)
         if state == "live":
             who.append(f"producer {producer_of(report)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
@@ -308,7 +309,7 @@ def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
     created_ns = _core.read_identity(fd).created_ns
     found = f"created {age((time.time_ns() - created_ns) / 1e9)} ago"
     with contextlib.suppress(OSError, errors.ShmringError):
-        state, report = producer_state(_core.Block(fd, _core.OBSERVE, name), fd)
+        state, report = _core.producer_state(_core.Block(fd, _core.OBSERVE, name), fd)
         what = {"closed": "closed it", "none": "never came"}.get(state, "died")
         who = "its producer" if state == "none" else f"its producer (pid {report['producer_pid']})"
         found += f"; {who} {what}"
@@ -545,7 +546,7 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
-    state, report = producer_state(block, lock_fd)
+    state, report = _core.producer_state(block, lock_fd)
     state_now = {
         "none": "no producer has come yet",
         "live": f"the producer ({producer_of(report)}) is alive",
@@ -589,6 +590,10 @@ def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
     )
     error.failure = report["failure"]
     return error
+
+
+ENDS = {"closed": stream_ended, "failed": producer_failed, "died": producer_died}
+"""What a reader raises once it has passed every frame, by the producer's state."""
 
 
 def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:

@@ -14,7 +14,7 @@ from shmring import _blocks, _core, _messages, _names, _presence, errors
 from shmring._attrs import fixed
 from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
-from shmring._participants import ProducerState, consumer_rows, producer_state
+from shmring._participants import ProducerState, consumer_rows
 from shmring._schema import choose_geometry, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
@@ -330,7 +330,7 @@ class Ring:
 
     def _producer_state(self) -> tuple[ProducerState, _core.RingReport]:
         """How the producer is, and the ring's counters."""
-        return producer_state(self._block, self._fd)
+        return _core.producer_state(self._block, self._fd)
 
     def _has_name(self) -> bool:
         """Whether the name still belongs to this ring."""
@@ -450,10 +450,8 @@ class Ring:
         self._check_open(writing=True)
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
-        handle = _core.open_consumer(
-            self, self._block, self._schema, lossless, start, label, wait_for_takeover, spin
-        )
-        handle._join(self._lock_file(), start)
+        handle = _core.open_consumer(self, self._block, self._schema, lossless, start, label, spin)
+        handle._join(self._lock_file(), start, wait_for_takeover)
         self._had_handles = True
         self._children.add(handle)
         return handle

@@ -47,7 +47,6 @@ cdef class Producer:
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t full_since
-    cdef unsigned words  # logged by the wait in progress
     cdef int64_t reaped_at
     cdef uint64_t first_head
 
@@ -173,32 +172,22 @@ cdef class Producer:
         return self.claim_slowly(want, deadline)
 
     cdef Claim claim_slowly(self, uint64_t want, int64_t deadline) except? NO_SLOT:
-        cdef int64_t started = shmring_now_ns()
-        cdef int64_t now = started
+        cdef Wait wait = Wait(deadline if self.full_policy == WAIT else 0, shmring_now_ns(), 0)
+        cdef int64_t now = wait.started
         cdef int64_t until, spin
+        cdef bint collected = False
         cdef int result
         if self.full_since == 0:
-            self.full_since = started
-        if self.full_policy != DROP or now - self.reaped_at >= REAP_EVERY_NS:
-            self.reaped_at = now
-            shmring_reap_all(&self.block.view, self.lock.own.fd)
-            if shmring_claim(&self.core, want) == SHMRING_OK:
-                self.full_since = 0
-                return AFTER_A_WAIT
-        if self.full_policy == DROP:
+            self.full_since = now
+        if self.full_policy == DROP and now - self.reaped_at < REAP_EVERY_NS:
             return NO_SLOT
-        if self.full_policy == RAISE:
-            deadline = 0
-        cdef bint collected = False
-        self.words = 0
+        self.reaped_at = now
         while True:
-            if now >= deadline:
-                self.vacate()
-                raise self.diagnosis("held_up")
-            until, spin = slice_end(now, deadline), spin_left(now, started, self.spin_ns)
+            until = shmring_slice_end(now, wait.deadline, SLICE_NS)
+            spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
             with nogil:
-                result = shmring_claim_wait(&self.core, want, until, spin, CORES)
-            if self.close_asked:
+                result = shmring_claim_slice(&self.core, want, until, spin, CORES)
+            if self.close_asked and now < wait.deadline:
                 if result == SHMRING_OK:
                     shmring_abort(&self.core)
                 self.vacate()
@@ -207,17 +196,20 @@ cdef class Producer:
             if result == SHMRING_OK:
                 self.full_since = 0
                 if self.spin_adapts:
-                    self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
+                    self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - wait.started)
                 return AFTER_A_WAIT
+            if self.full_policy == DROP:
+                return NO_SLOT
             self.vacate()
+            if now >= wait.deadline:
+                raise self.diagnosis("held_up")
             look_around()  # a handler may use this handle, or close it
-            if deadline == SHMRING_FOR_EVER:
-                collected = self.check_progress(started, collected)
+            if wait.deadline == SHMRING_FOR_EVER:
+                collected = self.check_progress(&wait, collected)
             self.occupy(True)
-            shmring_reap_all(&self.block.view, self.lock.own.fd)
             now = shmring_now_ns()
 
-    cdef bint check_progress(self, int64_t started, bint collected) except? True:
+    cdef bint check_progress(self, Wait *wait, bint collected) except? True:
         """In a wait without a timeout: refuses one that cannot end, and reports what it waits for."""
         if not others_run(False):
             endless = self.diagnosis("waits_for_itself")
@@ -226,8 +218,7 @@ cdef class Producer:
                     raise endless
                 gc.collect()  # frames in a cycle of garbage go back with it
                 collected = True
-        if word_is_due(shmring_now_ns() - started, self.words):
-            self.words += 1
+        if waited_until_notice(wait) != 0:
             _messages.still_waiting("put", self.diagnosis("held_up"))
         return collected
 
@@ -530,31 +521,31 @@ cdef class Producer:
             Fewer in time; the message names those that have joined.
         """
         cdef unsigned least = <unsigned>count_of(n, "n", SHMRING_MAX_BATCH), found
-        cdef int64_t deadline = deadline_of(timeout)
+        cdef Wait wait = wait_of(timeout)
         cdef int64_t now, until
-        cdef int64_t started = shmring_now_ns()
-        cdef unsigned words = 0
+        cdef double waited
         if least > self.block.view.geometry.consumers:
             raise ValueError(
                 f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
+        wait.started = shmring_now_ns()
         while True:
             self.occupy(True)
             shmring_reap_all(&self.block.view, self.lock.own.fd)
             found = shmring_active_consumers(&self.block.view)
             now = shmring_now_ns()
-            if found < least and now < deadline:
-                until = slice_end(now, deadline)
+            if found < least and now < wait.deadline:
+                until = shmring_slice_end(now, wait.deadline, SLICE_NS)
                 with nogil:
                     shmring_wait_consumers(&self.block.view, least, until)
             self.vacate()
             if found >= least:
                 return found
-            if now >= deadline:
+            if now >= wait.deadline:
                 raise _messages.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
-            if deadline == SHMRING_FOR_EVER and word_is_due(now - started, words):
-                words += 1
+            waited = waited_until_notice(&wait)
+            if waited != 0:
                 _messages.still_waiting("wait_for_consumers", _messages.too_few_consumers(
-                    self.block, least, self.lock.own.fd, (now - started) / 1e9))
+                    self.block, least, self.lock.own.fd, waited))
             look_around()
 
     def close(self, error=None):
