@@ -63,7 +63,7 @@ def warn_unclosed(kind: str, name: str, left: str = "") -> None:
     """Warn, as for files, that a handle is collected that nobody closed."""
 
 def notice_is_due(waited: float, given: int) -> bool:
-    """Whether a wait without an end says again what it waits for: after 5, 10, 20, ... seconds."""
+    """Whether a wait without a timeout is due for a report of what it waits for: after 5, 10, 20, ... s."""
 
 def check_timeout(timeout: float | None) -> None:
     """Raise unless `timeout` is valid."""
@@ -207,17 +207,16 @@ class Block:
         """Touch every page of the slots, so that no frame pays for a page fault."""
     def report(self, fd: int) -> RingReport:
         """Return the ring's counters as a dict, read from its file."""
+    def producer_state(
+        self, fd: int
+    ) -> tuple[Literal["none", "live", "closed", "failed", "died"], RingReport]:
+        """Return how the producer is, in a word, and the ring's counters, read from its file."""
     def report_places(self, fd: int) -> list[dict[str, Any]]:
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None
     ) -> tuple[int, int, int, int] | None:
         """Copy the frame of a position out of the ring's file; (seq, timestamp_ns, rows, epoch), or None."""
-
-def producer_state(
-    block: Block, fd: int
-) -> tuple[Literal["none", "live", "closed", "failed", "died"], RingReport]:
-    """Return how the producer is, in a word, and the ring's counters, read from its file."""
 
 @final
 class Schema:

@@ -68,7 +68,7 @@ class Succession:
                 raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
-            state, report = _core.producer_state(_core.Block(fd, _core.OBSERVE, self.name), fd)
+            state, report = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
             return None if state == "none" else (identity.generation, report["epoch"])
         finally:
             os.close(fd)

@@ -284,7 +284,7 @@ def users(name: str, fd: int) -> str:
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
         attached = attached_to(block.generation)
-        state, report = _core.producer_state(block, fd)
+        state, report = block.producer_state(fd)
         if state == "live":
             who.append(f"producer {producer_of(report)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
@@ -309,7 +309,7 @@ def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
     created_ns = _core.read_identity(fd).created_ns
     found = f"created {age((time.time_ns() - created_ns) / 1e9)} ago"
     with contextlib.suppress(OSError, errors.ShmringError):
-        state, report = _core.producer_state(_core.Block(fd, _core.OBSERVE, name), fd)
+        state, report = _core.Block(fd, _core.OBSERVE, name).producer_state(fd)
         what = {"closed": "closed it", "none": "never came"}.get(state, "died")
         who = "its producer" if state == "none" else f"its producer (pid {report['producer_pid']})"
         found += f"; {who} {what}"
@@ -449,8 +449,8 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
     )
     return errors.RingFull(
         f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: {who}. "
-        f"Release frames earlier (frame.release(), del), copy what "
-        f"must be kept (frame.array.copy()), or use more slots"
+        f"Release frames earlier (frame.release(), del), copy what must be kept (frame.array.copy()), or use "
+        f"more slots"
     )
 
 
@@ -546,7 +546,7 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
-    state, report = _core.producer_state(block, lock_fd)
+    state, report = block.producer_state(lock_fd)
     state_now = {
         "none": "no producer has come yet",
         "live": f"the producer ({producer_of(report)}) is alive",

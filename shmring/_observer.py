@@ -231,7 +231,7 @@ class Observer:
             found = self._look(newest=newest)
             if found is not None:
                 return found
-            state, _ = _core.producer_state(self._block, self._lock_fd)
+            state, _ = self._block.producer_state(self._lock_fd)
             found = self._look(newest=newest)  # once more: the end comes after the last frame
             if found is not None:
                 return found

@@ -330,7 +330,7 @@ class Ring:
 
     def _producer_state(self) -> tuple[ProducerState, _core.RingReport]:
         """How the producer is, and the ring's counters."""
-        return _core.producer_state(self._block, self._fd)
+        return self._block.producer_state(self._fd)
 
     def _has_name(self) -> bool:
         """Whether the name still belongs to this ring."""

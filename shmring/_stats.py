@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring import _core
 from shmring._participants import ProducerState, command_of, consumer_rows
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ class RingStats:
 
 def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingReport]:
     """Read the producer and the ring's counters out of a block."""
-    state, report = _core.producer_state(block, lock_fd)
+    state, report = block.producer_state(lock_fd)
     pid, start_time = report["producer_pid"], report["start_time"]
     command = command_of(pid, start_time) if state == "live" else ""
     return ProducerStats(state, pid, command, report["epoch"], start_time, report["failure"]), report

@@ -65,6 +65,12 @@ def read_identity(int fd):
     return identity
 
 
+PRODUCER_STATES = {
+    SHMRING_EMPTY: "none", SHMRING_OK: "live", SHMRING_ENDED: "closed", SHMRING_FAILED: "failed",
+    SHMRING_DIED: "died"
+}
+
+
 @cython.final
 @cython.no_gc
 cdef class Block:
@@ -183,6 +189,16 @@ cdef class Block:
             raise cannot_read(self, errno)
         return counters_of(&report)
 
+    def producer_state(self, int fd):
+        """Return how the producer is, in a word, and the ring's counters, read from its file."""
+        cdef shmring_ring_status status
+        cdef int outlook
+        self.check()
+        outlook = shmring_look_at_producer(fd, &self.view.geometry, &status)
+        if outlook == SHMRING_TRUNCATED:
+            raise cannot_read(self, errno)
+        return PRODUCER_STATES[outlook], counters_of(&status)
+
     def report_places(self, int fd):
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
         cdef shmring_place_status reports[64]
@@ -236,23 +252,6 @@ cdef dict counters_of(shmring_ring_status *report):
         "producer_pid": report.producer_pid,
         "failure": (<bytes>report.failure).decode(errors="replace"),
     }
-
-
-PRODUCER_STATES = {
-    SHMRING_EMPTY: "none", SHMRING_OK: "live", SHMRING_ENDED: "closed", SHMRING_FAILED: "failed",
-    SHMRING_DIED: "died"
-}
-
-
-def producer_state(Block block, int fd):
-    """Return how the producer is, in a word, and the ring's counters, read from its file."""
-    cdef shmring_ring_status report
-    cdef int outlook
-    block.check()
-    outlook = shmring_look_at_producer(fd, &block.view.geometry, &report)
-    if outlook == SHMRING_TRUNCATED:
-        raise cannot_read(block, errno)
-    return PRODUCER_STATES[outlook], counters_of(&report)
 
 
 cdef object cannot_read(Block block, int number):

@@ -29,7 +29,7 @@ cdef Wait wait_of(object timeout) except *:
 
 
 cpdef bint notice_is_due(double waited, unsigned given) except -1:
-    """Whether a wait without an end says again what it waits for: after 5, 10, 20, ... seconds."""
+    """Whether a wait without a timeout is due for a report of what it waits for: after 5, 10, 20, ... s."""
     return waited >= <double>patience * <double>(<uint64_t>1 << min(given, 40))
 
 

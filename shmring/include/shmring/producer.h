@@ -151,8 +151,8 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
         memset(shmring_meta_at(entry), 0, p->block->geometry.meta_bytes);
 }
 
-/* Makes the first `count` frames of the open claim visible, and wakes who sleeps for them; the rest of the
- * claim is given back. */
+/* Makes the first `count` frames of the open claim visible, and wakes the consumers that sleep; the rest of
+ * the claim is given back. */
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {

@@ -60,7 +60,7 @@
  *     shmring_read_place_status
  *     shmring_copy_out
  * truncation.h, which is not included here
- *     shmring_survive_truncation  go on when somebody cuts the block's file:
+ *     shmring_survive_truncation  survive a block whose file is cut:
  *     shmring_cover                   announce a mapped block,
  *     shmring_uncover
  *     shmring_lost_pages              whether it was cut

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps of a wait: a moment's spin, and slices of which each ends in time to look at who is alive.
+ * The steps of a wait: a short spin, then slices short enough to notice a death between two of them.
  */
 #ifndef SHMRING_INTERNAL_SLICES_H
 #define SHMRING_INTERNAL_SLICES_H
@@ -90,7 +90,7 @@ shmring_wait_briefly(const shmring_block *block, uint64_t needed)
 
 /* Spins for spin_ns, then sleeps until head >= needed, the producer's state is no longer `state`,
  * the deadline (CLOCK_MONOTONIC) or a wake-up: look around, then call again. Touches nothing of the
- * handle, so that another thread may release frames meanwhile. */
+ * handle, so that another thread may release frames at the same time. */
 static inline void
 shmring_wait_data(const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns,
                   int64_t spin_ns, long cores)
