@@ -10,6 +10,7 @@ from shmring._participants import ProducerState, command_of, consumer_rows
 if TYPE_CHECKING:
     import numpy as np
 
+    from shmring import _core
     from shmring._core import RingReport
 
 __all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
