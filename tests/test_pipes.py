@@ -245,7 +245,7 @@ def test_what_is_no_npy(start, name):
         writer = start("write", name, "--format", "npy", stdin=subprocess.PIPE)
         code, _, err = ended(writer, data)
         assert code == 1
-        assert "no .npy file" in err
+        assert "not a .npy file" in err
     code, _, err = ended(start("write", name, "--format", "npy", "--dtype", "u1"))
     assert code == 2
 

@@ -14,6 +14,7 @@ import click
 import shmring
 from shmring._cli import COMMANDS
 from shmring._cli.support import output, streams
+from shmring._cli.support.refusal import system_error
 
 PROGRAM = "shmring"
 EXIT_CODES = {
@@ -40,10 +41,6 @@ SAID_ELSEWHERE = {  # what other programs call it
     "check": "doctor",
     "benchmark": "bench",
 }
-
-
-class Refusal(click.ClickException):
-    """Why a command cannot do what it was asked, in one line that says what to do; exit code 1."""
 
 
 class Commands(click.Group):
@@ -159,13 +156,6 @@ def _usage(error: click.UsageError) -> str:
         return f"unrecognized arguments: {error.option_name}{near}"
     message = error.format_message()
     return message[:1].lower() + message[1:].rstrip(".")
-
-
-def system_error(error: OSError) -> str:
-    """Say what the operating system refused, without its numbers."""
-    if error.strerror is None:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _fail(line: str, code: int) -> int:

@@ -9,7 +9,6 @@ import signal
 import statistics
 import time
 from collections.abc import Callable
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,8 +16,9 @@ import click
 import numpy as np
 
 from shmring import Consumer, Producer, Ring, RingClosed
-from shmring._cli.app import Refusal
 from shmring._cli.support import output, streams
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import kept_from_children
 
 SECONDS = 1.0  # of each measurement
 PATIENCE = 30.0  # seconds until a process that does not answer is given up
@@ -199,12 +199,8 @@ class _Child:
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe(duplex=False)
         self._process = spawn.Process(target=target, args=(ring, theirs, argument), daemon=True)
-        resource_tracker.ensure_running()  # its start would unblock SIGINT
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end it
-        try:
+        with kept_from_children(signal.SIGINT):
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # the child's is then the only one: its death ends the pipe
 
     def answer(self) -> Any:

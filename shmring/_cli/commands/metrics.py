@@ -7,9 +7,9 @@ import signal
 
 import click
 
-from shmring._cli.app import Refusal
 from shmring._cli.support import names, streams, types
-from shmring._cli.support.pipes import ended_by_signals
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import ended_by_signals
 from shmring._inventory import look
 
 

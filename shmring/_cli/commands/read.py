@@ -13,9 +13,10 @@ import click
 import numpy as np
 
 from shmring import Batch, Consumer, ProducerDied, Ring, RingClosed
-from shmring._cli.app import Refusal
-from shmring._cli.support import names, pipes, streams, types
+from shmring._cli.support import names, options, pipes, streams, types
 from shmring._cli.support.advice import advice
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import ended_by_signals
 from shmring._diagnose import describe_frames
 from shmring._follow import Succession
 
@@ -25,19 +26,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @names.ring
-@click.option(
-    "--lossless/--lossy",
-    default=True,
-    help="Get every frame and hold the producer back (the default), or never hold it back.",
-)
-@click.option(
-    "--start",
-    metavar="oldest|newest|next",
-    type=click.Choice(["oldest", "newest", "next"]),
-    default="oldest",
-    help="Begin with the oldest frame still there, the newest, or the next to come (default oldest).",
-)
-@click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
+@options.lossless
+@options.start
+@options.frames
 @click.option(
     "--format",
     "layout",
@@ -93,7 +84,7 @@ def read(
         raise click.UsageError("--format npy into a pipe (or with >>) needs --frames: the header comes first")
     pipes.widen(fd)
     with (
-        pipes.ended_by_signals(),
+        ended_by_signals(),
         contextlib.closing(_Source(name, lossless, start, label, follow, timeout)) as source,
     ):
         header = _npy_header(source.ring) if layout == "npy" else None

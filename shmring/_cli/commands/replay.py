@@ -7,14 +7,14 @@ from typing import Literal
 
 import click
 
-from shmring._cli.commands.record import FILE, quiet
-from shmring._cli.support import names, output, pipes, streams, types
+from shmring._cli.support import names, options, output, recordings, streams, types
 from shmring._cli.support.advice import advice
 from shmring._cli.support.progress import ProgressLine
+from shmring._cli.support.signals import ended_by_signals
 
 
 @click.command()
-@click.argument("file", metavar="FILE", type=FILE)
+@recordings.file
 @names.ring
 @click.option(
     "--pace",
@@ -32,7 +32,7 @@ from shmring._cli.support.progress import ProgressLine
     default="recorded",
     help="Publish the timestamps that were recorded, or the time of the replay (default recorded).",
 )
-@click.option("--wait-for", metavar="N", type=types.CONSUMERS, help="Start when N consumers have joined.")
+@options.wait_for
 @click.option(
     "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: for ever)."
 )
@@ -46,7 +46,7 @@ from shmring._cli.support.progress import ProgressLine
     default="wait",
     help="With a full ring, play slower, or drop frames (default wait).",
 )
-@quiet
+@options.quiet
 def replay(
     file: str,
     name: str,
@@ -72,11 +72,9 @@ def replay(
     """
     from shmring.recording import replay as play
 
-    if flat_out and pace is not None:
-        raise click.UsageError("--flat-out and --pace are not allowed with one another")
-    if forever and loops is not None:
-        raise click.UsageError("--forever and --loops are not allowed with one another")
-    with advice(name), pipes.ended_by_signals(), Progress(quiet, wait_for) as line:
+    options.at_most_one(flat_out=flat_out, pace=pace)
+    options.at_most_one(forever=forever, loops=loops)
+    with advice(name), ended_by_signals(), Progress(quiet, wait_for) as line:
         published = play(
             file,
             name,
@@ -93,7 +91,7 @@ def replay(
 
 
 class Progress(ProgressLine):
-    """How much, how fast."""
+    """Shows how much was published, and how fast."""
 
     def __init__(self, quiet: bool, wait_for: int | None) -> None:
         super().__init__(quiet, "waiting for consumers" if wait_for else "starting")

@@ -10,8 +10,8 @@ import threading
 
 import click
 
-from shmring._cli.app import Refusal
 from shmring._cli.support import names, types
+from shmring._cli.support.refusal import Refusal
 from shmring._inventory import look
 
 
@@ -54,7 +54,7 @@ def top(name: str | None, interval: float) -> int:
     # Without a terminal the screen would wait for ever, busy, for somebody to take its output.
     signal.signal(signal.SIGHUP, lambda number, frame: os._exit(128 + number))
     threading.excepthook = _end_without_terminal
-    return Top(name, interval).run() or 0
+    return Top(name, interval, top.help or "").run() or 0
 
 
 def _end_without_terminal(failed: threading.ExceptHookArgs) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import click
 
 from shmring import RingExists, RingNotFound, ShmringError
-from shmring._cli.app import Refusal
+from shmring._cli.support.refusal import Refusal
 from shmring._inventory import look, users
 
-LIBRARIES = ("zarr", "h5py")  # whose absence the library explains itself
+LIBRARIES = ("zarr", "h5py", "av")  # their absence is explained where they are needed
 
 
 @contextlib.contextmanager

@@ -9,10 +9,7 @@ import math
 import operator
 import os
 import select
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -137,25 +134,3 @@ class _Stream:
         while rest and (done := _read(self._fd, [rest])):
             rest = rest[done:]
         return bytes(data[: count - len(rest)])
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """End by SystemExit at SIGTERM and SIGHUP, so that no ring outlives the program that made it."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, end)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.SIG_DFL  # nohup ignores SIGHUP
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

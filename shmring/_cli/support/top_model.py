@@ -35,8 +35,8 @@ class Line:
         return self.rates.published if self.rates else 0.0
 
     @property
-    def standing(self) -> str:
-        """What to say of a ring without a producer, in place of a rate."""
+    def status(self) -> str:
+        """What is shown of a ring without a producer, in place of a rate."""
         if self.found.state == "stale":
             return "stale"
         return {"none": "-"}.get(self.ring.stats.producer.state, self.ring.stats.producer.state)
