@@ -73,13 +73,12 @@ def package(session: nox.Session) -> None:
     session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(f"{wheel}[cli,test]")
     # The README's command runs all of them on the first one.
-    test_installed(
-        session, test_files("package", "ring", "processes") if session.python == PYTHONS[0] else []
-    )
+    few = test_files("text/test_package", "api/test_ring", "processes/test_start_methods")
+    test_installed(session, few if session.python == PYTHONS[0] else [])
 
 
 def test_files(*names: str) -> list[str]:
-    return [str(TREE / "tests" / f"test_{name}.py") for name in names]
+    return [str(TREE / "tests" / f"{name}.py") for name in names]
 
 
 def test_installed(session: nox.Session, tests: list[str], **environment: str) -> None:
@@ -99,7 +98,14 @@ def check_sdist(session: nox.Session, path: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     sources = [source for kind in ("p[xy][dix]", "h") for source in (TREE / "src").glob(f"*.{kind}")]
     wanted = {f"src/{source.name}" for source in sources} | package_files()
-    wanted |= {"LICENSE", "README.md", "noxfile.py", ".ci/run", "docs/protocol.md", "tests/c/Makefile"}
+    wanted |= {
+        "LICENSE",
+        "README.md",
+        "noxfile.py",
+        ".ci/run",
+        "docs/protocol.md",
+        "tests/provers/c/Makefile",
+    }
     expect(session, path, missing=wanted - names, surplus={n for n in names if built(n)})
 
 
@@ -142,7 +148,7 @@ def floor(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def sanitize(session: nox.Session) -> None:
     """The C programs under the address, undefined-behaviour and thread sanitizers."""
-    session.run("make", "-C", "tests/c", "sanitize", external=True)
+    session.run("make", "-C", "tests/provers/c", "sanitize", external=True)
 
 
 @nox.session(default=False)
@@ -167,11 +173,11 @@ def test_sanitized(session: nox.Session, tests: list[str]) -> None:
 
 # Long tests that are sessions of their own, which show more of what they do.
 ELSEWHERE = [
-    "test_c.py::test_under_sanitizers",
-    "test_faults.py::test_all_faults",
-    "test_faults.py::test_soak",
-    "test_model.py::test_the_short_form",
-    "test_outside.py::test_cpython_multiprocessing_while_rings_are_alive",
+    "programs/test_c.py::test_under_sanitizers",
+    "programs/test_faults.py::test_all_faults",
+    "programs/test_faults.py::test_soak",
+    "programs/test_model.py::test_the_short_form",
+    "programs/test_other_software.py::test_cpython_multiprocessing_while_rings_are_alive",
 ]
 
 
@@ -188,7 +194,7 @@ def long(session: nox.Session) -> None:
 def outside(session: nox.Session) -> None:
     """Programs of others on rings: CPython's own tests in a process with rings alive, numpy's on frames."""
     session.install(".[test]")
-    tests = ["-m", "", "--durations=5", *test_files("outside")]
+    tests = ["-m", "", "--durations=5", *test_files("programs/test_other_software")]
     test_installed(session, tests) if session.virtualenv.is_sandboxed else session.run("pytest", *tests)
 
 
@@ -197,10 +203,10 @@ def fuzz(session: nox.Session) -> None:
     """The fuzzers, for 60 seconds each (or the argument), after a replay of what they once found."""
     duration = session.posargs[0] if session.posargs else "60"
     session.install(".[test]", "atheris>=3")
-    session.run("make", "-C", "tests/fuzz", "replay", "fuzz", f"DURATION={duration}", external=True)
+    session.run("make", "-C", "tests/provers/fuzz", "replay", "fuzz", f"DURATION={duration}", external=True)
     for target in ("schema", "calls"):
         folder = session.create_tmp()
-        program = str(TREE / "tests" / "fuzz" / "fuzz_python.py")
+        program = str(TREE / "tests" / "provers" / "fuzz" / "fuzz_python.py")
         options = [f"-max_total_time={int(duration) // 2}", "-seed=1", "-len_control=0", "-max_len=4000"]
         with session.chdir(folder):  # not the tree: the wheel is what is tested
             session.run("python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000")
@@ -209,7 +215,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def model(session: nox.Session) -> None:
     """The model of the protocol, checked by spin: its short form, or `-- --only NAME`."""
-    session.run("python", "tests/model/check.py", *(session.posargs or ["--quick"]), external=True)
+    session.run("python", "tests/provers/model/check.py", *(session.posargs or ["--quick"]), external=True)
 
 
 # ---- faults: kills at every point, a soak, valgrind
@@ -225,36 +231,37 @@ def install_for_faults(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Every role killed at every point of every operation; what the survivors promise is checked."""
     install_for_faults(session)
-    session.run("python", "tests/faults/faults.py", *session.posargs)
+    session.run("python", "tests/provers/faults/faults.py", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """One producer and eight consumers who join, hold, stop and are killed, for a minute."""
     install_for_faults(session)
-    session.run("python", "tests/faults/soak.py", *(session.posargs or ["--seconds", "60"]))
+    session.run("python", "tests/provers/faults/soak.py", *(session.posargs or ["--seconds", "60"]))
 
 
 @nox.session
 def valgrind(session: nox.Session) -> None:
     """The C self-test and a tour of the Python API under valgrind's memcheck."""
     install_for_faults(session)
-    session.run("python", "tests/faults/memcheck.py")
+    session.run("python", "tests/provers/faults/memcheck.py")
 
 
 @nox.session
 def sanitize_core_short(session: nox.Session) -> None:
     """A share of sanitize_core that fits into CI: what handles memory."""
-    test_sanitized(session, test_files("frame", "handles", "layout", "producer", "table", "threads", "death"))
+    most = "api/test_frame api/test_lifetimes api/test_producer api/test_threads hostile/test_layout"
+    test_sanitized(session, test_files(*most.split(), "processes/test_death", "text/test_events"))
 
 
 @nox.session(venv_backend="none", default=False)
 def litmus(session: nox.Session) -> None:
     """The litmus tests: each edge of the protocol in the C11 memory model, from our own headers."""
-    session.run("make", "-C", "tests/litmus", "run", external=True)
+    session.run("make", "-C", "tests/provers/litmus", "run", external=True)
 
 
 @nox.session(venv_backend="none", default=False)
 def mutants(session: nox.Session) -> None:
     """Each fence, release, acquire and re-check removed once: some check must fail. --quick for CI."""
-    session.run("python", "tests/mutants.py", *session.posargs, external=True)
+    session.run("python", "tests/provers/mutants.py", *session.posargs, external=True)

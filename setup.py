@@ -43,7 +43,7 @@ core = Extension(
     "shmring._core",
     sources=["src/_core.pyx"],
     include_dirs=["shmring/include", "src"],
-    depends=[*glob("shmring/include/shmring/*.h"), *glob("src/*.h")],
+    depends=[*glob("shmring/include/**/*.h", recursive=True), *glob("src/*.h")],
     define_macros=macros,
     extra_compile_args=compile_args,
     extra_link_args=["-fsanitize=" + sanitizers] if sanitizers else [],

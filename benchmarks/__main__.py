@@ -6,12 +6,14 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks import machine, parts, report, suite, targets
-from benchmarks.peers import available
+from benchmarks import workloads
+from benchmarks.adapters import available
+from benchmarks.harness import machine, suite
+from benchmarks.reporting import tables, targets
 
 
 def main() -> None:
-    names = "; ".join(f"{name}: {what}" for name, what in parts.NAMES.items())
+    names = "; ".join(f"{name}: {what}" for name, what in workloads.NAMES.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to run, default everything. {names}")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (default 5, with --quick 1)")
@@ -21,9 +23,9 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="shmring and the limits only")
     parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers")
     options = parser.parse_args()
-    unknown = set(options.parts) - set(parts.NAMES)
+    unknown = set(options.parts) - set(workloads.NAMES)
     if unknown:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts.NAMES)}")
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(workloads.NAMES)}")
     rounds = options.rounds or (1 if options.quick else 5)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by timeout(1): results so far are kept
@@ -33,9 +35,9 @@ def main() -> None:
         print(f"{key}: {value}")
     wanted = options.peers.split(",") if options.peers else None
     peers, absent = ([], []) if options.no_peers else available(wanted)
-    effort = parts.Effort(0.04 if options.quick else 0.2, options.quick, peers)
-    chosen = options.parts or list(parts.NAMES)
-    rows = suite.run(parts.cells(chosen, effort), rounds)
+    effort = workloads.Effort(0.04 if options.quick else 0.2, options.quick, peers)
+    chosen = options.parts or list(workloads.NAMES)
+    rows = suite.run(workloads.cells(chosen, effort), rounds)
     result = {
         "machine": facts | {"load after": machine.load(), "took": f"{time.monotonic() - began:.0f} s"},
         "rounds": rounds,
@@ -45,11 +47,11 @@ def main() -> None:
         "rows": rows,
     }
     result["targets"] = targets.judge(rows)
-    print(report.as_text(result))
+    print(tables.as_text(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     if options.plots:
-        from benchmarks import plots
+        from benchmarks.reporting import plots
 
         plots.draw(result, options.plots)
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import shmring
-from benchmarks import machine
+from benchmarks.harness import machine
 from shmring import recording
 from shmring.recording._recorder import BATCH
 

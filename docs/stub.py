@@ -1,6 +1,6 @@
 """Writes the docstrings of the compiled core into its stub, where editors look for them.
 
-python docs/stub.py     after a change of a docstring in src/; tests/test_stub.py fails where they differ
+python docs/stub.py     after a change of a docstring in src/; tests/text/test_stub.py fails where they differ
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ if _TYPE_CHECKING:
     from shmring import recording as recording
     from shmring._ending import close_on_sigterm
     from shmring._follow import Follower, follow
-    from shmring._report_log import RingReporter, report_to_log
+    from shmring._log import RingReporter, report_to_log
     from shmring._rings import RingInfo, rings, unlink
     from shmring._stats import ConsumerStats, ProducerStats, RingStats
 
@@ -82,9 +82,9 @@ def __getattr__(name: str) -> _Any:
 
         return getattr(_follow, name)
     if name in ("RingReporter", "report_to_log"):
-        from shmring import _report_log
+        from shmring import _log
 
-        return getattr(_report_log, name)
+        return getattr(_log, name)
     if name == "close_on_sigterm":
         from shmring import _ending
 

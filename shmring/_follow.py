@@ -7,8 +7,8 @@ import os
 import time
 from typing import Literal
 
-from shmring import _core, _diagnose, _shm, errors
-from shmring._census import producer_state
+from shmring import _core, _messages, _names, errors
+from shmring._participants import producer_state
 from shmring._ring import Ring
 
 __all__ = ["ENDS", "Follower", "Succession", "follow"]
@@ -21,7 +21,7 @@ class Succession:
     """The streams of one name: each producer of each ring that has it, one after another."""
 
     def __init__(self, name: str) -> None:
-        self.name = _shm.check_name(name)
+        self.name = _names.check_name(name)
         self._passed: tuple[bytes, int] | None = None  # generation of the ring, epoch of the producer
 
     def find(self) -> Ring | None:
@@ -42,7 +42,7 @@ class Succession:
         wait = Wait(self, timeout)
         while (ring := self.find()) is None:
             wait.check()
-            time.sleep(_shm.RETRY)
+            time.sleep(_names.RETRY)
         return ring
 
     def pass_by(self, ring: Ring) -> None:
@@ -57,14 +57,14 @@ class Succession:
     def _look(self) -> tuple[bytes, int] | None:
         """Return the stream that the ring of that name has, if anybody uses it."""
         try:
-            fd = _shm.open_block(self.name, _core.OBSERVE)
+            fd = _names.open_block(self.name, _core.OBSERVE)
         except FileNotFoundError:
             return None
         try:
             result, generation = _core.read_identity(fd)
-            used = _shm.in_use(fd) and not _shm.is_kept_out(fd)
+            used = _names.in_use(fd) and not _names.is_kept_out(fd)
             if result == _core.FOREIGN or (used and result not in (0, _core.NOT_READY)):
-                raise _diagnose.cannot_map(result, self.name, fd, 0)
+                raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
             state, report = producer_state(_core.Block(fd, _core.OBSERVE, self.name), fd)
@@ -86,10 +86,10 @@ class Wait:
             raise self._trouble()
         if self._timeout is None and waited >= _core.patience * 2**self._words:
             self._words += 1
-            _diagnose.still_waiting("follow", self._trouble())
+            _messages.still_waiting("follow", self._trouble())
 
     def _trouble(self) -> errors.RingNotFound:
-        return _diagnose.no_stream(self._rings.name, self._timeout)
+        return _messages.no_stream(self._rings.name, self._timeout)
 
 
 class Follower:
@@ -157,7 +157,7 @@ class Follower:
             consumer = self._join()
             if consumer is None:
                 wait.check()
-                time.sleep(_shm.RETRY)
+                time.sleep(_names.RETRY)
                 continue
             try:
                 frame = consumer.get(self._left(began))
@@ -180,7 +180,7 @@ class Follower:
             consumer = self._join()
             if consumer is None:
                 wait.check()
-                await asyncio.sleep(_shm.RETRY)
+                await asyncio.sleep(_names.RETRY)
                 continue
             try:
                 frame = await consumer.get_async(self._left(began))
@@ -212,7 +212,7 @@ class Follower:
 
     def _check_kind(self, ring: Ring) -> None:
         """Refuse, once, frames that are not like those before."""
-        before, self._kind = self._kind, _diagnose.describe_frames(ring._schema)
+        before, self._kind = self._kind, _messages.describe_frames(ring._schema)
         if before not in (None, self._kind):
             raise errors.RingIncompatible(
                 f"the next ring {ring.name!r} has frames of {self._kind}; those so far were of {before}. Ask "

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shmring import _core, _diagnose, _shm, errors
+from shmring import _core, _messages, _names, errors
 from shmring._ring import Ring
 from shmring._stats import RingStats
 
@@ -65,7 +65,7 @@ class Found:
     @property
     def owner(self) -> str:
         """Login name of the block's owner."""
-        return _diagnose.user_name(self.uid)
+        return _messages.user_name(self.uid)
 
 
 def look(name: str) -> Found:
@@ -77,7 +77,7 @@ def look(name: str) -> Found:
         There is none of that name.
     """
     try:
-        status = os.lstat(_shm.path_of(name))
+        status = os.lstat(_names.path_of(name))
     except FileNotFoundError:
         raise _missing(name) from None
     state: State
@@ -85,7 +85,7 @@ def look(name: str) -> Found:
     if stat.S_ISREG(status.st_mode):
         state, ring, problem = _read(name)
     else:
-        trouble = _diagnose.no_file(name, _shm.path_of(name))
+        trouble = _messages.no_file(name, _names.path_of(name))
         state, problem = "foreign", str(trouble or f"{name!r} changed while it was looked at")
     return Found(
         name=name,
@@ -103,7 +103,7 @@ def look(name: str) -> Found:
 def look_at_all() -> list[Found]:
     """Look at every block, by name; what vanishes meanwhile is left out."""
     found = []
-    for entry in sorted(os.scandir(_shm.DIRECTORY), key=lambda entry: entry.name):
+    for entry in sorted(os.scandir(_names.DIRECTORY), key=lambda entry: entry.name):
         if entry.is_dir(follow_symlinks=False):
             continue
         try:
@@ -119,7 +119,7 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
         if trouble is not None:
             return trouble[0], None, trouble[1]
         with Ring.attach(name, readonly=True) as ring:
-            return ("live" if _shm.in_use(ring._fd) else "stale"), _facts(ring), ""
+            return ("live" if _names.in_use(ring._fd) else "stale"), _facts(ring), ""
     except (FileNotFoundError, errors.RingNotFound):
         raise _missing(name) from None
     except errors.RingAccessDenied as error:
@@ -132,12 +132,12 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
 
 def _trouble(name: str) -> tuple[State, str] | None:
     """Return why a block is no readable ring, as far as its first bytes say."""
-    fd = _shm.open_block(name, _core.OBSERVE)
+    fd = _names.open_block(name, _core.OBSERVE)
     try:
         result, _ = _core.read_identity(fd)
         if result == 0:
             return None
-        return STATES.get(result, "denied"), str(_diagnose.cannot_map(result, name, fd, 0))
+        return STATES.get(result, "denied"), str(_messages.cannot_map(result, name, fd, 0))
     finally:
         os.close(fd)
 
@@ -170,12 +170,12 @@ def remove(name: str, *, despite: str = "use --force") -> None:
     fd = _open_ring(name, _core.CONSUME)
     try:
         with contextlib.closing(_core.LockFile(fd)) as presence:
-            if not _shm.keep_out(presence.fd):
+            if not _names.keep_out(presence.fd):
                 raise errors.RingExists(
-                    f"ring {name!r} is in use ({_diagnose.users(name, fd)}): end that first, or {despite}"
+                    f"ring {name!r} is in use ({_messages.users(name, fd)}): end that first, or {despite}"
                 )
-            if _shm.same_file(fd, name):
-                _shm.unlink(name)
+            if _names.same_file(fd, name):
+                _names.unlink(name)
     finally:
         os.close(fd)
 
@@ -190,14 +190,14 @@ def unlink(name: str) -> None:
     """
     os.close(_open_ring(name, _core.OBSERVE))
     try:
-        _shm.unlink(name)
+        _names.unlink(name)
     except FileNotFoundError:
         raise _missing(name) from None
 
 
 def _open_ring(name: str, access: int) -> int:
     try:
-        fd = _shm.open_block(name, access)
+        fd = _names.open_block(name, access)
     except FileNotFoundError:
         raise _missing(name) from None
     except errors.RingIncompatible as error:
@@ -208,18 +208,18 @@ def _open_ring(name: str, access: int) -> int:
     os.close(fd)
     raise errors.RingExists(
         f"the block {name!r} ({nbytes} bytes) is no ring: it belongs to another program. If nothing "
-        f"uses it: rm {_shm.path_of(name)}"
+        f"uses it: rm {_names.path_of(name)}"
     )
 
 
 def _missing(name: str) -> errors.RingNotFound:
-    return errors.RingNotFound(f"there is no ring {name!r} in {_shm.DIRECTORY}: see shmring ls")
+    return errors.RingNotFound(f"there is no ring {name!r} in {_names.DIRECTORY}: see shmring ls")
 
 
 def users(name: str) -> str:
     """Name whoever uses a ring."""
     fd = _open_ring(name, _core.OBSERVE)
     try:
-        return _diagnose.users(name, fd)
+        return _messages.users(name, fd)
     finally:
         os.close(fd)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from shmring import _core, _diagnose, errors
-from shmring._census import producer_state
+from shmring import _core, _messages, errors
+from shmring._participants import producer_state
 
 if TYPE_CHECKING:
     from shmring._ring import Ring
@@ -159,7 +159,7 @@ class Observer:
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled or copied."""
-        raise _diagnose.not_pickled("Observer")
+        raise _messages.not_pickled("Observer")
 
     def close(self) -> None:
         """End the use of this observer. May be called twice, and while another thread waits in it."""
@@ -239,17 +239,17 @@ class Observer:
             if found is not None:
                 return found
             if state == "closed":
-                raise _diagnose.stream_ended(self._block, self._lock_fd)
+                raise _messages.stream_ended(self._block, self._lock_fd)
             if state == "failed":
-                raise _diagnose.producer_failed(self._block, self._lock_fd)
+                raise _messages.producer_failed(self._block, self._lock_fd)
             if state == "died":
-                raise _diagnose.producer_died(self._block, self._lock_fd)
+                raise _messages.producer_died(self._block, self._lock_fd)
             if deadline is not None and time.monotonic() >= deadline:
-                raise _diagnose.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
+                raise _messages.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
             if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
                 words += 1
                 waited = time.monotonic() - started
-                _diagnose.still_waiting("get", _diagnose.no_frame(self._block, 1, waited, self._lock_fd))
+                _messages.still_waiting("get", _messages.no_frame(self._block, 1, waited, self._lock_fd))
             time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:

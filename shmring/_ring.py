@@ -10,10 +10,10 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from shmring import _core, _diagnose, _shm, errors
+from shmring import _core, _messages, _names, errors
 from shmring._attrs import fixed
-from shmring._census import consumer_rows, producer_state
 from shmring._observer import Observer
+from shmring._participants import consumer_rows, producer_state
 from shmring._schema import Layout, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
@@ -162,15 +162,15 @@ class Ring:
                 )
             found = _format_given(block, layout, generation)
             return cls._adopt(
-                _shm.check_name(block.name), *found, owner=False, prefault=prefault, request=request
+                _names.check_name(block.name), *found, owner=False, prefault=prefault, request=request
             )
-        bare = _shm.generated_name() if name is None else _shm.check_name(name)
+        bare = _names.generated_name() if name is None else _names.check_name(name)
         if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
-        deadline = time.monotonic() + _shm.PATIENCE
+        deadline = time.monotonic() + _names.PATIENCE
         while True:
             try:
-                made = _shm.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
+                made = _names.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
             except errors.RingExists:
                 if not exist_ok:
                     raise
@@ -180,8 +180,8 @@ class Ring:
                 ring = cls.attach(bare)
             except errors.RingNotFound:  # it went away meanwhile, or is about to
                 if time.monotonic() >= deadline:
-                    raise _diagnose.being_removed(bare, _shm.PATIENCE) from None
-                time.sleep(_shm.RETRY)
+                    raise _messages.being_removed(bare, _names.PATIENCE) from None
+                time.sleep(_names.RETRY)
                 continue
             ring._check_same(layout)
             return ring
@@ -239,10 +239,10 @@ class Ring:
         RingCorrupt
             A truncated or overwritten block.
         """
-        bare = _shm.check_name(name)
+        bare = _names.check_name(name)
         _core.check_timeout(timeout)
         readonly = _core.check_flag("readonly", readonly)
-        found = _shm.open_attached(bare, timeout, readonly)
+        found = _names.open_attached(bare, timeout, readonly)
         return cls._adopt(bare, *found, owner=False, readonly=readonly)
 
     @classmethod
@@ -276,7 +276,7 @@ class Ring:
             ring._closed = True
             ring._close_files()
             if owner:
-                _shm.unlink(name)
+                _names.unlink(name)
             raise
         _core.handles.add(ring)
         return ring
@@ -301,7 +301,7 @@ class Ring:
     def _be_present(self) -> None:
         """Get a presence lock of our own if a fork closed the one that was inherited."""
         if self._presence is not None and self._presence.fd < 0:
-            self._presence = _shm.enter(self._fd) or self._presence
+            self._presence = _names.enter(self._fd) or self._presence
 
     def _enter_child(self) -> None:
         """Become a Ring of this process: in the child of a fork."""
@@ -322,10 +322,10 @@ class Ring:
         one_has_none = (schema.meta_dtype is None) != (layout.meta_dtype is None)  # numpy: f8 == None
         if one_has_none or found != asked:
             words = [
-                f"{_diagnose.describe_array(shape, dtype)} meta {meta} variable_rows {rows}"
+                f"{_messages.describe_array(shape, dtype)} meta {meta} variable_rows {rows}"
                 for shape, dtype, meta, rows in (found, asked)
             ]
-            who = _diagnose.users(self.name, self._fd)
+            who = _messages.users(self.name, self._fd)
             self.close()
             raise errors.RingIncompatible(
                 f"ring {self.name!r} exists with {words[0]} and is in use ({who}); asked for: {words[1]}. "
@@ -351,7 +351,7 @@ class Ring:
 
     def _check_length(self) -> None:
         if not self._closed and os.fstat(self._fd).st_size < self.nbytes:
-            raise _diagnose.cut(self.name)
+            raise _messages.cut(self.name)
 
     def producer(
         self, *, on_full: Literal["wait", "drop", "raise"] = "wait", spin: float | None = None
@@ -510,13 +510,13 @@ class Ring:
             This user may not remove it: in /dev/shm only a file's owner and root may.
         """
         ours = (
-            _shm.has_generation(self.name, self._block.generation)
+            _names.has_generation(self.name, self._block.generation)
             if self._closed
-            else _shm.same_file(self._fd, self.name)
+            else _names.same_file(self._fd, self.name)
         )
         if not ours:
             raise errors.RingNotFound(f"ring {self.name!r} has no name any more, or another ring took it")
-        _shm.unlink(self.name)
+        _names.unlink(self.name)
 
     def __enter__(self) -> Ring:
         """Return self."""
@@ -550,7 +550,7 @@ class Ring:
         if not self._creator:
             return False
         try:  # the descriptor may be closed already
-            return os.stat(_shm.path_of(self.name)).st_ino == self._inode
+            return os.stat(_names.path_of(self.name)).st_ino == self._inode
         except OSError:
             return False
 
@@ -646,7 +646,7 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
                   errors.RingCorrupt)  # fmt: skip
     with contextlib.suppress(*unreadable), Ring.attach(name, readonly=True) as ring:
         if producer_state(ring._block, ring._fd)[0] == "live":
-            raise _diagnose.in_use(name, ring._fd)
+            raise _messages.in_use(name, ring._fd)
     ring = Ring.create(name, exist_ok=True, **options)
     if not ring._creator and not os.path.exists(f"/proc/{_core.read_creation(ring._fd)[1]}"):
         ring._creator = True
@@ -655,24 +655,24 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
 
 def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:
     """Format a SharedMemory block; returns its descriptor and the presence lock."""
-    name = _shm.check_name(block.name)
+    name = _names.check_name(block.name)
     if block.size < layout.nbytes:
         raise ValueError(
             f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
         )
     with contextlib.ExitStack() as undo:
-        fd = _shm.open_block(name, _core.CONSUME)
+        fd = _names.open_block(name, _core.CONSUME)
         undo.callback(os.close, fd)
         presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
-        if not _shm.keep_out(presence.fd):
+        if not _names.keep_out(presence.fd):
             raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
-        _shm.reserve(fd, name, layout.nbytes)
+        _names.reserve(fd, name, layout.nbytes)
         mapped = _core.reopen(fd, True)
         try:
             _core.format_block(mapped, *layout.geometry, generation, layout.schema)
         finally:
             os.close(mapped)
-        _shm.let_in(presence.fd)
+        _names.let_in(presence.fd)
         undo.pop_all()
         return fd, presence
 

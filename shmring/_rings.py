@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring import _core, _inventory, _shm
+from shmring import _core, _inventory, _names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,7 @@ def unlink(name: str, *, force: bool = False) -> None:
     >>> shmring.Ring.create("left-over", shape=(2,), dtype="f4", slots=4).close()
     >>> shmring.unlink("left-over")
     """
-    bare = _shm.check_name(name)
+    bare = _names.check_name(name)
     if _core.check_flag("force", force):
         _inventory.unlink(bare)
     else:

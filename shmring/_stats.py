@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring._census import ProducerState, command_of, consumer_rows, producer_state
+from shmring._participants import ProducerState, command_of, consumer_rows, producer_state
 
 if TYPE_CHECKING:
     import numpy as np

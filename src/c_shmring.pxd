@@ -65,12 +65,12 @@ cdef extern from "shmring/shmring.h" nogil:
         int interrupted, scattered
         shmring_hold *hold
 
-    ctypedef struct shmring_ring_report:
+    ctypedef struct shmring_ring_status:
         uint64_t head, next_seq, epoch, start_time, dropped, swaps, active
         uint32_t producer_state, producer_pid
         char failure[80]
 
-    ctypedef struct shmring_place_report:
+    ctypedef struct shmring_place_status:
         uint64_t state, cursor, delivered, lost, skipped, held, next, joined_ns, start_time, pins
         uint32_t pid, flags
         char label[64]
@@ -82,7 +82,7 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_open(const char *name, int access)
     int shmring_reopen(int fd, int writable)
     int shmring_link(int fd, const char *path)
-    int shmring_lock_span(int fd, int64_t byte, int64_t length, int type)
+    int shmring_set_span_lock(int fd, int64_t byte, int64_t length, int type)
     int shmring_span_held(int fd, int64_t byte, int64_t length)
     int shmring_lock_held(int fd, int64_t byte)
     int shmring_lock_blocked(int fd, int64_t byte)
@@ -102,7 +102,7 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_claim(shmring_producer *p, uint64_t want)
     const int64_t SHMRING_SPIN_FIRST_NS
     int64_t shmring_adapt_spin(int64_t spin_ns, int64_t waited_ns)
-    bint shmring_crowded(const shmring_block *block, long cores)
+    bint shmring_is_crowded(const shmring_block *block, long cores)
     int shmring_claim_briefly(shmring_producer *p, uint64_t want)
     int shmring_claim_wait(
         shmring_producer *p, uint64_t want, int64_t deadline_ns, int64_t spin_ns, long cores)
@@ -119,18 +119,18 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_leave(shmring_consumer *c)
     void shmring_leave_holding(shmring_consumer *c)
     unsigned shmring_reap_all(shmring_block *block, int lock_fd)
-    int shmring_take(
+    int shmring_take_frames(
         shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
         shmring_taken *taken)
     int shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     void shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
     void shmring_release(shmring_consumer *c, shmring_hold *hold)
-    void shmring_count_end(shmring_consumer *c, uint64_t epoch)
-    uint64_t shmring_epoch(const shmring_block *block)
+    void shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
+    uint64_t shmring_read_epoch(const shmring_block *block)
     int shmring_holds_too_much(shmring_consumer *c, uint64_t least)
     void shmring_want_runs(shmring_consumer *c)
-    uint32_t shmring_producer_state(const shmring_block *block)
-    uint64_t shmring_head(const shmring_block *block)
+    uint32_t shmring_read_producer_state(const shmring_block *block)
+    uint64_t shmring_read_head(const shmring_block *block)
     bint shmring_wait_briefly(const shmring_block *block, uint64_t needed)
     void shmring_wait_data(
         const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns, int64_t spin_ns,
@@ -138,10 +138,10 @@ cdef extern from "shmring/shmring.h" nogil:
     unsigned shmring_active_consumers(const shmring_block *block)
     void shmring_wait_consumers(const shmring_block *block, unsigned least, int64_t deadline_ns)
 
-    bint shmring_read_at(int fd, void *target, uint64_t bytes, uint64_t offset)
-    int shmring_look(int fd, shmring_identity *identity)
-    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_report *report)
-    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_report *reports)
+    bint shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
+    int shmring_look_at_identity(int fd, shmring_identity *identity)
+    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *report)
+    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *reports)
     int shmring_look_at_frame(
         int fd, const shmring_geometry *g, uint64_t position, void *target, shmring_taken *taken)
 
@@ -149,7 +149,7 @@ cdef extern from "shmring/shmring.h" nogil:
 cdef extern from "shmring/truncation.h" nogil:
     int shmring_cover(const shmring_block *block)
     void shmring_uncover(const shmring_block *block)
-    bint shmring_lost(const shmring_block *block)
+    bint shmring_lost_pages(const shmring_block *block)
     bint shmring_survive_truncation()
 
 

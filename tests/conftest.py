@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
-import helpers
+from support.blocks import SHM, fresh_name, inode
+from support.frames import WORDS
+from support.processes import Forked, FreshPrograms, Peer, Programs
+from support.waiting import settle
 
 LIMIT = 120  # seconds, as in pyproject.toml
 _real_stderr = 2
@@ -51,7 +54,7 @@ def watchdog(request):
 
 
 def _shm_files() -> set[str]:
-    return set(os.listdir(helpers.SHM))
+    return set(os.listdir(SHM))
 
 
 def _descriptors() -> dict[int, str]:
@@ -76,7 +79,7 @@ def _used_by_others(name: str) -> bool:
     """Whether a process that has nothing to do with these tests maps the block."""
     mine = {os.getpid(), *_children()}
     with contextlib.suppress(OSError):
-        node = f" {helpers.inode(name)} {helpers.SHM}/"
+        node = f" {inode(name)} {SHM}/"
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 maps = "" if int(process.name) in mine else (process / "maps").read_text()
@@ -125,7 +128,7 @@ def nothing_left_behind(request, watchdog):
         return  # the traceback keeps objects alive: one failure is enough
     deadline = time.monotonic() + 3
     while (left := _left_behind(*before)) and time.monotonic() < deadline:
-        helpers.settle()
+        settle()
         time.sleep(0.01)
     assert not left, f"left behind: {left}"
 
@@ -146,7 +149,7 @@ def alone(nothing_left_behind):
 
 @pytest.fixture
 def name():
-    return helpers.fresh_name()
+    return fresh_name()
 
 
 @pytest.fixture
@@ -154,10 +157,10 @@ def make(nothing_left_behind):
     """Rings of one-page frames, closed and unlinked at the end of the test."""
     made = []
 
-    def make(name: str | None = None, *, slots: int = 4, shape=(helpers.WORDS,), dtype="u8", **options):
+    def make(name: str | None = None, *, slots: int = 4, shape=(WORDS,), dtype="u8", **options):
         import shmring
 
-        name = name or helpers.fresh_name()
+        name = name or fresh_name()
         ring = shmring.Ring.create(name, shape=shape, dtype=dtype, slots=slots, **options)
         made.append(ring)
         return ring
@@ -176,7 +179,7 @@ def ring(make):
 
 @pytest.fixture(scope="session")
 def programs():
-    started = helpers.Programs()
+    started = Programs()
     yield started
     started.close()
 
@@ -190,7 +193,7 @@ def peer(programs, nothing_left_behind):
     started = []
 
     def start(ring=None, *, fresh: bool = False):
-        other = helpers.Peer(helpers.FreshPrograms() if fresh else programs)
+        other = Peer(FreshPrograms() if fresh else programs)
         started.append(other)
         if ring is not None:
             other.do(f"ring = shmring.Ring.attach({ring if isinstance(ring, str) else ring.name!r})")
@@ -207,7 +210,7 @@ def fork(nothing_left_behind):
     started = []
 
     def start(work):
-        child = helpers.Forked(work)
+        child = Forked(work)
         started.append(child)
         return child
 

@@ -1,7 +1,7 @@
 /* bandwidth memcpy|stream|read BYTES MILLISECONDS: GB/s of one core. */
 #include "common.h"
 
-#include <shmring/copy.h>
+#include <shmring/internal/copy.h>
 
 int
 main(int argc, char **argv)

@@ -1,6 +1,6 @@
 """Writes what the pages of this folder say about options from the commands' own help.
 
-python docs/cli/generate.py     after a change of a command; tests/test_cli_docs.py fails where they differ
+python docs/cli/generate.py  after a change of a command: tests/text/test_cli_pages.py fails where they differ
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, ProducerFailed, Ring, RingClosed, RingEmpty
-from shmring._census import producer_state
+from shmring._participants import producer_state
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece

@@ -19,7 +19,7 @@ from shmring import (
     RingEmpty,
     RingNotFound,
     ShmringError,
-    _shm,
+    _names,
 )
 from shmring._core import check_flag
 from shmring._follow import Succession
@@ -298,7 +298,7 @@ class Recorder:
             if ring is not None:
                 return ring
             self._report()
-            time.sleep(_shm.RETRY)
+            time.sleep(_names.RETRY)
 
     def _loop(self, consumer: Consumer) -> Ended:
         while True:
@@ -348,8 +348,8 @@ class Recorder:
             return False
         self._identified_at = time.monotonic()
         return (
-            os.path.exists(_shm.path_of(self._ring.name))
-            and not _shm.same_file(self._ring._fd, self._ring.name)
+            os.path.exists(_names.path_of(self._ring.name))
+            and not _names.same_file(self._ring._fd, self._ring.name)
             and self._ring.stats().producer.state != "live"
         )
 

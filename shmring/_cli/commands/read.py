@@ -17,8 +17,8 @@ from shmring._cli.support import names, options, pipes, streams, types
 from shmring._cli.support.advice import advice
 from shmring._cli.support.refusal import Refusal
 from shmring._cli.support.signals import ended_by_signals
-from shmring._diagnose import describe_frames
 from shmring._follow import Succession
+from shmring._messages import describe_frames
 
 if TYPE_CHECKING:
     from shmring.recording.formats._npy_header import NpyHeader

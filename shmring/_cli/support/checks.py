@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shmring import ConsumerStats, ProducerStats, RingNotFound, _cgroup, _core, _shm
-from shmring._census import is_here
+from shmring import ConsumerStats, ProducerStats, RingNotFound, _cgroup, _core, _names
 from shmring._cli.support import full, output, processes
 from shmring._cli.support.rates import consumer_key, ring_key
-from shmring._diagnose import user_name
 from shmring._inventory import Found, look
+from shmring._messages import user_name
+from shmring._participants import is_here
 
 DOCKER_DEFAULT = 64 << 20
 FULL = 0.9  # of the file system
@@ -46,10 +46,10 @@ Findings = Iterator[Finding]
 
 def file_system(blocks: list[Found]) -> Findings:
     """Size and free space of the shared-memory file system."""
-    disk = os.statvfs(_shm.DIRECTORY)
+    disk = os.statvfs(_names.DIRECTORY)
     total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
-    found = f"{_shm.DIRECTORY}: {output.size(total)}, {output.size(free)} free"
-    remount = f"sudo mount -o remount,size={2 * total >> 20}M {_shm.DIRECTORY}"  # twice of what it has
+    found = f"{_names.DIRECTORY}: {output.size(total)}, {output.size(free)} free"
+    remount = f"sudo mount -o remount,size={2 * total >> 20}M {_names.DIRECTORY}"  # twice of what it has
     if total == DOCKER_DEFAULT:
         yield Finding(
             "size",
@@ -61,18 +61,18 @@ def file_system(blocks: list[Found]) -> Findings:
         yield Finding("size", "problem", f"{found}: nearly full", f"shmring rm --stale; or {remount}")
     else:
         yield Finding("size", "ok", found)
-    if not os.access(_shm.DIRECTORY, os.W_OK | os.X_OK) and not disk.f_flag & os.ST_RDONLY:
+    if not os.access(_names.DIRECTORY, os.W_OK | os.X_OK) and not disk.f_flag & os.ST_RDONLY:
         yield Finding(
             "access",
             "problem",
-            f"this user may not write to {_shm.DIRECTORY}",
-            f"chmod 1777 {_shm.DIRECTORY}",
+            f"this user may not write to {_names.DIRECTORY}",
+            f"chmod 1777 {_names.DIRECTORY}",
         )
 
 
 def memory_limit(blocks: list[Found]) -> Findings:
     """Memory that the control groups allow: shared memory counts for whoever touched it first."""
-    disk = os.statvfs(_shm.DIRECTORY)
+    disk = os.statvfs(_names.DIRECTORY)
     total = disk.f_blocks * disk.f_frsize
     tightest = min(_cgroup.memory_limits(), key=lambda limit: limit.room, default=None)
     if tightest is None or tightest.limit >= total:
@@ -81,7 +81,7 @@ def memory_limit(blocks: list[Found]) -> Findings:
         "memory",
         "note",
         f"{tightest.whose} may use {output.size(tightest.limit)} of memory, "
-        f"{output.size(max(0, tightest.room))} are left; {_shm.DIRECTORY} claims {output.size(total)}: "
+        f"{output.size(max(0, tightest.room))} are left; {_names.DIRECTORY} claims {output.size(total)}: "
         f"larger rings are refused, and what else takes more is killed",
         f"docker run --memory=..., or raise {tightest.file}" if tightest.file else "end what uses the memory",
     )
@@ -188,7 +188,7 @@ def cores(blocks: list[Found]) -> Findings:
 def kernel(blocks: list[Found]) -> Findings:
     """Whether the kernel can tell who is alive."""
     try:
-        fd = os.open(_shm.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(_names.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         yield _no_new_file(error)
         return
@@ -202,14 +202,14 @@ def kernel(blocks: list[Found]) -> Findings:
         yield Finding(
             "kernel",
             "problem",
-            f"{_shm.DIRECTORY} has no OFD locks here: rings cannot tell who is alive",
+            f"{_names.DIRECTORY} has no OFD locks here: rings cannot tell who is alive",
             "use a tmpfs of Linux 3.15 or newer",
         )
 
 
 def _no_new_file(error: OSError) -> Finding:
     """Say why no file can be made in the file system, and so no ring."""
-    where = _shm.DIRECTORY
+    where = _names.DIRECTORY
     if error.errno == errno.ENOSPC:
         do = f"shmring rm --stale; or sudo mount -o remount,nr_inodes=1M {where}"
         return Finding("kernel", "problem", f"{where} has no inode left for a new ring", do)
@@ -261,7 +261,7 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
                 "rings",
                 "note",
                 output.clean(one.problem),
-                f"if nobody creates it: {_as_owner(one)}rm {shlex.quote(_shm.path_of(one.name))}",
+                f"if nobody creates it: {_as_owner(one)}rm {shlex.quote(_names.path_of(one.name))}",
             )
 
 

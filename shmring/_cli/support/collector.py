@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shmring import RingNotFound, _shm
+from shmring import RingNotFound, _names
 from shmring._cli.support import output
 from shmring._inventory import Found, RingFacts, look, look_at_all
 
@@ -128,7 +128,7 @@ def _machine(found: Sequence[Found]) -> Iterable[Metric]:
     for state, count in sorted(Counter(one.state for one in found).items()):
         blocks.add_metric([state], count)
     yield blocks
-    disk = os.statvfs(_shm.DIRECTORY)
+    disk = os.statvfs(_names.DIRECTORY)
     for name, text, value in (
         ("size", "Size of the shared-memory file system.", disk.f_blocks),
         ("free", "Free bytes of the shared-memory file system.", disk.f_bavail),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from shmring import _shm
+from shmring import _names
 from shmring._inventory import look_at_all
 
 
@@ -19,7 +19,7 @@ class RingName(click.ParamType):  # type: ignore[type-arg]  # generic from click
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the name."""
         try:
-            return _shm.check_name(value)
+            return _names.check_name(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

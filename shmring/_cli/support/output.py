@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring._diagnose import age as age
+from shmring._messages import age as age
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shmring import ConsumerStats, ProducerStats
-from shmring._census import is_here
 from shmring._cli.support import output
+from shmring._participants import is_here
 
 ELSEWHERE = "(of another pid namespace, or gone)"
 

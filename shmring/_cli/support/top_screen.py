@@ -16,7 +16,7 @@ from textual.containers import Vertical
 from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Sparkline, Static
 
-from shmring import ConsumerStats, RingNotFound, _shm
+from shmring import ConsumerStats, RingNotFound, _names
 from shmring._cli.support import full, output, processes
 from shmring._cli.support.rates import RingKey, consumer_key, ring_key
 from shmring._cli.support.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
@@ -236,7 +236,7 @@ class Top(App[int]):
     def _show_summary(self, lines: Sequence[Line]) -> None:
         every = self.model.lines.values()
         stale = sum(line.found.state == "stale" for line in every)
-        disk = os.statvfs(_shm.DIRECTORY)
+        disk = os.statvfs(_names.DIRECTORY)
         used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
         count = f"{len(lines)} of {len(every)}" if self.filter else f"{len(every)}"
         hidden = " hidden" if self.stale_hidden else ""
@@ -244,7 +244,7 @@ class Top(App[int]):
             "shmring top",
             f"{count} {'ring' if len(every) == 1 else 'rings'}"
             + (f" ({stale} stale{hidden})" if stale else ""),
-            f"{_shm.DIRECTORY} {output.size(used)} of {output.size(disk.f_blocks * disk.f_frsize)}",
+            f"{_names.DIRECTORY} {output.size(used)} of {output.size(disk.f_blocks * disk.f_frsize)}",
         ]
         others = self.model.others
         words += [f"{others} other {'file' if others == 1 else 'files'}"] if self.wide and others else []

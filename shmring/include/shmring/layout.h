@@ -6,9 +6,7 @@
 #ifndef SHMRING_LAYOUT_H
 #define SHMRING_LAYOUT_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "internal/platform.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "a shmring block is little-endian; this machine is not"
@@ -89,7 +87,7 @@ typedef struct shmring_hot {
     uint32_t space_event;
     uint8_t space_pad[124];
     uint64_t active;     /* bit i: place i is joined */
-    uint64_t join_epoch; /* counts joins and changes of what a consumer wants */
+    uint64_t join_count; /* counts joins and changes of what a consumer wants */
     uint8_t active_pad[112];
     uint32_t producer_state;
     uint32_t producer_pid;
@@ -178,7 +176,7 @@ SHMRING_CHECK_OFFSET(shmring_hot, claimed, 128);
 SHMRING_CHECK_OFFSET(shmring_hot, data_event, 256);
 SHMRING_CHECK_OFFSET(shmring_hot, space_event, 384);
 SHMRING_CHECK_OFFSET(shmring_hot, active, 512);
-SHMRING_CHECK_OFFSET(shmring_hot, join_epoch, 520);
+SHMRING_CHECK_OFFSET(shmring_hot, join_count, 520);
 SHMRING_CHECK_OFFSET(shmring_hot, producer_state, 640);
 SHMRING_CHECK_OFFSET(shmring_hot, producer_pid, 644);
 SHMRING_CHECK_OFFSET(shmring_hot, epoch, 648);
@@ -228,78 +226,5 @@ enum {
     SHMRING_TOO_LARGE = 11,
     SHMRING_SYSTEM = 12 /* errno says what */
 };
-
-static inline uint64_t
-shmring_published_stamp(uint64_t position)
-{
-    return 2 * position + 2;
-}
-
-static inline uint64_t
-shmring_writing_stamp(uint64_t position)
-{
-    return 2 * position + 1;
-}
-
-static inline uint64_t
-shmring_round_up(uint64_t value, uint64_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
-
-/* Fills in every offset from slots, slot_stride, frame_bytes, meta_bytes, row_bytes, consumers,
- * page_bytes and schema_bytes. SHMRING_TOO_LARGE if they make no valid block. */
-static inline int
-shmring_geometry_place(shmring_geometry *g)
-{
-    if (g->slots < 2 || g->slots > SHMRING_MAX_SLOTS || g->consumers < 1 ||
-        g->consumers > SHMRING_MAX_CONSUMERS || g->frame_bytes < 1 || g->frame_bytes > SHMRING_MAX_BLOCK ||
-        g->slot_stride < g->frame_bytes || g->slot_stride > SHMRING_MAX_BLOCK ||
-        g->slot_stride % SHMRING_ALIGN != 0 || g->meta_bytes > SHMRING_MAX_SCHEMA ||
-        g->schema_bytes > SHMRING_MAX_SCHEMA || g->row_bytes > g->frame_bytes || g->page_bytes < 4096 ||
-        g->page_bytes > SHMRING_MAX_SCHEMA || g->slots > SHMRING_MAX_BLOCK / g->slot_stride ||
-        g->slots * g->slot_stride % g->page_bytes != 0)
-        return SHMRING_TOO_LARGE;
-    g->entry_stride = sizeof(shmring_entry) + shmring_round_up(g->meta_bytes, SHMRING_ALIGN);
-    if (g->slots > SHMRING_MAX_BLOCK / g->entry_stride)
-        return SHMRING_TOO_LARGE;
-    g->hot_offset = sizeof(shmring_identity);
-    g->table_offset = g->hot_offset + sizeof(shmring_hot);
-    g->schema_offset = g->table_offset + g->consumers * sizeof(shmring_place);
-    g->entries_offset = shmring_round_up(g->schema_offset + g->schema_bytes, SHMRING_HOT_ALIGN);
-    g->slots_offset = shmring_round_up(g->entries_offset + g->slots * g->entry_stride, g->page_bytes);
-    g->block_bytes = g->slots_offset + g->slots * g->slot_stride;
-    return g->block_bytes > SHMRING_MAX_BLOCK ? SHMRING_TOO_LARGE : SHMRING_OK;
-}
-
-/* Chooses slot_stride and rounds slots up so that the data region is whole pages: gapless slots
- * if that costs little, else the padding that makes the smallest block. */
-static inline int
-shmring_geometry_choose(shmring_geometry *g)
-{
-    const uint64_t asked = g->slots;
-    const uint64_t little = UINT64_C(1) << 20;
-    uint64_t best = 0;
-    if (asked < 2 || asked > SHMRING_MAX_SLOTS || g->frame_bytes < 1 || g->frame_bytes > SHMRING_MAX_BLOCK ||
-        g->page_bytes < 4096 || g->page_bytes > SHMRING_MAX_SCHEMA)
-        return SHMRING_TOO_LARGE;
-    for (uint64_t unit = SHMRING_ALIGN; unit <= g->page_bytes; unit *= 2) {
-        const uint64_t stride = shmring_round_up(g->frame_bytes, unit);
-        const uint64_t power = stride & (~stride + 1); /* largest power of two in the stride */
-        const uint64_t step = power < g->page_bytes ? g->page_bytes / power : 1;
-        const uint64_t slots = shmring_round_up(asked, step);
-        if (slots > SHMRING_MAX_BLOCK / stride)
-            continue;
-        const uint64_t bytes = slots * (stride + sizeof(shmring_entry));
-        if (best != 0 && bytes >= best)
-            continue;
-        best = bytes;
-        g->slots = slots;
-        g->slot_stride = stride;
-        if (stride == g->frame_bytes && bytes <= little)
-            break;
-    }
-    return best == 0 ? SHMRING_TOO_LARGE : shmring_geometry_place(g);
-}
 
 #endif /* SHMRING_LAYOUT_H */

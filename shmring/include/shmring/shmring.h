@@ -6,23 +6,20 @@
  * A producer: shmring_open, shmring_map(SHMRING_PRODUCE), shmring_reopen, shmring_producer_open; then
  * shmring_claim_wait, write to shmring_claimed_slot, shmring_describe, shmring_publish.
  * A consumer: shmring_open, shmring_map(SHMRING_CONSUME), shmring_reopen, shmring_join; then
- * shmring_take or shmring_wait_data, read the slot of the hold, shmring_release; shmring_leave.
- * An onlooker: shmring_open(SHMRING_OBSERVE), shmring_look; then shmring_look_at_ring and its like.
+ * shmring_take_frames or shmring_wait_data, read the slot of the hold, shmring_release; shmring_leave.
+ * An onlooker: shmring_open(SHMRING_OBSERVE), shmring_look_at_identity; then shmring_look_at_ring and its like.
  * docs/protocol.md says why each step is safe, examples/ has a program.
  */
 #ifndef SHMRING_SHMRING_H
 #define SHMRING_SHMRING_H
 
-#include "os.h" /* first: it asks for GNU names */
-
-#include "atomic.h"
+#include "block.h"
+#include "clock.h"
 #include "consumer.h"
-#include "copy.h"
-#include "eventcount.h"
 #include "layout.h"
-#include "liveness.h"
-#include "look.h"
+#include "observe.h"
 #include "producer.h"
-#include "report.h"
+#include "types.h"
+#include "wait.h"
 
 #endif /* SHMRING_SHMRING_H */

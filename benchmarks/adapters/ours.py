@@ -1,0 +1,128 @@
+"""shmring itself, in each of the ways it can be used."""
+
+import math
+from multiprocessing.connection import Connection
+from typing import Any
+
+import shmring
+from benchmarks.harness.transport import Job, Receiver, Sender, Transport, Words
+
+SPIN = math.inf
+
+
+class PutSender(Sender):
+    def __init__(self, job: Job, ring: shmring.Ring, method: str):
+        self._producer = ring.producer(spin=0 if job.sleeping else SPIN)
+        self.send = getattr(self._producer, method)
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+class ClaimSender(Sender):
+    """In place: writes the frame's number into the slot, nothing else."""
+
+    def __init__(self, job: Job, ring: shmring.Ring):
+        self._producer = producer = ring.producer(spin=0 if job.sleeping else SPIN)
+        claim = producer.claim
+
+        def send(number: int) -> None:
+            with claim() as slot:
+                slot.array[0] = number
+
+        self.send = send
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+class FrameReceiver(Receiver):
+    def __init__(self, job: Job, ring: shmring.Ring, index: int):
+        policies = job.options.get("policies", ("lossless",))
+        self.lossy = policies[index % len(policies)] == "lossy"
+        self._consumer = ring.consumer(lossless=not self.lossy, spin=0 if job.sleeping else SPIN)
+        self.recv = self._consumer.get
+        if job.options.get("hold"):
+            self.recv = self._hold_first
+
+    def _hold_first(self) -> shmring.Frame:
+        self._held = self._consumer.get()
+        self.recv = self._consumer.get
+        return self._held
+
+    def view(self, message: shmring.Frame) -> Words:
+        return message.array
+
+    def seq_of(self, message: shmring.Frame) -> int:
+        return message.seq
+
+    def close(self) -> None:
+        if self._consumer.lost and not self.lossy:
+            raise RuntimeError(f"{self._consumer.lost} frames lost")
+        self._consumer.close()
+
+
+class BatchReceiver(Receiver):
+    def __init__(self, job: Job, ring: shmring.Ring, batch: int):
+        self._consumer = ring.consumer(spin=0 if job.sleeping else SPIN)
+        take = self._consumer.batch
+        self.recv = lambda: take(batch, batch)
+
+    def view(self, message: shmring.Batch) -> Words:
+        return message.array
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class Shmring(Transport):
+    package = "shmring"
+    fan_out = True
+
+    def __init__(self, how: str = "put", batch: int = 1):
+        self.how = how
+        self.batch = batch
+        self.in_place = how == "claim"
+        self.payload = "number" if self.in_place else "array"
+        self.name = "shmring" if how == "put" and batch == 1 else f"shmring, {how}"
+        if batch > 1:
+            self.name = f"shmring, batches of {batch}"
+        self.settings = "never sleeps (spin=inf)" + (", written in place" if self.in_place else "")
+
+    def setup(self, job: Job) -> shmring.Ring:
+        return shmring.Ring.create(
+            job.name, shape=(job.nbytes // 8,), dtype="u8", slots=job.slots, consumers=64
+        )
+
+    def sender(self, job: Job, link: Any) -> Sender:
+        if self.in_place:
+            return ClaimSender(job, link)
+        return PutSender(job, link, "put" if self.batch == 1 else "put_many")
+
+    def receiver(self, job: Job, link: Any, index: int) -> Receiver:
+        if self.batch > 1:
+            return BatchReceiver(job, link, self.batch)
+        return FrameReceiver(job, link, index)
+
+    def cleanup(self, job: Job, link: Any) -> None:
+        link.close()
+        link.unlink()
+
+
+def slow_viewer(pipe: Connection, job: Job) -> None:
+    """A lossy consumer that looks at the newest frame 60 times a second."""
+    with shmring.Ring.attach(job.name) as ring, ring.consumer(lossless=False, start="next") as consumer:
+        pipe.send("ready")
+        while not pipe.poll(1 / 60):
+            frame = consumer.try_get() and consumer.latest(timeout=1)
+            del frame
+
+
+def stalled(pipe: Connection, job: Job) -> None:
+    """Lossy consumers that have joined and do nothing."""
+    with shmring.Ring.attach(job.name) as ring:
+        consumers = [ring.consumer(lossless=False) for _ in range(job.options.get("stalled", 1))]
+        pipe.send("ready")
+        pipe.recv()
+        for consumer in consumers:
+            consumer.close()

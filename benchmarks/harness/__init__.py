@@ -1,0 +1,1 @@
+"""Runs one measurement after the other, in processes of their own, and notes what came of each."""

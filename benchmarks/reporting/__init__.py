@@ -1,0 +1,1 @@
+"""What is made of results: verdicts on the targets, tables, pages, pictures."""

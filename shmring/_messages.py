@@ -1,0 +1,622 @@
+"""The words of the errors: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import pwd
+import shlex
+import stat
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from shmring import _core, _limits, errors
+from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here, producer_state
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from shmring._core import RingReport
+
+__all__ = [
+    "being_removed",
+    "cannot_join",
+    "cannot_map",
+    "cannot_open",
+    "cannot_produce",
+    "cannot_remove",
+    "cannot_reopen",
+    "cut",
+    "denied",
+    "describe_array",
+    "describe_frames",
+    "forked",
+    "held_up",
+    "in_use",
+    "left_over",
+    "no_file",
+    "no_frame",
+    "no_ring",
+    "no_stream",
+    "not_pickled",
+    "producer_died",
+    "producer_failed",
+    "slots_held",
+    "still_waiting",
+    "stream_ended",
+    "too_few_consumers",
+    "users",
+    "waits_for_itself",
+    "wrong_array",
+]
+
+
+NO_FILES = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+}
+
+
+def seconds(nanoseconds: int) -> str:
+    """Write a duration for people."""
+    return f"{nanoseconds / 1e9:.3g} s"
+
+
+def user_name(uid: int) -> str:
+    """Return the login name of a uid, or the number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def process(pid: int, start_time: int, label: str = "") -> str:
+    """Name a participant: pid, command, label."""
+    command = command_of(pid, start_time)
+    words = [f"pid {pid}"]
+    if not is_here(pid, start_time):
+        words.append("(of another pid namespace, or gone)")
+    elif pid == os.getpid():
+        words = [f"pid {pid}, this process"]
+    if command:
+        words.append(f"({command[:120]})")
+    if label:
+        words.append(f"label {label!r}")
+    return " ".join(words)
+
+
+def producer_of(report: RingReport) -> str:
+    """Name the producer of a ring's report."""
+    return process(report["producer_pid"], report["start_time"])
+
+
+def consumer_of(row: ConsumerRow) -> str:
+    """Name a consumer."""
+    return process(row["pid"], row["start_time"], row["label"])
+
+
+def reader_in_the_way(fd: int, byte: int) -> str:
+    """Name whoever holds a shared lock on a byte of a ring's file, and say what to do."""
+    pids = sorted(_shared_lock_holders(os.fstat(fd), byte))
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    who = ", ".join(f"pid {pid}" for pid in pids) or f"root finds it with: lsof {shlex.quote(path)}"
+    return (
+        f"a process that may read the ring's file keeps a shared lock on it ({who}). End that process, and "
+        f"let only those read the ring whom you trust (mode=0o600, 0o660)"
+    )
+
+
+def _shared_lock_holders(status: os.stat_result, byte: int) -> Iterator[int]:
+    """Yield the pids that have the file open with a shared lock on a byte, as far as this user may look."""
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # hidden from this user, or gone
+            for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+                if _has_shared_lock(f"/proc/{pid}/fdinfo/{fd}", inode, byte):
+                    yield int(pid)
+                    break
+
+
+def _has_shared_lock(path: str, inode: str, byte: int) -> bool:
+    with open(path) as file:
+        locks = [line.split() for line in file if line.startswith("lock:")]
+    for *_, kind, _, where, first, last in locks:
+        if (kind, where) == ("READ", inode) and int(first) <= byte and (last == "EOF" or byte <= int(last)):
+            return True
+    return False
+
+
+def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
+    """Explain why a block cannot be used as a ring."""
+    size = os.fstat(fd).st_size
+    if result == _core.NOT_READY:
+        return errors.RingNotReady(
+            f"ring {name!r} is not initialised (block of {size} bytes); it is being created, or its "
+            f"creator died on the way: retry with a timeout, or remove the block"
+            if size
+            else f"ring {name!r} is an empty block of 0 bytes: it is being created by something that does "
+            f"not prepare it first; retry with a timeout"
+        )
+    if result == _core.FOREIGN:
+        return errors.RingIncompatible(
+            f"the block {name!r} ({size} bytes) is not a ring of shmring: its first bytes are not the "
+            f"magic {_core.MAGIC!r}. It belongs to another program; choose another name"
+        )
+    if result == _core.OTHER_ABI:
+        found = _core.read_abi(fd)
+        return errors.RingIncompatible(
+            f"ring {name!r} has layout version {found}, this shmring reads version {_core.ABI}: use the "
+            f"same version of shmring in every process, or recreate the ring"
+        )
+    if result == _core.TRUNCATED:
+        return _lacks_pages(name, fd)
+    if result == _core.CORRUPT:
+        return errors.RingCorrupt(
+            f"the header of ring {name!r} contradicts itself: something overwrote it. Recreate it"
+        )
+    return _limits.refused(error, f"cannot map ring {name!r}")
+
+
+def cut(name: str) -> errors.RingCorrupt:
+    """Explain a block that lost pages while it was mapped."""
+    return errors.RingCorrupt(
+        f"the file of ring {name!r} was cut while it was in use: what was read of it since then may be "
+        f"zeros, what was written is lost. Recreate the ring"
+    )
+
+
+def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
+    status, wanted = os.fstat(fd), _core.read_block_bytes(fd)
+    if status.st_size < wanted:
+        found = f"is truncated: the file has {status.st_size} bytes, its header says {wanted}"
+    else:
+        found = (
+            f"lacks pages: the file is {status.st_size} bytes long and has memory for "
+            f"{status.st_blocks * 512} of the {wanted} that its header says"
+        )
+    return errors.RingCorrupt(f"ring {name!r} {found}. Recreate it")
+
+
+def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Exception:
+    """Explain why the block of a name cannot be opened."""
+    if isinstance(error, PermissionError):
+        return denied(name, path, readonly)
+    return no_file(name, path) or error
+
+
+def no_file(name: str, path: str) -> errors.RingIncompatible | None:
+    """Explain a name that belongs to no file; None if it does."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    kind = NO_FILES.get(stat.S_IFMT(mode), "device")
+    remove = "rmdir" if stat.S_ISDIR(mode) else "rm"
+    return errors.RingIncompatible(
+        f"the name {name!r} belongs to a {kind}, not to a block of shared memory: choose another name. If "
+        f"nothing uses it: {remove} {shlex.quote(path)}"
+    )
+
+
+def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
+    """Explain a refusal by file mode."""
+    wanted = "read" if readonly else "read and write"
+    hint = (
+        "create it with a mode that lets this user in"
+        if readonly
+        else "create it with a mode that lets this user in (mode=0o660, 0o666), or attach with readonly=True"
+    )
+    try:
+        found = os.stat(path)
+    except OSError:
+        return errors.RingAccessDenied(f"no permission to {wanted} ring {name!r}; {hint}")
+    if found.st_uid == os.geteuid():
+        hint += f", or type: chmod u+rw {shlex.quote(path)}"
+    return errors.RingAccessDenied(
+        f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, "
+        f"{_owner(found.st_uid)}; {hint}"
+    )
+
+
+def cannot_reopen(fd: int) -> errors.RingAccessDenied:
+    """Explain that a process may not open the file of its own ring once more, as every handle does."""
+    found = os.fstat(fd)
+    return errors.RingAccessDenied(
+        f"no permission to open the ring's file once more, for a handle: its mode is "
+        f"{stat.S_IMODE(found.st_mode):#o}, {_owner(found.st_uid)}. Create rings with a mode that lets their "
+        f"owner read and write (mode=0o600, say), and open handles before you give up privileges"
+    )
+
+
+def cannot_remove(name: str, path: str, error: OSError) -> Exception:
+    """Explain why a name cannot be removed."""
+    if error.errno == errno.EROFS:
+        return _limits.refused(errno.EROFS, f"cannot remove the name {name!r}")
+    if not isinstance(error, PermissionError):
+        return error
+    try:
+        uid = os.lstat(path).st_uid
+    except OSError:
+        return errors.RingAccessDenied(f"no permission to remove the name {name!r}: choose another name")
+    owner = user_name(uid)
+    return errors.RingAccessDenied(
+        f"no permission to remove ring {name!r}: {_owner(uid)}. Choose another name, or let {owner} or root "
+        f"remove it: sudo -u {shlex.quote(owner)} shmring rm {shlex.quote(name)}"
+    )
+
+
+def _owner(uid: int) -> str:
+    mine = os.geteuid()
+    return f"its owner is {user_name(uid)} (uid {uid}), this process runs as {user_name(mine)} (uid {mine})"
+
+
+def attached_to(generation: bytes) -> str:
+    """Say who is attached to a ring without being its producer or a consumer, as far as can be known."""
+    from shmring._ring import Ring
+
+    mine = any(
+        isinstance(one, Ring) and not one.readonly and one._block.generation == generation
+        for one in list(_core.handles)
+    )
+    return f"pid {os.getpid()}, this process, is attached to it" if mine else "somebody is attached to it"
+
+
+def in_use(name: str, fd: int) -> errors.RingExists:
+    """Name whoever uses a ring that was to be created."""
+    return errors.RingExists(
+        f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or "
+        f"choose another name"
+    )
+
+
+def users(name: str, fd: int) -> str:
+    """Name whoever uses a ring."""
+    who = []
+    attached = "somebody is attached to it"
+    with contextlib.suppress(OSError, errors.ShmringError):
+        block = _core.Block(fd, _core.OBSERVE, name)
+        attached = attached_to(block.generation)
+        state, report = producer_state(block, fd)
+        if state == "live":
+            who.append(f"producer {producer_of(report)}")
+        who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
+    return "; ".join(who) or attached
+
+
+def no_ring(name: str, timeout: float | None) -> errors.RingNotFound:
+    """Explain a name that nothing has."""
+    if timeout == 0:
+        return errors.RingNotFound(
+            f"there is no ring {name!r} (no block of that name in /dev/shm); create it first, check the name "
+            f"(shmring ls), or wait for it (timeout=seconds)"
+        )
+    return errors.RingNotFound(
+        f"there is no ring {name!r} (no block of that name in /dev/shm){_waited(timeout)}: start its "
+        f"producer, or check the name (shmring ls)"
+    )
+
+
+def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
+    """Explain a ring that nobody uses any more, and that is not waited for therefore."""
+    created_ns, _ = _core.read_creation(fd)
+    found = f"created {age((time.time_ns() - created_ns) / 1e9)} ago"
+    with contextlib.suppress(OSError, errors.ShmringError):
+        state, report = producer_state(_core.Block(fd, _core.OBSERVE, name), fd)
+        what = {"closed": "closed it", "none": "never came"}.get(state, "died")
+        who = "its producer" if state == "none" else f"its producer (pid {report['producer_pid']})"
+        found += f"; {who} {what}"
+    return errors.RingNotFound(
+        f"there is no ring {name!r} that anybody uses{_waited(timeout)}: the one of that name is a left-over "
+        f"({found}). Start the producer, which replaces it, or read what is left in it without waiting "
+        f"(timeout=0)"
+    )
+
+
+def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
+    """Explain that nothing came to follow."""
+    if timeout == 0:
+        return errors.RingNotFound(
+            f"there is no ring {name!r} with a producer: start it, check the name (shmring ls), or wait for "
+            f"it (timeout=seconds, None waits for ever)"
+        )
+    within = "" if timeout is None else f" within {timeout:g} s"
+    return errors.RingNotFound(
+        f"no ring {name!r} with a producer came{within}: start its producer, or check the name (shmring ls)"
+    )
+
+
+def _waited(timeout: float | None) -> str:
+    return "" if timeout is None else f", and none came within {timeout:g} s"
+
+
+def age(seconds: float) -> str:
+    """Write for people how long ago something was."""
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
+
+
+def being_removed(name: str, waited: float) -> errors.RingExists:
+    """Explain a name that somebody removes or replaces, and does not finish."""
+    return errors.RingExists(
+        f"the name {name!r} is taken: another process has been removing or replacing that ring for "
+        f"{waited:g} s (a stopped shmring rm, say). End that process, or choose another name"
+    )
+
+
+def describe_array(shape: Iterable[object], dtype: object) -> str:
+    """Write a shape and a dtype the same way everywhere."""
+    return f"shape {tuple(shape)} dtype {dtype}"
+
+
+def describe_frames(schema: _core.Schema) -> str:
+    """Write what frames of a ring are."""
+    rows = " variable_rows" if schema.variable_rows else ""
+    meta = "" if schema.meta_dtype is None else f" meta {schema.meta_dtype}"
+    return f"{describe_array(schema.shape, schema.dtype)}{meta}{rows}"
+
+
+def wrong_array(
+    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
+) -> ValueError:
+    """Explain that an array does not fit a frame, or several."""
+    expected = ("n", *shape) if many else shape
+    rows = " (the first axis of a frame may be shorter)" if variable_rows else ""
+    return ValueError(
+        f"the array has {describe_array(found.shape, found.dtype)}, "
+        f"{'n frames' if many else 'a frame'} of this ring {'have' if many else 'has'} "
+        f"{describe_array(expected, dtype)}{rows}; {how_to_fit(found, shape, dtype, variable_rows, many)}"
+    )
+
+
+def how_to_fit(
+    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
+) -> str:
+    """Advise what makes an array fit: advice that works when it is followed."""
+    given, other = (found.shape[1:], found.shape) if many else (found.shape, found.shape[1:])
+    if found.ndim < many or not same_shape(given, shape, variable_rows):
+        if found.ndim >= 1 - many and same_shape(other, shape, variable_rows):
+            return "put() takes one frame" if many else "put_many() takes many frames"
+        return "nothing is broadcast or reshaped"
+    if found.dtype.names is not None and dtype.names is not None and found.dtype.names != dtype.names:
+        return f"its fields are {found.dtype.names}, not {dtype.names}"
+    for casting in ("equiv", "safe", "same_kind"):
+        if can_cast(found.dtype, dtype, casting):
+            return f'nothing is cast unless you ask for it (casting="{casting}")'
+    return (
+        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({str(dtype)!r})), which '
+        f"changes values that do not fit"
+    )
+
+
+def same_shape(found: tuple[int, ...], shape: tuple[int, ...], variable_rows: bool) -> bool:
+    """Whether a shape is the frames' own."""
+    if variable_rows and len(found) == len(shape):
+        return found[0] <= shape[0] and found[1:] == shape[1:]
+    return found == shape
+
+
+def can_cast(found: np.dtype, dtype: np.dtype, casting: Literal["equiv", "safe", "same_kind"]) -> bool:
+    """Whether numpy casts so (numpy itself is imported when it is needed)."""
+    import numpy as np
+
+    return np.can_cast(found, dtype, casting)
+
+
+def not_pickled(what: str) -> TypeError:
+    """Explain what can go to another process instead."""
+    if what in ("Frame", "Batch"):
+        hint = f"send a copy of its array ({what.lower()}.array.copy())"
+    else:
+        how = "producer" if what == "Slot" else what.lower()
+        hint = f"pass the Ring, and open the handle there (ring.{how}())"
+    article = "an" if what == "Observer" else "a"
+    return TypeError(f"{article} {what} belongs to its process and cannot be pickled or copied: {hint}")
+
+
+def forked(what: str) -> errors.ForkedHandle:
+    """Explain a handle that came along in a fork."""
+    return errors.ForkedHandle(
+        f"this {what} was opened before a fork and belongs to the parent process: open one here, from the "
+        f"same Ring (it works in the child)"
+    )
+
+
+def gating(
+    block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int, lock_fd: int
+) -> list[ConsumerRow]:
+    """Return the lossless consumers whose unread frames keep the producer from going on."""
+    if gate is None or block.report(lock_fd)["head"] < gate + slots:
+        return []
+    return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
+
+
+def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
+    """Name whoever holds the producer up."""
+    stalled = seconds(since_ns)
+    consumers = consumer_rows(block, lock_fd)
+    behind = gating(block, consumers, gate, slots, lock_fd)
+    if behind:
+        who = "; ".join(
+            f"{consumer_of(one)}, lag {one['lag']} frames{_not_reaped(one, lock_fd)}" for one in behind
+        )
+        return errors.RingFull(
+            f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
+            f"read, for {stalled} now: {who}. Wait longer, use more slots, "
+            f'on_full="drop", or make that consumer lossy'
+        )
+    holding = [one for one in consumers if one["held"]]
+    who = "; ".join(
+        f"{consumer_of(one)} holds {one['held']} frames{_not_reaped(one, lock_fd)}" for one in holding
+    )
+    return errors.RingFull(
+        f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
+        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), copy what "
+        f"must be kept (frame.array.copy()), or use more slots"
+    )
+
+
+def waits_for_itself(
+    block: _core.Block, lock_fd: int, gate: int | None, _since_ns: int, slots: int
+) -> errors.SlotsHeld | None:
+    """Explain a producer's wait that only its own thread could end; None if another process can."""
+    own = _core.own_places(block)
+    if not own:
+        return None
+    consumers = consumer_rows(block, lock_fd)
+    behind = [one for one in gating(block, consumers, gate, slots, lock_fd) if one["place"] in own]
+    if behind:
+        one = behind[0]
+        what = f"has not read {one['lag']} frames"
+    else:
+        holding = [one for one in consumers if one["held"]]
+        if not holding or any(one["place"] not in own for one in holding):
+            return None
+        one = holding[0]
+        what = f"holds {one['held']} frames"
+    label = f" {one['label']!r}" if one["label"] else ""
+    return errors.SlotsHeld(
+        f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this very process "
+        f"(pid {one['pid']}) {what}, all {slots} slots are taken, and no other thread runs that could read "
+        f"or release them. Read or release frames before you put more, or give each side a thread or a "
+        f'process of its own, put a timeout, or use more slots or on_full="drop"'
+    )
+
+
+def still_waiting(what: str, why: Exception) -> None:
+    """Say what a wait without an end waits for: in the log and, at a prompt, by a warning."""
+    logger = logging.getLogger("shmring")
+    at_prompt = hasattr(sys, "ps1")
+    if at_prompt:
+        warnings.warn(f"{what} is still waiting: {why}", UserWarning, stacklevel=2)
+    if logger.hasHandlers() or not at_prompt:  # else logging would print it a second time
+        logger.warning("%s is still waiting: %s", what, why)
+
+
+def _not_reaped(one: ConsumerRow, lock_fd: int) -> str:
+    """Say why the place of a dead consumer is not free."""
+    byte = _core.lock_place(one["place"])
+    if one["alive"] or not _core.lock_blocked(lock_fd, byte):
+        return ""
+    return f"; it is dead, and its place cannot be freed: {reader_in_the_way(lock_fd, byte)}"
+
+
+def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
+    """Explain why this process cannot become the producer."""
+    if result == _core.PRODUCER_EXISTS and _core.lock_blocked(lock_fd, _core.LOCK_PRODUCER):
+        return errors.ProducerExists(
+            f"ring {block.name!r} has no live producer, and yet none can open it: "
+            f"{reader_in_the_way(lock_fd, _core.LOCK_PRODUCER)}"
+        )
+    if result == _core.PRODUCER_EXISTS:
+        report = block.report(lock_fd)
+        ended = (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED, _core.PRODUCER_FAILED)
+        opening = report["producer_state"] in ended
+        who = "a process that is just opening it" if opening else producer_of(report)
+        return errors.ProducerExists(
+            f"ring {block.name!r} has a live producer already: {who}. A ring has one producer at a time; "
+            f"close that one first, or use another ring"
+        )
+    if result == _core.CORRUPT:
+        return errors.RingCorrupt(
+            f"ring {block.name!r} cannot be taken over: two published frames claim the same slot, so "
+            f"something overwrote its entries. Recreate it"
+        )
+    return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
+
+
+def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
+    """Explain why this process cannot join."""
+    if result == _core.NO_PLACE:
+        blocked = [byte for byte in map(_core.lock_place, range(block.consumers))
+                   if _core.lock_blocked(lock_fd, byte)]  # fmt: skip
+        living = [one for one in consumer_rows(block, lock_fd) if one["alive"]]
+        who = "; ".join(map(consumer_of, living))
+        if blocked:
+            return errors.TooManyConsumers(
+                f"ring {block.name!r} has {block.consumers} places for consumers; {len(living)} are taken by "
+                f"living ones{who and ': '}{who}, and {len(blocked)} cannot be taken: "
+                f"{reader_in_the_way(lock_fd, blocked[0])}"
+            )
+        return errors.TooManyConsumers(
+            f"ring {block.name!r} has {block.consumers} places for consumers and all are taken by living "
+            f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
+            f"{_core.MAX_CONSUMERS})"
+        )
+    return _limits.refused(error, f"cannot join ring {block.name!r}")
+
+
+def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
+    """Explain a timeout of a consumer."""
+    state, report = producer_state(block, lock_fd)
+    standing = {
+        "none": "no producer has come yet",
+        "live": f"the producer ({producer_of(report)}) is alive",
+        "closed": "the producer has closed",
+        "failed": f"the producer (pid {report['producer_pid']}) failed: {report['failure']}",
+        "died": f"the producer (pid {report['producer_pid']}) died",
+    }[state]
+    wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
+    return errors.RingEmpty(
+        f"{wanted} in ring {block.name!r} within {timeout:g} s; {standing}, {report['head']} frames were "
+        f"published so far"
+    )
+
+
+def stream_ended(block: _core.Block, lock_fd: int) -> errors.RingClosed:
+    """Explain the end of a stream."""
+    return errors.RingClosed(
+        f"the producer of ring {block.name!r} closed it after {block.report(lock_fd)['head']} frames, and "
+        f"this consumer has passed them all"
+    )
+
+
+def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
+    """Explain a dead producer."""
+    report = block.report(lock_fd)
+    return errors.ProducerDied(
+        f"the producer of ring {block.name!r} (pid {report['producer_pid']}) ended without closing it; every "
+        f"published frame ({report['head']}) was passed. To continue with the next producer, join with "
+        f"wait_for_takeover=True"
+    )
+
+
+def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
+    """Explain a stream that ended by an error of the producer."""
+    report = block.report(lock_fd)
+    error = errors.ProducerFailed(
+        f"the producer of ring {block.name!r} ({producer_of(report)}) failed: {report['failure']}; every "
+        f"published frame ({report['head']}) was passed. To continue with the next producer, join with "
+        f"wait_for_takeover=True"
+    )
+    error.failure = report["failure"]
+    return error
+
+
+def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:
+    """Explain a wait that could never end."""
+    return errors.SlotsHeld(
+        f"waiting for {least} more frame(s) of ring {block.name!r} is in vain: this consumer itself holds "
+        f"{held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
+        f"or use more slots"
+    )
+
+
+def too_few_consumers(block: _core.Block, least: int, lock_fd: int, timeout: float) -> errors.TooFewConsumers:
+    """Explain a timeout of wait_for_consumers."""
+    found = [one for one in consumer_rows(block, lock_fd) if one["policy"] != "left"]
+    who = "; ".join(map(consumer_of, found)) or "nobody"
+    return errors.TooFewConsumers(
+        f"{len(found)} of {least} consumers joined ring {block.name!r} within {timeout:g} s: {who}"
+    )

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The steps of a claim: marks, a free slot for the first frame, the run behind it.
+ */
+#ifndef SHMRING_INTERNAL_CLAIM_H
+#define SHMRING_INTERNAL_CLAIM_H
+
+#include "swap.h"
+#include "trials.h"
+
+/* Makes sure that nobody holds the slot of the claimed entry, by a swap if need be. */
+static inline int
+shmring_secure_slot(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    if (p->reuse_warm && p->copies != 0 && !shmring_will_stream(p))
+        shmring_swap_in_warm_slot(p);
+    else
+        shmring_rejoin_run(p);
+    if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)
+        return SHMRING_OK;
+    if (p->limit - p->head < slots) /* the cached gate may be older than what consumers passed since */
+        shmring_rescan(p);
+    uint64_t other = p->index;
+    for (uint64_t later = p->head + 1; later < p->head + slots && later < p->limit; later++) {
+        other = shmring_next_index(p->block, other);
+        if (shmring_swap(p, other, later))
+            return SHMRING_OK; /* later < limit still held after its rescan, so head < limit */
+    }
+    return SHMRING_FULL;
+}
+
+/* Marks the entries of positions head + from to head + to - 1 as being written. */
+static inline void
+shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
+{
+    const uint64_t end = p->head + to;
+    if (end > p->claimed) { /* it never goes back */
+        p->claimed = end;
+        shmring_store_release(&p->block->hot->claimed, end); /* [R7 -> A7] */
+    }
+    const shmring_block block =
+        *p->block; /* a copy: to the compiler, stamps might be stored into the block */
+    const uint64_t head = p->head;
+    uint64_t index = (p->index + from) % block.geometry.slots;
+    for (uint64_t i = from; i < to; i++) {
+        if (i + SHMRING_PREFETCH_AHEAD < to)
+            shmring_prefetch_write(shmring_entry_ahead(&block, index));
+        shmring_entry *const entry = shmring_entry_at(&block, index);
+        p->saved[i] = shmring_load_relaxed(&entry->stamp); /* [relaxed: only the producer writes it] */
+        shmring_store_relaxed(&entry->stamp,
+                              shmring_writing_stamp(head + i)); /* [relaxed: ordered by the fence below] */
+        index = shmring_next_index(&block, index);
+    }
+    shmring_fence_seq_cst(); /* [F6 <-> F8, F9, F10] the marks before a look at pins and newcomers */
+    if (shmring_joined_since_rescan(p))
+        shmring_rescan(p);
+}
+
+/* Puts back what shmring_mark_writing found: these slots were not touched. */
+static inline void
+shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
+{
+    uint64_t index = (p->index + from) % p->block->geometry.slots;
+    for (uint64_t i = from; i < to; i++) {
+        shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]); /* [R2 -> A2] */
+        index = shmring_next_index(p->block, index);
+    }
+}
+
+/* How many frames from the first on are adjacent in memory and free, of `marked` marked ones. */
+static inline uint64_t
+shmring_count_run(const shmring_producer *p, uint64_t marked)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    uint64_t index = p->index;
+    uint64_t slot = p->slot_of[p->index];
+    uint64_t run = 1;
+    for (; run < marked && p->head + run < p->limit; run++) {
+        index = shmring_next_index(p->block, index);
+        slot = slot + 1 == slots ? 0 : slot + 1;
+        if (p->slot_of[index] != slot || shmring_read_pins(p, slot) != 0)
+            break;
+    }
+    return run;
+}
+
+#endif /* SHMRING_INTERNAL_CLAIM_H */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entries: their stamps, and their addresses in the mapped block. Every index is reduced by the geometry that
+ * was copied at attach.
+ */
+#ifndef SHMRING_INTERNAL_ENTRIES_H
+#define SHMRING_INTERNAL_ENTRIES_H
+
+#include "../types.h"
+
+static inline uint64_t
+shmring_published_stamp(uint64_t position)
+{
+    return 2 * position + 2;
+}
+
+static inline uint64_t
+shmring_writing_stamp(uint64_t position)
+{
+    return 2 * position + 1;
+}
+
+static inline shmring_entry *
+shmring_entry_at(const shmring_block *block, uint64_t index)
+{
+    return (shmring_entry *)(void *)(block->entries + index * block->geometry.entry_stride);
+}
+
+/* For loops over entries that another core wrote last: so many entries ahead, and no further than the
+ * loop goes, their lines are asked for. */
+#define SHMRING_PREFETCH_AHEAD 16u
+
+static inline const void *
+shmring_entry_ahead(const shmring_block *block, uint64_t index)
+{
+    const uint64_t ahead = index + SHMRING_PREFETCH_AHEAD;
+    return block->entries + (ahead < block->geometry.slots ? ahead : index) * block->geometry.entry_stride;
+}
+
+static inline uint8_t *
+shmring_meta_at(shmring_entry *entry)
+{
+    return (uint8_t *)(entry + 1);
+}
+
+static inline uint64_t
+shmring_next_index(const shmring_block *block, uint64_t index)
+{
+    return index + 1 == block->geometry.slots ? 0 : index + 1;
+}
+
+#endif /* SHMRING_INTERNAL_ENTRIES_H */

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the producer may overwrite: the consumers' cursors and pins.
+ */
+#ifndef SHMRING_INTERNAL_GATE_H
+#define SHMRING_INTERNAL_GATE_H
+
+#include "../types.h"
+#include "atomic.h"
+#include "entries.h"
+
+/* Finds the gate anew. join_count is read first: a consumer that joins later changes it, and the
+ * claim looks at it again after its fence. */
+static inline void
+shmring_rescan(shmring_producer *p)
+{
+    const shmring_block *const block = p->block;
+    const uint64_t slots = block->geometry.slots;
+    p->join_count = shmring_load_acquire(&block->hot->join_count); /* [A4 <- R4] */
+    uint64_t active = shmring_load_acquire(&block->hot->active);   /* [A10 <- R10] */
+    p->active = active;
+    uint64_t gate = UINT64_MAX;
+    int wants_history = 0;
+    int lossy = 0;
+    while (active != 0) {
+        const unsigned place = (unsigned)__builtin_ctzll(active);
+        active &= active - 1;
+        if (place >= block->geometry.consumers)
+            break;
+        const shmring_place *const row = &block->table[place];
+        const uint64_t kind = shmring_load_acquire(&row->state) & 0xff; /* [A5 <- R5] */
+        if (kind == SHMRING_PLACE_LOSSLESS) {
+            const uint64_t cursor = shmring_load_acquire(&row->cursor); /* [A3 <- R3] */
+            if (cursor < gate)
+                gate = cursor;
+        } else if (kind == SHMRING_PLACE_LOSSY) {
+            lossy = 1;
+        }
+        const uint32_t flags = shmring_load_relaxed(&row->flags); /* [relaxed: A4 made it visible] */
+        wants_history |= lossy || (flags & SHMRING_WANTS_RUNS) != 0;
+    }
+    p->gate = gate;
+    p->limit = gate > UINT64_MAX - slots ? UINT64_MAX : gate + slots;
+    p->lossy_active = lossy;
+    p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
+}
+
+/* active too: a newcomer's bit comes before its join_count, and whoever waited for consumers has seen it. */
+static inline int
+shmring_joined_since_rescan(const shmring_producer *p)
+{
+    const shmring_hot *const hot = p->block->hot;
+    const uint64_t active = shmring_load_relaxed(&hot->active); /* [relaxed: the rescan acquires] */
+    return shmring_load_acquire(&hot->join_count) != p->join_count /* [A4 <- R4] */ || active != p->active;
+}
+
+static inline uint64_t
+shmring_read_pins(const shmring_producer *p, uint64_t slot)
+{
+    return shmring_load_acquire(&shmring_entry_at(p->block, slot)->pins); /* [A6 <- R6] */
+}
+
+#endif /* SHMRING_INTERNAL_GATE_H */

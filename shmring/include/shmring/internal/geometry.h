@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where in the block everything lies: offsets from sizes.
+ */
+#ifndef SHMRING_INTERNAL_GEOMETRY_H
+#define SHMRING_INTERNAL_GEOMETRY_H
+
+#include "../layout.h"
+
+static inline uint64_t
+shmring_round_up(uint64_t value, uint64_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+/* Fills in every offset from slots, slot_stride, frame_bytes, meta_bytes, row_bytes, consumers,
+ * page_bytes and schema_bytes. SHMRING_TOO_LARGE if they make no valid block. */
+static inline int
+shmring_compute_offsets(shmring_geometry *g)
+{
+    if (g->slots < 2 || g->slots > SHMRING_MAX_SLOTS || g->consumers < 1 ||
+        g->consumers > SHMRING_MAX_CONSUMERS || g->frame_bytes < 1 || g->frame_bytes > SHMRING_MAX_BLOCK ||
+        g->slot_stride < g->frame_bytes || g->slot_stride > SHMRING_MAX_BLOCK ||
+        g->slot_stride % SHMRING_ALIGN != 0 || g->meta_bytes > SHMRING_MAX_SCHEMA ||
+        g->schema_bytes > SHMRING_MAX_SCHEMA || g->row_bytes > g->frame_bytes || g->page_bytes < 4096 ||
+        g->page_bytes > SHMRING_MAX_SCHEMA || g->slots > SHMRING_MAX_BLOCK / g->slot_stride ||
+        g->slots * g->slot_stride % g->page_bytes != 0)
+        return SHMRING_TOO_LARGE;
+    g->entry_stride = sizeof(shmring_entry) + shmring_round_up(g->meta_bytes, SHMRING_ALIGN);
+    if (g->slots > SHMRING_MAX_BLOCK / g->entry_stride)
+        return SHMRING_TOO_LARGE;
+    g->hot_offset = sizeof(shmring_identity);
+    g->table_offset = g->hot_offset + sizeof(shmring_hot);
+    g->schema_offset = g->table_offset + g->consumers * sizeof(shmring_place);
+    g->entries_offset = shmring_round_up(g->schema_offset + g->schema_bytes, SHMRING_HOT_ALIGN);
+    g->slots_offset = shmring_round_up(g->entries_offset + g->slots * g->entry_stride, g->page_bytes);
+    g->block_bytes = g->slots_offset + g->slots * g->slot_stride;
+    return g->block_bytes > SHMRING_MAX_BLOCK ? SHMRING_TOO_LARGE : SHMRING_OK;
+}
+
+#endif /* SHMRING_INTERNAL_GEOMETRY_H */

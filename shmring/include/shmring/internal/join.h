@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The steps of a join: a place of the table, a position to begin at.
+ */
+#ifndef SHMRING_INTERNAL_JOIN_H
+#define SHMRING_INTERNAL_JOIN_H
+
+#include "reap.h"
+#include "read.h"
+
+/* Takes the lock of a free place, or of one whose owner is dead (and clears it). A few rounds: a place
+ * that is being reaped is neither for an instant. */
+static inline int
+shmring_occupy_place(shmring_block *block, int lock_fd, unsigned *found)
+{
+    for (int round = 0; round < 8; round++) {
+        const int dead_too = round % 2;
+        for (unsigned place = 0; place < block->geometry.consumers; place++) {
+            const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [A5 <- R5] */
+            if (!dead_too && (state & 0xff) != SHMRING_PLACE_FREE)
+                continue;
+            if (!shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
+                continue;
+            const uint64_t now = shmring_load_relaxed(
+                &block->table[place].state); /* [relaxed: the place's lock orders owners] */
+            if ((now & 0xff) != SHMRING_PLACE_FREE) {
+                shmring_clear_pins(block, place);
+                shmring_retire_place(block, place, SHMRING_PLACE_FREE);
+            }
+            *found = place;
+            return SHMRING_OK;
+        }
+        if (dead_too)
+            sched_yield();
+    }
+    return SHMRING_NO_PLACE;
+}
+
+/* Where a newcomer begins. From there to head every entry is intact: a swap may have taken one out of
+ * the middle of the history. */
+static inline void
+shmring_choose_start(shmring_consumer *c, int start)
+{
+    shmring_hot *const hot = c->block->hot;
+    const uint64_t slots = c->block->geometry.slots;
+    for (unsigned round = 0;; round++) {
+        const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
+        const uint64_t head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
+        const uint64_t oldest = claimed > slots ? claimed - slots : 0;
+        const uint64_t most = start == SHMRING_START_NEXT ? 0 : start == SHMRING_START_NEWEST ? 1 : slots;
+        uint64_t position = head;
+        c->expected_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A1 made it visible] */
+        while (position > oldest && head - position < most) {
+            shmring_entry *const entry = shmring_entry_at(c->block, (position - 1) % slots);
+            if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position - 1)) /* [A2 <- R2] */
+                break;
+            c->expected_seq = shmring_load_relaxed(&entry->seq); /* [relaxed: A2 made it visible] */
+            position--;
+        }
+        shmring_seek(c, position);
+        c->head = head;
+        if (c->lossless || position == head || round == SHMRING_MOST_LAPS)
+            return;
+        shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] the seq before a second look at its stamp */
+        const uint64_t stamp = shmring_load_relaxed(
+            &shmring_entry_at(c->block, position % slots)->stamp); /* [relaxed: ordered by the fence above] */
+        if (stamp == shmring_published_stamp(position))
+            return;
+    }
+}
+
+/* A position that the newcomer's first one cannot be below: it holds the producer back meanwhile. */
+static inline uint64_t
+shmring_guess_start(const shmring_hot *hot, uint64_t slots, int start)
+{
+    const uint64_t head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
+    const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
+    if (start == SHMRING_START_NEXT)
+        return head;
+    if (start == SHMRING_START_NEWEST)
+        return head > 0 ? head - 1 : 0;
+    return claimed > slots ? claimed - slots : 0;
+}
+
+#endif /* SHMRING_INTERNAL_JOIN_H */

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Swaps: two entries exchange their slots, so that a held frame costs one slot and nothing waits for it.
+ */
+#ifndef SHMRING_INTERNAL_SWAP_H
+#define SHMRING_INTERNAL_SWAP_H
+
+#include "gate.h"
+
+/* Gives the entry of the claimed position the slot of the entry `other`, whose next position is
+ * `later`. 1 done, 0 that slot is pinned or may not be taken; the limit may have fallen meanwhile. */
+static inline int
+shmring_swap(shmring_producer *p, uint64_t other, uint64_t later)
+{
+    shmring_entry *const mine = shmring_entry_at(p->block, p->index);
+    shmring_entry *const theirs = shmring_entry_at(p->block, other);
+    const uint32_t given = p->slot_of[p->index];
+    const uint32_t taken = p->slot_of[other];
+    if (shmring_read_pins(p, taken) != 0) /* spares the frame there */
+        return 0;
+    const uint64_t stamp = shmring_load_relaxed(&theirs->stamp); /* [relaxed: only the producer writes it] */
+    shmring_store_relaxed(&theirs->stamp, 0u);                   /* [relaxed: ordered by the fence below] */
+    shmring_fence_seq_cst(); /* [F7 <-> F8, F9, F10] invalid before a look at pins and newcomers */
+    if (shmring_joined_since_rescan(p))
+        shmring_rescan(p);
+    if (later >= p->limit || shmring_read_pins(p, taken) != 0) {
+        shmring_store_release(&theirs->stamp, stamp); /* [R2 -> A2] */
+        return 0;
+    }
+    shmring_store_relaxed(&theirs->slot, given); /* [relaxed: the entry is invalid; R2 publishes it] */
+    shmring_store_relaxed(&mine->slot, taken);   /* [relaxed: the entry is invalid; R2 publishes it] */
+    p->slot_of[other] = given;
+    p->slot_of[p->index] = taken;
+    p->entry_of[given] = (uint32_t)other;
+    p->entry_of[taken] = (uint32_t)p->index;
+    p->saved[0] = 0; /* the claimed entry's old frame went with its slot */
+    p->swaps++;
+    shmring_store_relaxed(&p->block->hot->swaps, p->swaps); /* [relaxed: a statistic] */
+    return 1;
+}
+
+/* The next position of the entry `index` at or after the claimed one. */
+static inline uint64_t
+shmring_position_of(const shmring_producer *p, uint64_t index)
+{
+    return p->head + (index >= p->index ? index - p->index : index + p->block->geometry.slots - p->index);
+}
+
+/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The consumers'
+ * cursors are looked at anew each time: next to a large copy that is nothing, and each slot more that is in
+ * use takes its share of the cache. */
+static inline void
+shmring_swap_in_warm_slot(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    shmring_rescan(p);
+    const uint64_t most = p->reuse_warm ? p->warm_slots : 0;
+    for (uint64_t back = 1; back <= most && back <= p->gate; back++) {
+        const uint64_t freed = p->gate - back;
+        if (freed + slots <= p->head || freed >= p->head) /* overwritten by now, or not published */
+            return;
+        const uint64_t other = freed % slots;
+        const uint64_t stamp = shmring_load_relaxed(
+            &shmring_entry_at(p->block, other)->stamp); /* [relaxed: only the producer writes it] */
+        if (stamp == shmring_published_stamp(freed) && shmring_swap(p, other, freed + slots))
+            return;
+    }
+}
+
+/* The slot that follows the slot of the frame before. */
+static inline uint64_t
+shmring_following_slot(const shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    const uint64_t before = p->slot_of[p->index == 0 ? slots - 1 : p->index - 1];
+    return before + 1 == slots ? 0 : before + 1;
+}
+
+/* Prefers the slot that follows the slot of the frame before, so that runs are one piece of memory.
+ * Spares recent history while a lossy consumer reads it. */
+static inline void
+shmring_rejoin_run(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    const uint64_t wanted = shmring_following_slot(p);
+    if (p->slot_of[p->index] == wanted)
+        return;
+    const uint64_t other = p->entry_of[wanted];
+    const uint64_t later = shmring_position_of(p, other);
+    if (later < p->limit && (!p->lossy_active || later - p->head <= slots / 2))
+        shmring_swap(p, other, later);
+}
+
+#endif /* SHMRING_INTERNAL_SWAP_H */

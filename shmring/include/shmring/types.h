@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the frames
+ * that it took, what it looked at.
+ */
+#ifndef SHMRING_TYPES_H
+#define SHMRING_TYPES_H
+
+#include "layout.h"
+
+/* A process's view of a block: its own copy of the geometry and its mappings. */
+typedef struct shmring_block {
+    shmring_geometry geometry;
+    uint8_t generation[16];
+    uint64_t created_ns;
+    uint8_t *control; /* identity to entries */
+    uint8_t *data;    /* the slots, mapped twice back to back; NULL if not mapped */
+    shmring_hot *hot;
+    shmring_place *table;
+    uint8_t *entries;
+} shmring_block;
+
+/* What a handle may write. */
+enum {
+    SHMRING_OBSERVE = 0, /* nothing */
+    SHMRING_CONSUME = 1, /* all but the slots */
+    SHMRING_PRODUCE = 2  /* everything */
+};
+
+typedef struct shmring_producer {
+    shmring_block *block;
+    int lock_fd;
+    uint64_t head;  /* next position to publish */
+    uint64_t index; /* its entry: head % slots */
+    uint64_t limit; /* positions below it may be claimed, as far as the last rescan knows */
+    uint64_t gate;  /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
+    uint64_t claimed;
+    uint64_t join_count; /* this and active as the last rescan found them */
+    uint64_t active;
+    uint64_t next_seq;
+    uint64_t epoch;
+    uint64_t dropped;
+    uint64_t swaps;
+    uint64_t count;      /* frames of the open claim, 0 if none is open */
+    uint64_t slot;       /* the first slot of the open claim; the others follow it in memory */
+    uint32_t *slot_of;   /* entry -> slot: the permutation, in memory that nobody else can damage */
+    uint32_t *entry_of;  /* slot -> entry */
+    int exceeds_cache;   /* the ring is larger than the last-level cache */
+    uint64_t warm_slots; /* that half the cache holds */
+    int reuse_warm;      /* take the slot freed last: the ring exceeds the cache, nobody wants history */
+    int lossy_active;
+    int streaming_wins;                /* the last trial's outcome */
+    uint64_t copies;                   /* large copies so far */
+    uint64_t trial_began;              /* copies before the last trial */
+    uint64_t trial_every;              /* copies from it to the next one */
+    int64_t copy_ns[2];                /* through the cache, past it: in the last trial */
+    uint64_t saved[SHMRING_MAX_BATCH]; /* stamps as found by the claim */
+} shmring_producer;
+
+enum { SHMRING_START_OLDEST = 0, SHMRING_START_NEWEST = 1, SHMRING_START_NEXT = 2 };
+
+/* Frames that the consumer still holds: behind its cursor, or pinned. */
+typedef struct shmring_hold {
+    uint64_t position;
+    uint64_t count;
+    uint64_t slot; /* of the first frame; the others follow in memory */
+    int pinned;
+    struct shmring_hold *next_spare;
+} shmring_hold;
+
+typedef struct shmring_consumer {
+    shmring_block *block;
+    int lock_fd;
+    unsigned place;
+    int lossless;
+    int left;        /* left the ring; what is still held stays pinned */
+    uint64_t bit;    /* 1 << place */
+    uint64_t next;   /* next position to read */
+    uint64_t index;  /* its entry */
+    uint64_t head;   /* as last seen */
+    uint64_t cursor; /* as last stored (lossless) */
+    uint64_t expected_seq;
+    uint64_t fresh; /* positions from here on were neither delivered nor counted as lost or skipped */
+    uint64_t aim;   /* where latest or windows jumped to: what lies between was passed over on purpose */
+    uint64_t delivered;
+    uint64_t lost;
+    uint64_t skipped;
+    uint64_t held;         /* frames in live holds */
+    uint64_t pinned_slots; /* distinct slots with our pin */
+    shmring_hold *older;   /* lossless: the last two holds are kept by the lagging cursor, not by pins */
+    shmring_hold *newer;
+    shmring_hold *spare;
+    uint32_t *pin_counts; /* per slot: our holds that need the pin */
+    uint32_t *run;        /* the slots of the frames being taken */
+} shmring_consumer;
+
+/* What one take tells of its frames. The arrays are the caller's, room for the frames asked for;
+ * any of them but seqs may be NULL. */
+typedef struct shmring_taken {
+    uint64_t *seqs;
+    int64_t *timestamps_ns;
+    uint64_t *rows;
+    uint8_t *metas;
+    uint64_t count;
+    uint64_t lost;   /* frames lost just before or between these */
+    uint64_t epoch;  /* of the last frame */
+    int interrupted; /* more frames were there, but not adjacent in memory */
+    int scattered;   /* the slots are not adjacent: consumer->run names them */
+    shmring_hold *hold;
+} shmring_taken;
+
+typedef struct shmring_ring_status {
+    uint64_t head;
+    uint64_t next_seq;
+    uint64_t epoch;
+    uint64_t start_time;
+    uint64_t dropped;
+    uint64_t swaps;
+    uint64_t active;
+    uint32_t producer_state;
+    uint32_t producer_pid;
+    char failure[SHMRING_FAILURE_BYTES]; /* empty unless producer_state is FAILED */
+} shmring_ring_status;
+
+typedef struct shmring_place_status {
+    uint64_t state;
+    uint64_t cursor;
+    uint64_t delivered;
+    uint64_t lost;
+    uint64_t skipped;
+    uint64_t held;
+    uint64_t next;
+    uint64_t joined_ns;
+    uint64_t start_time;
+    uint64_t pins; /* slots with this consumer's bit */
+    uint32_t pid;
+    uint32_t flags;
+    char label[SHMRING_LABEL_BYTES];
+} shmring_place_status;
+
+#endif /* SHMRING_TYPES_H */

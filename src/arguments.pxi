@@ -1,0 +1,78 @@
+# What callers give: checked, and made into what C takes.
+
+cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
+    """A number of frames, at least 1, cut to `most`."""
+    cdef int overflow
+    cdef long long value
+    if PyLong_CheckExact(n):  # nearly always; objects compare slowly
+        value = PyLong_AsLongLongAndOverflow(n, &overflow)
+        if value >= 1 and overflow == 0:
+            return most if <uint64_t>value > most else <uint64_t>value
+    elif isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise TypeError(f"{what} must be an int, not {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"{what} must be at least 1, not {n}")
+    return most if n > most else n
+
+
+cdef double seconds_of(str what, object value) except -1:
+    cdef double seconds
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        seconds = value
+    except TypeError:
+        raise TypeError(f"{what} must be None or seconds >= 0, not {value!r}") from None
+    if not seconds >= 0:
+        raise ValueError(f"{what} must be None or seconds >= 0, not {value!r}")
+    return seconds
+
+
+def check_timeout(timeout):
+    """Raise unless `timeout` is valid."""
+    deadline_of(timeout)
+
+
+def check_flag(str what, value):
+    """Return a flag as bool; TypeError for anything but a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} must be True or False, not {value!r}")
+    return bool(value)
+
+
+cdef cnp.ndarray timestamps_of(object value, uint64_t count):
+    """One timestamp for each of `count` frames, as int64 in one piece."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"timestamps are integers of nanoseconds, not {given.dtype}")
+    if given.shape != (count,):
+        raise ValueError(f"timestamps have shape {given.shape}, expected ({count},): one for each frame")
+    if given.dtype.kind == "u" and given.size and given.max() > np.iinfo(np.int64).max:
+        raise OverflowError("a timestamp does not fit in 64 bits")
+    return np.ascontiguousarray(given, np.int64)
+
+
+cdef cnp.ndarray plain_array(object given):
+    """What was given as an array, without a copy where that can be."""
+    if cnp.PyArray_CheckExact(given):
+        return given
+    from shmring import _meta
+    _meta.refuse_masked(given)
+    return given if isinstance(given, cnp.ndarray) else np.asarray(given)
+
+
+cdef int check_castable(Schema schema, cnp.ndarray source, object casting, int lead) except -1:
+    """Refuses another shape, whatever the casting, and another dtype unless that may be cast."""
+    if not np.can_cast(source.dtype, schema.dtype, casting) or not schema.has_shape(source, lead):
+        from shmring import _messages
+        raise _messages.wrong_array(source, schema.shape, schema.dtype, schema.variable_rows, lead == 1)
+    return 0
+
+
+cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single):
+    """Bytes of the meta of one frame, or of the metas of `count` frames."""
+    if schema.meta_dtype is None:
+        raise ValueError("this ring carries no meta; create it with meta=<dtype>")
+    from shmring import _meta
+    return _meta.pack_one(meta, schema.meta_dtype) if single else _meta.pack_many(
+        meta, schema.meta_dtype, count)

@@ -1,0 +1,795 @@
+# The consumer's handle.
+
+cdef dict STARTS = {
+    "oldest": SHMRING_START_OLDEST, "newest": SHMRING_START_NEWEST, "next": SHMRING_START_NEXT}
+
+cdef enum Pause:
+    LOOK_AGAIN, NOT_YET, STUCK, ENDED, FAILED, DIED
+
+
+@cython.final
+@cython.no_gc_clear  # a Ring may refer to its consumer; the consumer itself stays whole until it leaves
+cdef class Consumer:
+    """Reads frames in place, in order: from ``Ring.consumer()``.
+
+    A context manager, an iterator (ends when the producer has closed and everything was read) and an
+    asynchronous iterator. Use it from one thread at a time; frames may be released in any thread.
+    """
+
+    cdef readonly object ring
+    """The Ring that this consumer was opened from; it stays open for as long as the consumer exists."""
+    cdef Block block
+    cdef Schema schema
+    cdef shmring_consumer core
+    cdef object __weakref__
+    cdef Guard guard  # of core and of what is below, down to has_place
+    cdef LockFile lock
+    cdef bint busy  # a thread waits in here
+    cdef bint is_open
+    cdef bint has_place  # until the last held frame is gone, after close() too
+    cdef unsigned long fork_mark
+    cdef bint awaits_takeover
+    cdef readonly bint lossless
+    """Whether this consumer holds the producer back rather than lose a frame."""
+    cdef readonly str label
+    """What the consumer was called when it joined."""
+    cdef int64_t spin_ns
+    cdef bint spin_adapts
+    cdef int64_t checked_at
+    cdef unsigned words  # said by the wait that goes on
+    cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
+    cdef shmring_holder holder
+
+    def __init__(self, *_args, **_options):
+        raise TypeError("a Consumer comes from Ring.consumer()")
+
+    def _join(self, LockFile lock, str start):
+        """Take a place, for as long as `lock` is open."""
+        self.block.check_mapped()
+        cdef int result = shmring_join(
+            &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
+        cdef int number = errno  # an import may set it
+        if result != SHMRING_OK:
+            from shmring import _messages
+            try:
+                raise _messages.cannot_join(result, self.block, lock.own.fd, number)
+            finally:
+                lock.close()  # the error's traceback keeps it
+        self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
+        self.is_open = self.has_place = True
+        shmring_holder_add(&self.holder, &self.core)
+        consumers.add(self)
+        self.block.check()
+        return self
+
+    def __del__(self):
+        if self.is_open and self.fork_mark == fork_count:
+            warn_unclosed("Consumer", self.block.name)
+
+    def __dealloc__(self):
+        if self.has_place and self.fork_mark == fork_count:
+            self.leave()  # every frame held a reference to this handle, so none is left
+
+    cdef void leave(self) noexcept:
+        self.has_place = False
+        shmring_holder_remove(&self.holder)
+        shmring_leave(&self.core)
+        shmring_own_close(&self.lock.own)
+
+    cdef void give_back(self, shmring_hold *hold) noexcept:
+        """Ends a hold: of a frame, or of the last array on it. In any thread."""
+        if self.fork_mark == fork_count:
+            guard_lock(&self.guard)
+            shmring_release(&self.core, hold)
+            if self.core.left and self.core.held == 0 and self.has_place:
+                self.leave()
+            guard_unlock(&self.guard)
+
+    # ---- guards ----
+
+    cdef int enter(self) except -1:
+        """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        cdef Refusal why
+        guard_lock(&self.guard)
+        if (self.busy or not self.is_open or self.fork_mark != fork_count
+                or shmring_lost_pages(&self.block.view)):
+            why = self.unusable()
+            guard_unlock(&self.guard)
+            raise unusable_handle(why, "Consumer", self.block)
+        return 0
+
+    cdef Refusal unusable(self) noexcept:
+        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        if self.fork_mark != fork_count:
+            return FORKED
+        if not self.is_open:
+            return CLOSED
+        return CUT if shmring_lost_pages(&self.block.view) else BUSY
+
+    # ---- waiting ----
+
+    cdef Pause standing(self, uint64_t least, int64_t now, bint ask_kernel) except *:
+        """Whether `least` frames from next on are there, or can come, without a wait.
+
+        STUCK: they can only come once frames that this consumer holds are released. The kernel is asked
+        whether the producer lives every 100 ms at most, or if told to.
+        """
+        cdef shmring_block *view = &self.block.view
+        cdef uint32_t state
+        cdef uint64_t epoch, needed
+        cdef Pause how = NOT_YET
+        self.enter()
+        needed = self.core.next + least
+        epoch = shmring_read_epoch(view)
+        state = shmring_read_producer_state(view)  # before head: the end comes after the last frame
+        if shmring_read_head(view) >= needed:
+            how = LOOK_AGAIN
+        elif state == SHMRING_PRODUCER_CLOSED:
+            how = ENDED
+        elif state == SHMRING_PRODUCER_FAILED and not self.awaits_takeover:
+            how = FAILED
+        elif (state == SHMRING_PRODUCER_LIVE and not self.awaits_takeover
+                and (ask_kernel or now - self.checked_at >= SLICE_NS)):
+            self.checked_at = now
+            if self.producer_is_dead():
+                self.checked_at = 0  # so that the next call asks again, and says the same
+                how = LOOK_AGAIN if shmring_read_head(view) >= needed else DIED
+        if how == ENDED or how == FAILED or how == DIED:
+            shmring_count_lost_at_end(&self.core, epoch)  # frames dropped after the last published one
+        elif how == NOT_YET and shmring_holds_too_much(&self.core, least):
+            how = STUCK
+        guard_unlock(&self.guard)
+        return how
+
+    cdef bint frees_itself(self, uint64_t least, bint tasks_too) except -1:
+        """Whether a wait that is STUCK can end: somebody else may release, or garbage held the frames."""
+        if others_run(tasks_too):
+            return True
+        gc.collect()  # frames in a cycle of garbage go back with it
+        return self.standing(least, shmring_coarse_now_ns(), False) != STUCK
+
+    cdef bint comes_soon(self, uint64_t least) noexcept:
+        """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
+        return (self.spin_ns > 0 and not shmring_is_crowded(&self.block.view, CORES)
+                and shmring_wait_briefly(&self.block.view, self.core.next + least))
+
+    cdef void adapt_spin(self, int64_t started) noexcept:
+        if self.spin_adapts:
+            self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
+
+    cdef Pause pause(self, uint64_t least, int64_t deadline, int64_t started) except *:
+        """Waits at most a slice for `least` frames from next on.
+
+        NOT_YET: the deadline has passed; STUCK: the wait could never end, or the deadline has passed.
+        """
+        cdef shmring_block *view = &self.block.view
+        cdef uint32_t state = shmring_read_producer_state(view)
+        cdef int64_t now = shmring_now_ns()
+        cdef int64_t until = slice_end(now, deadline)
+        cdef int64_t spin = spin_left(now, started, self.spin_ns)
+        cdef uint64_t needed
+        cdef Pause how = self.standing(least, now, now >= deadline)
+        if how == STUCK and now < deadline and self.frees_itself(least, False):
+            how = NOT_YET
+        if how != NOT_YET or now >= deadline:
+            return how
+        self.enter()
+        needed = self.core.next + least
+        self.busy = True
+        guard_unlock(&self.guard)
+        with nogil:
+            shmring_wait_data(view, needed, state, until, spin, CORES)
+        guard_lock(&self.guard)
+        self.busy = False
+        guard_unlock(&self.guard)
+        look_around()
+        if deadline == SHMRING_FOR_EVER and word_is_due(shmring_now_ns() - started, self.words):
+            self.words += 1
+            self._still_waiting((shmring_now_ns() - started) / 1e9, least)
+        return LOOK_AGAIN  # and whether another thread has closed this handle meanwhile
+
+    def _still_waiting(self, seconds, least=1):
+        """Log what this consumer waits for."""
+        from shmring import _messages
+        if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
+            word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+        else:
+            word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd)
+        _messages.still_waiting("get", word)
+
+    cdef bint producer_is_dead(self) noexcept:
+        """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
+        return (not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER)
+                and shmring_read_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
+                and not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER))
+
+    cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
+        """The error for a wait that brought no frame."""
+        from shmring import _messages
+        if how == NOT_YET:
+            raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
+        if how == STUCK:
+            raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+        if how == ENDED:
+            raise _messages.stream_ended(self.block, self.lock.own.fd)
+        if how == FAILED:
+            raise _messages.producer_failed(self.block, self.lock.own.fd)
+        raise _messages.producer_died(self.block, self.lock.own.fd)
+
+    # ---- single frames ----
+
+    cdef Frame take_frame(self, bint latest):
+        """The next (or newest) frame, None if there is none yet."""
+        cdef shmring_taken taken
+        cdef Schema schema = self.schema
+        cdef Frame frame = Frame.__new__(Frame)
+        cdef int result
+        taken.seqs, taken.timestamps_ns = &frame.own_seq, &frame.own_timestamp
+        taken.rows = &frame.valid_rows if schema.variable_rows else NULL
+        taken.metas = NULL
+        if schema.meta_bytes != 0:
+            frame.own_meta = PyBytes_FromStringAndSize(NULL, schema.meta_bytes)
+            taken.metas = <uint8_t *>PyBytes_AS_STRING(frame.own_meta)
+        self.enter()
+        if latest:
+            result = shmring_take_latest(&self.core, &taken)
+        else:
+            result = shmring_take_frames(&self.core, 1, 1, 0, 0, &taken)
+        guard_unlock(&self.guard)
+        if result == SHMRING_OK:
+            frame.consumer, frame.hold = self, taken.hold
+            frame.lost_before, frame.last_epoch = taken.lost, taken.epoch
+            self.block.check()
+            return frame
+        if result == SHMRING_EMPTY:
+            return None
+        raise MemoryError() if result == SHMRING_SYSTEM else corrupt(self.block)
+
+    cdef Frame wait_frame(self, bint latest, object timeout):
+        cdef Frame frame
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef int64_t started
+        cdef Pause how
+        if deadline != 0 and self.comes_soon(1):
+            frame = self.take_frame(latest)
+            if frame is not None:
+                return frame
+        started = shmring_now_ns()
+        self.words = 0
+        while True:
+            how = self.pause(1, deadline, started)
+            if how != LOOK_AGAIN:
+                self.raise_for(how, 1, timeout)
+            frame = self.take_frame(latest)
+            if frame is not None:
+                self.adapt_spin(started)
+                return frame
+            self.check_patience(1, deadline, timeout)
+
+    cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
+        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
+        look_around()
+        if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
+            self.give_up(least, timeout)
+        return 0
+
+    cdef int give_up(self, uint64_t least, object timeout) except -1:
+        """The error for a wait whose time is over."""
+        cdef Pause how = self.standing(least, shmring_coarse_now_ns(), False)
+        return self.raise_for(STUCK if how == STUCK else NOT_YET, least, timeout)
+
+    def get(self, timeout=None):
+        """Take the next frame, waiting for it if need be.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time.
+        RingClosed
+            The producer closed and every frame was read, or this handle is closed.
+        ProducerDied
+            The producer died and every published frame was read.
+        SlotsHeld
+            The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
+            and at once if no other thread of the process could release one meanwhile.
+        RingCorrupt, ForkedHandle, HandleBusy
+            The ring or the handle cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frames.get(timeout=1).array
+        array([1., 1.], dtype=float32)
+        """
+        if timeout is not None:
+            seconds_of("timeout", timeout)
+        frame = self.take_frame(False)
+        return frame if frame is not None else self.wait_frame(False, timeout)
+
+    def try_get(self):
+        """Take the next frame if there is one; never waits.
+
+        Returns
+        -------
+        Frame or None
+
+        Raises
+        ------
+        RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        return self.try_take(False, False)
+
+    def _try_in_task(self, bint latest):
+        """The next or newest frame, where other tasks of a running event loop may release frames, too."""
+        return self.try_take(latest, True)
+
+    cdef Frame try_take(self, bint latest, bint tasks_too):
+        cdef Frame frame = self.take_frame(latest)
+        cdef Pause how
+        if frame is not None:
+            return frame
+        how = self.standing(1, shmring_coarse_now_ns(), False)
+        if how == LOOK_AGAIN:
+            return self.take_frame(latest)
+        if how == NOT_YET or (how == STUCK and self.frees_itself(1, tasks_too)):
+            return None
+        self.raise_for(how, 1, 0)
+
+    def latest(self, timeout=None):
+        """Take the newest frame not yet delivered, passing over older ones.
+
+        What is passed over counts as `skipped`, never as lost.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a new one; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        if timeout is not None:
+            seconds_of("timeout", timeout)
+        frame = self.take_frame(True)
+        return frame if frame is not None else self.wait_frame(True, timeout)
+
+    # ---- many frames ----
+
+    cdef Batch take_batch(self, uint64_t least, uint64_t most, uint64_t step):
+        """A batch (step 0) or a window of exactly `least` frames; None if they are not there yet."""
+        cdef shmring_taken taken
+        cdef Schema schema = self.schema
+        cdef Batch batch = Batch.__new__(Batch)
+        cdef bint window = step != 0
+        cdef int result
+        cdef uint64_t room = min(most, self.block.view.geometry.slots)
+        cdef uint64_t head = shmring_read_head(&self.block.view)
+        if head < self.core.next + least:
+            return None
+        if not window and head - self.core.next < room:
+            room = head - self.core.next
+        cdef bytes seqs = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * room))
+        cdef bytes timestamps = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * room))
+        taken.seqs = <uint64_t *>PyBytes_AS_STRING(seqs)
+        taken.timestamps_ns = <int64_t *>PyBytes_AS_STRING(timestamps)
+        rows = metas = copy = None
+        taken.rows, taken.metas = NULL, NULL
+        if schema.variable_rows:
+            rows = np.empty(room, np.uint64)
+            taken.rows = <uint64_t *>cnp.PyArray_DATA(rows)
+        if schema.meta_bytes != 0:
+            metas = np.empty(room, schema.meta_dtype)
+            taken.metas = <uint8_t *>cnp.PyArray_DATA(metas)
+        self.enter()
+        result = shmring_take_frames(&self.core, least, room, step, window, &taken)
+        if result == SHMRING_OK and taken.scattered:
+            copy = self.copy_scattered(&taken)
+            shmring_end_scattered(&self.core, &taken)
+        guard_unlock(&self.guard)
+        if result == SHMRING_EMPTY:
+            return None
+        if result != SHMRING_OK:
+            raise MemoryError() if result == SHMRING_SYSTEM else corrupt(self.block)
+        batch.consumer, batch.hold, batch.count = self, taken.hold, taken.count
+        batch.lost_before, batch.last_epoch = taken.lost, taken.epoch
+        batch.interrupted, batch.copied = taken.interrupted, taken.scattered
+        batch.all_seqs, batch.all_timestamps = seqs, timestamps
+        batch.all_rows, batch.all_metas = rows, metas
+        if batch.copied:
+            if copy is None:
+                raise MemoryError()
+            batch.view = self.schema.batch_array(
+                PyBytes_AS_STRING(copy), taken.count, schema.frame_bytes, copy, False)
+        self.block.check()
+        return batch
+
+    cdef object copy_scattered(self, shmring_taken *taken):
+        """Bytes, which no garbage collection comes with: it could release frames of this consumer."""
+        cdef uint64_t i
+        cdef size_t nbytes = self.schema.frame_bytes
+        cdef char *target
+        try:
+            copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(taken.count * nbytes))
+        except MemoryError:
+            return None
+        target = PyBytes_AS_STRING(copy)
+        for i in range(taken.count):
+            memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.run[i]), nbytes)
+        return copy
+
+    def batch(self, max_frames, min_frames=1, timeout=None):
+        """Take consecutive frames as one ndarray, in place, across the ring's wrap too.
+
+        Parameters
+        ----------
+        max_frames : int
+            At most so many.
+        min_frames : int
+            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            in memory (``batch.interrupted``), and at the end of the stream.
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Batch
+
+        Raises
+        ------
+        RingEmpty
+            Fewer than `min_frames` in time; nothing was taken.
+        RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        cdef uint64_t least = count_of(min_frames, "min_frames", SHMRING_MAX_SLOTS)
+        cdef uint64_t most = count_of(max_frames, "max_frames", SHMRING_MAX_SLOTS)
+        cdef int64_t deadline = 0, started = 0
+        cdef Batch batch
+        cdef Pause how = LOOK_AGAIN
+        if timeout is not None:
+            seconds_of("timeout", timeout)
+        if least > most:
+            raise ValueError(f"min_frames={least} is more than max_frames={most}")
+        if least > self.block.view.geometry.slots:
+            raise ValueError(
+                f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
+        self.want_runs()
+        while True:
+            batch = self.take_batch(least, most, 0)
+            if batch is not None:
+                if started != 0:
+                    self.adapt_spin(started)
+                return batch
+            if started == 0:
+                deadline, started = deadline_of(timeout), shmring_now_ns()
+                self.words = 0
+                if deadline != 0 and self.comes_soon(least):
+                    continue
+            elif how == LOOK_AGAIN:
+                self.check_patience(least, deadline, timeout)
+            how = self.pause(least, deadline, started)
+            if how == LOOK_AGAIN:
+                continue
+            if (how in (NOT_YET, STUCK) or least == 1
+                    or shmring_read_head(&self.block.view) <= self.core.next):
+                self.raise_for(how, least, timeout)
+            least = 1  # the end of the stream: what is left
+
+    def windows(self, length, step=None):
+        """Iterate over windows of consecutive frames, overlapping if `step` < `length`, without a copy.
+
+        Parameters
+        ----------
+        length : int
+            Frames in a window. ``length + step`` may not exceed the ring's slots.
+        step : int, optional
+            Frames from one window's first to the next one's; default `length` (no overlap).
+
+        Yields
+        ------
+        Batch
+            Exactly `length` frames. Where a swap interrupts the run in memory, that one window is a
+            private copy (``batch.copied``). The iteration ends when fewer than `length` frames are left
+            in a closed stream; those can still be read with `get`.
+
+        Raises
+        ------
+        ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`, while iterating.
+        """
+        cdef uint64_t frames = count_of(length, "length", SHMRING_MAX_SLOTS)
+        cdef uint64_t advance = frames if step is None else count_of(step, "step", SHMRING_MAX_SLOTS)
+        cdef Windows windows
+        if frames + advance > self.block.view.geometry.slots:
+            raise ValueError(
+                f"length + step = {frames + advance} is more than the ring's "
+                f"{self.block.view.geometry.slots} slots: the window before is usually still held")
+        self.want_runs()
+        windows = Windows.__new__(Windows)
+        windows.consumer, windows.length, windows.step = self, frames, advance
+        return windows
+
+    cdef Batch next_window(self, uint64_t length, uint64_t step):
+        """The next window; None at the end of the stream."""
+        cdef Batch batch = self.take_batch(length, length, step)
+        cdef int64_t started
+        cdef Pause how
+        if batch is not None:
+            return batch
+        started = shmring_now_ns()
+        self.words = 0
+        while True:
+            how = self.pause(length, SHMRING_FOR_EVER, started)
+            if how == ENDED:
+                return None
+            if how != LOOK_AGAIN:
+                self.raise_for(how, length, None)
+            batch = self.take_batch(length, length, step)
+            if batch is not None:
+                return batch
+            self.check_patience(length, SHMRING_FOR_EVER, None)
+
+    cdef int want_runs(self) except -1:
+        self.enter()
+        shmring_want_runs(&self.core)
+        guard_unlock(&self.guard)
+        return 0
+
+    # ---- iteration ----
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.next_frame(None)
+
+    cdef Frame next_frame(self, object timeout):
+        """The next frame of an iteration."""
+        cdef Frame frame
+        if not self.is_open and not self.busy and self.fork_mark == fork_count:
+            raise StopIteration
+        frame = self.take_frame(False)
+        if frame is not None:
+            return frame
+        try:
+            return self.wait_frame(False, timeout)
+        except errors.RingClosed:
+            raise StopIteration from None
+
+    def iter(self, timeout=None):
+        """Iterate with a timeout: ``for frame in frames.iter(timeout=5)``, or the same with ``async for``.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for each frame; None waits for ever, 0 never waits.
+
+        Yields
+        ------
+        Frame
+            Ends as iteration over the consumer itself does: when the producer has closed and everything
+            was read.
+
+        Raises
+        ------
+        RingEmpty
+            No frame in time, while iterating. The iteration can be continued.
+        ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`, while iterating.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     with ring.producer() as out:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...     [frame.seq for frame in frames.iter(timeout=5)]
+        [0]
+        """
+        cdef Frames frames = Frames.__new__(Frames)
+        check_timeout(timeout)
+        frames.consumer, frames.timeout = self, timeout
+        return frames
+
+    def get_async(self, timeout=None):
+        """Take the next frame in asyncio: ``frame = await consumer.get_async()``.
+
+        No busy loop and no thread for each call: one helper thread for an event loop sleeps in the
+        kernel. A cancelled call has taken no frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        coroutine of Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        from shmring import _aio
+        return _aio.get(self, timeout)
+
+    def latest_async(self, timeout=None):
+        """Take the newest frame not yet delivered in asyncio: ``frame = await consumer.latest_async()``.
+
+        What is passed over counts as `skipped`, never as lost. A cancelled call has taken no frame.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a new one; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        coroutine of Frame
+
+        Raises
+        ------
+        RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
+            As `get`.
+        """
+        from shmring import _aio
+        return _aio.get(self, timeout, latest=True)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        from shmring import _aio
+        return _aio.following(self, None)
+
+    def _awaited(self):
+        """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
+        return self.block, self.core.next + 1, shmring_read_producer_state(&self.block.view)
+
+    def _empty(self, timeout):
+        """Raise RingEmpty, or what kept the frame from coming."""
+        self.give_up(1, timeout)
+
+    # ---- the end ----
+
+    def close(self):
+        """Leave the ring. May be called twice, and while another thread waits in this handle.
+
+        Frames that are still held, and arrays on them, stay valid and keep their slots.
+        """
+        cdef bint usable, waiting, holding
+        guard_lock(&self.guard)
+        usable = self.is_open and self.fork_mark == fork_count
+        waiting, holding = self.busy, self.core.held != 0
+        if usable:
+            self.is_open = False
+            if holding:
+                shmring_leave_holding(&self.core)
+            else:
+                self.leave()
+        guard_unlock(&self.guard)
+        if usable and waiting:
+            shmring_event_announce(&self.block.view.hot.data_event)
+
+    def __reduce__(self):
+        from shmring import _messages
+        raise _messages.not_pickled("Consumer")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+    @property
+    def name(self):
+        """Name of the ring."""
+        return self.block.name
+
+    @property
+    def shape(self):
+        """Shape of one frame."""
+        return self.schema.shape
+
+    @property
+    def dtype(self):
+        """Dtype of one frame."""
+        return self.schema.dtype
+
+    @property
+    def lost(self):
+        """Frames that this consumer did not get since it joined: lapped, or dropped at the source."""
+        return self.core.lost
+
+    @property
+    def skipped(self):
+        """Frames that `latest`, or `windows` with a step longer than the window, passed over."""
+        return self.core.skipped
+
+    @property
+    def delivered(self):
+        """Frames taken; a frame in several windows counts once."""
+        return self.core.delivered
+
+    @property
+    def lag(self):
+        """Frames published but not yet taken."""
+        if not self.is_open:
+            return 0
+        cdef uint64_t head = shmring_read_head(&self.block.view)
+        return head - self.core.next if head > self.core.next else 0
+
+    @property
+    def held(self):
+        """Frames held now: by Frames, Batches and the arrays made from them."""
+        return self.core.held
+
+    @property
+    def place(self):
+        """Index of this consumer in the ring's consumer table."""
+        return self.core.place
+
+    @property
+    def closed(self):
+        """Whether this handle is closed, or belongs to the parent of a fork."""
+        return not self.is_open or self.fork_mark != fork_count
+
+    def __repr__(self):
+        if self.fork_mark != fork_count:
+            state = "of the parent process"
+        else:
+            state = "open" if self.is_open else "closed"
+        policy = "lossless" if self.lossless else "lossy"
+        label = f" {self.label!r}" if self.label else ""
+        return (f"<shmring.Consumer{label} of {self.block.name!r}, {policy}, {state}, "
+                f"{self.delivered} delivered, lag {self.lag}, {self.lost} lost, {self.skipped} skipped, "
+                f"{self.held} held>")
+
+
+def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label,
+                  bint wait_for_takeover, spin):
+    """Return a Consumer that has not joined yet."""
+    cdef Consumer consumer = Consumer.__new__(Consumer)
+    if start not in STARTS:
+        raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+    if label is None:
+        raise TypeError("label must be a str, not None")
+    if "\0" in label:
+        raise ValueError(f"a label has no NUL: {label!r}")
+    if len(label.encode()) > LABEL_BYTES:
+        raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
+    consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
+    consumer.ring, consumer.block, consumer.schema = ring, block, schema
+    consumer.lossless, consumer.label = lossless, label
+    consumer.awaits_takeover = wait_for_takeover
+    return consumer
+
+
+def own_places(Block block):
+    """Return the places of the consumer table that belong to handles of this process."""
+    cdef Consumer one
+    found = set()
+    for one in list(consumers):
+        if one.fork_mark == fork_count and one.block.generation == block.generation:
+            found.add(one.place)
+    return found

@@ -1,0 +1,308 @@
+# What a consumer holds: frames and batches, and the lease that their arrays keep.
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Lease:
+    """Base of every array on held slots: the hold ends when the last of them is gone."""
+
+    cdef Consumer consumer
+    cdef shmring_hold *hold
+    cdef void *data
+    cdef Py_ssize_t nbytes
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.nbytes, True, flags)
+
+    def __dealloc__(self):
+        if self.hold != NULL:
+            self.consumer.give_back(self.hold)
+
+
+@cython.no_gc
+@cython.freelist(64)
+cdef class Held:
+    """Common part of Frame and Batch: a hold on slots, an array made when first asked for.
+
+    What only a Frame has stands here too: the free list serves objects of this very size.
+    """
+
+    cdef Consumer consumer
+    cdef shmring_hold *hold  # moves to the lease as soon as an array is made
+    cdef Lease lease
+    cdef cnp.ndarray view
+    cdef bytes own_meta
+    cdef uint64_t own_seq
+    cdef int64_t own_timestamp
+    cdef uint64_t valid_rows
+    cdef uint64_t lost_before
+    cdef uint64_t last_epoch
+    cdef bint let_go
+    cdef bint is_base  # numpy may keep this very object as the base of an array
+    cdef Guard guard   # of hold, lease, view and let_go
+
+    def __init__(self, *_args, **_options):
+        raise TypeError(f"a {type(self).__name__} comes from a Consumer")
+
+    cdef cnp.ndarray make_array(self, Lease lease):
+        raise NotImplementedError
+
+    cdef cnp.ndarray get_array(self):
+        cdef cnp.ndarray view
+        guard_lock(&self.guard)
+        view = self.view
+        guard_unlock(&self.guard)
+        return self.make_view() if view is None else view
+
+    cdef cnp.ndarray make_view(self):
+        """The array; another thread may make it at the same time, and the first one counts."""
+        cdef Lease lease = Lease.__new__(Lease)
+        cdef Block block
+        cdef cnp.ndarray view
+        block = self.consumer.block
+        lease.consumer = self.consumer
+        guard_lock(&self.guard)
+        if self.hold != NULL:
+            lease.data = self.consumer.slots + self.hold.slot * block.view.geometry.slot_stride
+            lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
+            lease.hold, self.hold = self.hold, NULL
+            self.lease = lease
+        elif not self.let_go:
+            lease = self.lease
+        guard_unlock(&self.guard)
+        if lease.data == NULL:
+            raise ValueError(
+                f"this {type(self).__name__} was released; copy what you need before, or release it later")
+        view = self.make_array(lease)
+        guard_lock(&self.guard)
+        if self.view is None and not self.let_go:
+            self.view = view
+        elif self.view is not None:
+            view = self.view
+        guard_unlock(&self.guard)
+        return view
+
+    def release(self):
+        """Give up this object's own hold.
+
+        The slots go back to the producer when the last array, view or memoryview on them is gone as
+        well; if there is none, at once. May be called twice. Never waits.
+        """
+        cdef Lease lease = None
+        cdef cnp.ndarray view
+        cdef shmring_hold *hold
+        guard_lock(&self.guard)
+        self.let_go = True
+        hold, self.hold = self.hold, NULL
+        view, self.view = self.view, None
+        if not self.is_base:
+            lease, self.lease = self.lease, None
+        guard_unlock(&self.guard)
+        if hold != NULL:
+            self.consumer.give_back(hold)
+
+    @property
+    def released(self):
+        """Whether `release` was called."""
+        return self.let_go
+
+    @property
+    def lost(self):
+        """Frames lost just before (for a batch, also between) the ones here."""
+        return self.lost_before
+
+    @property
+    def epoch(self):
+        """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
+        return self.last_epoch
+
+    @property
+    def dtype(self):
+        """Dtype of `array`."""
+        return self.consumer.schema.dtype
+
+    @property
+    def ndim(self):
+        """Number of axes of `array`."""
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """Number of elements of `array`."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self):
+        """Bytes of the elements of `array`."""
+        return self.size * self.dtype.itemsize
+
+    def __reduce__(self):
+        from shmring import _messages
+        raise _messages.not_pickled(type(self).__name__)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.release()
+
+    def __getitem__(self, key):
+        return self.get_array()[key]
+
+    def __array__(self, dtype=None, *, copy=None):
+        array = self.get_array()
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            if copy is False:
+                raise ValueError(
+                    f"a frame of dtype {array.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, *, max_version=None, copy=None, **options):
+        array = self.get_array()
+        if not copy and (max_version is None or max_version[0] < 1):
+            raise BufferError(
+                f"a {type(self).__name__} is read-only, which DLPack before 1.0 cannot express; copy it "
+                "(.array.copy()), or ask for max_version=(1, 0)")
+        return array.__dlpack__(max_version=max_version, copy=copy, **options)
+
+    def __dlpack_device__(self):
+        return self.get_array().__dlpack_device__()
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if PyErr_Occurred() != NULL:  # torch.asarray, after a refusal: it would read any dtype as float32
+            PyErr_Clear()
+            raise BufferError("asked for bytes after writable memory was refused; use .array")
+        if not self.consumer.schema.exports_buffers():  # numpy.asarray then takes __array__
+            raise BufferError(
+                f"the buffer protocol cannot describe dtype {self.consumer.schema.dtype}; use .array")
+        if not flags & PyBUF_FORMAT:  # np.frombuffer and np.ndarray(buffer=) keep the object, not the buffer
+            self.is_base = True
+        PyObject_GetBuffer(self.get_array(), view, flags)
+
+    def __dealloc__(self):
+        if self.hold != NULL:
+            self.consumer.give_back(self.hold)
+
+
+@cython.final
+@cython.no_gc
+cdef class Frame(Held):
+    """A frame in place: from a Consumer. Its memory is yours while it, or any array of it, lives.
+
+    A context manager (releases at the end). Supports the buffer protocol, ``numpy.asarray``, DLPack and
+    ``frame[...]``, all of them read-only and without a copy.
+    """
+
+    cdef cnp.ndarray make_array(self, Lease lease):
+        return self.consumer.schema.frame_array(lease.data, self.valid_rows, lease, False)
+
+    @property
+    def array(self):
+        """Read-only ndarray on the slot, of the ring's shape and dtype (first axis: `rows`)."""
+        return self.get_array()
+
+    @property
+    def shape(self):
+        """Shape of `array`: the ring's, with `rows` as its first axis."""
+        cdef Schema schema = self.consumer.schema
+        return (self.valid_rows, *schema.shape[1:]) if schema.variable_rows else schema.shape
+
+    @property
+    def seq(self):
+        """Counts the frames that the producer offered, from 0."""
+        return self.own_seq
+
+    @property
+    def timestamp_ns(self):
+        """Nanoseconds, CLOCK_MONOTONIC at publish unless the producer gave its own."""
+        return self.own_timestamp
+
+    @property
+    def rows(self):
+        """Valid length of the first axis; None in a ring without variable_rows."""
+        return self.valid_rows if self.consumer.schema.variable_rows else None
+
+    @property
+    def meta(self):
+        """Meta of the frame (a numpy scalar), None in a ring without meta."""
+        if self.own_meta is None:
+            return None
+        return np.frombuffer(self.own_meta, self.consumer.schema.meta_dtype)[0]
+
+    def __repr__(self):
+        state = "released" if self.let_go else "held"
+        lost = f", {self.lost_before} lost before it" if self.lost_before else ""
+        return (f"<shmring.Frame seq {self.own_seq} of {self.consumer.block.name!r}, shape {self.shape}, "
+                f"dtype {self.dtype}, {state}{lost}>")
+
+
+@cython.final
+@cython.no_gc
+cdef class Batch(Held):
+    """Consecutive frames as one ndarray: from ``Consumer.batch()`` and ``Consumer.windows()``.
+
+    Its memory is yours while it, or any array of it, lives. A context manager (releases at the end).
+    """
+
+    cdef Py_ssize_t count
+    cdef bytes all_seqs  # these have room for what was asked for
+    cdef bytes all_timestamps
+    cdef object all_rows
+    cdef object all_metas
+    cdef readonly bint copied
+    """True if the frames were not adjacent in memory and this window is a private copy."""
+    cdef readonly bint interrupted
+    """True if more frames were ready, but a swap put them elsewhere: the next batch has them."""
+
+    cdef cnp.ndarray make_array(self, Lease lease):
+        return self.consumer.schema.batch_array(
+            lease.data, self.count, self.consumer.block.view.geometry.slot_stride, lease, False)
+
+    cdef cnp.ndarray column(self, bytes values, int type_number):
+        cdef cnp.npy_intp length = self.count
+        cdef cnp.dtype dtype = cnp.PyArray_DescrFromType(type_number)
+        Py_INCREF(dtype)
+        array = PyArray_NewFromDescr(
+            cnp.ndarray, dtype, 1, &length, NULL, PyBytes_AS_STRING(values), cnp.NPY_ARRAY_CARRAY_RO, None)
+        Py_INCREF(values)
+        PyArray_SetBaseObject(array, values)
+        return array
+
+    @property
+    def seqs(self):
+        """Seqs, uint64 of shape (len,), read-only. A gap: frames lost in between."""
+        return self.column(self.all_seqs, cnp.NPY_UINT64)
+
+    @property
+    def timestamps_ns(self):
+        """Timestamps in nanoseconds, int64 of shape (len,), read-only."""
+        return self.column(self.all_timestamps, cnp.NPY_INT64)
+
+    @property
+    def metas(self):
+        """Metas of shape (len,), None in a ring without meta."""
+        return None if self.all_metas is None else self.all_metas[:self.count]
+
+    @property
+    def rows(self):
+        """Valid lengths of the first axis, uint64 of shape (len,), None without variable_rows."""
+        return None if self.all_rows is None else self.all_rows[:self.count]
+
+    @property
+    def array(self):
+        """Read-only ndarray of `shape`, in place unless `copied`."""
+        return self.get_array()
+
+    @property
+    def shape(self):
+        """Shape of `array`: the number of frames, then the ring's shape."""
+        return (self.count, *self.consumer.schema.shape)
+
+    def __len__(self):
+        return self.count
+
+    def __repr__(self):
+        state = "released" if self.let_go else "copied" if self.copied else "held"
+        return (f"<shmring.Batch of {self.count} frames, seq {self.seqs[0]} to {self.seqs[-1]}, of "
+                f"{self.consumer.block.name!r}, shape {self.shape}, dtype {self.dtype}, {state}>")

@@ -1,0 +1,694 @@
+# The producer's handle.
+
+cdef int64_t REAP_EVERY_NS = 10_000_000
+cdef size_t BIG_COPY = 1 << 16  # bytes from which a copy is worth giving the GIL away
+cdef str NO_CASTING = "no"
+
+
+cdef enum OnFull:
+    WAIT, DROP, RAISE
+
+cdef enum Claim:
+    NO_SLOT, AT_ONCE, AFTER_A_WAIT
+
+cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
+
+
+@cython.final
+@cython.no_gc_clear  # a Ring may refer to its producer; the producer itself stays whole until it closes
+cdef class Producer:
+    """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
+
+    A context manager; leaving it closes the stream, and the consumers' iterations end once they have
+    read everything. Leaving it by an exception says so: they get ProducerFailed instead. KeyboardInterrupt,
+    ``sys.exit()``, a cancelled task and a closed generator are regular ends.
+    """
+
+    cdef readonly object ring
+    """The Ring that this producer was opened from; it stays open for as long as the producer exists."""
+    cdef Block block
+    cdef Schema schema
+    cdef shmring_producer core
+    cdef object __weakref__
+    cdef Guard guard  # of the eight below; whoever set busy has the rest to himself
+    cdef bint busy
+    cdef bint close_asked
+    cdef bytes failure_asked  # what that close is to say
+    cdef bint is_open
+    cdef bint open_scratch
+    cdef uint64_t open_claim  # its number, 0: none
+    cdef SlotMemory open_memory  # of its array, if somebody asked for that
+    cdef cnp.ndarray open_view
+    cdef uint64_t claims
+    cdef bint told_of_untouched
+    cdef LockFile lock
+    cdef unsigned long fork_mark
+    cdef OnFull full_policy
+    cdef int64_t spin_ns
+    cdef bint spin_adapts
+    cdef int64_t full_since
+    cdef unsigned words  # said by the wait that goes on
+    cdef int64_t reaped_at
+    cdef uint64_t first_head
+
+    def __init__(self, *_args, **_options):
+        raise TypeError("a Producer comes from Ring.producer()")
+
+    def _open(self, LockFile lock):
+        """Become the producer, for as long as `lock` is open."""
+        cdef int result = shmring_producer_open(&self.core, &self.block.view, lock.own.fd)
+        cdef int number = errno  # an import may set it
+        if result != SHMRING_OK:
+            from shmring import _messages
+            try:
+                raise _messages.cannot_produce(result, self.block, lock.own.fd, number)
+            finally:
+                lock.close()  # the error's traceback keeps it
+        self.lock, self.fork_mark, self.is_open = lock, fork_count, True
+        self.first_head = self.core.head
+        self.block.check()
+        handles.add(self)
+        return self
+
+    def _enter_child(self):
+        """Nothing of the parent's claim can be written here: an error, rather than a frame without it."""
+        handles.discard(self)
+        if self.open_memory is not None:
+            self.open_memory.writable = False
+            cnp.PyArray_CLEARFLAGS(self.open_view, cnp.NPY_ARRAY_WRITEABLE)
+
+    def __del__(self):
+        if self.is_open and self.fork_mark == fork_count:
+            warn_unclosed("Producer", self.block.name)
+
+    def __dealloc__(self):
+        if self.is_open and self.fork_mark == fork_count:
+            if program_failed:
+                shmring_producer_fail(&self.core, program_failure)
+            else:
+                shmring_producer_close(&self.core)
+            shmring_own_close(&self.lock.own)
+
+    # ---- guards ----
+
+    cdef int occupy(self, bint claiming) except -1:
+        """Takes the handle for this thread, until `vacate`; refuses what cannot be done with it now."""
+        cdef Refusal why = NONE
+        guard_lock(&self.guard)
+        if (self.busy or not self.is_open or self.fork_mark != fork_count
+                or (claiming and (self.open_claim != 0 or shmring_lost_pages(&self.block.view)))):
+            why = self.unusable()
+        else:
+            self.busy = True
+        guard_unlock(&self.guard)
+        if why != NONE:
+            raise unusable_handle(why, "Producer", self.block)
+        return 0
+
+    cdef Refusal unusable(self) noexcept:
+        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        if self.fork_mark != fork_count:
+            return FORKED
+        if not self.is_open:
+            return CLOSED
+        if self.busy:
+            return BUSY
+        return CUT if shmring_lost_pages(&self.block.view) else CLAIMED
+
+    cdef int vacate(self) except -1:
+        """Lets others use the handle; closes it if one of them asked for that."""
+        cdef bint close_asked
+        guard_lock(&self.guard)
+        self.busy = False
+        close_asked = self.close_asked
+        guard_unlock(&self.guard)
+        if close_asked:
+            self._end(self.failure_asked)
+        return 0
+
+    cdef void end_claim(self) noexcept:
+        """The slots of the open claim are not the user's any more: his array turns read-only."""
+        cdef SlotMemory memory = None
+        cdef cnp.ndarray view = None
+        guard_lock(&self.guard)
+        self.open_claim = 0
+        if self.open_memory is not None:
+            memory, view = self.open_memory, self.open_view
+            self.open_memory = self.open_view = None
+            memory.writable = False
+            cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+        guard_unlock(&self.guard)
+
+    cdef void abandon(self) noexcept:
+        """Aborts the open claim. The handle is occupied."""
+        cdef bint scratch = self.open_scratch
+        self.end_claim()
+        if not scratch:
+            shmring_abort(&self.core)
+
+    cdef void forget_claim(self, uint64_t number) noexcept:
+        """The Slot of this claim is gone: nobody will publish it."""
+        cdef bint mine
+        guard_lock(&self.guard)
+        mine = (self.open_claim == number and self.is_open and not self.busy
+                and self.fork_mark == fork_count)
+        if mine:
+            self.busy = True
+        guard_unlock(&self.guard)
+        if mine:
+            self.abandon()
+            self.vacate()
+
+    # ---- claiming ----
+
+    cdef Claim claim_frames(self, uint64_t want, int64_t deadline) except? NO_SLOT:
+        """NO_SLOT: the frames are to be dropped. On an error the handle is vacated."""
+        if shmring_claim(&self.core, want) == SHMRING_OK:
+            self.full_since = 0
+            return AT_ONCE
+        if (self.full_policy == WAIT and deadline != 0 and self.spin_ns > 0
+                and not shmring_is_crowded(&self.block.view, CORES)
+                and shmring_claim_briefly(&self.core, want) == SHMRING_OK):
+            self.full_since = 0
+            return AFTER_A_WAIT
+        return self.claim_slowly(want, deadline)
+
+    cdef Claim claim_slowly(self, uint64_t want, int64_t deadline) except? NO_SLOT:
+        cdef int64_t started = shmring_now_ns()
+        cdef int64_t now = started
+        cdef int64_t until, spin
+        cdef int result
+        if self.full_since == 0:
+            self.full_since = started
+        if self.full_policy != DROP or now - self.reaped_at >= REAP_EVERY_NS:
+            self.reaped_at = now
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
+            if shmring_claim(&self.core, want) == SHMRING_OK:
+                self.full_since = 0
+                return AFTER_A_WAIT
+        if self.full_policy == DROP:
+            return NO_SLOT
+        if self.full_policy == RAISE:
+            deadline = 0
+        cdef bint collected = False
+        self.words = 0
+        while True:
+            if now >= deadline:
+                self.vacate()
+                raise self.diagnosis("held_up")
+            until, spin = slice_end(now, deadline), spin_left(now, started, self.spin_ns)
+            with nogil:
+                result = shmring_claim_wait(&self.core, want, until, spin, CORES)
+            if self.close_asked:
+                if result == SHMRING_OK:
+                    shmring_abort(&self.core)
+                self.vacate()
+                raise errors.RingClosed(
+                    f"this Producer of ring {self.block.name!r} was closed by another thread")
+            if result == SHMRING_OK:
+                self.full_since = 0
+                if self.spin_adapts:
+                    self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
+                return AFTER_A_WAIT
+            self.vacate()
+            look_around()  # a handler may use this handle, or close it
+            if deadline == SHMRING_FOR_EVER:
+                collected = self.check_progress(started, collected)
+            self.occupy(True)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
+            now = shmring_now_ns()
+
+    cdef bint check_progress(self, int64_t started, bint collected) except? True:
+        """In a wait without an end: refuses one that nobody can end, and says what a long one waits for."""
+        if not others_run(False):
+            endless = self.diagnosis("waits_for_itself")
+            if endless is not None:
+                if collected:
+                    raise endless
+                gc.collect()  # frames in a cycle of garbage go back with it
+                collected = True
+        if word_is_due(shmring_now_ns() - started, self.words):
+            self.words += 1
+            from shmring import _messages
+            _messages.still_waiting("put", self.diagnosis("held_up"))
+        return collected
+
+    cdef object diagnosis(self, str which):
+        """What keeps the producer waiting, as an error."""
+        from shmring import _messages
+        gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
+        since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
+        return getattr(_messages, which)(
+            self.block, self.lock.own.fd, gate, since, self.block.view.geometry.slots)
+
+    def claim(self, n=1, timeout=None):
+        """Claim free slots to write in place.
+
+        Parameters
+        ----------
+        n : int
+            Frames wanted. ``slot.count`` says how many were free and adjacent in memory: 1 to `n`.
+        timeout : float, optional
+            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        Slot
+            ``slot.array`` has the ring's shape, or ``(count, *shape)`` if `n` > 1. With
+            ``on_full="drop"`` and a full ring it is scratch memory and ``slot.dropped`` is True.
+
+        Raises
+        ------
+        RingFull
+            No space in time; names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The handle cannot be used: closed, of another process, in use, or with a claim open.
+        """
+        cdef uint64_t want = count_of(n, "n", SHMRING_MAX_BATCH)
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef Slot slot = Slot.__new__(Slot)
+        self.occupy(True)
+        slot.scratch = self.claim_frames(want, deadline) == NO_SLOT
+        if not slot.scratch:
+            slot.claimed = self.core.count
+        else:
+            slot.claimed = min(want, self.block.view.geometry.slots)
+        slot.producer, slot.single = self, want == 1
+        slot.first_seq = self.core.next_seq
+        slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
+        self.claims += 1
+        slot.number = self.open_claim = self.claims
+        self.open_scratch = slot.scratch
+        self.vacate()
+        return slot
+
+    # ---- copying ----
+
+    def put(self, array, *, timestamp_ns=None, meta=None, timeout=None, casting="no"):
+        """Copy one frame into the ring and publish it.
+
+        Parameters
+        ----------
+        array : array_like
+            Exactly the ring's shape and dtype; with ``variable_rows`` the first axis may be shorter.
+        timestamp_ns : int, optional
+            Nanoseconds; default: CLOCK_MONOTONIC at publish.
+        meta : optional
+            Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
+            change is refused. Default: zeros.
+        timeout : float, optional
+            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+        casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
+            Which other dtypes are cast to the ring's, by numpy's rules. The shape always has to be right:
+            nothing is broadcast.
+
+        Returns
+        -------
+        bool
+            True if published, False if dropped (``on_full="drop"``; its seq is skipped).
+
+        Raises
+        ------
+        ValueError
+            Another shape or dtype, a masked array, or a meta that would change; publishes nothing.
+        RingFull
+            No space in time; names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        RingClosed, ForkedHandle, HandleBusy
+            The handle cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.producer() as out:
+        ...     out.put(np.ones(2, "f4"))
+        True
+        """
+        cdef cnp.ndarray source
+        cdef Schema schema = self.schema
+        cdef bint exact
+        cdef uint64_t rows = 0
+        cdef size_t nbytes = schema.frame_bytes
+        cdef bytes meta_given = None
+        cdef const void *meta_data = NULL
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef Claim claimed
+        source = plain_array(array)
+        exact = schema.fits(source, 0)
+        if not exact or casting is not NO_CASTING:
+            check_castable(schema, source, casting, 0)
+        if schema.variable_rows:
+            rows = source.shape[0]
+            nbytes = rows * schema.row_bytes
+        if meta is not None:
+            meta_given = meta_bytes_of(schema, meta, 1, True)
+            meta_data = <const char *>meta_given
+        cdef int64_t when
+        if timestamp_ns is None:
+            when = shmring_now_ns()
+        else:
+            when = index(timestamp_ns)
+        self.occupy(True)  # last: what came before may have run anybody's code
+        claimed = self.claim_frames(1, deadline)
+        if claimed == NO_SLOT:
+            shmring_drop(&self.core, 1)
+            self.vacate()
+            self.block.check()
+            return False
+        if exact and cnp.PyArray_IS_C_CONTIGUOUS(source):
+            self.copy_frame(0, cnp.PyArray_DATA(source), nbytes)
+        else:
+            self.copy_array(source, casting, rows)
+        if timestamp_ns is None and (claimed == AFTER_A_WAIT or nbytes >= BIG_COPY):
+            when = shmring_now_ns()  # at publish: a wait and a big copy take their time
+        shmring_describe(&self.core, 0, when, rows, meta_data)
+        shmring_publish(&self.core, 1)
+        self.vacate()
+        self.block.check()
+        return True
+
+    cdef void copy_frame(self, uint64_t i, const void *source, size_t nbytes) noexcept:
+        if nbytes < BIG_COPY:
+            shmring_copy_in(&self.core, i, source, nbytes)
+            return
+        with nogil:
+            shmring_copy_in(&self.core, i, source, nbytes)
+
+    cdef int copy_array(self, cnp.ndarray source, object casting, uint64_t rows) except -1:
+        """Copy an array of the right shape that is not one piece of memory, or of another dtype."""
+        cdef cnp.ndarray target
+        try:
+            target = self.schema.frame_array(shmring_claimed_slot(&self.core), rows, None, True)
+            np.copyto(target, source, casting=casting)
+        except BaseException as error:
+            shmring_abort(&self.core)
+            self.vacate()
+            if isinstance(error, TypeError):
+                raise ValueError(str(error)) from None
+            raise
+        return 0
+
+    def put_many(self, array, *, timestamps_ns=None, metas=None, timeout=None, casting="no"):
+        """Copy many frames into the ring and publish them, in batches as large as there is space.
+
+        Parameters
+        ----------
+        array : array_like
+            Shape ``(n, *shape)`` and the ring's dtype.
+        timestamps_ns : array_like of int, optional
+            One for each frame; default: CLOCK_MONOTONIC at publish.
+        metas : sequence, optional
+            One for each frame, also for a single one.
+        timeout : float, optional
+            Seconds to wait for space in all; None waits for ever, 0 never waits.
+        casting : str
+            As in `put`.
+
+        Returns
+        -------
+        int
+            Frames published. Fewer than n if the time ran out after some, or if some were dropped.
+
+        Raises
+        ------
+        ValueError
+            Another shape or dtype; names both, publishes nothing.
+        RingFull
+            No space in time for the first frame.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        """
+        cdef Schema schema = self.schema
+        cdef cnp.ndarray source
+        cdef uint64_t done = 0, published = 0, total, count, i
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef bytes meta_given = None
+        cdef const char *meta_data = NULL
+        cdef const void *meta = NULL
+        cdef const int64_t *times = NULL
+        cdef int64_t when
+        source = plain_array(array)
+        if not schema.fits(source, 1) or casting is not NO_CASTING:
+            check_castable(schema, source, casting, 1)
+        if not schema.fits(source, 1) or not cnp.PyArray_IS_C_CONTIGUOUS(source):
+            source = np.ascontiguousarray(source, schema.dtype)
+        total = source.shape[0]
+        if total == 0:
+            return 0
+        cdef uint64_t rows = source.shape[1] if schema.variable_rows else 0
+        cdef size_t nbytes = rows * schema.row_bytes if schema.variable_rows else schema.frame_bytes
+        cdef const char *data = <const char *>cnp.PyArray_DATA(source)
+        if timestamps_ns is not None:
+            timestamps_ns = timestamps_of(timestamps_ns, total)
+            times = <const int64_t *>cnp.PyArray_DATA(timestamps_ns)
+        if metas is not None:
+            meta_given = meta_bytes_of(schema, metas, total, False)
+            meta_data = meta_given
+        while done < total:
+            self.occupy(True)
+            try:
+                if self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline) == NO_SLOT:
+                    shmring_drop(&self.core, 1)
+                    self.vacate()
+                    self.block.check()
+                    done += 1
+                    continue
+            except errors.RingFull:
+                if published:
+                    break
+                raise
+            count = self.core.count
+            if nbytes == self.block.view.geometry.slot_stride:  # frames without gaps: one copy
+                self.copy_frame(0, data + done * nbytes, count * nbytes)
+            else:
+                for i in range(count):
+                    self.copy_frame(i, data + (done + i) * nbytes, nbytes)
+            when = shmring_now_ns()
+            for i in range(count):
+                if meta_data != NULL:
+                    meta = meta_data + (done + i) * schema.meta_bytes
+                shmring_describe(&self.core, i, when if times == NULL else times[done + i], rows, meta)
+            shmring_publish(&self.core, count)
+            self.vacate()
+            self.block.check()
+            published += count
+            done += count
+        return published
+
+    def drop(self, n=1):
+        """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
+
+        They count as dropped, and every consumer sees the gap.
+
+        Parameters
+        ----------
+        n : int
+
+        Raises
+        ------
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The handle cannot be used: closed, of another process, in use, or with a claim open.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         out.drop(2)
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frames.get(timeout=1).lost
+        2
+        """
+        cdef uint64_t most = <uint64_t>1 << 62
+        cdef uint64_t count = count_of(n, "n", most)
+        if n > most:
+            raise ValueError(f"n must be at most 2**62, not {n}")
+        self.occupy(True)
+        shmring_drop(&self.core, count)
+        self.vacate()
+        self.block.check()
+
+    # ---- the others ----
+
+    def wait_for_consumers(self, n=1, timeout=None):
+        """Sleep until at least `n` consumers (of either policy) have joined.
+
+        Parameters
+        ----------
+        n : int
+        timeout : float, optional
+            Seconds; None waits for ever, 0 never waits.
+
+        Returns
+        -------
+        int
+            Consumers joined.
+
+        Raises
+        ------
+        TooFewConsumers
+            Fewer within the time; names those that are there.
+        """
+        cdef unsigned least = <unsigned>count_of(n, "n", SHMRING_MAX_BATCH), found
+        cdef int64_t deadline = deadline_of(timeout)
+        cdef int64_t now, until
+        cdef int64_t started = shmring_now_ns()
+        cdef unsigned words = 0
+        if least > self.block.view.geometry.consumers:
+            raise ValueError(
+                f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
+        while True:
+            self.occupy(True)
+            shmring_reap_all(&self.block.view, self.lock.own.fd)
+            found = shmring_active_consumers(&self.block.view)
+            now = shmring_now_ns()
+            if found < least and now < deadline:
+                until = slice_end(now, deadline)
+                with nogil:
+                    shmring_wait_consumers(&self.block.view, least, until)
+            self.vacate()
+            if found >= least:
+                return found
+            if now >= deadline:
+                from shmring import _messages
+                raise _messages.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
+            if deadline == SHMRING_FOR_EVER and word_is_due(now - started, words):
+                words += 1
+                from shmring import _messages
+                _messages.still_waiting("wait_for_consumers", _messages.too_few_consumers(
+                    self.block, least, self.lock.own.fd, (now - started) / 1e9))
+            look_around()
+
+    def close(self, error=None):
+        """End the stream: consumers read what is left, then their iterations end. May be called twice.
+
+        A claim that is still open is aborted. While another thread waits in this handle, that thread
+        closes it and gets RingClosed.
+
+        Parameters
+        ----------
+        error : str or BaseException, optional
+            Why the stream ends too early: consumers read what is left, and then get ProducerFailed with this
+            text, of which the ring keeps 79 bytes. Leaving the ``with`` block by an exception does the same.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     ring.producer().close(error="camera unplugged")
+        ...     try:
+        ...         frames.get(timeout=1)
+        ...     except shmring.ProducerFailed as failed:
+        ...         print(failed.failure)
+        camera unplugged
+        """
+        if error is None:
+            self._end(None)
+        else:
+            from shmring import _ending
+            self._end(_ending.failure_of(error))
+
+    def _end(self, bytes failure):
+        """End the stream; with `failure`, as one that failed."""
+        cdef bint usable, mine
+        guard_lock(&self.guard)
+        usable = self.is_open and self.fork_mark == fork_count
+        mine = usable and not self.busy
+        if mine:
+            self.busy = True
+        elif usable:
+            self.close_asked, self.failure_asked = True, failure
+        guard_unlock(&self.guard)
+        if mine:
+            if self.open_claim != 0:
+                self.abandon()
+            self.is_open = False
+            handles.discard(self)
+            if failure is None:
+                shmring_producer_close(&self.core)
+            else:
+                shmring_producer_fail(&self.core, failure)
+            shmring_own_close(&self.lock.own)
+        elif usable:
+            shmring_event_announce(&self.block.view.hot.space_event)
+
+    def __reduce__(self):
+        from shmring import _messages
+        raise _messages.not_pickled("Producer")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if value is None:
+            self._end(None)
+        else:
+            from shmring import _ending
+            self._end(_ending.failure_of_block(value))
+
+    @property
+    def name(self):
+        """Name of the ring."""
+        return self.block.name
+
+    @property
+    def shape(self):
+        """Shape of one frame."""
+        return self.schema.shape
+
+    @property
+    def dtype(self):
+        """Dtype of one frame."""
+        return self.schema.dtype
+
+    @property
+    def dropped(self):
+        """Frames that the ring's producers offered and had to drop."""
+        return self.core.dropped
+
+    @property
+    def published(self):
+        """Frames that this producer published."""
+        return self.core.head - self.first_head
+
+    @property
+    def next_seq(self):
+        """Seq of the next frame."""
+        return self.core.next_seq
+
+    @property
+    def epoch(self):
+        """Which producer of the ring this is, from 1."""
+        return self.core.epoch
+
+    @property
+    def on_full(self):
+        """What to do with a full ring: "wait", "drop" or "raise"."""
+        return {WAIT: "wait", DROP: "drop", RAISE: "raise"}[self.full_policy]
+
+    @property
+    def closed(self):
+        """Whether this handle is closed, or belongs to the parent of a fork."""
+        return not self.is_open or self.fork_mark != fork_count
+
+    def __repr__(self):
+        if self.fork_mark != fork_count:
+            state = "of the parent process"
+        else:
+            state = "open" if self.is_open else "closed"
+        return (f"<shmring.Producer of {self.block.name!r}, {state}, next seq {self.core.next_seq}, "
+                f"{self.core.dropped} dropped, on_full={self.on_full!r}>")
+
+
+def open_producer(ring, Block block, Schema schema, str on_full, spin):
+    """Return a Producer that is not open yet."""
+    cdef Producer producer = Producer.__new__(Producer)
+    if on_full not in ON_FULL:
+        raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
+    producer.full_policy = ON_FULL[on_full]
+    producer.spin_ns, producer.spin_adapts = spin_of(spin), spin is None and CORES > 1
+    producer.ring, producer.block, producer.schema = ring, block, schema
+    return producer

@@ -1,0 +1,111 @@
+# What a frame looks like.
+
+cdef Py_ssize_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fields in n * n steps
+
+
+cdef Py_ssize_t count_fields(object dtype) except -1:
+    """How many fields a dtype has, those of its fields included; 1 if it is none itself."""
+    names = dtype.base.names
+    if names is None:
+        return 1
+    cdef Py_ssize_t count = 0
+    for name in names:
+        count += count_fields(dtype.base.fields[name][0])
+    return count
+
+
+def survives_buffers(dtype):
+    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
+    if count_fields(dtype) > MOST_BUFFER_FIELDS:
+        return False
+    try:
+        return np.asarray(memoryview(np.empty(1, dtype))).dtype == dtype
+    except (ValueError, RuntimeError, NotImplementedError, BufferError):
+        return False
+
+
+@cython.final
+@cython.no_gc
+cdef class Schema:
+    """Shape and dtype of a ring's frames, ready for numpy's C-API."""
+
+    cdef readonly cnp.dtype dtype
+    cdef readonly tuple shape
+    cdef readonly cnp.dtype meta_dtype
+    cdef readonly bint variable_rows
+    cdef object survives_buffers  # None: not asked yet
+    cdef int ndim
+    cdef cnp.npy_intp dims[64]
+    cdef size_t frame_bytes
+    cdef size_t row_bytes
+    cdef size_t meta_bytes
+
+    def __cinit__(self, cnp.dtype dtype, tuple shape, cnp.dtype meta_dtype, bint variable_rows):
+        if len(shape) > 31:
+            raise ValueError(f"a frame has at most 31 dimensions, not {len(shape)}")
+        self.dtype, self.shape, self.meta_dtype = dtype, shape, meta_dtype
+        self.variable_rows = variable_rows
+        self.ndim = len(shape)
+        self.frame_bytes = dtype.itemsize
+        for i, length in enumerate(shape):
+            self.dims[i] = length
+            self.frame_bytes *= length
+        self.row_bytes = self.frame_bytes // shape[0] if variable_rows else 0
+        self.meta_bytes = 0 if meta_dtype is None else meta_dtype.itemsize
+
+    cdef bint exports_buffers(self) except -1:
+        if self.survives_buffers is None:
+            self.survives_buffers = survives_buffers(self.dtype)
+        return self.survives_buffers
+
+    cdef cnp.ndarray frame_array(self, void *data, uint64_t rows, object base, bint writable):
+        """One frame as an ndarray on memory that `base` keeps."""
+        cdef cnp.npy_intp dims[64]
+        cdef int flags = cnp.NPY_ARRAY_CARRAY if writable else cnp.NPY_ARRAY_CARRAY_RO
+        cdef cnp.npy_intp *shape = self.dims
+        if self.variable_rows:
+            memcpy(dims, self.dims, sizeof(cnp.npy_intp) * self.ndim)
+            dims[0] = <cnp.npy_intp>rows
+            shape = dims
+        Py_INCREF(self.dtype)
+        array = PyArray_NewFromDescr(cnp.ndarray, self.dtype, self.ndim, shape, NULL, data, flags, None)
+        if base is not None:
+            Py_INCREF(base)
+            PyArray_SetBaseObject(array, base)
+        return array
+
+    cdef cnp.ndarray batch_array(self, void *data, uint64_t count, uint64_t stride, object base,
+                                 bint writable):
+        """Adjacent frames as one ndarray."""
+        cdef cnp.npy_intp dims[64]
+        cdef cnp.npy_intp strides[64]
+        cdef int i
+        cdef int flags = cnp.NPY_ARRAY_CARRAY if writable else cnp.NPY_ARRAY_CARRAY_RO
+        cdef cnp.npy_intp step = self.dtype.itemsize
+        dims[0], strides[0] = <cnp.npy_intp>count, <cnp.npy_intp>stride
+        for i in range(self.ndim, 0, -1):
+            dims[i], strides[i] = self.dims[i - 1], step
+            step *= self.dims[i - 1]
+        Py_INCREF(self.dtype)
+        array = PyArray_NewFromDescr(
+            cnp.ndarray, self.dtype, self.ndim + 1, dims, strides, data, flags, None)
+        Py_INCREF(base)
+        PyArray_SetBaseObject(array, base)
+        return array
+
+    cdef bint fits(self, cnp.ndarray array, int lead) noexcept:
+        """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
+        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
+            return False
+        return self.has_shape(array, lead)
+
+    cdef bint has_shape(self, cnp.ndarray array, int lead) noexcept:
+        """Whether an array has the frames' shape, after `lead` leading axes."""
+        cdef int i
+        if array.ndim != self.ndim + lead:
+            return False
+        for i in range(self.ndim):
+            if array.shape[i + lead] != self.dims[i]:
+                if i != 0 or not self.variable_rows or array.shape[lead] > self.dims[0]:
+                    return False
+        return True

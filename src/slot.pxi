@@ -1,0 +1,317 @@
+# The slots that a producer claims.
+
+cdef enum:
+    SAMPLES = 4  # of a claim, to see whether anything was written
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(8)
+cdef class SlotMemory:
+    """Memory of claimed slots, or scratch memory; writable until the claim ends."""
+
+    cdef object keeper  # of scratch memory
+    cdef Block block    # of claimed slots
+    cdef void *data
+    cdef Py_ssize_t nbytes
+    cdef bint writable
+    cdef uint64_t slot
+    cdef uint64_t count
+    cdef unsigned long fork_mark
+
+    def __dealloc__(self):
+        if self.block is not None and self.fork_mark == fork_count:
+            self.block.drop_view(self.slot, self.count)
+
+    cdef int take(self, Block block, shmring_producer *core) except -1:
+        """Becomes the memory of the slots that are claimed."""
+        if not block.add_view(core.slot, core.count):
+            raise MemoryError()
+        self.block, self.slot, self.count, self.fork_mark = block, core.slot, core.count, fork_count
+        self.data = shmring_claimed_slot(core)
+        return 0
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.nbytes, not self.writable, flags)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(8)
+cdef class Slot:
+    """Claimed slots to write in place: from ``Producer.claim()``.
+
+    As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
+    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
+    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
+    claimed it.
+
+    Examples
+    --------
+    >>> import shmring
+    >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.producer() as out:
+    ...     with out.claim() as slot:
+    ...         slot.array[:] = 1.5
+    """
+
+    cdef Producer producer
+    cdef cnp.ndarray view
+    cdef uint64_t number  # of the claim; it is open while the producer's open_claim is the same
+    cdef uint64_t claimed
+    cdef uint64_t first_seq
+    cdef uint64_t valid_rows
+    cdef bint single
+    cdef bint scratch
+    cdef object timestamps
+    cdef bytes metas
+    cdef bint in_block  # of a `with`
+    cdef bint sampled
+    cdef uint64_t samples[SAMPLES]  # of what the slots held when the array was asked for
+
+    def __init__(self, *_args, **_options):
+        raise TypeError("a Slot comes from Producer.claim()")
+
+    @property
+    def array(self):
+        """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
+
+        What it holds before you write is undefined.
+
+        Once published or aborted, this very array turns read-only. Views that were made of it stay
+        writable as numpy has it: do not write through them, the slot is no longer yours.
+        """
+        if self.view is None:
+            self.make_view()
+        return self.view
+
+    cdef int make_view(self) except -1:
+        cdef Producer producer = self.producer
+        cdef Schema schema = producer.schema
+        cdef uint64_t stride = producer.block.view.geometry.slot_stride
+        cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
+        cdef cnp.ndarray view
+        cdef bint is_open
+        if producer.fork_mark != fork_count:
+            from shmring import _messages
+            raise _messages.forked("Slot")
+        memory.nbytes, memory.writable = self.claimed * stride, True
+        if self.scratch:
+            memory.keeper = np.empty(memory.nbytes, np.uint8)
+            memory.data = cnp.PyArray_DATA(memory.keeper)
+        else:
+            memory.take(producer.block, &producer.core)
+        if self.single:
+            view = schema.frame_array(memory.data, schema.dims[0], memory, True)
+        else:
+            view = schema.batch_array(memory.data, self.claimed, stride, memory, True)
+        guard_lock(&producer.guard)
+        is_open = producer.open_claim == self.number
+        if is_open and self.view is None:
+            self.view = producer.open_view = view
+            producer.open_memory = memory
+            self.take_samples()
+        guard_unlock(&producer.guard)
+        if not is_open:
+            raise ValueError("this slot was published or aborted; claim the next one")
+        return 0
+
+    @property
+    def count(self):
+        """Frames claimed: 1 to the `n` asked for, as many as were free and adjacent."""
+        return self.claimed
+
+    @property
+    def seq(self):
+        """Seq that the first frame gets when it is published."""
+        return self.first_seq
+
+    @property
+    def dropped(self):
+        """True if the ring was full under ``on_full="drop"``: the array is scratch memory."""
+        return self.scratch
+
+    @property
+    def timestamp_ns(self):
+        """Timestamp in nanoseconds, None: CLOCK_MONOTONIC at publish; a sequence for ``n > 1``."""
+        return self.timestamps
+
+    @timestamp_ns.setter
+    def timestamp_ns(self, value):
+        cdef int64_t checked
+        if value is None:
+            self.timestamps = None
+        elif self.single:
+            checked = index(value)
+            self.timestamps = checked
+        else:
+            self.timestamps = timestamps_of(value, self.claimed)
+
+    @property
+    def meta(self):
+        """Meta of the frame (settable; a sequence for ``n > 1``); zeros unless set."""
+        if self.metas is None:
+            return None
+        found = np.frombuffer(self.metas, self.producer.schema.meta_dtype)
+        return found[0] if self.single else found
+
+    @meta.setter
+    def meta(self, value):
+        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed, self.single)
+
+    @property
+    def rows(self):
+        """Valid length of the first axis (settable, only in a ring with variable_rows)."""
+        return self.valid_rows
+
+    @rows.setter
+    def rows(self, value):
+        cdef Schema schema = self.producer.schema
+        if not schema.variable_rows:
+            raise ValueError("this ring has frames of fixed length; create it with variable_rows=True")
+        if not 0 <= index(value) <= schema.dims[0]:
+            raise ValueError(f"rows must be 0 to {schema.dims[0]}, not {value}")
+        self.valid_rows = index(value)
+
+    cdef uint64_t sample(self, int i) noexcept:
+        """Some bytes of the claimed slots, from their beginning (0) to their end."""
+        cdef Block block = self.producer.block
+        cdef shmring_geometry *g = &block.view.geometry
+        cdef uint64_t nbytes = (self.claimed - 1) * g.slot_stride + g.frame_bytes
+        cdef uint64_t found = 0
+        cdef uint64_t size = min(nbytes, <uint64_t>sizeof(found))
+        cdef char *slots = <char *>shmring_claimed_slot(&self.producer.core)
+        memcpy(&found, slots + (nbytes - size) * i // (SAMPLES - 1), size)
+        return found
+
+    cdef void take_samples(self) noexcept:
+        cdef int i
+        self.sampled = self.in_block and not self.scratch
+        if self.sampled:
+            for i in range(SAMPLES):
+                self.samples[i] = self.sample(i)
+
+    cdef bint is_untouched(self) noexcept:
+        """Whether the slots, which somebody meant to write, look as they did before."""
+        cdef int i
+        if not self.sampled:
+            return False
+        for i in range(SAMPLES):
+            if self.sample(i) != self.samples[i]:
+                return False
+        return True
+
+    def publish(self, count=None):
+        """Make the frames visible to every consumer.
+
+        Parameters
+        ----------
+        count : int, optional
+            Only the first `count` of them; the rest is given back unseen. Default: all.
+
+        Raises
+        ------
+        ValueError
+            If `count` is out of range, or the slot was published or aborted before.
+        RingCorrupt
+            After `survive_truncation`: the ring's file was cut.
+        """
+        if count is None:
+            self.publish_first(self.claimed)
+        elif 0 <= count <= self.claimed:
+            self.publish_first(count)
+        else:
+            raise ValueError(f"count must be 0 to {self.claimed}, not {count}")
+
+    cdef int publish_first(self, uint64_t count) except -1:
+        cdef Producer producer = self.producer
+        self.finish()
+        if self.scratch:
+            shmring_drop(&producer.core, count)
+        else:
+            self.describe(count)
+            shmring_publish(&producer.core, count)
+        producer.vacate()
+        producer.block.check()
+        return 0
+
+    def abort(self):
+        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
+        self.finish()
+        if not self.scratch:
+            shmring_abort(&self.producer.core)
+        self.producer.vacate()
+
+    def __reduce__(self):
+        from shmring import _messages
+        raise _messages.not_pickled("Slot")
+
+    def __enter__(self):
+        self.in_block = True
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if self.producer.open_claim != self.number:
+            return
+        if kind is None:
+            if self.is_untouched() and not self.producer.told_of_untouched:
+                self.look_at_exit()
+            self.publish_first(self.claimed)
+        else:
+            self.abort()
+
+    cdef int look_at_exit(self) except -1:
+        from shmring import _claims
+        if _claims.leaves_early(_claims.current_frame()):
+            self.producer.told_of_untouched = True
+            _claims.log_untouched(self.producer.block.name, self.first_seq)
+        return 0
+
+    def __dealloc__(self):
+        if self.number != 0:
+            self.producer.forget_claim(self.number)
+
+    def __repr__(self):
+        if self.producer.open_claim != self.number:
+            state = "finished"
+        else:
+            state = "dropped, scratch memory" if self.scratch else "open"
+        return f"<shmring.Slot seq {self.first_seq}, {self.claimed} frame(s), {state}>"
+
+    cdef int finish(self) except -1:
+        """Ends the claim, so that nobody writes any more; the producer is occupied from then on."""
+        cdef Producer producer = self.producer
+        cdef bint was_open = producer.open_claim == self.number
+        if was_open:
+            producer.occupy(False)
+            was_open = producer.open_claim == self.number  # another thread may have been faster
+            if was_open:
+                producer.end_claim()
+            else:
+                producer.vacate()
+        if not was_open:
+            raise ValueError("this slot was published or aborted before")
+        return 0
+
+    cdef int describe(self, uint64_t count) except -1:
+        """Cannot fail: the setters took only what fits."""
+        cdef Producer producer = self.producer
+        cdef uint64_t i
+        cdef object timestamps = self.timestamps  # held here: another thread may set others
+        cdef bytes metas_given = self.metas
+        cdef int64_t now = shmring_now_ns() if timestamps is None else 0
+        cdef const int64_t *times = NULL
+        cdef const char *metas = NULL
+        cdef const void *meta = NULL
+        if timestamps is not None:
+            if self.single:
+                now = timestamps
+            else:
+                times = <const int64_t *>cnp.PyArray_DATA(timestamps)
+        if metas_given is not None:
+            metas = metas_given
+        for i in range(count):
+            if metas != NULL:
+                meta = metas + i * producer.schema.meta_bytes
+            shmring_describe(
+                &producer.core, i, now if times == NULL else times[i], self.valid_rows, meta)
+        return 0

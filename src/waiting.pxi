@@ -1,0 +1,52 @@
+# What every wait is made of: slices, deadlines, spins, and a word about a long one.
+
+cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at whether the others live
+# What other threads ask of this one is done only when it runs Python code: pending calls (what a
+# sub-interpreter gives back), asynchronous exceptions, debuggers; without the GIL also the death of objects
+# that it made. A frame must not stay held until a wait is over.
+cdef object enter_interpreter = eval("lambda: None")
+if SHMRING_FREE_THREADED:
+    SLICE_NS = 5_000_000
+patience = 5.0  # seconds until a wait without an end says for the first time what it waits for
+cdef long CORES = len(os.sched_getaffinity(0))
+
+
+cdef int look_around() except -1:
+    """Between two slices of a wait: signals, and what the interpreter put off until this thread runs."""
+    enter_interpreter()
+    return PyErr_CheckSignals()
+
+
+cdef bint word_is_due(int64_t waited_ns, unsigned said) except -1:
+    """Whether a wait without an end has lasted so long that it says so: after 5 s, 10 s, 20 s, ..."""
+    return waited_ns * 1e-9 >= <double>patience * <double>(<uint64_t>1 << min(said, 40))
+
+
+cdef int64_t deadline_of(object timeout) except -1:
+    """The deadline for a timeout in seconds: for ever for None, 0 for one that never waits."""
+    if timeout is None:
+        return SHMRING_FOR_EVER
+    cdef double seconds = seconds_of("timeout", timeout)
+    if seconds == 0:
+        return 0
+    if seconds > 1e9:
+        return SHMRING_FOR_EVER
+    return shmring_now_ns() + <int64_t>(seconds * 1e9)
+
+
+cdef int64_t spin_of(object spin) except -1:
+    """Nanoseconds to spin before a sleep, for seconds; None: the default."""
+    if spin is None:
+        return SHMRING_SPIN_FIRST_NS if CORES > 1 else 0
+    cdef double seconds = seconds_of("spin", spin)
+    return SHMRING_FOR_EVER if seconds > 1e9 else <int64_t>(seconds * 1e9)
+
+
+cdef int64_t slice_end(int64_t now, int64_t deadline) noexcept:
+    return deadline if deadline - now < SLICE_NS else now + SLICE_NS
+
+
+cdef int64_t spin_left(int64_t now, int64_t started, int64_t spin) noexcept:
+    """What is left of a spin budget, at most one slice."""
+    cdef int64_t left = SLICE_NS if spin == SHMRING_FOR_EVER else spin - (now - started)
+    return 0 if left < 0 else left if left < SLICE_NS else SLICE_NS

@@ -1,0 +1,631 @@
+"""Limits reached, of the machine, the process and the schema: a named error, and nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import shmring
+from shmring import _cgroup, _core, _limits, _names, _ring
+from support.blocks import SHM, block_file, fresh_name
+from support.processes import PeerError
+
+RING = 'shape=(1 << 20,), dtype="u1", slots=4'  # 4 MiB and a little
+
+# Runs in a process of its own: what there is, and what an expression leaves of it.
+LOOK = """if True:
+    import errno, mmap, resource, signal
+    def state():
+        return sorted(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
+    def refused(call):
+        before = state()
+        try:
+            call()
+        except Exception as error:
+            found = [one.__name__ for one in type(error).__mro__], error.errno, str(error)
+        assert state() == before, (before, state())
+        return found
+"""
+
+
+@pytest.fixture
+def other(peer):
+    """Another process that can look at what is left."""
+    started = peer()
+    started.do(LOOK)
+    return started
+
+
+def mount(other, options: str) -> None:
+    """Give it a /dev/shm of its own."""
+    other.do(f"""if True:
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        newns, private = 0x20000, 1 << 14 | 1 << 18
+        mounted = (libc.unshare(newns) == 0 and libc.mount(None, b"/", None, private, None) == 0
+                   and libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, {options.encode()!r}) == 0)
+    """)
+    if not other.ask("mounted"):
+        pytest.skip("may not mount a file system")
+
+
+def check_refusal(found, kind: str, *parts: str) -> None:
+    kinds, number, message = found
+    assert kind in kinds
+    assert number is not None
+    for part in parts:
+        assert part in message
+
+
+# ---- space
+
+
+def test_what_cannot_fit_takes_nothing(name, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", lambda *given: pytest.fail("took space"))
+    disk = os.statvfs(SHM)
+    size = disk.f_bavail * disk.f_frsize
+    with pytest.raises(shmring.NoSpace, match="--shm-size"):
+        shmring.Ring.create(name, shape=(size,), dtype="u1", slots=2)
+    assert not block_file(name).exists()
+
+
+def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
+    mount(other, "size=16m")
+    other.do("""if True:
+        from shmring import _names
+        _names.STEP, really = 1 << 20, os.posix_fallocate
+        def take(fd, start, length):
+            really(fd, start, length)
+            if start == 0:  # somebody else comes between
+                with open("/dev/shm/other", "wb") as file:
+                    really(file.fileno(), 0, 13 << 20)
+        os.posix_fallocate = take
+    """)
+    with pytest.raises(PeerError, match="bytes free of 16777216") as raised:
+        other.do(f"shmring.Ring.create('late', {RING})")
+    assert raised.value.kind == "NoSpace"
+    other.do("os.posix_fallocate = really")
+    assert other.ask("os.listdir('/dev/shm')") == ["other"]
+    assert other.ask("os.statvfs('/dev/shm').f_bavail * mmap.PAGESIZE") == 3 << 20
+
+
+def test_a_stale_ring_gives_its_space_to_the_next_one(other):
+    mount(other, "size=6m")
+    other.do(f"shmring.Ring.create('again', {RING}).close()")
+    other.do(f"ring = shmring.Ring.create('again', {RING}); ring.close()")
+    other.do("generation = open('/dev/shm/again', 'rb').read(32)")
+    with pytest.raises(PeerError, match="it needs 83"):
+        other.do("shmring.Ring.create('again', shape=(2 << 20,), dtype='u1', slots=4)")
+    assert other.ask("open('/dev/shm/again', 'rb').read(32) == generation")
+
+
+def test_an_existing_ring_is_attached_where_there_is_no_space_for_another(other):
+    mount(other, "size=6m")
+    other.do(f"ring = shmring.Ring.create('there', {RING})")
+    assert other.ask(f"shmring.Ring.create('there', exist_ok=True, {RING}).nbytes == ring.nbytes")
+
+
+def test_a_file_system_without_a_limit(other):
+    mount(other, "size=0")
+    other.do(f"with shmring.Ring.create({RING}) as ring: ring.producer().put(np.ones(1 << 20, 'u1'))")
+
+
+def test_no_inodes(other):
+    mount(other, "nr_inodes=3")
+    other.do("for i in range(2): open(f'/dev/shm/{i}', 'w').close()")
+    check_refusal(other.ask(f"refused(lambda: shmring.Ring.create({RING}))"), "NoSpace", "nr_inodes=6", "(3)")
+
+
+def test_a_given_block_that_cannot_be_filled(other):
+    """A SharedMemory's pages come with the first touch; as a ring it has them all."""
+    mount(other, "size=6m")
+    other.do("""if True:
+        from multiprocessing.shared_memory import SharedMemory
+        kind = dict(shape=(1 << 20,), dtype="u1", slots=4)
+        block = SharedMemory(create=True, size=shmring.Ring.required_size(**kind))
+        with open("/dev/shm/other", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 5 << 20)
+    """)
+    found = other.ask("refused(lambda: shmring.Ring.create(block=block, **kind))")
+    check_refusal(found, "NoSpace", "bytes free of 6291456")
+    other.do("block.close(); block.unlink()")
+
+
+# ---- a file system that cannot be written to
+
+
+def test_a_file_system_that_is_read_only(other):
+    mount(other, "size=16m")
+    other.do(f"ring = shmring.Ring.create('there', {RING}); writer = ring.producer()")
+    other.do("writer.put(np.ones(1 << 20, 'u1')); writer.close(); ring.close()")
+    other.do("bind, remount, readonly = 4096, 32, 1")
+    assert other.ask("libc.mount(b'/dev/shm', b'/dev/shm', None, bind, None)") == 0
+    assert other.ask("libc.mount(None, b'/dev/shm', None, bind | remount | readonly, None)") == 0
+    for call in (
+        f"shmring.Ring.create('new', {RING})",
+        "shmring.Ring.attach('there')",
+    ):
+        found = other.ask(f"refused(lambda: {call})")
+        check_refusal(found, "RingAccessDenied", "read-only", "readonly=True", "remount,rw")
+    assert (
+        other.ask("int(shmring.Ring.attach('there', readonly=True).observer().latest(0).array.sum())")
+        == 1 << 20
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_directory_that_this_user_may_not_write_to(other):
+    mount(other, "size=16m,mode=755")
+    other.do("os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
+    found = other.ask(f"refused(lambda: shmring.Ring.create('new', {RING}))")
+    check_refusal(found, "RingAccessDenied", "may not write to /dev/shm", "chmod 1777")
+
+
+# ---- limits of the process
+
+
+FILES = """if True:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 80))
+    taken = []
+    def take_all(but):
+        with __import__("contextlib").suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(but):
+            os.close(taken.pop())
+    def refused(call):
+        try:
+            call()
+        except Exception as error:
+            return [one.__name__ for one in type(error).__mro__], error.errno, str(error)
+"""
+CALLS = {
+    f"shmring.Ring.create('new', {RING})": (0, 1),
+    f"shmring.Ring.create({{name!r}}, exist_ok=True, {RING})": (0, 1),
+    "shmring.Ring.attach({name!r})": (0, 1),
+    "shmring.Ring.attach({name!r}, timeout=9)": (0,),
+    "shmring.Ring.attach({name!r}, readonly=True)": (0,),
+    "ring.producer()": (0,),
+    "ring.consumer()": (0,),
+    "ring.observer()": (0,),
+    "closed.unlink()": (0,),
+}
+
+
+@pytest.mark.parametrize(("call", "left"), [(call, n) for call, many in CALLS.items() for n in many])
+def test_no_descriptor_left(other, name, call, left):
+    other.do(f"ring = shmring.Ring.create({name!r}, {RING})")
+    other.do(f"closed = shmring.Ring.create({name + '-closed'!r}, {RING}); closed.close()")
+    other.do(FILES)
+    try:
+        other.do(f"before = state(); take_all({left})")
+        found = other.ask(f"refused(lambda: {call.format(name=name)})")
+        other.do("for fd in taken: os.close(fd)")
+        other.do("taken.clear()")
+        check_refusal(found, "OSError", "(40)", "ulimit -n 80")
+        assert other.ask("state() == before")
+        other.do(f"found = {call.format(name=name)}; found and found.close()")  # and it works again
+    finally:
+        for left_name in (name, f"{name}-closed", "new"):
+            block_file(left_name).unlink(missing_ok=True)
+
+
+def test_no_address_space(other):
+    other.do("used = int(open('/proc/self/statm').read().split()[0]) * mmap.PAGESIZE")
+    other.do("resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20),) * 2)")
+    found = other.ask(f"refused(lambda: shmring.Ring.create({RING}))")
+    check_refusal(found, "OSError", "address space", "ulimit -v")
+
+
+MAPPINGS = """if True:
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    page = mmap.PAGESIZE
+    def give_mappings_back():
+        libc.munmap(ctypes.c_void_p(area), ctypes.c_size_t(1 << 29))
+    def take_mappings(but):
+        global area  # every second page is made a mapping of its own
+        area = libc.mmap(None, ctypes.c_size_t(1 << 29), 0, 0x22, -1, ctypes.c_long(0))
+        at, one = area, ctypes.c_size_t(page)
+        while libc.mprotect(ctypes.c_void_p(at), one, mmap.PROT_READ) == 0:
+            at += 2 * page
+        libc.munmap(ctypes.c_void_p(at - but * page), ctypes.c_size_t((but + 1) * page))
+"""
+most_mappings = int(Path("/proc/sys/vm/max_map_count").read_text())
+few_mappings = pytest.mark.skipif(most_mappings > 100_000, reason="vm.max_map_count is large here")
+
+
+@few_mappings
+def test_no_mapping_left(other, name):
+    other.do(f"ring = shmring.Ring.create({name!r}, {RING})")
+    try:
+        other.do(MAPPINGS)
+        other.do("take_mappings(2)")
+        for call in ("ring.producer()", f"shmring.Ring.attach({name!r})"):
+            check_refusal(
+                other.ask(f"refused(lambda: {call})"), "OSError", "vm.max_map_count=", str(most_mappings * 2)
+            )
+        other.do("give_mappings_back()")
+        other.do("ring.producer().close()")
+    finally:
+        block_file(name).unlink(missing_ok=True)
+
+
+def test_a_file_may_not_be_that_large(other):
+    other.do("resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20,) * 2)")
+    found = other.ask(f"refused(lambda: shmring.Ring.create({RING}))")
+    check_refusal(found, "NoSpace", "a file of this process may have 1048576", "ulimit -f")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may lock little")
+def test_memory_that_may_not_be_locked(other, name):
+    other.do("_, most = resource.getrlimit(resource.RLIMIT_MEMLOCK)")
+    if other.ask("0 <= most < 1 << 21"):
+        pytest.skip("this process may lock next to nothing")
+    other.do("def may_lock(soft): resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, most))")
+    other.do("shmring.RingStats")  # imported while it may be read
+    other.do("may_lock(1 << 16); os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
+    locked = 'lock_memory=True, shape=(1 << 16,), dtype="u1", slots=4'
+    found = other.ask(f"refused(lambda: shmring.Ring.create({locked}))")
+    check_refusal(found, "OSError", "may lock 65536", "ulimit -l")
+    try:
+        other.do("may_lock(most)")
+        other.do(f"ring = shmring.Ring.create({name!r}, {locked})")
+        other.do("may_lock(1 << 16)")
+        check_refusal(other.ask("refused(ring.producer)"), "OSError", "may lock 65536", "ulimit -l")
+        assert other.ask("ring.stats().producer.state") == "none"  # it never was one, and holds no lock
+        other.do("may_lock(most)")
+        other.do("ring.producer().close()")
+    finally:
+        block_file(name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("number", [*_limits._WHY, 5])
+def test_every_refusal_says_what_and_why(number):
+    error = _limits.refused(number, "cannot do it")
+    assert str(error).split("] ")[-1].startswith("cannot do it: ")
+    assert error.errno is not None
+    assert isinstance(error, shmring.NoSpace) == (number in _limits.FULL)
+
+
+# ---- a producer that is refused
+
+
+def test_a_refused_producer_touches_no_page(other, name):
+    other.do(f"ring = shmring.Ring.create({name!r}, shape=(1 << 20,), dtype='u1', slots=32)")
+    try:
+        other.do("writer = ring.producer()")
+        other.do("def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt")
+        other.do("before = faults()")
+        other.do("found = refused(lambda: ring.producer()) if False else None")
+        with pytest.raises(PeerError, match="live producer"):
+            other.do("ring.producer()")
+        assert other.ask("faults() - before") < (32 << 20) // os.sysconf("SC_PAGESIZE") // 4
+    finally:
+        block_file(name).unlink()
+
+
+def test_a_producer_that_is_still_opening_is_not_given_the_name_of_the_last_one(ring):
+    ring.producer().close()
+    opening = _core.reopen(ring._fd, True)
+    try:
+        assert _core.lock(opening, _core.LOCK_PRODUCER, _core.EXCLUSIVE)
+        with pytest.raises(shmring.ProducerExists, match="a process that is just opening it"):
+            ring.producer()
+    finally:
+        os.close(opening)
+    ring.producer().close()
+
+
+def test_the_next_producer_is_let_in_when_the_first_closed(make):
+    ring = make()
+    with ring.producer() as first, pytest.raises(shmring.ProducerExists):
+        ring.producer()
+    assert first.closed
+    ring.producer().close()
+
+
+# ---- somebody who removes the ring, and stands still
+
+
+@pytest.fixture
+def being_removed(name):
+    """A ring that somebody keeps everyone out of, as `rm` does for a moment."""
+    shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2).close()
+    fd = _core.open_block(name, _core.CONSUME)
+    assert _names.keep_out(fd)
+    yield fd
+    os.close(fd)
+    block_file(name).unlink(missing_ok=True)
+
+
+def test_exist_ok_gives_up_on_a_ring_that_is_being_removed_for_ever(name, being_removed, monkeypatch):
+    monkeypatch.setattr(_names, "PATIENCE", 0.05)
+    monkeypatch.setattr(_names, "allocate", lambda *given: pytest.fail("took space"))
+    slept = []
+    monkeypatch.setattr(
+        _ring, "time", types.SimpleNamespace(monotonic=_ring.time.monotonic, sleep=slept.append)
+    )
+    with pytest.raises(shmring.RingExists, match="removing or replacing that ring"):
+        shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, exist_ok=True)
+    assert slept
+
+
+def test_exist_ok_waits_for_a_ring_to_be_removed(name, being_removed, monkeypatch):
+    finish = types.SimpleNamespace(
+        monotonic=_ring.time.monotonic,
+        sleep=lambda seconds: _core.lock(
+            being_removed, _core.LOCK_PRESENCE, _core.UNLOCKED, _core.PRESENCE_BYTES
+        ),
+    )
+    monkeypatch.setattr(_ring, "time", finish)
+    with shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, exist_ok=True) as ring:
+        assert ring.stats().published == 0
+
+
+# ---- pages lost where there is no mapping left
+
+
+@few_mappings
+def test_lost_pages_take_no_mapping_each(other, name):
+    other.do("shmring.survive_truncation()")
+    other.do(f"ring = shmring.Ring.create({name!r}, shape=(4096,), dtype='u1', slots=256)")
+    path = block_file(name)
+    try:
+        other.do("writer, reader = ring.producer(), ring.consumer()")
+        other.do("writer.put_many(np.ones((256, 4096), 'u1')); frames = reader.batch(256)")
+        other.do(MAPPINGS)
+        other.do("order = list(range(1, 256, 2)) + list(range(254, 0, -2)); take_mappings(60)")
+        os.truncate(path, path.stat().st_size - 255 * 4096)
+        assert other.ask("sum(int(frames.array[i, 0]) for i in order)") == 0
+        other.do("give_mappings_back()")
+        with pytest.raises(PeerError, match="was cut"):
+            other.do("reader.try_get()")
+    finally:
+        path.unlink(missing_ok=True)
+
+
+# ---- memory limits
+
+
+def groups(root: Path, files: dict[str, object], cgroup: str, mounts: str) -> Path:
+    """A machine with these control groups."""
+    for name, value in {
+        "proc/self/cgroup": cgroup,
+        "proc/self/mountinfo": mounts,
+        "proc/meminfo": "MemTotal: 1000 kB\nSwapFree: 0 kB\nAnonPages: 100 kB\nShmem: 200 kB\n",
+        **files,
+    }.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value}\n")
+    return root
+
+
+MOUNTED_2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
+MOUNTED_1 = "30 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
+NO_LIMIT_1 = 9223372036854771712
+
+
+def rooms(root: Path) -> dict[str, tuple[int, int]]:
+    return {
+        one.whose.rpartition("cgroup")[2]: (one.limit, one.room) for one in _cgroup.memory_limits(str(root))
+    }
+
+
+MACHINE = {"this machine": (1000 << 10, 700 << 10)}
+
+
+def test_limits_of_version_2_and_of_the_groups_above(tmp_path):
+    root = groups(
+        tmp_path,
+        {
+            f"{V2}/memory.stat": "anon 1",
+            f"{V2}/pod/memory.max": 5000,
+            f"{V2}/pod/memory.stat": "anon 1000\nfile 900\nshmem 500\nslab_reclaimable 7",
+            f"{V2}/pod/own/memory.max": "max",
+        },
+        "0::/pod/own",
+        MOUNTED_2,
+    )
+    assert rooms(root) == {"/pod": (5000, 3500), **MACHINE}
+
+
+def test_limits_of_version_1(tmp_path):
+    root = groups(
+        tmp_path,
+        {
+            f"{V1}/memory.limit_in_bytes": NO_LIMIT_1,
+            f"{V1}/a/memory.limit_in_bytes": 8000,
+            f"{V1}/a/memory.stat": "rss 1\ntotal_rss 1000\ntotal_cache 6000\ntotal_shmem 2000",
+            f"{V1}/a/b/memory.limit_in_bytes": 6000,
+        },
+        "4:cpu,cpuacct:/x\n3:memory:/a/b\n0::/",
+        MOUNTED_1,
+    )
+    assert rooms(root) == {"/memory/a/b": (6000, 6000), "/memory/a": (8000, 5000), **MACHINE}
+
+
+def test_inside_a_container_the_mounted_group_is_its_own(tmp_path):
+    """Its path is one of the world outside, and the mount begins there."""
+    files = {f"{V1}/memory.limit_in_bytes": 4000}
+    mounted = MOUNTED_1.replace(" / ", " /docker/1234 ")
+    root = groups(tmp_path, files, "3:memory:/docker/1234", mounted)
+    assert rooms(root) == {"/memory": (4000, 4000), **MACHINE}
+    for mounts in (mounted, MOUNTED_1):
+        root = groups(tmp_path, files, "3:memory:/../elsewhere", mounts)
+        assert rooms(root) == {"/memory": (4000, 4000), **MACHINE}
+
+
+@pytest.mark.parametrize(("most", "room"), [("max", 5000 + 300 * 1024), ("2000", 5000 + 1500), ("0", 5000)])
+def test_what_may_go_out_to_swap_is_room(tmp_path, most, room):
+    files = {
+        f"{V2}/own/memory.max": 5000,
+        f"{V2}/own/memory.swap.max": most,
+        f"{V2}/own/memory.swap.current": 500,
+        "proc/meminfo": "MemTotal: 1000 kB\nSwapFree: 300 kB",
+    }
+    root = groups(tmp_path, files, "0::/own", MOUNTED_2)
+    assert rooms(root)["/own"] == (5000, room)
+
+
+def test_a_machine_that_says_nothing(tmp_path):
+    assert _cgroup.memory_limits(str(tmp_path)) == []
+    assert _cgroup.cores_of_time(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "cgroup", "mounts"),
+    [
+        ({f"{V2}/a/cpu.max": "150000 100000", f"{V2}/cpu.max": "max 100000"}, "0::/a", MOUNTED_2),
+        (
+            {
+                f"{V1}/a/cpu.cfs_quota_us": 150000,
+                f"{V1}/a/cpu.cfs_period_us": 100000,
+                f"{V1}/cpu.cfs_quota_us": -1,
+            },
+            "3:cpu,memory:/a",
+            MOUNTED_1.replace("rw,memory", "rw,cpu,memory"),
+        ),
+    ],
+    ids=["2", "1"],
+)
+def test_time_of_both_versions(tmp_path, files, cgroup, mounts):
+    assert _cgroup.cores_of_time(str(groups(tmp_path, files, cgroup, mounts))) == 1.5
+
+
+def test_a_memory_limit_below_the_ring_is_no_space(name, monkeypatch):
+    limits = [
+        _cgroup.MemoryLimit("the control group /outer", 9 << 20, 8 << 20, "/outer/memory.max"),
+        _cgroup.MemoryLimit("the control group /inner", 5 << 20, 3 << 20, "/inner/memory.max"),
+    ]
+    monkeypatch.setattr(_cgroup, "memory_limits", lambda: limits)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *given: pytest.fail("took space"))
+    with pytest.raises(
+        shmring.NoSpace, match=r"group /inner may use 5242880 .*3145728 are left.*/inner/memory.max"
+    ):
+        shmring.Ring.create(name, shape=(1 << 20,), dtype="u1", slots=4)
+    assert not block_file(name).exists()
+
+
+IN_A_GROUP = """
+import shmring, sys
+for slots in (400, 40):
+    try:
+        with shmring.Ring.create(sys.argv[1], shape=(1_000_000,), dtype="u1", slots=slots) as ring:
+            with ring.producer(), ring.consumer():
+                print("fits")
+    except shmring.NoSpace as error:
+        print(error)
+"""
+
+
+def test_a_real_memory_limit(name, tmp_path):
+    group = next(
+        (
+            Path(root, fresh_name())
+            for root, file in (
+                ("/sys/fs/cgroup", "memory.max"),
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            )
+            if os.access(root, os.W_OK) and Path(root, file).exists()
+        ),
+        None,
+    )
+    if group is None:
+        pytest.skip("no control group can be made here")
+    group.mkdir()
+    try:
+        file = next(one for one in (group / "memory.max", group / "memory.limit_in_bytes") if one.exists())
+        file.write_text("200000000")
+        enter = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        command = ["sh", "-c", enter, "sh", sys.executable, "-c", IN_A_GROUP, name]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    finally:
+        with contextlib.suppress(OSError):
+            block_file(name).unlink()
+        group.rmdir()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    refusal, fits = ended.stdout.splitlines()
+    assert str(group) in refusal
+    assert "may use 2000" in refusal or "may use 1999" in refusal  # in pages
+    assert fits == "fits"
+
+
+# ---- dtypes, shapes, attrs
+
+
+def nested(levels: int) -> np.dtype:
+    dtype = np.dtype("f4")
+    for _ in range(levels):
+        dtype = np.dtype([("x", dtype)])
+    return dtype
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"shape": (1,) * 32}, "at most 31 axes, not 32"),
+        ({"shape": (1,) * 65}, "at most 31 axes, not 65"),
+        ({"shape": (1,) * 30, "dtype": "(1,1)u1"}, "at most 31 axes, not 32, 2 of them in the sub-array"),
+        ({"dtype": nested(300)}, "dtype is nested too deeply"),
+        ({"dtype": nested(900)}, "dtype is nested too deeply"),
+        ({"meta": nested(300)}, "meta is nested too deeply"),
+        ({"meta": f"V{(1 << 20) + 1}"}, r"one meta may have 1048576 bytes \(1 MiB\), not 1048577"),
+        ({"shape": (1 << 70,)}, "1 TiB"),
+        ({"dtype": "(0,)u1"}, "an axis of 0"),
+        ({"dtype": "(2,3"}, "dtype must be a numpy dtype"),
+        ({"dtype": "u1,,f4"}, "dtype must be a numpy dtype"),
+        ({"dtype": [("a", "u1"), ("a", "u1")]}, "occurs more than once"),
+        ({"meta": [(f"{i:01000}", "u1") for i in range(1100)]}, "dtype, meta and attrs take"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_limits_of_a_frame_say_their_reason(name, arguments, words):
+    with pytest.raises(ValueError, match=words) as raised:
+        shmring.Ring.create(name, **({"shape": (4,), "dtype": "u1", "slots": 2} | arguments))
+    assert len(str(raised.value)) < 600
+    assert not block_file(name).exists()
+
+
+def deep(levels: int) -> dict:
+    found: dict = {}
+    for _ in range(levels - 1):
+        found = {"x": found}
+    return found
+
+
+@pytest.mark.parametrize("levels", [101, 900, 20000])
+def test_attrs_nested_too_deeply(name, levels):
+    with pytest.raises(ValueError, match="attrs are nested too deeply: at most 100"):
+        shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, attrs=deep(levels))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"shape": (1,) * 31},
+        {"shape": (1,) * 29, "dtype": "(1,1)u1"},
+        {"dtype": nested(90)},
+        {"meta": f"V{1 << 20}"},
+        {"attrs": deep(100)},
+    ],
+    ids=["axes", "axes of a sub-array", "nested", "meta", "attrs"],
+)
+def test_what_is_just_within_the_limits_works(make, arguments):
+    ring = make(**({"shape": (4,), "dtype": "u1", "slots": 2} | arguments))
+    with shmring.Ring.attach(ring.name) as other:
+        assert (other.shape, other.dtype, other.meta_dtype) == (ring.shape, ring.dtype, ring.meta_dtype)
+        assert other.attrs == arguments.get("attrs", {})
+        with ring.producer() as writer, other.consumer() as reader:
+            writer.put(np.zeros(ring.shape, ring.dtype))
+            assert reader.get(0).array.shape == ring.shape

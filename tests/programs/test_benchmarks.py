@@ -1,0 +1,228 @@
+"""The benchmarks: every workload of ours runs, wrong frames are noticed, nothing is left behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[2]
+sys.path.append(str(TREE))  # behind everything else: an installed shmring stays the one that is tested
+
+if shutil.which(os.environ.get("CC", "cc")) is None:
+    pytest.skip("the limits need a C compiler", allow_module_level=True)
+
+from benchmarks import workloads  # noqa: E402
+from benchmarks.adapters import ours  # noqa: E402
+from benchmarks.harness import cells, frames, runner, suite  # noqa: E402
+from benchmarks.reporting import __main__ as reporting  # noqa: E402
+from benchmarks.reporting import tables, targets  # noqa: E402
+
+TINY = workloads.Effort(seconds=0.0002, quick=True)
+HEAVY = (
+    "32 MiB",
+    "256 KiB",
+    "4K",
+    "256 MiB",
+    "1,000,000",
+    "1 to 8",
+    "of 1024",
+)  # the same code as their lighter neighbours
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    assert runner.existing(runner.OURS) == set()
+
+
+# ---- workloads
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "cost",
+        *(
+            pytest.param(part, marks=pytest.mark.stress)
+            for part in workloads.NAMES
+            if part not in ("cost", "instructions")
+        ),
+    ],
+)
+def test_every_workload_runs(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LIMIT_S", 100.0)  # others may be busy on this machine
+    chosen = [cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
+    assert chosen
+    for cell in chosen:
+        values = cell.measure()
+        assert set(cell.units) <= set(values), cell
+        assert all(math.isfinite(values[metric]) for metric in cell.units), (cell, values)
+        assert all(values[metric] > 0 for metric in cell.units if metric == "frames"), (cell, values)
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
+def test_instructions_are_read_from_callgrinds_files(tmp_path: Path) -> None:
+    from benchmarks.workloads import instructions
+
+    for number, (name, total) in enumerate(
+        {"empty 10 10": 1000, "put 10 10": 5000, "batch 2 20": 4200}.items()
+    ):
+        text = f"desc: Trigger: Client Request: {name}\nevents: Ir\nsummary: {total}\n"
+        (tmp_path / f"counts.{number}").write_text(text)
+    assert instructions.per_operation(tmp_path) == {"put": 400, "batch": 200}
+
+
+# ---- payloads
+
+
+class Faulty(ours.Shmring):
+    """Does to message 100 what a broken transport might do."""
+
+    def __init__(self, fault: str):
+        super().__init__()
+        self.fault = fault
+
+    def sender(self, job, link):
+        sender = super().sender(job, link)
+        put, numbers = sender.send, itertools.count()
+
+        def send(payload):
+            number = next(numbers)
+            if number != 100:
+                put(payload)
+            elif self.fault == "doubled":
+                put(payload)
+                put(payload)
+            elif self.fault == "damaged":
+                damaged = payload.copy()
+                damaged[3] += 1
+                put(damaged)
+            elif self.fault == "renumbered":
+                wrong = payload.copy()
+                wrong[0] += 1
+                put(wrong)
+
+        sender.send = send
+        return sender
+
+
+@pytest.mark.parametrize("fault", ["lost", "doubled", "damaged", "renumbered"])
+@pytest.mark.parametrize("nbytes", [64, 1 << 17])
+def test_wrong_frames_are_noticed(fault: str, nbytes: int) -> None:
+    with pytest.raises(runner.RunFailed, match="WrongFrame: frame"):
+        runner.stream(Faulty(fault), nbytes=nbytes, slots=8, reads="all", seconds=0.5, most=20_000)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("nbytes", [64, 1 << 16])
+def test_payloads_pass_their_own_check(batch: int, nbytes: int) -> None:
+    checked = frames.Frames(ours.Shmring(batch=batch), nbytes)
+    for number, payload in enumerate(checked.stream(0, 5)):
+        checked.check(payload, number, True)
+        with pytest.raises(frames.WrongFrame):
+            checked.check(payload, number + 1, True)
+
+
+# ---- runs that go wrong
+
+
+class Hangs(ours.Shmring):
+    def receiver(self, job, link, index):
+        receiver = super().receiver(job, link, index)
+        receiver.recv = lambda: time.sleep(1000)
+        return receiver
+
+
+class Dies(ours.Shmring):
+    def receiver(self, job, link, index):
+        os.kill(os.getpid(), 9)
+
+
+def test_a_run_that_hangs_is_killed_with_all_that_it_left(monkeypatch) -> None:
+    monkeypatch.setattr(runner, "LIMIT_S", 1.0)
+    with pytest.raises(runner.RunFailed, match="no result within 1 s: killed"):
+        runner.stream(Hangs(), nbytes=64, slots=64, seconds=0.01)
+
+
+def test_a_process_that_dies_is_reported() -> None:
+    with pytest.raises(runner.RunFailed, match="a process died"):
+        runner.stream(Dies(), nbytes=64, slots=64, seconds=0.01)
+
+
+def test_a_failed_cell_becomes_a_row_with_its_error() -> None:
+    def fail() -> dict[str, float]:
+        raise runner.RunFailed("it broke")
+
+    cell = cells.Cell("cost", "a case", "a peer", cells.PEER, fail, {"frames": "frames/s"})
+    (row,) = suite.run([cell], rounds=3)
+    assert (row["error"], row["values"]) == ("it broke", [])
+
+
+# ---- verdicts and tables
+
+
+def row(
+    case: str, subject: str, kind: str, values: list[float], part="cost", metric="frames", unit="frames/s"
+):
+    made = cells.Row(
+        part, case, subject, kind, metric, unit, "settings", values, [(70.0, 80.0)] * len(values)
+    )
+    return made.as_json()
+
+
+def some_rows():
+    return [
+        row("64 B, one per call", "shmring", "ours", [6.0e6, 9.0e6, 7.0e6]),
+        row("64 B, one per call", "plain C ring", "limit", [10e6, 10e6, 10e6]),
+        row("64 B, one per call", "slow", "peer", [0.5e6, 0.5e6, 0.5e6]),
+        row("64 B, one per call", "quick", "peer", [1.0e6, 2.0e6, 1.0e6]),
+        row("64 B, one per call", "broken", "peer", []),
+    ]
+
+
+def test_a_target_is_judged_round_by_round() -> None:
+    found = {target["target"]: target for target in targets.judge(some_rows())}
+    ratio = found["64 B, one per call: times the best Python peer"]
+    assert (ratio["median"], ratio["min"], ratio["max"], ratio["met"]) == (6.0, 4.5, 7.0, True)
+    assert found["64 B, one per call (aim)"]["met"] is False
+    assert found["import beyond numpy"]["met"] is None
+
+
+def test_a_result_is_a_fraction_of_its_limit() -> None:
+    rows = some_rows()
+    assert cells.fraction(rows[0], rows[1]) == 0.7
+    times = [
+        row("x", name, "ours", [value], metric="p50", unit="ns")
+        for name, value in (("a", 500.0), ("b", 100.0))
+    ]
+    assert cells.fraction(times[0], times[1]) == 0.2
+
+
+def test_the_report_fills_readme_and_document(tmp_path: Path) -> None:
+    rows = some_rows()
+    facts = dict.fromkeys(("processor", "kernel", "python", "cores"), "?")
+    result = {
+        "machine": facts, "rounds": 3, "seconds_per_run": 0.1, "rows": rows, "versions": {},
+        "absent": [{"name": "gone", "error": "not installed: gone"}], "targets": targets.judge(rows),
+    }  # fmt: skip
+    json.dumps(result)
+    assert "gone: not installed: gone" in tables.results_page("run", result, {})
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
+    reporting.put_between(page, "benchmarks", tables.readme_table("run", result))
+    text = page.read_text()
+    assert text.startswith("before\n<!-- benchmarks -->\n")
+    assert text.endswith("<!-- /benchmarks -->\nafter\n")
+    assert "old" not in text
+    table = tables.readme_table("run", result)
+    assert "7,000,000 frames/s (6,000,000 to 9,000,000)" in table
+    assert "(quick)" in table
+    assert "NOT met" in tables.as_text(result)

@@ -1,0 +1,61 @@
+"""Every example runs, ends by itself, and finds its own result right."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.waiting import PATIENCE
+
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
+
+
+@pytest.fixture
+def run(nothing_left_behind, tmp_path):
+    """`run(example)`: what it printed; its process group is ended with the test."""
+
+    def run(example: str, **environment: str) -> str:
+        process = subprocess.Popen(
+            [sys.executable, str(FOLDER / example)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(timeout=2 * PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        assert (process.returncode, errors) == (0, ""), output + errors
+        return output
+
+    return run
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 5
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example(run, example):
+    if example.startswith("c_") and shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    assert run(example).strip()
+
+
+def test_pipeline_without_pyav(run, tmp_path):
+    (tmp_path / "av.py").write_text("raise ImportError\n")
+    output = run("pipeline.py", PYTHONPATH=str(tmp_path))
+    assert output.startswith("PyAV is missing")

@@ -1,0 +1,161 @@
+"""The small rings that the model is run for, and the changes to it that must not go unnoticed."""
+
+from dataclasses import dataclass
+
+LOSSLESS, LOSSY = 2, 3
+OLDEST, NEWEST, NEXT = 0, 1, 2
+Defines = dict[str, int]
+
+
+def one(policy: int, **more: int) -> Defines:
+    """A ring of two slots with one consumer, there from the beginning."""
+    base = {"SLOTS": 2, "PLACES": 1, "CONSUMERS": 1, "BATCH": 1, "HOLDS": 0, "FRAMES": 2, "KILLS": 1}
+    return {**base, "FIRST_POLICY": policy, "FIRST_RESIDES": 1, "FIRST_START": OLDEST, **more}
+
+
+def two(first: int, second: int, **more: int) -> Defines:
+    """A ring of two slots and two consumers; the second joins later if SECOND_RESIDES is 0."""
+    places = {"PLACES": 2, "CONSUMERS": 2, "KILLS": 0}
+    return {
+        **one(first),
+        **places,
+        "SECOND_POLICY": second,
+        "SECOND_RESIDES": 1,
+        "SECOND_START": OLDEST,
+        **more,
+    }
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A ring, what of the protocol it is there for, and whether the short form runs it."""
+
+    shows: str
+    defines: Defines
+    quick: bool = True
+
+
+INSTANCES = {
+    "lossless": Instance(
+        "lossless reads, holds by cursor and by pin, leave, takeover, reap",
+        one(LOSSLESS, FRAMES=3, HOLDS=1, LEAVES=1),
+    ),
+    "lossy": Instance(
+        "pins, laps, swaps away from held slots, leave while holding, takeover, reap",
+        one(LOSSY, FRAMES=3, HOLDS=1, LEAVES=1),
+    ),
+    "takeover": Instance("the one who takes over is killed as well", one(LOSSY, FRAMES=2, KILLS=2)),
+    "newcomers": Instance(
+        "joins (oldest, newest, next) at the place of one who left or died",
+        one(LOSSLESS, FRAMES=3, LIVES=1, LEAVES=1),
+    ),
+    "drops": Instance(
+        "drop, skip to the latest, silence",
+        one(LOSSLESS, FRAMES=3, KILLS=0, DROPS=1, LATEST=1, HOLDS=1, SILENCE=1),
+    ),
+    "observer": Instance(
+        "private copies beside laps, swaps and aborts",
+        one(LOSSY, FRAMES=3, KILLS=0, HOLDS=1, OBSERVED=1, ABORTS=1),
+    ),
+    "reopened": Instance("close, and the next producer goes on", one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1)),
+    "failed": Instance(
+        "a producer that fails, and consumers that wait for the next one",
+        one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1, FAILS=1),
+    ),
+    "batch": Instance(
+        "batches of two, cut short, aborted", one(LOSSY, FRAMES=3, KILLS=0, BATCH=2, HOLDS=1, ABORTS=1)
+    ),
+    "lossy newcomer": Instance(
+        "a lossy newcomer is lapped while it chooses its start",
+        one(LOSSY, FRAMES=3, KILLS=0, FIRST_RESIDES=0),
+    ),
+    "batch newcomer": Instance(
+        "a lossless consumer joins while a batch is claimed",
+        one(LOSSLESS, FRAMES=4, KILLS=0, BATCH=2, FIRST_RESIDES=0),
+    ),
+    "adjacent drops": Instance(
+        "a swap for the sake of a run, and then FULL",
+        one(LOSSY, SLOTS=3, FRAMES=5, KILLS=0, HOLDS=2, DROPS=1),
+    ),
+    "two sleepers": Instance(
+        "two who sleep on one eventcount, and a producer that falls silent",
+        two(LOSSLESS, LOSSLESS, FRAMES=1, SILENCE=1),
+    ),
+    "reaper killed": Instance(
+        "one killed who holds a pin, and then whoever reaps or takes over",
+        one(LOSSY, FRAMES=1, KILLS=2),
+    ),
+    "lossy drops": Instance(
+        "every slot pinned: FULL after the mark, and the producer drops",
+        one(LOSSY, FRAMES=4, KILLS=0, DROPS=1, HOLDS=1),
+    ),
+    "both": Instance("one consumer of each policy", two(LOSSLESS, LOSSY, FRAMES=3)),
+    "warm": Instance(
+        "warm reuse while a lossless newcomer joins",
+        two(LOSSLESS, LOSSLESS, FRAMES=3, WARM=1, SECOND_RESIDES=0),
+    ),
+    "contest": Instance(
+        "two newcomers and a reaper at one place",
+        two(LOSSLESS, LOSSY, PLACES=1, FRAMES=1, KILLS=1, FIRST_RESIDES=0, SECOND_RESIDES=0),
+    ),
+    "adjacent": Instance(
+        "three slots: swaps for the sake of a run", one(LOSSY, SLOTS=3, FRAMES=4, KILLS=0, HOLDS=1)
+    ),
+    "both, killed": Instance(
+        "one consumer of each policy, one of all killed", two(LOSSLESS, LOSSY, KILLS=1), quick=False
+    ),
+    "warm, killed": Instance(
+        "as warm, one of all killed", two(LOSSLESS, LOSSLESS, WARM=1, SECOND_RESIDES=0, KILLS=1), quick=False
+    ),
+    "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1)),
+    "adjacent, killed": Instance("as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1)),
+}
+
+# mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.
+MUTANTS = {
+    "GATE_OFF_BY_ONE": ("the gate lets one position too many through", "lossless"),
+    "MARK_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_count after the mark", "newcomers"),
+    "SWAP_DOES_NOT_LOOK_FOR_NEWCOMERS": ("no look at join_count in a swap (ADR 4)", "newcomers"),
+    "RESCAN_READS_EPOCH_LAST": ("join_count is read after the places", "newcomers"),
+    "CLAIM_IGNORES_PINS": ("the claimed slot's pins are not looked at", "lossy"),
+    "PINS_BEFORE_MARK": ("pins are looked at before the mark", "lossy"),
+    "SWAP_LOOKS_AT_PINS_ONCE": ("no second look at pins in a swap", "lossy"),
+    "SWAP_KEEPS_THE_STAMP": ("the other entry stays valid while the slots are exchanged", "observer"),
+    "SWAP_REMEMBERS_STAMP": ("FULL after a swap puts the old stamp back", "adjacent drops"),
+    "RUN_IGNORES_PINS": ("the rest of a batch takes pinned slots", "batch"),
+    "RUN_IGNORES_LIMIT": ("a batch runs beyond the limit", "batch newcomer"),
+    "SHORT_BATCH_LEAVES_MARKS": ("what is cut off a batch stays marked", "batch"),
+    "FULL_LEAVES_MARK": ("FULL does not put the stamp back", "lossy drops"),
+    "ABORT_RESTORES_STAMP": ("an abort makes the overwritten frame valid again", "observer"),
+    "HEAD_BEFORE_STAMP": ("head is stored before the entries", "lossless"),
+    "LOOKS_FOR_SLEEPERS_BEFORE_HEAD": ("the producer looks for sleepers, then stores head", "lossless"),
+    "BIT_CLEARED_WITHOUT_EPOCH": ("a wake clears the sleep bit in the same epoch", "two sleepers"),
+    "LOOKS_BEFORE_THE_BIT": ("a sleeper looks at head, then sets the bit", "lossless"),
+    "OPEN_UNANNOUNCED": ("a takeover wakes nobody", "drops"),
+    "CLOSE_UNANNOUNCED": ("a close wakes nobody", "lossless"),
+    "HEAD_BEFORE_STATE": ("a consumer looks at head, then whether the producer closed", "lossless"),
+    "COUNT_END_TRUSTS_ANY_EPOCH": ("next_seq of the next producer counts as lost", "lossless"),
+    "TAKEOVER_KEEPS_STAMPS": ("a takeover leaves half-done stamps", "lossless"),
+    "TAKEOVER_KEEPS_PERMUTATION": ("a takeover leaves two entries with one slot", "lossy"),
+    "TAKEOVER_LOWERS_CLAIMED": ("a takeover sets claimed back to head", "newcomers"),
+    "CLAIMED_NOT_RAISED": ("a claim does not raise claimed", "newcomers"),
+    "REAP_STATE_FIRST": ("a reaper frees the place, then clears the pins", "reaper killed"),
+    "REAP_KEEPS_PINS": ("a reaper leaves the pins", "lossy"),
+    "REAP_EVICTS_THE_LIVING": ("a reaper does not ask for the lock", "lossless"),
+    "RETIRE_STATE_FIRST": ("a place is FREE before its bit in active falls", "newcomers"),
+    "RETIRE_UNANNOUNCED": ("who leaves wakes nobody", "lossless"),
+    "CURSOR_BEFORE_PINS": ("the cursor passes a kept frame before its pin is set", "lossless"),
+    "CURSOR_DOES_NOT_LAG": ("the cursor does not wait for the last frames", "lossless"),
+    "CURSOR_UNANNOUNCED": ("a cursor store wakes nobody", "lossless"),
+    "UNPIN_UNANNOUNCED": ("an unpin wakes nobody", "lossy"),
+    "LOSSY_LOOKS_ONCE": ("no second look at the stamp after the pin", "lossy"),
+    "PIN_AFTER_SECOND_LOOK": ("the second look at the stamp comes before the pin", "lossy"),
+    "LEAVES_BEFORE_PINS": ("who leaves stops gating before its frames are pinned", "lossless"),
+    "JOIN_LOOKS_BEFORE_IT_IS_SEEN": ("a newcomer reads claimed and head before it is known", "newcomers"),
+    "JOIN_UNCOUNTED": ("a join does not raise join_count", "newcomers"),
+    "STATE_BEFORE_CURSOR": ("the state counts before the provisional cursor stands", "newcomers"),
+    "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
+    "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),
+    "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),
+    "OBSERVER_LOOKS_TOO_EARLY": ("its second look comes before the last read", "observer"),
+}

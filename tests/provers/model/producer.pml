@@ -1,0 +1,483 @@
+/* The producer: take over, claim, swap, write, publish, abort, drop, wait for space, close.
+ * Only the producer writes head, next_seq, claimed and the entries (but for their pins), so what the code
+ * keeps in local copies of them is read from the block here. */
+
+#define AT(ahead) ((head + (ahead)) % SLOTS) /* the entry of a position from head on */
+
+/* ---- the gate ---- */
+
+inline skip_absent()
+{
+    do
+    :: turn < PLACES && !(found & BIT(turn)) -> turn++
+    :: else -> break
+    od
+}
+
+inline rescan()
+{
+#ifndef RESCAN_READS_EPOCH_LAST
+    STEP(seen_epoch = join_count);
+#endif
+    STEP(found = active_bits; seen_active = found; gate = NONE; lossy_active = 0; turn = 0; skip_absent());
+    do
+    :: turn < PLACES ->
+        STEP(
+            kind = place[turn].state;
+            lossy_active = (kind == LOSSY -> 1 : lossy_active);
+            if
+            :: kind == LOSSLESS
+            :: else -> turn++; skip_absent()
+            fi);
+        if
+        :: kind == LOSSLESS -> STEP(gate = MIN(gate, place[turn].cursor); turn++; kind = 0; skip_absent())
+        :: else -> kind = 0
+        fi
+    :: else -> break
+    od;
+#ifdef RESCAN_READS_EPOCH_LAST
+    STEP(seen_epoch = join_count);
+#endif
+    atomic { limit = (gate == NONE -> NONE : gate + SLOTS + BEYOND_THE_GATE); found = 0; turn = 0 }
+}
+
+/* active, then join_count: a newcomer's bit comes first. */
+inline look_for_newcomers()
+{
+    STEP(joined = active_bits != seen_active);
+    STEP(joined = joined || join_count != seen_epoch);
+    if
+    :: joined -> joined = 0; rescan()
+    :: else
+    fi
+}
+
+/* ---- marks ---- */
+
+inline mark(from, to)
+{
+#ifndef CLAIMED_NOT_RAISED
+    if
+    :: head + to > claimed -> STEP(claimed = head + to)
+    :: else
+    fi;
+#endif
+    turn = from;
+    do
+    :: turn < to ->
+        STEP(saved[turn] = entry[AT(turn)].stamp; entry[AT(turn)].stamp = WRITING(head + turn); turn++)
+    :: else -> turn = 0; break
+    od;
+#ifndef MARK_DOES_NOT_LOOK_FOR_NEWCOMERS
+    look_for_newcomers()
+#endif
+}
+
+inline unmark(from, to)
+{
+    turn = from;
+    do
+    :: turn < to -> STEP(entry[AT(turn)].stamp = saved[turn]; saved[turn] = 0; turn++)
+    :: else -> turn = 0; break
+    od
+}
+
+/* ---- swap ---- */
+
+inline swap(other, later)
+{
+    swapped = 0;
+    STEP(taken = entry[other].slot; pinned = entry[taken].pins != 0);
+    if
+    :: !pinned ->
+        STEP(stamp = entry[other].stamp; entry[other].stamp = (SWAP_INVALIDATES -> 0 : stamp));
+#ifndef SWAP_DOES_NOT_LOOK_FOR_NEWCOMERS
+        look_for_newcomers();
+#endif
+        if
+        :: later < limit -> STEP(pinned = SWAP_LOOKS_AGAIN && entry[taken].pins != 0)
+        :: else -> pinned = 1
+        fi;
+        if
+        :: pinned -> STEP(entry[other].stamp = stamp)
+        :: else ->
+            STEP(given = entry[AT(0)].slot; entry[other].slot = given);
+            STEP(entry[AT(0)].slot = taken; saved[0] = (SWAP_FORGETS_STAMP -> 0 : saved[0]));
+            STEP(entry[other].stamp = 0); /* nothing, unless the swap did not do it before */
+            swapped = 1
+        fi
+    :: else
+    fi;
+    atomic { taken = 0; given = 0; stamp = 0; pinned = 0 }
+}
+
+/* Warm reuse: the slots freed last. */
+inline take_warm()
+{
+    back = 1;
+    do
+    :: back <= 2 && back <= gate && gate - back + SLOTS > head && gate - back < head ->
+        if
+        :: entry[(gate - back) % SLOTS].stamp == PUBLISHED(gate - back) ->
+            freed = gate - back;
+            swap(freed % SLOTS, freed + SLOTS);
+            freed = 0
+        :: else
+        fi;
+        if
+        :: swapped -> break
+        :: else -> back++
+        fi
+    :: else -> break
+    od;
+    back = 0
+}
+
+inline reuse_warm()
+{
+    rescan();
+    if
+    :: gate != NONE && !lossy_active -> take_warm()
+    :: else
+    fi;
+    swapped = 0
+}
+
+/* Adjacency: the slot that follows the slot of the frame before. */
+#define WANTED ((entry[AT(SLOTS - 1)].slot + 1) % SLOTS)
+
+inline rejoin_run()
+{
+    if
+    :: entry[AT(0)].slot != WANTED ->
+        atomic {
+            back = 1;
+            do
+            :: entry[AT(back)].slot != WANTED -> back++
+            :: else -> break
+            od
+        };
+        if
+        :: head + back < limit && (!lossy_active || back <= SLOTS / 2) -> swap(AT(back), head + back)
+        :: else
+        fi;
+        back = 0;
+        swapped = 0
+    :: else
+    fi
+}
+
+/* Makes sure that nobody holds the slot of the claimed entry. */
+inline settle()
+{
+#ifdef WARM
+    if
+    :: gate != NONE && !lossy_active -> reuse_warm() /* the ring exceeds the cache, copies go through it */
+    :: rejoin_run()
+    fi;
+#else
+    rejoin_run();
+#endif
+    STEP(pinned = CLAIM_LOOKS_AT_PINS && entry[entry[AT(0)].slot].pins != 0);
+    if
+    :: !pinned && head < limit
+    :: else ->
+        pinned = 0;
+        if
+        :: limit >= head && limit - head < SLOTS -> rescan()
+        :: else
+        fi;
+        back = 1;
+        ring_full = 1;
+        do
+        :: ring_full && back < SLOTS && head + back < limit ->
+            swap(AT(back), head + back);
+            ring_full = !swapped;
+            swapped = 0;
+            back++
+        :: else -> back = 0; break
+        od
+    fi;
+    pinned = 0
+}
+
+/* ---- claim ---- */
+
+/* Entries 1 .. that are adjacent in memory and free. */
+inline count_run(marked)
+{
+    count = 1;
+    do
+    :: count < marked && head + count < limit + IGNORES_LIMIT &&
+       entry[AT(count)].slot == (entry[AT(0)].slot + count) % SLOTS ->
+        STEP(pinned = RUN_LOOKS_AT_PINS && entry[entry[AT(count)].slot].pins != 0);
+        if
+        :: pinned -> pinned = 0; break
+        :: else -> count++
+        fi
+    :: else -> break
+    od
+}
+
+inline claim()
+{
+    ring_full = 0;
+    if
+    :: head >= limit || limit - head < BATCH -> rescan()
+    :: else
+    fi;
+    if
+    :: head >= limit -> ring_full = 1
+    :: else ->
+#ifdef PINS_BEFORE_MARK
+        STEP(pinned = entry[entry[AT(0)].slot].pins != 0);
+        mark(0, 1);
+        if
+        :: head >= limit || pinned -> ring_full = 1; pinned = 0
+        :: else
+        fi;
+#else
+        mark(0, 1);
+        if
+        :: head >= limit -> ring_full = 1
+        :: else -> settle()
+        fi;
+#endif
+        if
+        :: ring_full ->
+#ifndef FULL_LEAVES_MARK
+            unmark(0, 1)
+#else
+            saved[0] = 0
+#endif
+        :: else ->
+#if BATCH > 1
+            most = MIN(BATCH, limit - head);
+            mark(1, most);
+            count_run(most);
+#ifndef SHORT_BATCH_LEAVES_MARKS
+            unmark(count, most);
+#endif
+            atomic { most = 0; saved[1] = 0; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
+#else
+            atomic { count = 1; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
+#endif
+        fi
+    fi
+}
+
+/* ---- write, publish ---- */
+
+inline write()
+{
+    turn = 0;
+    do
+    :: turn < count ->
+        STEP(left_half[entry[AT(turn)].slot] = IDENTITY(next_seq + turn, epoch));
+        STEP(right_half[entry[AT(turn)].slot] = IDENTITY(next_seq + turn, epoch); turn++)
+    :: else -> turn = 0; break
+    od
+}
+
+/* For the checks: what is published where; seq goes up with the position, whoever the producer is. */
+inline record(published)
+{
+    for (i : 0 .. published - 1) {
+        identity_of[head + i] = IDENTITY(next_seq - published + i, epoch);
+        assert(head + i == 0 || identity_of[head + i] / 4 > identity_of[head + i - 1] / 4)
+    };
+    i = 0
+}
+
+inline store_head()
+{
+    STEP(d_step { record(published); head = head + published; NEWS(DATA) })
+}
+
+inline store_entries()
+{
+    do
+    :: turn < published ->
+        STEP(
+            assert(entry[(first + turn) % SLOTS].stamp == WRITING(first + turn));
+            entry[(first + turn) % SLOTS].seq = first_seq + turn;
+            entry[(first + turn) % SLOTS].epoch = epoch);
+        STEP(entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn); turn++)
+    :: turn >= published && turn < count -> /* written to, but not published */
+        STEP(entry[(first + turn) % SLOTS].stamp = (ABORT_PUTS_BACK -> saved[turn] : 0); turn++)
+    :: else -> turn = 0; break
+    od
+}
+
+/* The first `published` frames of the claim; 0 is an abort. */
+inline publish()
+{
+    atomic { first = head; first_seq = next_seq };
+#ifndef HEAD_BEFORE_STAMP
+    store_entries();
+#endif
+    if
+    :: published > 0 ->
+        STEP(next_seq = next_seq + published);
+#ifdef LOOKS_FOR_SLEEPERS_BEFORE_HEAD
+        notify(DATA);
+        store_head();
+        atomic { owes[DATA] = owes[DATA] & ~BIT(me) };
+#else
+        store_head();
+#ifdef HEAD_BEFORE_STAMP
+        store_entries();
+#endif
+        notify(DATA);
+#endif
+    :: else
+    fi;
+    atomic { first = 0; first_seq = 0; published = 0; count = 0; saved[0] = 0 }
+}
+
+/* ---- takeover ---- */
+
+#define WHOLE(index) \
+    (entry[index].stamp != 0 && entry[index].stamp % 2 == 0 && (entry[index].stamp - 2) / 2 < head && \
+     (entry[index].stamp - 2) / 2 % SLOTS == index)
+
+/* Which slots are spoken for, and by which entries: first those in use, then the others in their order. */
+inline read_permutation()
+{
+    atomic {
+        taken_slots = 0;
+        settled = 0;
+        for (i : 0 .. SLOTS - 1) {
+            if
+            :: WHOLE(i) ->
+                assert(!(taken_slots & BIT(entry[i].slot))); /* two in use with one slot: RingCorrupt */
+                taken_slots = taken_slots | BIT(entry[i].slot);
+                settled = settled | BIT(i);
+                floor_seq = MAX(floor_seq, entry[i].seq + 1)
+            :: else
+            fi
+        };
+        for (i : 0 .. SLOTS - 1) {
+            if
+            :: !(settled & BIT(i)) && !(taken_slots & BIT(entry[i].slot)) ->
+                taken_slots = taken_slots | BIT(entry[i].slot);
+                settled = settled | BIT(i)
+            :: else
+            fi
+        };
+        i = 0
+    }
+}
+
+inline rebuild()
+{
+    read_permutation();
+#ifndef TAKEOVER_KEEPS_STAMPS
+    turn = 0;
+    do
+    :: turn < SLOTS ->
+        if
+        :: !WHOLE(turn) && entry[turn].stamp != 0 -> STEP(entry[turn].stamp = 0; turn++)
+        :: else -> turn++
+        fi
+    :: else -> break
+    od;
+#endif
+#ifndef TAKEOVER_KEEPS_PERMUTATION
+    turn = 0;
+    do
+    :: turn < SLOTS && settled & BIT(turn) -> turn++
+    :: turn < SLOTS && !(settled & BIT(turn)) ->
+        STEP(
+            d_step {
+                i = 0;
+                do
+                :: taken_slots & BIT(i) -> i++
+                :: else -> break
+                od;
+                entry[turn].slot = i;
+                taken_slots = taken_slots | BIT(i);
+                settled = settled | BIT(turn);
+                i = 0
+            })
+    :: turn >= SLOTS -> break
+    od;
+#endif
+    atomic {
+        turn = 0;
+        taken_slots = 0;
+        settled = 0;
+        for (i : 0 .. SLOTS - 1) {
+            assert(!(taken_slots & BIT(entry[i].slot))); /* no slot is leaked */
+            assert(entry[i].stamp == 0 || WHOLE(i)); /* nothing half-done is left to surface */
+            taken_slots = taken_slots | BIT(entry[i].slot)
+        };
+        i = 0;
+        taken_slots = 0
+    }
+}
+
+inline open()
+{
+    STEP(assert(producer_lock == 0); producer_lock = me + 1);
+    assert(claimed >= head);
+    rebuild();
+#ifdef TAKEOVER_LOWERS_CLAIMED
+    STEP(claimed = head);
+#endif
+    if
+    :: floor_seq > next_seq -> STEP(next_seq = floor_seq)
+    :: else
+    fi;
+    floor_seq = 0;
+    STEP(producer_state = LIVE; limit = head; NEWS(DATA));
+    STEP(epoch++);
+#ifdef OPEN_UNANNOUNCED
+    atomic { owes[DATA] = owes[DATA] & ~BIT(me) }
+#else
+    notify(DATA)
+#endif
+}
+
+inline close()
+{
+#ifdef FAILS
+    if
+    :: STEP(d_step { producer_state = FAILED; head_at_close = head; NEWS(DATA) })
+    :: STEP(d_step { producer_state = CLOSED; head_at_close = head; NEWS(DATA) })
+    fi;
+#else
+    STEP(d_step { producer_state = CLOSED; head_at_close = head; NEWS(DATA) });
+#endif
+#ifdef CLOSE_UNANNOUNCED
+    atomic { owes[DATA] = owes[DATA] & ~BIT(me) };
+#else
+    notify(DATA);
+#endif
+    STEP(producer_lock = 0)
+}
+
+/* ---- wait ---- */
+
+/* A place whose owner is dead: the slice ends the sleep, and the producer reaps. */
+#define OWNER_IS_DEAD(which) (place[which].state != FREE && place_lock[which] == 0)
+#if PLACES == 1
+#define SOMEBODY_IS_DEAD OWNER_IS_DEAD(0)
+#else
+#define SOMEBODY_IS_DEAD (OWNER_IS_DEAD(0) || OWNER_IS_DEAD(1))
+#endif
+
+/* What the best informed claim would find, for the check of a sleep. */
+#define GATE_OF(which) \
+    (active_bits & BIT(which) && place[which].state == LOSSLESS -> place[which].cursor : NONE)
+#if PLACES == 1
+#define GATE GATE_OF(0)
+#else
+#define GATE MIN(GATE_OF(0), GATE_OF(1))
+#endif
+#define CLAIMABLE(ahead) (head + (ahead) < GATE + SLOTS && entry[entry[AT(ahead)].slot].pins == 0)
+#if SLOTS == 2
+#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !CLAIMABLE(1))
+#else
+#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !CLAIMABLE(1) && !CLAIMABLE(2))
+#endif

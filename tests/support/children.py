@@ -1,0 +1,139 @@
+"""What the tests' other processes run: a program that obeys a test, and functions for multiprocessing.
+
+python -m support.children serve     one JSON request per line on stdin, one JSON answer per line on stdout
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+
+import numpy as np
+
+import shmring
+from support import blocks, frames, waiting
+from support.frames import check, feed
+from support.waiting import PATIENCE
+
+
+def plain(value):
+    """What JSON does not know."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple | set) else repr(value)
+
+
+def serve() -> None:
+    """Run a test's requests (see Peer) in one name space, until stdin ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints must not spoil the answers
+    space = {
+        **vars(blocks),
+        **vars(frames),
+        **vars(waiting),
+        "shmring": shmring,
+        "np": np,
+        "os": os,
+        "sys": sys,
+        "time": time,
+        "signal": signal,
+        "asyncio": asyncio,
+        "threading": threading,
+    }
+    for line in sys.stdin:
+        kind, source = json.loads(line)
+        try:
+            if kind == "start":
+                print(json.dumps(["begun"]), file=answers, flush=True)
+            if kind == "do":
+                exec(source, space)
+                answer = ["value", None]
+            else:
+                answer = ["value", eval(source, space)]
+        except BaseException as error:
+            answer = ["error", [kind.__name__ for kind in type(error).__mro__], str(error)]
+        print(json.dumps(answer, default=plain), file=answers, flush=True)
+        del answer
+
+
+def programs(fd: str) -> None:
+    """Start programs for Programs and tell how they end, until the other side closes."""
+    channel = socket.socket(fileno=int(fd))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(wake)
+    running = set()
+    while True:
+        ready, _, _ = select.select([channel, awake], [], [])
+        if awake in ready:
+            os.read(awake, 1000)
+            for pid in list(running):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    running.remove(pid)
+                    channel.send(json.dumps(["ended", pid, os.waitstatus_to_exitcode(status)]).encode())
+        if channel in ready:
+            message, descriptors, _, _ = socket.recv_fds(channel, 100, 3)
+            if not message:
+                return
+            pid = os.fork()
+            if pid == 0:
+                break
+            for descriptor in descriptors:
+                os.close(descriptor)
+            running.add(pid)
+            channel.send(json.dumps(["started", pid, 0]).encode())
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    channel.close()
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+    for descriptor in (awake, wake, *descriptors):
+        os.close(descriptor)
+    serve()
+
+
+# ---- for multiprocessing and concurrent.futures
+
+
+def consume(ring: shmring.Ring, count: int, connection) -> None:
+    """Join, say so, take `count` frames, send their seqs."""
+    with ring, ring.consumer() as consumer:
+        connection.send("joined")
+        connection.send([check(consumer.get(PATIENCE)) for _ in range(count)])
+        connection.close()
+
+
+def produce(ring: shmring.Ring, count: int) -> int:
+    """Publish `count` frames and end the stream."""
+    with ring, ring.producer() as producer:
+        return feed(producer, count)
+
+
+def seqs_of(ring: shmring.Ring) -> list[int]:
+    """Every frame of a stream, to its end."""
+    with ring, ring.consumer() as consumer:
+        return [check(frame) for frame in consumer]
+
+
+def geometry(ring: shmring.Ring) -> tuple:
+    with ring:
+        return ring.name, ring.shape, str(ring.dtype), ring.slots, dict(ring.attrs)
+
+
+def main() -> None:
+    globals()[sys.argv[1]](*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The lines of the table "What happens when". Each is claimed by a test with @pytest.mark.event(line)."""
+
+CONSUMER_KILLED = "a consumer is killed at any instruction, holding frames or not"
+PRODUCER_KILLED = "the producer is killed at any instruction"
+EVERYONE_KILLED = "everyone is killed"
+PRODUCER_RAISES = "the producer raises inside claim()"
+PRODUCER_CLOSES = "the producer closes"
+PRODUCER_FAILS = "the producer ends by an exception"
+HELD_FOR_AN_HOUR = "a consumer holds a frame for an hour"
+ALL_SLOTS_HELD = "all slots are held"
+HELD_BY_ITSELF = "a consumer waits for a frame that cannot come because it holds the slots itself"
+ARRAY_KEPT = "the producer keeps slot.array after publishing"
+LOSSLESS_STALLS = "a lossless consumer stalls"
+LOSSY_LAPPED = "a lossy consumer is lapped"
+TWO_PRODUCERS = "two producers"
+WRONG_SHAPE = "the wrong shape or dtype is put"
+BAD_NAME = "the name is taken, missing, another program's block, truncated, of another version, half created"
+NO_SPACE = "/dev/shm is too small"
+CTRL_C = "Ctrl-C in any wait"
+CLOSE_WITH_VIEWS = "close() while views live"
+START_METHODS = "fork, spawn, forkserver, subprocess, threads, free-threaded Python"
+OTHER_ACCOUNT = "a user attaches from another account"
+
+EVENTS = (
+    CONSUMER_KILLED,
+    PRODUCER_KILLED,
+    EVERYONE_KILLED,
+    PRODUCER_RAISES,
+    PRODUCER_CLOSES,
+    PRODUCER_FAILS,
+    HELD_FOR_AN_HOUR,
+    ALL_SLOTS_HELD,
+    HELD_BY_ITSELF,
+    ARRAY_KEPT,
+    LOSSLESS_STALLS,
+    LOSSY_LAPPED,
+    TWO_PRODUCERS,
+    WRONG_SHAPE,
+    BAD_NAME,
+    NO_SPACE,
+    CTRL_C,
+    CLOSE_WITH_VIEWS,
+    START_METHODS,
+    OTHER_ACCOUNT,
+)

@@ -1,0 +1,141 @@
+"""The package as installed: metadata, headers for C and C++, the message of an unbuilt tree."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shmring
+
+TREE = Path(__file__).parents[2]
+INSTALLED = Path(shmring.__file__).parent
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
+COMPILERS = [("gcc", "c", "c11"), ("clang", "c", "c11"), ("g++", "c++", "c++17"), ("clang++", "c++", "c++17")]
+FOREIGN = """
+#include <shmring/shmring.h>
+#include <stdio.h>
+
+int
+main(void)
+{
+    printf("%u\\n", SHMRING_ABI);
+    return 0;
+}
+"""
+
+
+def test_version_is_the_metadata_s() -> None:
+    assert shmring.__version__ == importlib.metadata.version("shmring")
+
+
+def test_numpy_is_the_only_dependency() -> None:
+    required = importlib.metadata.requires("shmring") or []
+    assert [line for line in required if "extra ==" not in line] == ["numpy>=2.0"]
+
+
+def test_dir_shows_what_is_for_users() -> None:
+    code = "import shmring; print(*(name for name in dir(shmring) if not name.startswith('__')))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(said.stdout.split()) == sorted([*shmring.__all__, "errors", "recording"])
+
+
+def test_recording_is_there_without_an_import_of_its_own() -> None:
+    code = "import sys, shmring; print('shmring.recording' in sys.modules, shmring.recording.record.__name__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "False record\n"
+
+
+def test_import_needs_numpy_alone() -> None:
+    code = """if True:
+        import sys, numpy
+        before = set(sys.modules)
+        import shmring
+        mine = {sys.modules[name] for name in set(sys.modules) - before}
+        files = [getattr(module, "__file__", None) or "" for module in mine]
+        others = [file for file in files if "site-packages" in file]
+        print([file for file in others if "shmring" not in file and "numpy" not in file])
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
+
+
+def test_import_is_light() -> None:
+    code = """if True:
+        import sys, numpy
+        before = set(sys.modules)
+        import shmring
+        print(*set(sys.modules) - before)
+    """
+    command = [sys.executable, "-c", code]
+    new = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert "shmring._core" in new
+    heavy = {
+        "asyncio",
+        "dataclasses",
+        "multiprocessing",
+        "numpy.typing",
+        "pathlib",
+        "subprocess",
+        "urllib.parse",
+    }
+    later = {"shmring._aio", "shmring._stats", "shmring._log", "shmring._cli", "shmring.recording"}
+    assert new & (heavy | later) == set()
+
+
+def test_what_is_imported_later_is_there_all_the_same() -> None:
+    code = "import shmring; print(*dir(shmring)); from shmring import *; print(RingStats, report_to_log)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, later = said.stdout.splitlines()
+    assert set(names.split()) >= {*shmring.__all__, "__version__"}
+    assert "_stats.RingStats" in later
+
+
+def test_python_floor() -> None:
+    assert importlib.metadata.metadata("shmring")["Requires-Python"] == ">=3.11"
+
+
+def test_package_data_is_installed() -> None:
+    assert (INSTALLED / "py.typed").is_file()
+    assert (INSTALLED / "_core.pyi").is_file()
+
+
+def test_get_include_has_every_header() -> None:
+    folder = Path(shmring.get_include())
+    installed = {path.relative_to(folder).as_posix() for path in folder.rglob("*.h")}
+    assert {"shmring/shmring.h", "shmring/layout.h", "shmring/internal/atomic.h"} <= installed
+    tree = TREE / "shmring" / "include"
+    assert installed == {path.relative_to(tree).as_posix() for path in tree.rglob("*.h")}
+
+
+@pytest.mark.parametrize(("compiler", "language", "standard"), COMPILERS, ids=lambda word: word)
+def test_foreign_program_builds_against_get_include(
+    tmp_path: Path, compiler: str, language: str, standard: str
+) -> None:
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler}")
+    source, program = tmp_path / "foreign.txt", tmp_path / "foreign"
+    source.write_text(FOREIGN)
+    command = [compiler, "-x", language, f"-std={standard}", *WARNINGS, "-I", shmring.get_include()]
+    built = subprocess.run(
+        [*command, "-o", program, source, "-pthread"], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    assert int(subprocess.run([program], capture_output=True, text=True, check=True).stdout) > 0
+
+
+def test_uncompiled_tree_says_what_to_do(tmp_path: Path) -> None:
+    copy = tmp_path / "shmring"
+    copy.mkdir()
+    for module in INSTALLED.glob("*.py"):
+        shutil.copy(module, copy)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "import shmring"]
+    said = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    last = said.stderr.strip().partition("ImportError: ")[2]
+    assert "pip install -e ." in last, said.stderr
+    assert "not built" in last or "not compiled" in last, said.stderr

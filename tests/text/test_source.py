@@ -1,0 +1,131 @@
+"""Rules of this project that can be read off its sources."""
+
+import re
+import subprocess
+from collections import defaultdict
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import shmring
+from source_labels import ACCESS, Label, Statement, all_labels, documented_edges, statements
+from support.public import members
+
+TREE = Path(__file__).parents[2]
+INCLUDE = TREE / "shmring" / "include" / "shmring"
+HEADERS = sorted(INCLUDE.rglob("*.h"))
+PROTOCOL = [path for path in HEADERS if path.name != "atomic.h"]
+BINDINGS = sorted([*(TREE / "src").glob("*.p[xy][dix]"), *(TREE / "shmring").glob("*.py")])
+DOCUMENT = TREE / "docs" / "protocol.md"
+
+ATOMICS = r"\b(?:__atomic_\w+|__sync_\w+|_Atomic|std::atomic\w*|atomic_\w+\s*\(|volatile)\b"
+
+
+def labelled(paths: list[Path]) -> list[Statement]:
+    return list(chain.from_iterable(statements(path.name, path.read_text()) for path in paths))
+
+
+def without_prose(source: str) -> str:
+    """Python or Cython code without its comments and strings; line numbers stay."""
+    token = re.compile(r'("""|\'\'\')(?s:.*?)\1|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')
+    return token.sub(lambda match: "\n" * match[0].count("\n"), source)
+
+
+def hits(pattern: str, source: str) -> list[str]:
+    return [
+        f"{number}: {line.strip()}"
+        for number, line in enumerate(source.splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+
+
+def test_these_tests_see_the_sources() -> None:
+    assert {"atomic.h", "layout.h"} < {path.name for path in HEADERS}
+    assert {"_core.pyx", "slot.pxi", "c_shmring.pxd", "__init__.py"} < {path.name for path in BINDINGS}
+    assert len(labelled(PROTOCOL)) > 20
+
+
+def test_atomic_h_names_the_order_of_every_access() -> None:
+    text = (INCLUDE / "internal" / "atomic.h").read_text().replace("\\\n", " ")
+    defined = re.findall(r"#define (\w+\().*__atomic_", text)
+    assert len(defined) == text.count(" __atomic_") > 5
+    assert [name for name in defined if not ACCESS.match(name)] == []
+
+
+@pytest.mark.parametrize("path", BINDINGS, ids=lambda path: path.name)
+def test_no_atomics_in_python_or_cython(path: Path) -> None:
+    found = hits(rf"{ATOMICS}|{ACCESS.pattern}|\bfence\b", without_prose(path.read_text()))
+    assert not found, found
+
+
+@pytest.mark.parametrize("path", PROTOCOL, ids=lambda path: path.name)
+def test_atomics_are_spelled_in_atomic_h_alone(path: Path) -> None:
+    found = hits(ATOMICS, path.read_text())
+    assert not found, found
+
+
+@pytest.mark.parametrize("path", PROTOCOL, ids=lambda path: path.name)
+def test_every_atomic_access_is_labelled(path: Path) -> None:
+    found = labelled([path])
+    problems = list(chain.from_iterable(statement.problems() for statement in found))
+    assert not problems, "\n".join(problems)
+    attached = [label for statement in found for label in statement.labels]
+    assert sorted(map(repr, all_labels(path.read_text()))) == sorted(map(repr, attached)), (
+        "a label stands beside no atomic access"
+    )
+
+
+def test_labels_are_paired() -> None:
+    """Both ends of an edge name each other, and a name used twice says the same twice."""
+    said = defaultdict(set)
+    for statement in labelled(PROTOCOL):
+        for label in statement.labels:
+            said[label.name].add(label)
+    del said["-"]
+    differing = [labels for labels in said.values() if len(labels) > 1]
+    assert not differing, f"one name, different partners: {differing}"
+    by_name: dict[str, Label] = {name: labels.pop() for name, labels in said.items()}
+    for label in by_name.values():
+        for partner in label.partners:
+            assert partner in by_name, f"{label.name} names {partner}, which is nowhere in the code"
+            assert label.name in by_name[partner].partners, f"{label.name} names {partner}, not the reverse"
+
+
+def test_the_protocol_document_lists_every_edge() -> None:
+    in_code = {edge for statement in labelled(PROTOCOL) for label in statement.labels for edge in label.edges}
+    in_text = documented_edges(DOCUMENT.read_text())
+    undocumented, invented = sorted(in_code - in_text), sorted(in_text - in_code)
+    assert not undocumented, f"{DOCUMENT.name} lacks these edges of the code: {undocumented}"
+    assert not invented, f"{DOCUMENT.name} lists these edges, which the code lacks: {invented}"
+
+
+def explained(name: str, thing: object) -> bool:
+    """Whether it has a docstring, beyond the signature that Cython writes into its first line."""
+    first, _, rest = (getattr(thing, "__doc__", None) or "").strip().partition("\n")
+    return bool(rest if first.startswith(name + "(") or f".{name}(" in first else first)
+
+
+@pytest.mark.parametrize("name", [*shmring.__all__, "errors"])
+def test_public_names_have_docstrings(name: str) -> None:
+    thing = getattr(shmring, name)
+    if isinstance(thing, str):
+        return
+    missing = [member for member, value in members(thing).items() if not explained(member, value)]
+    assert explained(name, thing), name
+    assert not missing, missing
+
+
+def sources() -> list[Path]:
+    """Every file of the project that is not ignored; in an unpacked sdist, every file."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
+    names = listing.stdout.split("\0") if listing.returncode == 0 else map(str, TREE.rglob("*"))
+    return [TREE / name for name in names if name and (TREE / name).is_file()]
+
+
+def test_no_path_of_one_machine() -> None:
+    place = re.compile(rb"(?<![\w.:/>-])/(?:work|root|home|Users|workspace)/\w")
+    binary = {".png", ".mp4", ".so", ".pyc"}
+    named = [path.name for path in sources() if path.suffix not in binary and place.search(path.read_bytes())]
+    assert not named, named
