@@ -41,7 +41,7 @@ class Recording:
     """The frames of a recording and all that was known about them: from `open_recording`.
 
     A sequence of `RecordedFrame`, of which a slice is a list; and a context manager, which closes the file at
-    the end. Of a recording that is still going on it shows what was there when it was opened.
+    the end. A recording that is still being written shows what was there when it was opened.
 
     Attributes
     ----------
@@ -210,7 +210,7 @@ class Recording:
 
 
 def open_recording(path: str | os.PathLike[str]) -> Recording:
-    """Open a recording: finished, still going on, or left by a recorder that was killed.
+    """Open a recording: finished, still being written, or left by a recorder that was killed.
 
     Parameters
     ----------
@@ -224,11 +224,11 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     Raises
     ------
     FileNotFoundError
-        There is none.
+        There is no such file.
     RecordingCorrupt
-        It is no recording, or parts of it are missing.
+        It is not a recording, or parts of it are missing.
     ValueError
-        The suffix is none that is known.
+        The suffix is not one of these.
     """
     found = formats.as_path(path)
     if not found.exists():

@@ -15,7 +15,7 @@ from shmring.recording.formats._description import UNMARKED
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """When a recording goes on in a new file: as soon as one of the limits is reached.
+    """When a recording continues in a new file: as soon as one of the limits is reached.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ def number_of(path: Path) -> int:
 
 
 def free_piece(path: Path, number: int, replaceable: Collection[Path] = ()) -> Path:
-    """Name the next piece: the first from this number on whose names nothing else has."""
+    """Name the next piece: the first, starting with this number, whose names are free."""
     while True:
         file = piece(path, number)
         if file in replaceable or not any(map(os.path.lexists, formats.files(file))):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @recordings.file
 @options.frames
 @click.option("--seconds", metavar="S", type=types.POSITIVE, help="Stop after S seconds.")
-@click.option("--bytes", "nbytes", metavar="SIZE", type=types.SIZE, help="Stop after so much: 500MB, 4GiB.")
+@click.option("--bytes", "nbytes", metavar="SIZE", type=types.SIZE, help="Stop after SIZE: 500MB, 4GiB.")
 @click.option("--roll-frames", metavar="N", type=types.COUNT, help="Begin a new file every N frames.")
 @click.option("--roll-seconds", metavar="S", type=types.POSITIVE, help="Begin a new file every S seconds.")
-@click.option("--roll-bytes", metavar="SIZE", type=types.SIZE, help="Begin a new file every so many bytes.")
+@click.option("--roll-bytes", metavar="SIZE", type=types.SIZE, help="Begin a new file every SIZE bytes.")
 @click.option(
     "--keep", metavar="K", type=types.COUNT, help="Delete all but the last K files (default: keep all)."
 )
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @options.start
 @click.option(
     "--takeover",
+    "wait_for_takeover",
     is_flag=True,
     help="When the producer fails or dies, wait for the next one instead of ending.",
 )
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     "--sync",
     metavar="S",
     type=types.POSITIVE,
-    help="For .npy: have everything on the disk every S seconds, against power failures (default: when the "
-    "kernel likes).",
+    help="For .npy: flush everything to the disk every S seconds, against power failures (default: when the "
+    "kernel does).",
 )
 @options.ring_timeout
 @options.quiet
@@ -55,61 +56,38 @@ if TYPE_CHECKING:
 def record(
     name: str,
     file: str,
-    frames: int | None,
-    seconds: float | None,
-    nbytes: int | None,
     roll_frames: int | None,
     roll_seconds: float | None,
     roll_bytes: int | None,
     keep: int | None,
     append: bool,
     overwrite: bool,
-    lossless: bool,
-    start: Literal["oldest", "newest", "next"],
-    takeover: bool,
-    follow: bool,
-    sync: float | None,
-    timeout: float | None,
     quiet: bool,
     as_json: bool,
+    **wanted: Any,
 ) -> int:
-    """Save the frames of the ring NAME in FILE, until its producer closes it.
+    """Record the frames of the ring NAME to FILE, until its producer closes it.
 
     The suffix of FILE chooses the format: .npy (beside it FILE.index.npy with seqs, timestamps and losses,
     and FILE.json), .zarr (pip install "shmring[zarr]"), .h5 or .hdf5 (pip install "shmring[hdf5]"). With
     one of the --roll options the files are FILE-0001, FILE-0002, and so on.
 
-    Waits for the ring to appear; what an earlier producer left behind does not count (--timeout 0 records
-    that). Ctrl-C and SIGTERM end the recording; a full disk does, too. Whatever ends it, everything recorded
-    before is readable.
+    Waits for a ring with a living producer; --timeout 0 records what an earlier one left behind. Ctrl-C,
+    SIGTERM and a full disk end the recording. Whatever ends it, everything recorded before is readable.
 
     Exit codes: 0 recorded to a limit or to the end of the stream, 1 the producer failed or died, or the disk
     is full, 3 another ring took the name, 130 Ctrl-C, 143 SIGTERM.
     """
     from shmring.recording import Recorder
 
-    options.at_most_one(takeover=takeover, follow=follow)
+    options.at_most_one(takeover=wanted["wait_for_takeover"], follow=wanted["follow"])
     mode = options.mode_of(append=append, overwrite=overwrite)
     roll = _roll(roll_frames, roll_seconds, roll_bytes, keep)
-    recordings.check_file(file, several=roll is not None, mode=mode, sync=sync)
-    with stopped_by_signals() as signals, Progress(quiet, frames, seconds, nbytes) as line:
+    recordings.check_file(file, several=roll is not None, mode=mode, sync=wanted["sync"])
+    limits = (wanted["frames"], wanted["seconds"], wanted["nbytes"])
+    with stopped_by_signals() as signals, Progress(quiet, *limits) as line:
         with advice(name):
-            recorder = Recorder(
-                name,
-                file,
-                frames=frames,
-                seconds=seconds,
-                nbytes=nbytes,
-                roll=roll,
-                mode=mode,
-                lossless=lossless,
-                start=start,
-                wait_for_takeover=takeover,
-                follow=follow,
-                timeout=timeout,
-                sync=sync,
-                progress=line.show,
-            )
+            recorder = Recorder(name, file, roll=roll, mode=mode, progress=line.show, **wanted)
         signals.stop = recorder.stop
         summary = recorder.run()
     if as_json:
