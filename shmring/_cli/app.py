@@ -19,11 +19,10 @@ from shmring._cli.support.refusal import system_error
 PROGRAM = "shmring"
 EXIT_CODES = {
     0: "done",
-    1: "a problem was found, or the command could not do what it was asked; also where the reader of its "
-    "output left early",
+    1: "a problem was found, the command could not do what you asked, or the reader of its output left early",
     2: "wrong usage",
-    3: "there is no such ring",
-    130: "ended by Ctrl-C",
+    3: "no ring has that name",
+    130: "interrupted by Ctrl-C",
     143: "ended by SIGTERM",
 }
 SAID_ELSEWHERE = {  # what other programs call it
@@ -83,7 +82,7 @@ class Commands(click.Group):
 
 
 def _meant(word: str) -> str:
-    """Suggest commands instead of a word that is none."""
+    """Suggest commands for a word that is not one."""
     word = word.lower()
     near = [SAID_ELSEWHERE[word]] if word in SAID_ELSEWHERE else difflib.get_close_matches(word, COMMANDS, 2)
     return f"; did you mean {' or '.join(near)}?" if near else ""

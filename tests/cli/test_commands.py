@@ -164,7 +164,7 @@ def test_other_files_are_counted(cli, make, only_mine, monkeypatch):
         assert cli("ls") == (
             0,
             "",
-            "No rings. And 4 other files (4 of them this user may not read): --all lists them.\n",
+            "No rings. And 4 other files (you may not read 4 of them): --all lists them.\n",
         )
     finally:
         for path in others:

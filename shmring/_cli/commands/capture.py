@@ -1,4 +1,4 @@
-"""`shmring capture`: what was before a signal, a key or a condition."""
+"""`shmring capture`: the frames before a signal, a key or a condition."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _compiled(text: str) -> CodeType:
     metavar="M",
     type=types.whole("count", 0, "a number of frames"),
     default=0,
-    help="And M frames after it (default 0).",
+    help="Save M frames after it, too (default 0).",
 )
 @click.option(
     "--when",
@@ -65,7 +65,7 @@ def _compiled(text: str) -> CodeType:
 @click.option("--captures", metavar="N", type=types.COUNT, help="End after N captures (default 1).")
 @click.option("--forever", is_flag=True, help="Capture again and again, until Ctrl-C.")
 @click.option(
-    "--append", is_flag=True, help="With several captures: continue the numbers of those that exist."
+    "--append", is_flag=True, help="With several captures: continue the numbers of files that exist."
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @options.ring_timeout
@@ -83,23 +83,23 @@ def capture(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Save the last frames of the ring NAME in FILE when a trigger comes, and some after it.
+    """When a trigger comes, save the last frames of the ring NAME in FILE, and some after it.
 
-    A trigger is the signal SIGUSR1, a key pressed in the terminal (any; q ends), or the condition --when.
+    A trigger is the signal SIGUSR1, any key in the terminal (but q, which ends), or the condition --when.
     Until then nothing is copied: the ring itself keeps the frames, and the producer is never held back.
-    For several captures the files are FILE-0001, FILE-0002, and so on. Formats as in shmring record.
+    Several captures go into FILE-0001, FILE-0002, and so on. The formats are those of shmring record.
 
-    Exit codes: 0 captured all, 1 the stream ended (or q was pressed) before, or the disk is full, 130
-    Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 everything was captured, 1 the stream ended (or q was pressed) before, or the disk is full,
+    130 Ctrl-C, 143 SIGTERM.
     """
     from shmring.recording import Capture
 
     options.at_most_one(captures=captures, forever=forever)
     mode = options.mode_of(append=append, overwrite=overwrite)
-    wanted = None if forever else captures or 1
-    if append and wanted == 1:
+    most = None if forever else captures or 1
+    if append and most == 1:
         raise click.UsageError("--append needs --captures or --forever: one capture is one file")
-    recordings.check_file(file, several=wanted != 1, mode=mode, appendable=wanted != 1)
+    recordings.check_file(file, several=most != 1, mode=mode, appendable=most != 1)
     with stopped_by_signals() as signals:
         with advice(name):
             one = Capture(
@@ -108,7 +108,7 @@ def capture(
                 before=before,
                 after=after,
                 when=None if when is None else lambda frame: _is_true(when, frame),
-                captures=wanted,
+                captures=most,
                 mode=mode,
                 timeout=timeout,
                 on_capture=None if as_json else partial(recordings.show_summary, "capture"),
@@ -120,11 +120,11 @@ def capture(
             captured = one.run()
     if as_json:
         output.show_json([plain.recording(summary) for summary in captured])
-    return signals.code or (0 if wanted is None or len(captured) == wanted else 1)
+    return signals.code or (0 if most is None or len(captured) == most else 1)
 
 
 def _how(condition: bool) -> str:
-    """Say what triggers a capture, and what ends the command."""
+    """Describe what triggers a capture, and what ends the command."""
     triggers, ends = [f"at kill -USR1 {os.getpid()}"], "Ctrl-C ends"
     if sys.stdin.isatty():
         triggers, ends = ["at any key", *triggers], "q or Ctrl-C ends"

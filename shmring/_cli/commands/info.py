@@ -33,9 +33,9 @@ COLUMNS = (
 def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
-    LAG is what a consumer has not taken yet, LOST what it never got, SKIPPED what it passed over on purpose,
-    HELD what it keeps from being overwritten; all in frames. The line "full" names the consumer that the
-    producer waits for or drops frames for.
+    Counts are in frames. LAG: published, but not taken yet. LOST: never received. SKIPPED: passed over on
+    purpose. HELD: kept from being overwritten. The line "full" names the consumer that the producer waits
+    for, or drops frames for.
     """
     [found], measured = look_twice(lambda: [look(name)])
     if found.ring is None:

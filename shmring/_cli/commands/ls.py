@@ -16,18 +16,18 @@ COLUMNS = ("NAME", "STATE", "DTYPE", "SHAPE", ">SLOTS", ">SIZE", ">RATE", "~PROD
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="List the files in /dev/shm that are no rings, too.")
+@click.option("--all", "everything", is_flag=True, help="List the files in /dev/shm that are not rings, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per line of the table.")
 def ls(everything: bool, as_json: bool) -> None:
     """List every ring on this machine.
 
-    Live: somebody is attached to it. Stale: nobody is (shmring rm --stale removes it). Rings that cannot be
-    read follow: other version, damaged, unfinished. The other files in that folder are counted only; --all
-    lists them, too: foreign (another program's), unfinished (empty), denied (this user may not read it, so
-    that it may be a ring or not).
+    A live ring has processes attached to it; a stale one does not (shmring rm --stale removes it). Rings
+    that cannot be read follow: other version, damaged, unfinished. The other files in that folder are only
+    counted; --all lists them, too: foreign (another program's), unfinished (empty), denied (you may not read
+    it, so it may or may not be a ring).
 
-    CONS counts the living consumers, and how many of them are lossless: 3 (1). The rate is measured for a
-    quarter of a second.
+    CONS counts the living consumers and, in parentheses, the lossless ones among them: 3 (1). The rate is
+    measured for a quarter of a second.
     """
     found, rates = look_twice(look_at_all)
     shown = [one for one in found if everything or one.is_ring]
@@ -49,7 +49,7 @@ def _count(others: Sequence[Found]) -> str:
         return ""
     denied = sum(one.state == "denied" for one in others)
     files = output.count(len(others), "other file")
-    unreadable = f" ({denied} of them this user may not read)" if denied else ""
+    unreadable = f" (you may not read {denied} of them)" if denied else ""
     return f"And {files}{unreadable}: --all lists {'it' if len(others) == 1 else 'them'}."
 
 

@@ -20,9 +20,9 @@ from shmring._cli.support.signals import ended_by_signals
     "--pace",
     metavar="FACTOR",
     type=types.POSITIVE,
-    help="Times the recorded pace: 2 is twice as fast (default 1).",
+    help="A multiple of the recorded pace: 2 is twice as fast (default 1).",
 )
-@click.option("--flat-out", is_flag=True, help="As fast as the ring takes the frames.")
+@click.option("--flat-out", is_flag=True, help="Play as fast as the ring takes the frames.")
 @click.option("--loops", metavar="N", type=types.COUNT, help="Play it N times (default 1).")
 @click.option("--forever", is_flag=True, help="Play it again and again, until Ctrl-C.")
 @click.option(
@@ -34,17 +34,17 @@ from shmring._cli.support.signals import ended_by_signals
 )
 @options.wait_for
 @click.option(
-    "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: for ever)."
+    "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: forever)."
 )
 @click.option(
-    "--slots", metavar="N", type=types.SLOTS, help="Slots of the ring (default 16, for small frames more)."
+    "--slots", metavar="N", type=types.SLOTS, help="Slots of the ring (default 16, more for small frames)."
 )
 @click.option(
     "--on-full",
     metavar="wait|drop",
     type=click.Choice(["wait", "drop"]),
     default="wait",
-    help="With a full ring, play slower, or drop frames (default wait).",
+    help="When the ring is full, play slower, or drop frames (default wait).",
 )
 @options.quiet
 def replay(
@@ -63,12 +63,12 @@ def replay(
 ) -> None:
     """Create the ring NAME and publish the frames of the recording FILE, at the pace at which they came.
 
-    Of a rolling recording (FILE-0001.npy, ...) give FILE.npy: all of it is played. The frames carry their
-    metas and, by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At
-    the end the ring is closed: consumers get what is left, and its name is removed.
+    To play all of a rolling recording (FILE-0001.npy, ...), give FILE.npy. The frames carry their metas and,
+    by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At the end the ring
+    is closed: consumers get what is left, and the name is removed.
 
-    A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
-    wait for the next producer continue.
+    If consumers still use a ring of that name and the same frames whose producer is gone, it is taken over:
+    consumers that wait for the next producer continue.
     """
     from shmring.recording import replay as play
 

@@ -36,7 +36,7 @@ RING_BYTES = 8_000_000
     "--slots",
     metavar="N",
     type=types.SLOTS,
-    help="Slots of the ring (default 16; for small frames up to 1024, in 8 MB).",
+    help="Slots of the ring (default 16; up to 1024 for small frames, in 8 MB).",
 )
 @options.frames
 @options.wait_for
@@ -45,13 +45,13 @@ RING_BYTES = 8_000_000
     metavar="wait|drop",
     type=click.Choice(["wait", "drop"]),
     default="wait",
-    help="With a full ring, hold the input back, or drop new frames (default wait).",
+    help="When the ring is full, hold the input back, or drop new frames (default wait).",
 )
 @click.option(
     "--timeout",
     metavar="S",
     type=types.SECONDS,
-    help="Seconds to wait for consumers, and for space (default: for ever).",
+    help="Seconds to wait for consumers, and for space (default: forever).",
 )
 def write(
     name: str,
@@ -64,14 +64,14 @@ def write(
     on_full: Literal["wait", "drop"],
     timeout: float | None,
 ) -> int:
-    """Create the ring NAME and publish what comes in on stdin, frame after frame.
+    """Create the ring NAME and publish the frames that come in on stdin.
 
     The bytes are read straight into the ring. At the end of the input the ring is closed: consumers get what
-    is left, and its name is removed. A frame that the input ends within is not published (exit code 1), and
-    consumers learn of that, as of every error, after the last whole frame.
+    is left, and the name is removed. If the input ends in the middle of a frame, that frame is not published
+    (exit code 1); consumers get this error, like any other, after the last whole frame.
 
-    A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
-    wait for the next producer continue.
+    If consumers still use a ring of that name and the same frames whose producer is gone, it is taken over:
+    consumers that wait for the next producer continue.
 
     \b
     ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
@@ -82,7 +82,7 @@ def write(
     if layout == "npy":
         if shape is not None or dtype is not None:
             raise click.UsageError(
-                "--format npy has shape and dtype in the input: leave --shape and --dtype out"
+                "--format npy has shape and dtype in the input: leave out --shape and --dtype"
             )
         shape, dtype, frames = _read_header(name, frames)
     elif shape is None or dtype is None:

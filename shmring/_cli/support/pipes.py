@@ -102,7 +102,7 @@ def read_npy_header(fd: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise ValueError(f"it has version {version} of the .npy format, this reads 1.0 to 3.0")
     shape, fortran_order, dtype = readers[version](stream)
     if not shape or (fortran_order and len(shape) > 1):
-        raise ValueError("it is no array of frames: its first axis must count them, in C order")
+        raise ValueError("it is not an array of frames: its first axis must count them, in C order")
     if min(shape) < 0:
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
@@ -128,7 +128,7 @@ class _Stream:
         self._fd = fd
 
     def read(self, count: int) -> bytes:
-        """Read so many bytes, fewer only at the end of the input."""
+        """Read `count` bytes, fewer only at the end of the input."""
         data = bytearray(count)
         rest = memoryview(data)
         while rest and (done := _read(self._fd, [rest])):

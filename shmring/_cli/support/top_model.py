@@ -93,7 +93,7 @@ SORT_KEYS: dict[str, Callable[[Line], float | str]] = {
 
 
 class Model:
-    """Every ring, and how many blocks are none."""
+    """Every ring, and how many blocks are not rings."""
 
     def __init__(self) -> None:
         self.lines: dict[RingKey, Line] = {}

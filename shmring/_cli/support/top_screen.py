@@ -22,8 +22,8 @@ from shmring._cli.support.rates import RingKey, consumer_key, ring_key
 from shmring._cli.support.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
 from shmring._inventory import Found, look, look_at_all
 
-WIDE = 110  # columns from which on every column is shown
-TALL = 32  # lines from which on the graph of the chosen ring is shown below others
+WIDE = 110  # columns at which every column is shown
+TALL = 32  # lines at which the graph of the chosen ring is shown below the others
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = "▁▂▃▄▅▆▇█"
 
@@ -184,7 +184,7 @@ class Top(App[int]):
     # ---- looking
 
     def look(self) -> None:
-        """Look at the rings in a thread: many of them take longer than a screen should stand still.
+        """Look at the rings in a thread: many of them take longer than a screen should freeze.
 
         One look at a time: two that overlap may end in the wrong order, and a cancelled thread runs on.
         """
@@ -309,7 +309,7 @@ class Top(App[int]):
             self._fill(consumers, [])
             return
         title.update(self._ring_title(line))
-        # Padded, so that time has one scale from the first look on.
+        # Padded, so that time has one scale from the first look.
         history.data = [0.0] * (REMEMBERED - len(line.history)) + list(line.history)
         self._fill(consumers, [self._consumer_row(line, one) for one in line.ring.stats.consumers])
 

@@ -1,4 +1,4 @@
-"""What options and arguments may hold, with messages that say how to write it."""
+"""Types of options and arguments, with messages that say how to write them."""
 
 from __future__ import annotations
 
