@@ -248,7 +248,7 @@ class Follower:
         return max(0.0, began + self._timeout - time.monotonic())
 
     def _join(self) -> _core.Consumer | None:
-        """Join the next ring if we are in none; None if there is none."""
+        """Join the next ring, if there is one and we have left the last; our consumer, or None."""
         if self._joined.consumer is None and (ring := self._rings.find()) is not None:
             try:
                 self._check_kind(ring)

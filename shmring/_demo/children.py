@@ -201,7 +201,7 @@ def run(role: str, ring: Ring, pipe: Connection, source: Source, limits: Limits)
         account = Account(failure=f"{type(error).__name__}: {error}")
     try:
         pipe.send(account)
-    except BrokenPipeError:  # the demo was killed: nobody else removes the ring's name
+    except BrokenPipeError:  # the demo was killed, so that its processes must remove the ring's name
         with contextlib.suppress(FileNotFoundError):  # another process of the demo was faster
             ring.unlink()
     pipe.close()

@@ -28,7 +28,7 @@ BATCH = 4 << 20  # bytes that are published at once where nothing is to be waite
 SLOTS = 16
 PROGRESS_EVERY = 0.1  # seconds
 LONGEST_SLEEP = 1e9  # seconds; damaged timestamps can ask for more than the system can count
-FOR_EVER_NS = 1e300  # a pace near 0 would make the next frame due at infinity, which is not a time
+FOREVER_NS = 1e300  # a pace near 0 would make the next frame due at infinity, which is not a time
 RING_BYTES = 8 << 20  # small frames get more slots, up to this size
 
 
@@ -213,7 +213,7 @@ class _Clock:
     def _due_at(self, timestamp_ns: int) -> int:
         """Where the recorded time goes back (a clock was set), the frame is due with the one before it."""
         wait_ns = max(0, timestamp_ns - self._last_ns) / self._pace
-        return self._due_ns + round(min(wait_ns, FOR_EVER_NS))
+        return self._due_ns + round(min(wait_ns, FOREVER_NS))
 
     def _go_on(self, timestamp_ns: int) -> None:
         self._due_ns, self._last_ns = self._due_at(timestamp_ns), timestamp_ns

@@ -140,9 +140,9 @@ def check_own(path: Path) -> None:
 def repair(path: str | os.PathLike[str]) -> int:
     """Make a recording whole after its recorder was killed, the disk was full or the power failed.
 
-    The one way for every format, and never needed for `open_recording` or to append: it is for other
+    This works for every format, and you never need it for `open_recording` or to append: it is for other
     programs, and for a recording whose replacement (``mode="w"``) was interrupted, which comes back.
-    No whole frame is given up. Frames of a .npy recording whose index rows were lost get rows that
+    No whole frame is lost. Frames of a .npy recording whose index rows were lost get rows that
     continue the count, see ``Recording.known``.
 
     Parameters

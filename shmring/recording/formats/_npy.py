@@ -207,8 +207,8 @@ def _sync_folder(path: Path) -> None:
 def read(path: Path, *, alone: bool | None = None) -> Stored:
     """Open a recording for reading, as far as it got.
 
-    Frames without an index row get one that counts on, unless a recorder is about to write it: `alone` says
-    that there is none.
+    Frames without an index row get one that continues the count, unless a recorder may be about to write it:
+    `alone` says that there is no recorder.
     """
     data, index, json = files(path)
     description = read_description(path)
