@@ -31,7 +31,7 @@ COMMANDS = {
     "record": "Record the frames of a ring to a file.",
     "replay": "Publish the frames of a recording.",
     "capture": "Save the frames around a trigger.",
-    "doctor": "Find problems on this machine, and what to type.",
+    "doctor": "Find problems on this machine, and how to fix them.",
     "metrics": "Print or serve counters for Prometheus.",
     "bench": "Measure what rings can do on this machine.",
     "demo": "Stream frames to three processes, and verify every one.",
