@@ -1,4 +1,4 @@
-"""Who takes part in a ring, as plain rows: for the messages of errors, and for `Ring.stats()`."""
+"""The participants of a ring as plain rows, for the messages of errors and for `Ring.stats()`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ProducerState = Literal["none", "live", "closed", "failed", "died"]
 
 
 class ConsumerRow(TypedDict):
-    """What ConsumerStats documents; a plain dict is made in no time when shmring is imported."""
+    """What ConsumerStats documents; a plain dict, because it costs nothing when shmring is imported."""
 
     place: int
     pid: int
