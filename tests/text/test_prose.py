@@ -1,4 +1,4 @@
-"""How the pages are written: no habit that readers stumble over, no line that is too wide."""
+"""How pages and sources are written: no habit that readers stumble over, no line that is too wide."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,12 @@ import pytest
 
 TREE = Path(__file__).parents[2]
 PAGES = sorted([*TREE.glob("*.md"), *(TREE / "docs").rglob("*.md")])
+SOURCES = sorted(
+    path
+    for folder in ["shmring", "src", "examples"]
+    for path in (TREE / folder).rglob("*.[phc]*")
+    if path.suffix in {".py", ".pyi", ".pyx", ".pxi", ".pxd", ".h"}
+)
 WIDEST = 110
 
 # What is not prose: code, what is quoted as code, and what a program generates.
@@ -25,7 +31,6 @@ HABITS = {
     r"\bstands (?:in|for|there|above|below|before|still|beside)\b|\bstand in\b": "is",
     r"\b(?:go|goes|going|gone|went) on\b(?! the)": "continue",
     r"\bso often\b": "often",
-    r"\bmeanwhile\b": "in that time",
 }
 
 
@@ -57,8 +62,10 @@ def too_wide(text: str) -> Iterator[str]:
             yield f"{number}: {len(line)} columns"
 
 
-def test_pages_have_none_of_the_habits() -> None:
-    found = [f"{page.relative_to(TREE)}:{said}" for page in PAGES for said in habits(page.read_text())]
+def test_nothing_is_written_in_one_of_the_habits() -> None:
+    """Pages, docstrings, comments and messages."""
+    texts = [*PAGES, *SOURCES]
+    found = [f"{path.relative_to(TREE)}:{said}" for path in texts for said in habits(path.read_text())]
     assert not found, "\n".join(found)
 
 
