@@ -126,7 +126,7 @@ cdef class Consumer:
         return how
 
     cdef bint frees_itself(self, uint64_t least, bint tasks_too) except -1:
-        """Whether slots that this consumer holds may come free: somebody else may release, garbage held them."""
+        """Whether slots that it holds may come free: by another thread, or in a garbage collection."""
         if others_run(tasks_too):
             return True
         gc.collect()  # frames in a cycle of garbage go back with it
@@ -172,7 +172,7 @@ cdef class Consumer:
         waited = waited_until_notice(wait)
         if waited != 0:
             self._still_waiting(waited, least)
-        return SHMRING_OK  # and look whether another thread has closed this handle meanwhile
+        return SHMRING_OK  # and check whether another thread has closed this handle
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
@@ -219,7 +219,7 @@ cdef class Consumer:
             self.check_patience(want.least, wait.deadline, timeout)
 
     cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
+        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
         look_around()
         if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
             self.give_up(least, timeout)
