@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
 
 from shmring import _core, _messages, _names, _presence, errors
 from shmring._format import FrameFormat
 from shmring._ring import Ring
 from shmring._wait import Wait
 
-__all__ = ["ENDS", "Follower", "Succession", "follow"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
+__all__ = ["ENDS", "Follower", "Rejoiner", "Start", "Succession", "follow"]
+
+Start: TypeAlias = Literal["oldest", "newest", "next"]
 ENDS = (errors.RingClosed, errors.ProducerDied)  # what a consumer raises when a stream is over
 STARTS = ("oldest", "newest", "next")
 
@@ -48,14 +54,14 @@ class Succession:
     def pass_by(self, ring: Ring) -> None:
         """Leave a ring whose stream has ended, and never return to that stream."""
         try:
-            state, report = ring._producer_state()
+            state, status = ring._producer_state()
             overtaken = state == "live"  # by the next producer already
-            self._passed = ring._generation, report["epoch"] - overtaken
+            self._passed = ring._generation, status["epoch"] - overtaken
         finally:
             ring.close()
 
     def _look(self) -> tuple[bytes, int] | None:
-        """Return the stream of the ring of that name, if anybody uses it."""
+        """Return the stream of the ring that has the name, if the ring is in use."""
         try:
             fd = _names.open_block(self.name, _core.OBSERVE)
         except FileNotFoundError:
@@ -68,14 +74,65 @@ class Succession:
                 raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
-            state, report = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
-            return None if state == "none" else (identity.generation, report["epoch"])
+            state, status = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
+            return None if state == "none" else (identity.generation, status["epoch"])
         finally:
             os.close(fd)
 
 
+class Rejoiner:
+    """Joins one ring after another as the same consumer, and knows which frames it has taken."""
+
+    def __init__(self, *, lossless: bool, start: Start, label: str, wait_for_takeover: bool = False) -> None:
+        if start not in STARTS:
+            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        self._lossless, self._start, self._label = lossless, start, label
+        self._wait_for_takeover = wait_for_takeover
+        self._generation = b""
+        self.consumer: _core.Consumer | None = None
+        self.next_seq: int | None = None
+        """Below it, every frame of the ring was taken; None: any frame of it may be the first."""
+
+    def join(self, ring: Ring) -> _core.Consumer:
+        """Become a consumer of a ring; after the first one, from its oldest frame."""
+        self.consumer = ring.consumer(
+            lossless=self._lossless,
+            start=self._start,
+            wait_for_takeover=self._wait_for_takeover,
+            label=self._label,
+        )
+        if ring._generation != self._generation:
+            self.next_seq = 0 if self._generation else None
+            self._generation = ring._generation
+        self._start = "oldest"
+        return self.consumer
+
+    def leave(self) -> int:
+        """Leave the ring; the frames that were lost in it."""
+        lost = 0
+        if self.consumer is not None:
+            lost = self.consumer.lost
+            self.consumer.close()
+            self.consumer = None
+        return lost
+
+    def is_new(self, seq: int) -> bool:
+        """Whether this frame was not taken before its ring was taken over; it is, now."""
+        if self.next_seq is not None and seq < self.next_seq:
+            return False
+        self.next_seq = seq + 1
+        return True
+
+    def new(self, seqs: npt.NDArray[np.uint64]) -> slice:
+        """Return which of these frames were not taken before; they are, now."""
+        new = slice(int(np.searchsorted(seqs, self.next_seq or 0)), len(seqs))
+        if new.start < new.stop:
+            self.next_seq = int(seqs[-1]) + 1
+        return new
+
+
 class RingWait(Wait):
-    """A wait for the next ring: it ends in time, and reports now and then what it is waiting for."""
+    """A wait for the next ring: it ends in time, and logs now and then what it is waiting for."""
 
     def __init__(self, name: str, timeout: float | None) -> None:
         super().__init__(timeout)
@@ -97,21 +154,15 @@ class Follower:
         name: str,
         timeout: float | None,
         lossless: bool,
-        start: Literal["oldest", "newest", "next"],
+        start: Start,
         label: str,
     ) -> None:
         _core.check_timeout(timeout)
-        if start not in STARTS:
-            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
         self._rings = Succession(name)
         self._timeout = timeout
-        self._lossless = _core.check_flag("lossless", lossless)
-        self._start: Literal["oldest", "newest", "next"] = start
-        self._label = label
+        self._joined = Rejoiner(lossless=_core.check_flag("lossless", lossless), start=start, label=label)
         self._frame_format: FrameFormat | None = None  # of the frames so far
         self._ring: Ring | None = None
-        self._consumer: _core.Consumer | None = None
-        self._generation, self._next_seq = b"", 0
         self._closed = False
 
     @property
@@ -125,7 +176,7 @@ class Follower:
         self._leave()
 
     def __del__(self) -> None:
-        """Leave the ring without a warning: nobody can close what only a `for` statement held."""
+        """Leave the ring without a warning: what only a `for` statement held cannot be closed."""
         if getattr(self, "_ring", None) is not None:
             self._leave()
 
@@ -161,7 +212,7 @@ class Follower:
             except ENDS:
                 self._pass_by()
                 continue
-            if self._is_new(frame):
+            if self._joined.is_new(frame.seq):
                 return frame
         raise StopIteration
 
@@ -184,7 +235,7 @@ class Follower:
             except ENDS:
                 self._pass_by()
                 continue
-            if self._is_new(frame):
+            if self._joined.is_new(frame.seq):
                 return frame
         raise StopAsyncIteration
 
@@ -195,17 +246,15 @@ class Follower:
 
     def _join(self) -> _core.Consumer | None:
         """Return the consumer of the ring that is followed, joining the next one; None until there is one."""
-        if self._consumer is None and (ring := self._rings.find()) is not None:
+        if self._joined.consumer is None and (ring := self._rings.find()) is not None:
             try:
                 self._check_frames(ring)
-                self._consumer = ring.consumer(lossless=self._lossless, start=self._start, label=self._label)
+                self._joined.join(ring)
             except BaseException:
                 ring.close()
                 raise
-            self._ring, self._start = ring, "oldest"
-            if ring._generation != self._generation:
-                self._generation, self._next_seq = ring._generation, 0
-        return self._consumer
+            self._ring = ring
+        return self._joined.consumer
 
     def _check_frames(self, ring: Ring) -> None:
         """Refuse, once, frames that differ from those so far."""
@@ -216,13 +265,6 @@ class Follower:
                 f"next frame to continue with these"
             )
 
-    def _is_new(self, frame: _core.Frame) -> bool:
-        """Whether it was not seen before its ring was taken over."""
-        if frame.seq < self._next_seq:
-            return False
-        self._next_seq = frame.seq + 1
-        return True
-
     def _pass_by(self) -> None:
         if self._ring is not None:
             self._rings.pass_by(self._ring)
@@ -231,7 +273,7 @@ class Follower:
     def _leave(self) -> None:
         if self._ring is not None:
             self._ring.close()
-        self._ring = self._consumer = None
+        self._ring = self._joined.consumer = None
 
 
 def follow(
@@ -248,17 +290,17 @@ def follow(
     ----------
     name : str
     timeout : float, optional
-        Seconds to wait for each frame, whether its ring exists yet or not; None waits forever.
+        Seconds to wait for each frame, whether its ring is there or not; None waits forever.
     lossless, label
         As in ``Ring.consumer``.
     start : {"oldest", "newest", "next"}
-        The first frame, in the first ring. In later rings you start with the oldest frame.
+        The first frame, of the first ring. Of later ones you get every frame, from the oldest.
 
     Returns
     -------
     Follower
-        For ``for`` and ``async for``. It joins a ring once its producer has come, and leaves it when that
-        producer closes or dies, so that the next `create` of that name can replace the ring.
+        For ``for`` and ``async for``. It joins a ring when its producer has come, and leaves it when that
+        one closes or dies, so that it is not in the way of the next `create` of that name.
 
     Raises
     ------

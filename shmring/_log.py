@@ -144,7 +144,7 @@ def describe_consumers(stats: RingStats) -> str:
 
 
 def find_troubles(before: RingStats, after: RingStats) -> list[str]:
-    """Say what went wrong between two looks."""
+    """Describe what went wrong between two reports."""
     troubles = []
     if after.dropped > before.dropped:
         troubles.append(f"the producer dropped {after.dropped - before.dropped} frames")

@@ -174,7 +174,7 @@ cdef class Consumer:
         waited = waited_until_notice(wait)
         if waited != 0:
             self._still_waiting(waited, least)
-        return SHMRING_OK  # and look whether another thread has closed this handle meanwhile
+        return SHMRING_OK  # and check whether another thread has closed this handle
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
@@ -221,7 +221,7 @@ cdef class Consumer:
             self.check_patience(want.least, wait.deadline, timeout)
 
     cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
+        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
         look_around()
         if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
             self.give_up(least, timeout)

@@ -34,7 +34,7 @@ def reopen(int fd, bint writable):
 cdef object cannot_reopen(int fd, int number):
     if number == EACCES:
         return _messages.cannot_reopen(fd)
-    return refused(number, "cannot open a ring once more")
+    return refused(number, "cannot reopen a ring's file")
 
 
 def link(int fd, str path):
@@ -59,7 +59,7 @@ cdef class LockFile:
     cdef shmring_own_fd own
 
     def __cinit__(self, int fd):
-        """Open the file behind fd once more; OSError if that is not possible."""
+        """Reopen the file behind fd; OSError if that is not possible."""
         if shmring_own_open(&self.own, fd) < 0:
             raise cannot_reopen(fd, errno)
 

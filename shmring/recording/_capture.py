@@ -37,9 +37,9 @@ class Capture:
     """Saves the last frames before a trigger: a signal, a key, a condition.
 
     It joins the ring as a lossy consumer that never holds the producer back, and leaves the frames where
-    they are: the ring itself is the memory of what was before. Only when the trigger comes are they held,
-    written and given back. So nothing is spent until then, but `before` cannot be more than half of the
-    ring's slots; the other half is for the producer, and its time for this process to wake up.
+    they are: the ring itself remembers what came before. Only when the trigger comes are the frames held,
+    written and released. Until then this costs nothing, but `before` cannot be more than half of the ring's
+    slots: the producer needs the other half while this process wakes up.
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ class Capture:
     before : int
         Frames up to the trigger, the one that was newest at that moment (or met the condition) included.
     after : int
-        Frames after the trigger. What one capture has saved is not saved again by the next one.
+        Frames after the trigger. What one capture has saved, the next one does not save again.
     when : callable, optional
-        Called with each new `Frame` until it returns true; that triggers. A condition that takes longer
-        than the producer for a frame will not see all of them.
+        Called with each new `Frame` until it returns true; that triggers. A condition that takes
+        longer than the producer needs for a frame does not see every frame.
     captures : int, optional
-        End after so many; None: go on until `stop` or the end of the stream.
+        End after this many; None: continue until `stop` or the end of the stream.
     mode : {"x", "w", "a"}
-        As in `Recorder`, where ``"a"`` is for several captures only: their numbers go on.
+        As in `Recorder`, where ``"a"`` is for several captures only, and continues their numbers.
     timeout : float, optional
-        Seconds to wait for a ring of that name; None waits for ever.
+        Seconds to wait for a ring of that name; None waits forever.
     on_capture : callable, optional
         Called with the Summary of each capture.
 
@@ -68,7 +68,7 @@ class Capture:
     ValueError
         `before` is more than half of the slots.
     FileExistsError, RingNotFound, TooManyConsumers, OSError
-        As they say.
+        The message says why.
     """
 
     def __init__(
@@ -106,29 +106,32 @@ class Capture:
         self._failure = ""  # of the producer
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            if before > self._ring.slots // 2:
-                raise ValueError(
-                    f"before={before} is more than half of the {self._ring.slots} slots of ring "
-                    f"{self._ring.name!r}, which keep what was before: create it with {2 * before} slots"
-                )
-            self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
-            check_frames(self._path, self._description)
-            self._history = self._ring.consumer(lossless=False, label="shmring capture")
-            if when is not None:
-                self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
+            self._join()
         except BaseException:
             self._leave()
             raise
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, before))
 
+    def _join(self) -> None:
+        if self._before > self._ring.slots // 2:
+            raise ValueError(
+                f"before={self._before} is more than half of the {self._ring.slots} slots of ring "
+                f"{self._ring.name!r}, which keep what was before: create it with {2 * self._before} slots"
+            )
+        self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
+        check_frames(self._path, self._description)
+        self._history = self._ring.consumer(lossless=False, label="shmring capture")
+        if self._when is not None:
+            self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
+
     def trigger(self) -> None:
-        """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
+        """Capture now: from another thread or a signal handler. During a capture this does nothing."""
         if self._trigger_at is None and not self._stopped:
             self._trigger_at = self._ring._published
             os.eventfd_write(self._bell, 1)
 
     def stop(self) -> None:
-        """End `run`; a capture that is going on ends with the frames it has."""
+        """End `run`; a capture that has begun ends with the frames it has."""
         if not self._stopped:
             self._stopped = True
             os.eventfd_write(self._bell, 1)
@@ -321,7 +324,7 @@ def capture(
     timeout: float | None = 0,
     on_capture: Callable[[Summary], object] | None = None,
 ) -> list[Summary]:
-    """Save the last frames before a condition came true, and some after it.
+    """Save the last frames before a condition becomes true, and some after it.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ def check_destination(
     sync: float | None = None,
     appendable: bool = True,
 ) -> Path:
-    """Refuse a file that cannot be recorded into, before anybody waits for a ring or for a trigger.
+    """Refuse a file that cannot be recorded into, before you wait for a ring or for a trigger.
 
     This also imports the library for the format, which may take longer than the ring keeps its frames.
     """

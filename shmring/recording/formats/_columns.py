@@ -22,7 +22,7 @@ from shmring.recording.formats._interface import Stored
 CHUNK = 4 << 20  # bytes of frames and their metas in a chunk
 INDEX_CHUNK = 4096  # rows; fewer where metas are large
 FLUSH_EVERY = 1.0  # seconds; a chunk that is not full is written again later
-NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that was made room for, and no more
+NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that has room but no frame
 SPARE = 1 << 20  # bytes that must stay free: what the libraries write besides, at the end too
 
 Create = Callable[[str, tuple[int, ...], tuple[int, ...], np.dtype[Any], int], Any]
@@ -112,7 +112,7 @@ class ColumnWriter:
         self._store(self._array[: self._count], self._index[: self._count])
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        """Write frames from row `_first` on; the seqs last."""
+        """Write frames, starting at row `_first`; the seqs last."""
         rows = slice(self._first, self._first + len(array))
         columns = {"frames": array, **{column_name(name): index[name] for name in index.dtype.names or ()}}
         seqs = columns.pop("seq")

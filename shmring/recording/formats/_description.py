@@ -103,7 +103,7 @@ class Description:
         return json.dumps(said, indent=1)
 
     def parts(self, frames: int) -> tuple[Part, ...]:
-        """Return what was recorded in one go each, of so many frames in all."""
+        """Return the parts of a recording that has this many frames in all."""
         first = sum(part.frames for part in self.earlier)
         last = Part(
             first, max(0, frames - first), self.ring, self.attrs, self.realtime_ns, self.monotonic_ns,
@@ -112,7 +112,7 @@ class Description:
         return (*self.earlier, last)
 
     def after(self, before: Description, frames: int) -> Description:
-        """Return the same, appended to a recording of so many frames."""
+        """Return the same, appended to a recording of this many frames."""
         earlier = tuple(part for part in before.parts(frames) if part.frames)
         return replace(self, piece_of=before.piece_of, earlier=earlier, unknown=before.unknown)
 

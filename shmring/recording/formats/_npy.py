@@ -208,8 +208,8 @@ def _sync_folder(path: Path) -> None:
 def read(path: Path, *, alone: bool | None = None) -> Stored:
     """Open a recording for reading, as far as it got.
 
-    Frames without an index row get one that counts on, unless a recorder is about to write it: `alone` says
-    that there is none.
+    Frames without an index row get one that continues the count, unless a recorder may be about to write it:
+    `alone` says that there is no recorder.
     """
     data, index, json = files(path)
     description = read_description(path)
@@ -255,7 +255,7 @@ def read_description(path: Path) -> Description:
         return _read_json(json)
     except FileNotFoundError:
         raise RecordingCorrupt(
-            f"{path} is no recording of shmring: there is no {json.name} beside it"
+            f"{path} is not a recording of shmring: there is no {json.name} beside it"
         ) from None
 
 
@@ -265,7 +265,7 @@ def _read_json(path: Path) -> Description:
 
 
 def check_own(path: Path) -> None:
-    """Refuse what no recorder has made, with RecordingCorrupt. Files with nothing in them are nobody's."""
+    """Refuse what was not made by a recorder, with RecordingCorrupt. Empty files may be replaced."""
     data, index, json = files(path)
     try:
         description = None if holds_nothing(json) else _read_json(json)
@@ -276,19 +276,19 @@ def check_own(path: Path) -> None:
             return
         frames = read_rows(data, "frames")
         if not can_grow(data):
-            raise RecordingCorrupt(f"{data} is no recording of shmring: its header is another program's")
+            raise RecordingCorrupt(f"{data} is not a recording of shmring: its header is another program's")
     except ValueError as error:
         raise RecordingCorrupt(str(error)) from None
     if description is not None:
         _check_kinds(path, description, frames)
     elif rows is None and len(frames):
-        raise RecordingCorrupt(f"{data} is no recording of shmring: there is no {json.name} beside it")
+        raise RecordingCorrupt(f"{data} is not a recording of shmring: there is no {json.name} beside it")
 
 
 def repair(path: Path) -> int:
     """Complete the index and let both headers say what is there; how many frames they did not count.
 
-    For whoever holds the lock of the recording.
+    The caller holds the lock of the recording.
     """
     stored = read(path, alone=True)
     description, (data, index, _) = stored.description, files(path)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shmring.recording._errors import RecordingCorrupt, damage_is_told
+from shmring.recording._errors import RecordingCorrupt, as_corrupt
 from shmring.recording.formats._columns import ColumnWriter, column_name, create_datasets, read_columns
 from shmring.recording.formats._description import Description, parse
 from shmring.recording.formats._interface import Stored
@@ -43,7 +43,7 @@ class ZarrWriter(ColumnWriter):
         # Zarr takes the -0 of complex frames for the fill value, 0, and would leave out a chunk of them.
         with zarr.config.set({"array.write_empty_chunks": True}):
             super().__init__(path, description, self._group, lambda name: None)
-        # Drops consolidated metadata, too: they would be wrong from the next frame on.
+        # Drops consolidated metadata, too: they would be wrong as soon as the next frame is there.
         self._group.attrs[ATTRIBUTE] = description.to_json()
 
     def close(self, ended: str, lost: int) -> None:
@@ -61,7 +61,7 @@ class ZarrWriter(ColumnWriter):
 
 
 def _create(path: Path, description: Description) -> None:
-    """Make an empty recording beside its place and move it there: nobody finds half of one."""
+    """Make an empty recording beside its place and move it there: no reader finds half of one."""
     import zarr
 
     if path.exists():
@@ -133,14 +133,14 @@ def _open(path: Path, mode: Literal["r", "r+"]) -> Any:
 
 def read(path: Path) -> Stored:
     """Open a recording for reading, as far as it got."""
-    with damage_is_told(path):
+    with as_corrupt(path):
         group = _open_recording(path)
         return read_columns(path, _description_of(group, path), group, lambda: None)
 
 
 def read_description(path: Path) -> Description:
     """Read what the group says about its frames."""
-    with damage_is_told(path):
+    with as_corrupt(path):
         return _description_of(_open_recording(path), path)
 
 
@@ -148,13 +148,13 @@ def _open_recording(path: Path) -> Any:
     try:
         return _open(path, "r")
     except FileNotFoundError:
-        raise RecordingCorrupt(f"{path} is no recording of shmring: it is no Zarr group") from None
+        raise RecordingCorrupt(f"{path} is not a recording of shmring: it is not a Zarr group") from None
 
 
 def _description_of(group: Any, path: Path) -> Description:
     if ATTRIBUTE not in group.attrs:
         raise RecordingCorrupt(
-            f"{path} is no recording of shmring: it is a Zarr group without the attribute {ATTRIBUTE!r}"
+            f"{path} is not a recording of shmring: it is a Zarr group without the attribute {ATTRIBUTE!r}"
         )
     return parse(str(group.attrs[ATTRIBUTE]), str(path))
 
