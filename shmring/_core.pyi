@@ -44,7 +44,7 @@ _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 _Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
 
 @type_check_only
-class RingReport(TypedDict):
+class RingStatus(TypedDict):
     head: int
     next_seq: int
     epoch: int
@@ -63,7 +63,7 @@ def warn_unclosed(kind: str, name: str, left: str = "") -> None:
     """Warn, as for files, that a handle is collected that nobody closed."""
 
 def notice_is_due(waited: float, given: int) -> bool:
-    """Whether a wait without a timeout is due for a report of what it waits for: after 5, 10, 20, ... s."""
+    """Whether a wait without a timeout is due for a notice of what it waits for: after 5, 10, 20, ... s."""
 
 def check_timeout(timeout: float | None) -> None:
     """Raise unless `timeout` is valid."""
@@ -205,13 +205,13 @@ class Block:
     def schema(self) -> bytes: ...
     def prefault(self, huge_pages: bool, lock_memory: bool) -> None:
         """Touch every page of the slots, so that no frame pays for a page fault."""
-    def report(self, fd: int) -> RingReport:
+    def status(self, fd: int) -> RingStatus:
         """Return the ring's counters as a dict, read from its file."""
     def producer_state(
         self, fd: int
-    ) -> tuple[Literal["none", "live", "closed", "failed", "died"], RingReport]:
+    ) -> tuple[Literal["none", "live", "closed", "failed", "died"], RingStatus]:
         """Return how the producer is, in a word, and the ring's counters, read from its file."""
-    def report_places(self, fd: int) -> list[dict[str, Any]]:
+    def place_statuses(self, fd: int) -> list[dict[str, Any]]:
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None

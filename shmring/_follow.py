@@ -54,9 +54,9 @@ class Succession:
     def pass_by(self, ring: Ring) -> None:
         """Leave a ring whose stream has ended, and never return to that stream."""
         try:
-            state, report = ring._producer_state()
+            state, status = ring._producer_state()
             overtaken = state == "live"  # by the next producer already
-            self._passed = ring._generation, report["epoch"] - overtaken
+            self._passed = ring._generation, status["epoch"] - overtaken
         finally:
             ring.close()
 
@@ -74,8 +74,8 @@ class Succession:
                 raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
-            state, report = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
-            return None if state == "none" else (identity.generation, report["epoch"])
+            state, status = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
+            return None if state == "none" else (identity.generation, status["epoch"])
         finally:
             os.close(fd)
 

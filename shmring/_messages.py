@@ -22,7 +22,7 @@ from shmring._participants import ConsumerRow, command_of, consumer_rows, is_her
 if TYPE_CHECKING:
     import numpy as np
 
-    from shmring._core import RingReport
+    from shmring._core import RingStatus
 
 __all__ = [
     "ENDS",
@@ -92,9 +92,9 @@ def process(pid: int, start_time: int, label: str = "") -> str:
     return " ".join(words)
 
 
-def producer_of(report: RingReport) -> str:
-    """Name the producer of a ring's report."""
-    return process(report["producer_pid"], report["start_time"])
+def producer_of(status: RingStatus) -> str:
+    """Name the producer of a ring's status."""
+    return process(status["producer_pid"], status["start_time"])
 
 
 def consumer_of(row: ConsumerRow) -> str:
@@ -284,9 +284,9 @@ def users(name: str, fd: int) -> str:
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
         attached = attached_to(block.generation)
-        state, report = block.producer_state(fd)
+        state, status = block.producer_state(fd)
         if state == "live":
-            who.append(f"producer {producer_of(report)}")
+            who.append(f"producer {producer_of(status)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
     return "; ".join(who) or attached
 
@@ -309,9 +309,9 @@ def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
     created_ns = _core.read_identity(fd).created_ns
     found = f"created {age((time.time_ns() - created_ns) / 1e9)} ago"
     with contextlib.suppress(OSError, errors.ShmringError):
-        state, report = _core.Block(fd, _core.OBSERVE, name).producer_state(fd)
+        state, status = _core.Block(fd, _core.OBSERVE, name).producer_state(fd)
         what = {"closed": "closed it", "none": "never came"}.get(state, "died")
-        who = "its producer" if state == "none" else f"its producer (pid {report['producer_pid']})"
+        who = "its producer" if state == "none" else f"its producer (pid {status['producer_pid']})"
         found += f"; {who} {what}"
     return errors.RingNotFound(
         f"ring {name!r} is a left-over that nobody uses any more ({found}){_waited(timeout, 'no new one')}. "
@@ -422,7 +422,7 @@ def gating(
     block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int, lock_fd: int
 ) -> list[ConsumerRow]:
     """Return the lossless consumers whose unread frames hold the producer up."""
-    if gate is None or block.report(lock_fd)["head"] < gate + slots:
+    if gate is None or block.status(lock_fd)["head"] < gate + slots:
         return []
     return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
 
@@ -507,10 +507,10 @@ def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) ->
             f"{reader_in_the_way(lock_fd, _core.LOCK_PRODUCER)}"
         )
     if result == _core.PRODUCER_EXISTS:
-        report = block.report(lock_fd)
+        status = block.status(lock_fd)
         ended = (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED, _core.PRODUCER_FAILED)
-        opening = report["producer_state"] in ended
-        who = "a process that is opening it right now" if opening else producer_of(report)
+        opening = status["producer_state"] in ended
+        who = "a process that is opening it right now" if opening else producer_of(status)
         return errors.ProducerExists(
             f"ring {block.name!r} already has a live producer: {who}. A ring has one producer at a time: "
             f"close that one first, or use another ring"
@@ -546,49 +546,49 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
-    state, report = block.producer_state(lock_fd)
+    state, status = block.producer_state(lock_fd)
     state_now = {
         "none": "no producer has come yet",
-        "live": f"the producer ({producer_of(report)}) is alive",
+        "live": f"the producer ({producer_of(status)}) is alive",
         "closed": "the producer has closed",
-        "failed": f"the producer (pid {report['producer_pid']}) failed: {report['failure']}",
-        "died": f"the producer (pid {report['producer_pid']}) died",
+        "failed": f"the producer (pid {status['producer_pid']}) failed: {status['failure']}",
+        "died": f"the producer (pid {status['producer_pid']}) died",
     }[state]
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
-        f"{wanted} in ring {block.name!r} within {timeout:g} s; {state_now}, {report['head']} frames have "
+        f"{wanted} in ring {block.name!r} within {timeout:g} s; {state_now}, {status['head']} frames have "
         f"been published so far"
     )
 
 
-def _all_read(report: RingReport) -> str:
-    return f"{report['head']} frames were published, and none is left to read"
+def _all_read(status: RingStatus) -> str:
+    return f"{status['head']} frames were published, and none is left to read"
 
 
 def stream_ended(block: _core.Block, lock_fd: int) -> errors.RingClosed:
     """Explain the end of a stream."""
     return errors.RingClosed(
-        f"the producer of ring {block.name!r} closed it; {_all_read(block.report(lock_fd))}"
+        f"the producer of ring {block.name!r} closed it; {_all_read(block.status(lock_fd))}"
     )
 
 
 def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
     """Explain a dead producer."""
-    report = block.report(lock_fd)
+    status = block.status(lock_fd)
     return errors.ProducerDied(
-        f"the producer of ring {block.name!r} (pid {report['producer_pid']}) ended without closing it; "
-        f"{_all_read(report)}. To continue with the next producer, join with wait_for_takeover=True"
+        f"the producer of ring {block.name!r} (pid {status['producer_pid']}) ended without closing it; "
+        f"{_all_read(status)}. To continue with the next producer, join with wait_for_takeover=True"
     )
 
 
 def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
     """Explain a stream that ended by an error of the producer."""
-    report = block.report(lock_fd)
+    status = block.status(lock_fd)
     error = errors.ProducerFailed(
-        f"the producer of ring {block.name!r} ({producer_of(report)}) failed: {report['failure']}; "
-        f"{_all_read(report)}. To continue with the next producer, join with wait_for_takeover=True"
+        f"the producer of ring {block.name!r} ({producer_of(status)}) failed: {status['failure']}; "
+        f"{_all_read(status)}. To continue with the next producer, join with wait_for_takeover=True"
     )
-    error.failure = report["failure"]
+    error.failure = status["failure"]
     return error
 
 

@@ -105,7 +105,7 @@ class Observer:
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
         self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
-        self._next = max(0, self._block.report(lock_fd)["head"] - 1)
+        self._next = max(0, self._block.status(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed, self._process = False, os.getpid()
         self._busy = threading.Lock()  # a thread is inside a call
@@ -247,7 +247,7 @@ class Observer:
         """Copy a frame if one is there; in a few tries, since it may be overwritten in between."""
         array = np.empty(self._schema.shape, self._schema.dtype)
         meta = None if self._schema.meta_dtype is None else np.zeros((), self._schema.meta_dtype)
-        head = self._block.report(self._lock_fd)["head"]
+        head = self._block.status(self._lock_fd)["head"]
         if head <= self._next:
             return None
         first = max(self._next, head - self._block.slots)

@@ -57,7 +57,7 @@ def command_of(pid: int, start_time: int) -> str:
 
 def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
     """Read every taken place of the consumer table."""
-    head = block.report(lock_fd)["head"]
+    head = block.status(lock_fd)["head"]
     return [
         {
             "place": row["place"],
@@ -75,5 +75,5 @@ def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
             "joined_ns": row["joined_ns"],
             "start_time": row["start_time"],
         }
-        for row in block.report_places(lock_fd)
+        for row in block.place_statuses(lock_fd)
     ]

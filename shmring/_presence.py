@@ -22,7 +22,7 @@ def in_use(fd: int) -> bool:
 def _all_left(fd: int) -> bool:
     """Whether the consumers are all closed and only keep frames, which outlive the name."""
     try:
-        places = _core.Block(fd, _core.OBSERVE, "").report_places(fd)
+        places = _core.Block(fd, _core.OBSERVE, "").place_statuses(fd)
     except (errors.ShmringError, OSError):
         return False
     left = {_core.lock_place(one["place"]) for one in places if one["policy"] == "left"}

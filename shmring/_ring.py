@@ -326,9 +326,9 @@ class Ring:
     @property
     def _published(self) -> int:
         """How many frames were published so far: the position of the next one."""
-        return self._block.report(self._fd)["head"]
+        return self._block.status(self._fd)["head"]
 
-    def _producer_state(self) -> tuple[ProducerState, _core.RingReport]:
+    def _producer_state(self) -> tuple[ProducerState, _core.RingStatus]:
         """How the producer is, and the ring's counters."""
         return self._block.producer_state(self._fd)
 
@@ -479,17 +479,17 @@ class Ring:
         from shmring._stats import RingStats, read_consumers, read_producer
 
         self._check_open()
-        producer, report = read_producer(self._block, self._fd)
+        producer, status = read_producer(self._block, self._fd)
         return RingStats(
             name=self.name,
             shape=self.shape,
             dtype=self.dtype,
             slots=self.slots,
             nbytes=self.nbytes,
-            published=report["head"],
-            next_seq=report["next_seq"],
-            dropped=report["dropped"],
-            swaps=report["swaps"],
+            published=status["head"],
+            next_seq=status["next_seq"],
+            dropped=status["dropped"],
+            swaps=status["swaps"],
             producer=producer,
             consumers=read_consumers(self._block, self._fd),
         )
@@ -585,10 +585,10 @@ class Ring:
         what = f"{self.name!r}, shape {self.shape}, dtype {self.dtype}, {self.slots} slots"
         if self._closed:
             return f"<shmring.Ring {what}, closed>"
-        state, report = self._producer_state()
+        state, status = self._producer_state()
         joined = len(consumer_rows(self._block, self._fd))
         return (
-            f"<shmring.Ring {what}, {report['head']} frames published, producer {state}, "
+            f"<shmring.Ring {what}, {status['head']} frames published, producer {state}, "
             f"{joined} of {self.consumers} consumers{', readonly' if self._readonly else ''}>"
         )
 

@@ -33,7 +33,7 @@ class RingInfo:
     mode : int
         File mode, which decides which users may attach.
     created_ns : int
-        When it was created, nanoseconds since the epoch (CLOCK_REALTIME).
+        When it was created, nanoseconds since 1970 (CLOCK_REALTIME).
     stats : RingStats
         The producer, the consumers and the counters at that moment.
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from shmring import _core
-    from shmring._core import RingReport
+    from shmring._core import RingStatus
 
 __all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
 
@@ -84,7 +84,7 @@ class ConsumerStats:
     alive : bool
         Whether its process lives (the kernel's word, not a guess).
     joined_ns : int
-        When it joined, nanoseconds since the epoch (CLOCK_REALTIME).
+        When it joined, nanoseconds since 1970 (CLOCK_REALTIME).
     start_time : int
         When its process started, as for a producer.
     """
@@ -177,12 +177,12 @@ class RingStats:
         return "\n".join(lines)
 
 
-def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingReport]:
+def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingStatus]:
     """Read the producer and the ring's counters out of a block."""
-    state, report = block.producer_state(lock_fd)
-    pid, start_time = report["producer_pid"], report["start_time"]
+    state, status = block.producer_state(lock_fd)
+    pid, start_time = status["producer_pid"], status["start_time"]
     command = command_of(pid, start_time) if state == "live" else ""
-    return ProducerStats(state, pid, command, report["epoch"], start_time, report["failure"]), report
+    return ProducerStats(state, pid, command, status["epoch"], start_time, status["failure"]), status
 
 
 def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:

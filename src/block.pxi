@@ -181,13 +181,13 @@ cdef class Block:
             twice = self.view.geometry.slots * self.view.geometry.slot_stride
             raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
 
-    def report(self, int fd):
+    def status(self, int fd):
         """Return the ring's counters as a dict, read from its file."""
-        cdef shmring_ring_status report
+        cdef shmring_ring_status status
         self.check()
-        if not shmring_look_at_ring(fd, &self.view.geometry, &report):
+        if not shmring_look_at_ring(fd, &self.view.geometry, &status):
             raise cannot_read(self, errno)
-        return counters_of(&report)
+        return counters_of(&status)
 
     def producer_state(self, int fd):
         """Return how the producer is, in a word, and the ring's counters, read from its file."""
@@ -199,28 +199,28 @@ cdef class Block:
             raise cannot_read(self, errno)
         return PRODUCER_STATES[outlook], counters_of(&status)
 
-    def report_places(self, int fd):
+    def place_statuses(self, int fd):
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
-        cdef shmring_place_status reports[64]
+        cdef shmring_place_status statuses[64]
         cdef bint there
         self.check()
         with nogil:
-            there = shmring_look_at_places(fd, &self.view.geometry, reports)
+            there = shmring_look_at_places(fd, &self.view.geometry, statuses)
         if not there:
             raise cannot_read(self, errno)
         return [
             {
-                "place": place, "policy": POLICIES[reports[place].state & 0xff],
-                "cursor": reports[place].cursor, "delivered": reports[place].delivered,
-                "lost": reports[place].lost, "skipped": reports[place].skipped, "next": reports[place].next,
-                "held": reports[place].held, "pins": reports[place].pins,
-                "joined_ns": reports[place].joined_ns, "pid": reports[place].pid,
-                "start_time": reports[place].start_time,
-                "label": (<bytes>reports[place].label).decode(errors="replace"),
-                "alive": bool(reports[place].alive),
+                "place": place, "policy": POLICIES[statuses[place].state & 0xff],
+                "cursor": statuses[place].cursor, "delivered": statuses[place].delivered,
+                "lost": statuses[place].lost, "skipped": statuses[place].skipped, "next": statuses[place].next,
+                "held": statuses[place].held, "pins": statuses[place].pins,
+                "joined_ns": statuses[place].joined_ns, "pid": statuses[place].pid,
+                "start_time": statuses[place].start_time,
+                "label": (<bytes>statuses[place].label).decode(errors="replace"),
+                "alive": bool(statuses[place].alive),
             }
             for place in range(self.view.geometry.consumers)
-            if reports[place].state & 0xff in POLICIES
+            if statuses[place].state & 0xff in POLICIES
         ]
 
     def copy_frame(self, int fd, uint64_t position, cnp.ndarray target, cnp.ndarray meta):
@@ -244,13 +244,13 @@ cdef class Block:
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
 
 
-cdef dict counters_of(shmring_ring_status *report):
+cdef dict counters_of(shmring_ring_status *status):
     return {
-        "head": report.head, "next_seq": report.next_seq, "epoch": report.epoch,
-        "start_time": report.start_time, "dropped": report.dropped, "swaps": report.swaps,
-        "active": report.active, "producer_state": report.producer_state,
-        "producer_pid": report.producer_pid,
-        "failure": (<bytes>report.failure).decode(errors="replace"),
+        "head": status.head, "next_seq": status.next_seq, "epoch": status.epoch,
+        "start_time": status.start_time, "dropped": status.dropped, "swaps": status.swaps,
+        "active": status.active, "producer_state": status.producer_state,
+        "producer_pid": status.producer_pid,
+        "failure": (<bytes>status.failure).decode(errors="replace"),
     }
 
 

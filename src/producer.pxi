@@ -241,7 +241,7 @@ cdef class Producer:
             now = shmring_now_ns()
 
     cdef bint check_progress(self, Wait *wait, bint collected) except? True:
-        """In a wait without a timeout: refuses one that cannot end, and reports what it waits for."""
+        """In a wait without a timeout: refuses one that cannot end, and logs what it waits for."""
         if not others_run(False):
             endless = self.diagnosis("waits_for_itself")
             if endless is not None:

@@ -1,4 +1,4 @@
-# What every wait is made of: slices, deadlines, spins, and reports about a long one.
+# What every wait is made of: slices, deadlines, spins, and notices about a long one.
 
 cdef int64_t SLICE_NS = 100_000_000  # between two checks of signals and of whether the others live
 # What other threads ask of this one is done only when it runs Python code: pending calls (what a
@@ -7,7 +7,7 @@ cdef int64_t SLICE_NS = 100_000_000  # between two checks of signals and of whet
 cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
-patience = 5.0  # seconds until a wait without a timeout first reports what it waits for
+patience = 5.0  # seconds until a wait without a timeout first logs what it waits for
 cdef long CORES = len(os.sched_getaffinity(0))
 
 
@@ -29,7 +29,7 @@ cdef Wait wait_of(object timeout) except *:
 
 
 cpdef bint notice_is_due(double waited, unsigned given) except -1:
-    """Whether a wait without a timeout is due for a report of what it waits for: after 5, 10, 20, ... s."""
+    """Whether a wait without a timeout is due for a notice of what it waits for: after 5, 10, 20, ... s."""
     return waited >= <double>patience * <double>(<uint64_t>1 << min(given, 40))
 
 

@@ -705,7 +705,7 @@ def test_bench_says_what_it_does_and_what_disturbs_it(cli, monkeypatch, load, co
         (["write", "x", "--shape", "3", "--dtype", "float99"], "not a dtype of numpy"),
         (["write", "x", "--shape", "3", "--dtype", "O"], "Python objects"),
         (["write", "x", "--shape", "3", "--dtype", "S"], "has no size"),
-        (["write", "x", "--shape", "99999999999,9999", "--dtype", "u1"], "limits: 1 TiB"),
+        (["write", "x", "--shape", "99999999999,9999", "--dtype", "u1"], "fit the limits: 1 TiB"),
         (["demo", "--slots", "99999999999"], "slots must be 2 to"),
         (["replay", "x.npy", "x", "--flat-out", "--pace", "2"], "cannot be used together"),
         (["replay", "x.npy", "x", "--forever", "--loops", "2"], "cannot be used together"),
