@@ -9,8 +9,10 @@ cdef struct Want:
     uint64_t step   # of windows, else 0
     bint latest
 
+
 cdef Want NEXT = Want(1, 0, 0, False)
 cdef Want NEWEST = Want(1, 0, 0, True)
+
 
 @cython.final
 @cython.no_gc_clear  # a Ring may refer to its consumer; the consumer itself stays whole until it leaves

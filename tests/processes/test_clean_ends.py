@@ -6,7 +6,7 @@ import shmring
 from shmring import _messages
 from support.frames import feed, payload
 
-LOOKS = 20_000
+LOOKS = 5000
 
 
 @pytest.fixture

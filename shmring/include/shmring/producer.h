@@ -214,8 +214,9 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_stat(&hot->dropped, p->dropped);
 }
 
-/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. lock_fd: of any
- * handle of this process. Returns how many there were. */
+/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. Returns how many
+ * there were. lock_fd is the producer's, or another description that owns no place: the place of its own
+ * consumer would look abandoned. */
 static inline unsigned
 shmring_reap_all(shmring_block *block, int lock_fd)
 {
