@@ -705,7 +705,7 @@ class Consumer:
             The producer died and every published frame was read.
         SlotsHeld
             The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
-            and at once if no other thread of the process could release one meanwhile.
+            and at once if no other thread of the process can release one.
         RingCorrupt, ForkedHandle, HandleBusy
             The ring or the handle cannot be used.
 
