@@ -177,7 +177,7 @@ def test_ctrl_c_ends_an_asyncio_wait(ring, peer):
 
 
 def test_a_handler_that_returns_does_not_end_a_wait(ring, peer):
-    """Another signal is handled while the wait goes on, as everywhere in Python."""
+    """Another signal is handled while the wait continues, as everywhere in Python."""
     other = peer(ring)
     other.do("seen = []; signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))")
     other.do("consumer = ring.consumer()")

@@ -580,7 +580,7 @@ def test_read_ends_with_1(make):
 
 
 def test_write_passes_its_error_on(name):
-    """The input ends within a frame: whoever reads the ring learns of it, after the last whole frame."""
+    """The input ends within a frame: the readers of the ring learn of it, after the last whole frame."""
     pytest.importorskip("click")
     command = [
         sys.executable,

@@ -65,7 +65,7 @@ def serve() -> None:
 
 
 def programs(fd: str) -> None:
-    """Start programs for Programs and tell how they end, until the other side closes."""
+    """Start programs for Programs and report how they end, until the other side closes."""
     channel = socket.socket(fileno=int(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run
     awake, wake = os.pipe()

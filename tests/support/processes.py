@@ -94,7 +94,7 @@ class FreshPrograms:
 
 
 class Peer:
-    """Another program that runs what it is told, line by line, in one name space."""
+    """Another program that runs what it is given, line by line, in one name space."""
 
     def __init__(self, programs: Programs | FreshPrograms):
         self.programs = programs

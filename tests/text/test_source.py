@@ -71,7 +71,7 @@ def test_every_atomic_access_is_labelled(path: Path) -> None:
     assert not problems, "\n".join(problems)
     attached = [label for statement in found for label in statement.labels]
     assert sorted(map(repr, all_labels(path.read_text()))) == sorted(map(repr, attached)), (
-        "a label stands beside no atomic access"
+        "a label is beside no atomic access"
     )
 
 
