@@ -13,8 +13,13 @@ nox.options.error_on_missing_interpreters = False
 TREE = Path(__file__).parent
 PROJECT = nox.project.load_toml(TREE / "pyproject.toml")["project"]
 PYTHONS = ["3.11", "3.12", "3.13"]
-C_FOLDERS = ["shmring/include", "tests", "examples", "benchmarks"]
-C_SOURCES = [str(path) for folder in C_FOLDERS for path in sorted((TREE / folder).rglob("*.[ch]"))]
+C_FOLDERS = ["shmring/include", "src", "tests", "examples", "benchmarks"]
+C_SOURCES = [
+    str(path)
+    for folder in C_FOLDERS
+    for path in sorted((TREE / folder).rglob("*.[ch]"))
+    if path.name != "_core.c"  # made by Cython
+]
 
 
 def install(session: nox.Session, *names: str, extra: str = "dev") -> None:
