@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmring import Batch, Consumer, Frame, ProducerDied, ProducerFailed, Ring, RingClosed, RingEmpty
+from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
 from shmring.recording._series import FileSeries, Mode, existing_files, failed
-from shmring.recording._summary import Ended, Summary
+from shmring.recording._summary import Ended, Summary, ended_by
 from shmring.recording.formats._description import describe
 
 __all__ = ["Capture", "capture"]
@@ -277,13 +277,9 @@ class Capture:
                 part = self._take(history, first, end, timeout=SLICE)
             except RingEmpty:
                 files.flush()
-            except RingClosed:
-                return "producer closed"
-            except ProducerFailed as error:
-                self._failure = error.failure
-                return "producer failed"
-            except ProducerDied:
-                return "producer died"
+            except (RingClosed, ProducerDied) as error:
+                ended, self._failure = ended_by(error)
+                return ended
             else:
                 if part is not None:
                     self._write(files, index, part, first)

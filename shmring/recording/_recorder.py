@@ -11,7 +11,6 @@ from shmring import (
     Batch,
     Consumer,
     ProducerDied,
-    ProducerFailed,
     Ring,
     RingClosed,
     RingEmpty,
@@ -26,7 +25,7 @@ from shmring.recording._errors import WriteRefused, refusals
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
 from shmring.recording._series import FileSeries, Mode, failed
-from shmring.recording._summary import Ended, Summary
+from shmring.recording._summary import Ended, Summary, ended_by
 from shmring.recording.formats._description import describe
 
 __all__ = ["Recorder", "record"]
@@ -303,13 +302,9 @@ class Recorder:
                 self._files.flush()
                 if self._is_replaced():
                     return "ring replaced"
-            except RingClosed:
-                return "producer closed"
-            except ProducerFailed as error:
-                self._failure = error.failure
-                return "producer failed"
-            except ProducerDied:
-                return "producer died"
+            except (RingClosed, ProducerDied) as error:
+                ended, self._failure = ended_by(error)
+                return ended
             self._show_progress()
 
     def _write(self, batch: Batch) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from shmring.errors import ProducerDied, ProducerFailed, RingClosed
+
 Ended: TypeAlias = Literal[
     "producer closed",
     "producer failed",
@@ -17,6 +19,13 @@ Ended: TypeAlias = Literal[
     "ring replaced",
     "write failed",
 ]
+
+
+def ended_by(error: RingClosed | ProducerDied) -> tuple[Ended, str]:
+    """Return how a recording ends at this error of its consumer, and the producer's own words."""
+    if isinstance(error, ProducerFailed):
+        return "producer failed", error.failure
+    return ("producer died" if isinstance(error, ProducerDied) else "producer closed"), ""
 
 
 @dataclass(frozen=True, slots=True)
