@@ -30,7 +30,7 @@ cdef class Producer:
     cdef Schema schema
     cdef shmring_producer core
     cdef object __weakref__
-    cdef Guard guard  # of the seven below; the thread that set busy owns the rest
+    cdef Guard guard  # of what is below, down to claims; the thread that set busy owns the rest
     cdef bint busy
     cdef bint close_asked
     cdef bytes failure_asked  # what that close is to say
@@ -38,7 +38,7 @@ cdef class Producer:
     cdef Claim open_claim
     cdef cnp.ndarray open_view  # its array, if somebody asked for that
     cdef uint64_t claims
-    cdef bint told_of_untouched
+    cdef bint warned_of_untouched
     cdef LockFile lock
     cdef unsigned long fork_mark
     cdef OnFull full_policy

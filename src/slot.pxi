@@ -238,7 +238,7 @@ cdef class Slot:
         if not self.is_open():
             return
         if kind is None:
-            if self.is_untouched() and not self.producer.told_of_untouched:
+            if self.is_untouched() and not self.producer.warned_of_untouched:
                 self.look_at_exit()
             self.producer.publish_claim(self, self.claim.count)
         else:
@@ -247,7 +247,7 @@ cdef class Slot:
     cdef int look_at_exit(self) except -1:
         from shmring import _claims
         if _claims.leaves_early(_claims.current_frame()):
-            self.producer.told_of_untouched = True
+            self.producer.warned_of_untouched = True
             _claims.log_untouched(self.producer.block.name, self.claim.first_seq)
         return 0
 
