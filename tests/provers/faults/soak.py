@@ -200,13 +200,12 @@ class Crew:
 
     def start(self, who: int | str) -> None:
         seed = self.chance.getrandbits(63)
-        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._play(who, random.Random(seed), parent)
+            self._play(who, random.Random(seed))
         self.pids[who] = pid
 
-    def _play(self, who: int | str, chance: random.Random, parent: int) -> None:
+    def _play(self, who: int | str, chance: random.Random) -> None:
         code = 3
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
