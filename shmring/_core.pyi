@@ -37,6 +37,7 @@ PRODUCER_NONE: Final[int]
 PRODUCER_CLOSED: Final[int]
 PRODUCER_FAILED: Final[int]
 POLICIES: Final[dict[int, str]]
+PRODUCER_STATES: Final[dict[int, str]]
 
 _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 _Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
@@ -59,6 +60,9 @@ patience: float
 
 def warn_unclosed(kind: str, name: str, left: str = "") -> None:
     """Warn, as for files, that a handle is collected that nobody closed."""
+
+def notice_is_due(waited: float, given: int) -> bool:
+    """Whether a wait without an end says again what it waits for: after 5, 10, 20, ... seconds."""
 
 def check_timeout(timeout: float | None) -> None:
     """Raise unless `timeout` is valid."""
@@ -201,6 +205,11 @@ class Block:
         self, fd: int, position: int, target: _Array, meta: _Array | None
     ) -> tuple[int, int, int, int] | None:
         """Copy the frame of a position out of the ring's file; (seq, timestamp_ns, rows, epoch), or None."""
+
+def producer_state(
+    block: Block, fd: int
+) -> tuple[Literal["none", "live", "closed", "failed", "died"], RingReport]:
+    """Return how the producer is, in a word, and the ring's counters, read from its file."""
 
 @final
 class Schema:
@@ -663,7 +672,7 @@ class Consumer:
     """
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
-    def _join(self, lock: LockFile, start: str) -> Consumer: ...
+    def _join(self, lock: LockFile, start: str, awaits_takeover: bool) -> Consumer: ...
     def _awaited(self) -> tuple[Block, int, int]: ...
     def _empty(self, timeout: float | None) -> None: ...
     def _still_waiting(self, seconds: float, least: int = 1) -> None: ...
@@ -933,7 +942,6 @@ def open_consumer(
     lossless: bool,
     start: str,
     label: str,
-    wait_for_takeover: bool,
     spin: float | None,
 ) -> Consumer:
     """Return a Consumer that has not joined yet."""

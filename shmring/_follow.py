@@ -10,6 +10,7 @@ from typing import Literal
 from shmring import _core, _messages, _names, errors
 from shmring._participants import producer_state
 from shmring._ring import Ring
+from shmring._wait import Wait
 
 __all__ = ["ENDS", "Follower", "Succession", "follow"]
 
@@ -38,8 +39,7 @@ class Succession:
 
     def wait(self, timeout: float | None) -> Ring:
         """Attach to the next ring, waiting for it up to `timeout` seconds."""
-        _core.check_timeout(timeout)
-        wait = Wait(self, timeout)
+        wait = RingWait(self.name, timeout)
         while (ring := self.find()) is None:
             wait.check()
             time.sleep(_names.RETRY)
@@ -73,23 +73,19 @@ class Succession:
             os.close(fd)
 
 
-class Wait:
+class RingWait(Wait):
     """A wait for the next ring: ends in time, and says now and then what it waits for."""
 
-    def __init__(self, rings: Succession, timeout: float | None) -> None:
-        self._rings, self._timeout, self._started, self._words = rings, timeout, time.monotonic(), 0
+    def __init__(self, name: str, timeout: float | None) -> None:
+        super().__init__(timeout)
+        self._name, self._timeout = name, timeout
 
     def check(self) -> None:
         """Raise RingNotFound when the time is over."""
-        waited = time.monotonic() - self._started
-        if self._timeout is not None and waited >= self._timeout:
-            raise self._trouble()
-        if self._timeout is None and waited >= _core.patience * 2**self._words:
-            self._words += 1
-            _messages.still_waiting("follow", self._trouble())
-
-    def _trouble(self) -> errors.RingNotFound:
-        return _messages.no_stream(self._rings.name, self._timeout)
+        if self.left <= 0:
+            raise _messages.no_stream(self._name, self._timeout)
+        if self.notice_is_due():
+            _messages.still_waiting("follow", _messages.no_stream(self._name, self._timeout))
 
 
 class Follower:
@@ -152,7 +148,7 @@ class Follower:
     def __next__(self) -> _core.Frame:
         """Wait for the next frame, of whichever ring."""
         began = time.monotonic()
-        wait = Wait(self._rings, self._timeout)
+        wait = RingWait(self._rings.name, self._timeout)
         while not self._closed:
             consumer = self._join()
             if consumer is None:
@@ -175,7 +171,7 @@ class Follower:
     async def __anext__(self) -> _core.Frame:
         """Wait for the next frame, of whichever ring, and let other tasks run."""
         began = time.monotonic()
-        wait = Wait(self._rings, self._timeout)
+        wait = RingWait(self._rings.name, self._timeout)
         while not self._closed:
             consumer = self._join()
             if consumer is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shmring._core import RingReport
 
 __all__ = [
+    "ENDS",
     "being_removed",
     "cannot_join",
     "cannot_map",
@@ -457,13 +458,18 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
             f'on_full="drop", or make that consumer lossy'
         )
     holding = [one for one in consumers if one["held"]]
+    if not holding:
+        return errors.RingFull(
+            f"ring {block.name!r} was full for {stalled}, and whoever held its slots has just released them: "
+            f"retry"
+        )
     who = "; ".join(
         f"{consumer_of(one)} holds {one['held']} frames{_not_reaped(one, lock_fd)}" for one in holding
     )
     return errors.RingFull(
-        f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
-        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), copy what "
-        f"must be kept (frame.array.copy()), or use more slots"
+        f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: {who}. "
+        f"Release frames earlier (frame.release(), del), copy what must be kept (frame.array.copy()), or use "
+        f"more slots"
     )
 
 
@@ -602,6 +608,10 @@ def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
     )
     error.failure = report["failure"]
     return error
+
+
+ENDS = {"closed": stream_ended, "failed": producer_failed, "died": producer_died}
+"""What a reader raises once it has passed every frame, by the producer's state."""
 
 
 def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:

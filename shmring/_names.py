@@ -8,12 +8,12 @@ used it ends, and because a block made here is complete before it gets its name.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 import time
 
 from shmring import _core, _limits, _messages, errors
+from shmring._wait import Wait
 
 __all__ = [
     "DIRECTORY",
@@ -310,20 +310,17 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int
     RingNotFound, RingNotReady, RingAccessDenied, RingIncompatible, RingCorrupt
         What was found instead.
     """
-    started = time.monotonic()
-    deadline = None if timeout is None else started + timeout
-    words = 0
+    wait = Wait(timeout)
     with contextlib.ExitStack() as stack:
         names: _NewNames | None = None
         while True:
             found = _try_open(name, timeout, readonly)
             if isinstance(found, tuple):
                 return found
-            left = math.inf if deadline is None else deadline - time.monotonic()
+            left = wait.left
             if left <= 0:
                 raise found
-            if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
-                words += 1
+            if wait.notice_is_due():
                 _messages.still_waiting("attach", found)
             if names is None:  # and look again: the name may have come before the watch
                 names = stack.enter_context(_NewNames())

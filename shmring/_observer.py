@@ -12,6 +12,7 @@ import numpy as np
 
 from shmring import _core, _messages, errors
 from shmring._participants import producer_state
+from shmring._wait import Wait
 
 if TYPE_CHECKING:
     from shmring._ring import Ring
@@ -211,23 +212,20 @@ class Observer:
         return self._wait(timeout, newest=True)
 
     def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
-        _core.check_timeout(timeout)
+        wait = Wait(timeout)
         if not self._busy.acquire(blocking=False):
             raise errors.HandleBusy(
                 f"another thread is inside a call on this Observer of ring {self._block.name!r}: use it from "
                 f"one thread at a time, or open one for each thread"
             )
         try:
-            return self._wait_alone(timeout, newest=newest)
+            return self._wait_alone(wait, timeout, newest=newest)
         finally:
             if self._closed:
                 self._finalizer()
             self._busy.release()
 
-    def _wait_alone(self, timeout: float | None, *, newest: bool) -> FrameCopy:
-        started = time.monotonic()
-        deadline = None if timeout is None else started + timeout
-        words = 0
+    def _wait_alone(self, wait: Wait, timeout: float | None, *, newest: bool) -> FrameCopy:
         while True:
             if self._closed:
                 raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
@@ -238,18 +236,12 @@ class Observer:
             found = self._look(newest=newest)  # once more: the end comes after the last frame
             if found is not None:
                 return found
-            if state == "closed":
-                raise _messages.stream_ended(self._block, self._lock_fd)
-            if state == "failed":
-                raise _messages.producer_failed(self._block, self._lock_fd)
-            if state == "died":
-                raise _messages.producer_died(self._block, self._lock_fd)
-            if deadline is not None and time.monotonic() >= deadline:
+            if state in _messages.ENDS:
+                raise _messages.ENDS[state](self._block, self._lock_fd)
+            if wait.left <= 0:
                 raise _messages.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
-            if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
-                words += 1
-                waited = time.monotonic() - started
-                _messages.still_waiting("get", _messages.no_frame(self._block, 1, waited, self._lock_fd))
+            if wait.notice_is_due():
+                _messages.still_waiting("get", _messages.no_frame(self._block, 1, wait.waited, self._lock_fd))
             time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:

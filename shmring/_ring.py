@@ -433,10 +433,8 @@ class Ring:
         self._check_open(writing=True)
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
-        handle = _core.open_consumer(
-            self, self._block, self._schema, lossless, start, label, wait_for_takeover, spin
-        )
-        handle._join(self._lock_file(), start)
+        handle = _core.open_consumer(self, self._block, self._schema, lossless, start, label, spin)
+        handle._join(self._lock_file(), start, wait_for_takeover)
         self._had_handles = True
         self._children.add(handle)
         return handle

@@ -147,13 +147,7 @@ cdef class Block:
         self.check()
         if not shmring_look_at_ring(fd, &self.view.geometry, &report):
             raise cannot_read(self, errno)
-        return {
-            "head": report.head, "next_seq": report.next_seq, "epoch": report.epoch,
-            "start_time": report.start_time, "dropped": report.dropped, "swaps": report.swaps,
-            "active": report.active, "producer_state": report.producer_state,
-            "producer_pid": report.producer_pid,
-            "failure": (<bytes>report.failure).decode(errors="replace"),
-        }
+        return counters_of(&report)
 
     def report_places(self, int fd):
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
@@ -173,6 +167,7 @@ cdef class Block:
                 "joined_ns": reports[place].joined_ns, "pid": reports[place].pid,
                 "start_time": reports[place].start_time,
                 "label": (<bytes>reports[place].label).decode(errors="replace"),
+                "alive": bool(reports[place].alive),
             }
             for place in range(self.view.geometry.consumers)
             if reports[place].state & 0xff in POLICIES
@@ -197,6 +192,33 @@ cdef class Block:
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
+
+
+cdef dict counters_of(shmring_ring_status *report):
+    return {
+        "head": report.head, "next_seq": report.next_seq, "epoch": report.epoch,
+        "start_time": report.start_time, "dropped": report.dropped, "swaps": report.swaps,
+        "active": report.active, "producer_state": report.producer_state,
+        "producer_pid": report.producer_pid,
+        "failure": (<bytes>report.failure).decode(errors="replace"),
+    }
+
+
+PRODUCER_STATES = {
+    SHMRING_EMPTY: "none", SHMRING_OK: "live", SHMRING_ENDED: "closed", SHMRING_FAILED: "failed",
+    SHMRING_DIED: "died"
+}
+
+
+def producer_state(Block block, int fd):
+    """Return how the producer is, in a word, and the ring's counters, read from its file."""
+    cdef shmring_ring_status report
+    cdef int outlook
+    block.check()
+    outlook = shmring_look_at_producer(fd, &block.view.geometry, &report)
+    if outlook == SHMRING_TRUNCATED:
+        raise cannot_read(block, errno)
+    return PRODUCER_STATES[outlook], counters_of(&report)
 
 
 cdef object cannot_read(Block block, int number):

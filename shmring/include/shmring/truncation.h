@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Surviving a block whose file is cut while it is mapped. The kernel answers a touch of a lost page with
- * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all that
- * follows in the file, and lets the access go on; but only in mappings that were announced (covered). Any other
- * SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is wanted.
+ * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all
+ * that follows in the file, and lets the access go on; but only in mappings that were announced (covered).
+ * Any other SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is
+ * wanted.
  *
  *     shmring_survive_truncation();    once
  *     shmring_cover(&block);           after shmring_map
@@ -17,7 +18,8 @@
 
 #include "internal/cover.h"
 
-/* 0 if the table is full: what found no room is as without the handler. */
+/* Announces a mapped block to the handler. 0 if the table is full: what found no room is as without the
+ * handler. */
 static inline int
 shmring_cover(const shmring_block *block)
 {
@@ -27,6 +29,7 @@ shmring_cover(const shmring_block *block)
     return shmring_cover_range(block->data + bytes, bytes) && first && control;
 }
 
+/* Undoes shmring_cover. */
 static inline void
 shmring_uncover(const shmring_block *block)
 {
@@ -44,8 +47,9 @@ shmring_uncover(const shmring_block *block)
 static inline int
 shmring_lost_pages(const shmring_block *block)
 {
-    shmring_compiler_barrier();                       /* the handler runs inside the accesses before */
-    if (shmring_load_relaxed(&shmring_any_lost) == 0) /* [relaxed: set before the zeros could be seen] */
+    shmring_compiler_barrier(); /* the handler runs inside the accesses before */
+    /* [relaxed: set before the zeros could be seen] */
+    if (shmring_load_relaxed(&shmring_any_lost) == 0)
         return 0;
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
         const uint64_t word = shmring_load_relaxed(&shmring_covered[i]); /* [relaxed: as before] */

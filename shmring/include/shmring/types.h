@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the frames
- * that it took, what it looked at.
+ * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the
+ * frames that it took, what it looked at.
  */
 #ifndef SHMRING_TYPES_H
 #define SHMRING_TYPES_H
@@ -80,8 +80,9 @@ typedef struct shmring_consumer {
     uint64_t head;   /* as last seen */
     uint64_t cursor; /* as last stored (lossless) */
     uint64_t expected_seq;
-    uint64_t fresh; /* positions from here on were neither delivered nor counted as lost or skipped */
-    uint64_t aim;   /* where latest or windows jumped to: what lies between was passed over on purpose */
+    uint64_t
+        first_uncounted; /* from here on, positions are neither delivered nor counted as lost or skipped */
+    uint64_t jumped_to;  /* by latest or windows: what lies below was skipped on purpose */
     uint64_t delivered;
     uint64_t lost;
     uint64_t skipped;
@@ -90,11 +91,12 @@ typedef struct shmring_consumer {
     shmring_hold *older;   /* lossless: the last two holds are kept by the lagging cursor, not by pins */
     shmring_hold *newer;
     shmring_hold *spare;
-    uint32_t *pin_counts; /* per slot: our holds that need the pin */
-    uint32_t *run;        /* the slots of the frames being taken */
+    uint32_t *pin_counts;  /* per slot: our holds that need the pin */
+    uint32_t *slots_taken; /* of the frames being taken */
+    int awaits_takeover;   /* set it after the join: one that failed or died is no end, another may follow */
 } shmring_consumer;
 
-/* What one take tells of its frames. The arrays are the caller's, room for the frames asked for;
+/* What a take says about its frames. The arrays are the caller's, with room for the frames asked for;
  * any of them but seqs may be NULL. */
 typedef struct shmring_taken {
     uint64_t *seqs;
@@ -105,7 +107,7 @@ typedef struct shmring_taken {
     uint64_t lost;   /* frames lost just before or between these */
     uint64_t epoch;  /* of the last frame */
     int interrupted; /* more frames were there, but not adjacent in memory */
-    int scattered;   /* the slots are not adjacent: consumer->run names them */
+    int scattered;   /* the slots are not adjacent: consumer->slots_taken names them */
     shmring_hold *hold;
 } shmring_taken;
 
@@ -135,6 +137,7 @@ typedef struct shmring_place_status {
     uint64_t pins; /* slots with this consumer's bit */
     uint32_t pid;
     uint32_t flags;
+    uint32_t alive; /* the owner, as far as shmring_look_at_places asked the kernel */
     char label[SHMRING_LABEL_BYTES];
 } shmring_place_status;
 

@@ -34,5 +34,7 @@ extern const test lossy_tests[];
 extern const test join_tests[];
 extern const test liveness_tests[];
 extern const test waiting_tests[];
+extern const test await_tests[];
+extern const test look_tests[];
 
 #endif /* SHMRING_TESTS_SELFTEST_H */

@@ -84,7 +84,7 @@ a_frame_carries_what_describes_it(void)
     shmring_describe(&p, 0, -5, 3, meta);
     shmring_describe(&p, 1, INT64_MAX, 2, NULL);
     shmring_publish(&p, 2);
-    CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_batch(&c, 2, 2, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.timestamps[0], -5);
     CHECK_EQUAL(t.timestamps[1], INT64_MAX);
     CHECK_EQUAL(t.rows[0], 3);
@@ -246,7 +246,7 @@ a_batch_crosses_the_wrap_in_one_piece(void)
     for (uint64_t i = 0; i < 5; i++)
         write_frame(&p, i);
     shmring_publish(&p, 5);
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 5, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_batch(&c, 1, 5, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.taken.count, 5);
     CHECK(!t.taken.interrupted && !t.taken.scattered);
     for (uint64_t i = 0; i < 5; i++) { /* one piece of memory, beyond the last slot too */

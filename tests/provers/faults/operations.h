@@ -159,13 +159,13 @@ keep_or_end(int result)
 static void
 take_one(void)
 {
-    keep_or_end(shmring_take_frames(&mine->c, 1, 1, 0, 0, ask(&mine->seen)));
+    keep_or_end(shmring_take_one(&mine->c, ask(&mine->seen)));
 }
 
 static void
 take_a_batch(void)
 {
-    keep_or_end(shmring_take_frames(&mine->c, 1, mine->c.block->geometry.slots, 0, 0, ask(&mine->seen)));
+    keep_or_end(shmring_take_batch(&mine->c, 1, mine->c.block->geometry.slots, ask(&mine->seen)));
 }
 
 static void
@@ -178,7 +178,7 @@ static void
 take_windows(void)
 {
     for (int i = 0; i < 2; i++)
-        keep_or_end(shmring_take_frames(&mine->c, 2, 2, 1 + below(&chance, 3), 1, ask(&mine->seen)));
+        keep_or_end(shmring_take_window(&mine->c, 2, 1 + below(&chance, 3), ask(&mine->seen)));
 }
 
 /* Holds three frames, of which the cursor can lag behind two, and gives them back in any order. */
@@ -188,7 +188,7 @@ hold_and_release(void)
     while (mine->keeping > 0)
         end_one_keep(mine);
     for (int i = 0; i < 3; i++) {
-        if (shmring_take_frames(&mine->c, 1, 1, 0, 0, ask(&mine->seen)) != SHMRING_OK)
+        if (shmring_take_one(&mine->c, ask(&mine->seen)) != SHMRING_OK)
             break;
         check_taken(mine);
         mine->keeps[mine->keeping].hold = mine->seen.taken.hold;

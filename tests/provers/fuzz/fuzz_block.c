@@ -320,7 +320,7 @@ end_consumer(unsigned who, int orderly)
             free(hold);
         }
         free(c->pin_counts);
-        free(c->run);
+        free(c->slots_taken);
         close(fd);
         return;
     }
@@ -379,7 +379,7 @@ take_frames(unsigned who, unsigned how)
         CHECK(g->row_bytes == 0 || rows[i] * g->row_bytes <= g->frame_bytes);
     if (taken.scattered) {
         for (uint64_t i = 0; i < taken.count; i++)
-            read_all(shmring_slot_at(c->block, c->run[i]), g->frame_bytes);
+            read_all(shmring_slot_at(c->block, c->slots_taken[i]), g->frame_bytes);
         shmring_end_scattered(c, &taken);
         return;
     }

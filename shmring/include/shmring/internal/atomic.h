@@ -35,6 +35,10 @@
 
 #endif /* SHMRING_ATOMIC_SPELLING */
 
+/* A number for people: whole whenever it is read, and nothing is decided by it, so it needs no order. */
+#define shmring_load_stat(address) shmring_load_relaxed(address)
+#define shmring_store_stat(address, value) shmring_store_relaxed((address), (value))
+
 /* Tells the core that this is a spin loop. Not an ordering. */
 static inline void
 shmring_cpu_relax(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mappings that are covered, and the handler that puts zeros where one of them lost its pages. All of this is
- * memory of the process, none of it of the block.
+ * The mappings that are covered, and the handler that puts zeros where one of them lost its pages. All of
+ * this is memory of the process, none of it of the block.
  */
 #ifndef SHMRING_INTERNAL_COVER_H
 #define SHMRING_INTERNAL_COVER_H
