@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import pwd
 import shlex
@@ -502,10 +501,14 @@ def waits_for_itself(
 
 def still_waiting(what: str, why: Exception) -> None:
     """Say what a wait without an end waits for: in the log and, at a prompt, by a warning."""
-    logger = logging.getLogger("shmring")
     at_prompt = hasattr(sys, "ps1")
     if at_prompt:
         warnings.warn(f"{what} is still waiting: {why}", UserWarning, stacklevel=2)
+    try:
+        import logging  # here: importing shmring would take half as long again
+    except OSError:  # without a descriptor for its file; no reason to end the wait
+        return
+    logger = logging.getLogger("shmring")
     if logger.hasHandlers() or not at_prompt:  # else logging would print it a second time
         logger.warning("%s is still waiting: %s", what, why)
 
