@@ -129,8 +129,8 @@ def _paths(controller: str, root: str) -> dict[int, str]:
 
 def _text(path: str) -> str:
     try:
-        with open(path) as file:
-            return file.read().strip()
+        with open(path, "rb", 0) as file:
+            return os.fsdecode(file.read()).strip()
     except OSError:
         return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class Layout:
         self.slots = checked_int("slots", slots, 2, _core.MAX_SLOTS)
         self.consumers = checked_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
         self.schema = write_schema(self.shape, self.dtype, self.meta_dtype, attrs)
-        self.frame_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
+        self.frame_bytes = self.dtype.itemsize * math.prod(self.shape)
         self.meta_bytes = 0 if self.meta_dtype is None else self.meta_dtype.itemsize
         self.row_bytes = self.frame_bytes // self.shape[0] if variable_rows else 0
         if self.meta_bytes > MAX_META:
@@ -254,7 +255,7 @@ def read_schema(block: _core.Block) -> tuple[_core.Schema, dict[str, Any]]:
             raise ValueError("shape")
         if dtype.hasobject or dtype.subdtype is not None:
             raise ValueError("dtype")
-        frame_bytes = dtype.itemsize * int(np.prod(shape, dtype=object))
+        frame_bytes = dtype.itemsize * math.prod(shape)
         if frame_bytes != block.frame_bytes or (meta_dtype.itemsize if meta_dtype else 0) != block.meta_bytes:
             raise ValueError("frame size")
         if meta_dtype is not None and meta_dtype.hasobject:
