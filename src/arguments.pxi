@@ -52,10 +52,13 @@ cdef cnp.ndarray timestamps_of(object value, uint64_t count):
     return np.ascontiguousarray(given, np.int64)
 
 
-cdef cnp.ndarray plain_array(object given):
+cdef inline cnp.ndarray plain_array(object given):
     """What was given as an array, without a copy where that can be."""
-    if cnp.PyArray_CheckExact(given):
-        return given
+    return <cnp.ndarray>given if cnp.PyArray_CheckExact(given) else array_of(given)
+
+
+cdef cnp.ndarray array_of(object given):
+    """What is no plain array as one."""
     from shmring import _meta
     _meta.refuse_masked(given)
     return given if isinstance(given, cnp.ndarray) else np.asarray(given)

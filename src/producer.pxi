@@ -291,18 +291,19 @@ cdef class Producer:
         cdef uint64_t want = count_of(n, "n", SHMRING_MAX_BATCH)
         cdef int64_t deadline = deadline_of(timeout)
         cdef Slot slot = Slot.__new__(Slot)
+        cdef Claim claim
         self.occupy(NO_CLAIM)
-        slot.claim.scratch = self.claim_frames(want, deadline) == FULL
-        if not slot.claim.scratch:
-            slot.claim.count = self.core.count
+        claim.scratch = self.claim_frames(want, deadline) == FULL
+        if not claim.scratch:
+            claim.count = self.core.count
         else:
-            slot.claim.count = min(want, self.block.view.geometry.slots)
-        slot.producer, slot.single = self, want == 1
-        slot.claim.first_seq = self.core.next_seq
-        slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
+            claim.count = min(want, self.block.view.geometry.slots)
+        claim.first_seq = self.core.next_seq
         self.claims += 1
-        slot.claim.number = self.claims
-        self.open_claim = slot.claim
+        claim.number = self.claims
+        slot.claim = self.open_claim = claim
+        slot.producer, slot.single = self, want == 1
+        slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.vacate()
         return slot
 
