@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from shmring import _core, _messages, errors
-from shmring._participants import producer_state
 from shmring._wait import Wait
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class FrameCopy:
         return np.array(self.array, dtype, copy=copy)
 
     def __repr__(self) -> str:
-        """Say what it is a copy of; not the content."""
+        """Summarise the copy, without its content."""
         lost = f", {self.lost} lost before it" if self.lost else ""
         array = self.array
         return f"<shmring.FrameCopy seq {self.seq}, shape {array.shape}, dtype {array.dtype}{lost}>"
@@ -83,8 +82,8 @@ class FrameCopy:
 class Observer:
     """Reads private copies of frames: from ``Ring.observer()``.
 
-    Needs read permission only, takes no place, holds nobody up and is never noticed. It looks for new
-    frames every millisecond while it waits. It may miss frames; `FrameCopy.lost` says how many.
+    Needs read permission only, takes no place, holds nobody up and is never noticed. While waiting, it checks
+    for new frames every millisecond. It may miss frames; `FrameCopy.lost` says how many.
     """
 
     _closed = True  # until it is open
@@ -106,7 +105,7 @@ class Observer:
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
         self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
-        self._next = max(0, self._block.report(lock_fd)["head"] - 1)
+        self._next = max(0, self._block.status(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed, self._process = False, os.getpid()
         self._busy = allocate_lock()  # a thread is inside a call
@@ -175,7 +174,7 @@ class Observer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -186,7 +185,7 @@ class Observer:
         RingEmpty
             No frame in time.
         RingClosed, ProducerFailed, ProducerDied
-            No frame is left and none will come.
+            No frame is left, and no more will come.
         HandleBusy
             Another thread is inside a call on this observer.
         """
@@ -198,7 +197,7 @@ class Observer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -232,7 +231,7 @@ class Observer:
             found = self._look(newest=newest)
             if found is not None:
                 return found
-            state, _ = producer_state(self._block, self._lock_fd)
+            state, _ = self._block.producer_state(self._lock_fd)
             found = self._look(newest=newest)  # once more: the end comes after the last frame
             if found is not None:
                 return found
@@ -245,10 +244,10 @@ class Observer:
             time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:
-        """Copy a frame if one is there; a few tries, as it may be overwritten meanwhile."""
+        """Copy a frame if one is there; in a few tries, since it may be overwritten in between."""
         array = np.empty(self._schema.shape, self._schema.dtype)
         meta = None if self._schema.meta_dtype is None else np.zeros((), self._schema.meta_dtype)
-        head = self._block.report(self._lock_fd)["head"]
+        head = self._block.status(self._lock_fd)["head"]
         if head <= self._next:
             return None
         first = max(self._next, head - self._block.slots)

@@ -1,19 +1,18 @@
-"""Who takes part in a ring, as plain rows: for the messages of errors, and for `Ring.stats()`."""
+"""The participants of a ring as plain rows, for the messages of errors and for `Ring.stats()`."""
 
 from __future__ import annotations
 
 from typing import Literal, TypedDict
 
 from shmring import _core
-from shmring._core import producer_state
 
-__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here", "producer_state"]
+__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here"]
 
 ProducerState = Literal["none", "live", "closed", "failed", "died"]
 
 
 class ConsumerRow(TypedDict):
-    """What ConsumerStats documents; a plain dict is made in no time when shmring is imported."""
+    """What ConsumerStats documents; a plain dict, because it costs nothing when shmring is imported."""
 
     place: int
     pid: int
@@ -58,7 +57,7 @@ def command_of(pid: int, start_time: int) -> str:
 
 def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
     """Read every taken place of the consumer table."""
-    head = block.report(lock_fd)["head"]
+    head = block.status(lock_fd)["head"]
     return [
         {
             "place": row["place"],
@@ -76,5 +75,5 @@ def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
             "joined_ns": row["joined_ns"],
             "start_time": row["start_time"],
         }
-        for row in block.report_places(lock_fd)
+        for row in block.place_statuses(lock_fd)
     ]

@@ -1,4 +1,4 @@
-"""Waits in Python: whether the time is over, and when a long one says what it waits for."""
+"""Waits in Python: whether the time is over, and when a long wait logs what it is for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Wait:
         return self.deadline - self._clock()
 
     def notice_is_due(self) -> bool:
-        """Whether to say now what this wait is for; you do so each time that this is True."""
+        """Whether to log now what this wait is for; do so each time that this is True."""
         due = self.deadline == math.inf and _core.notice_is_due(self.waited, self._notices)
         self._notices += due
         return due

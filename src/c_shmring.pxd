@@ -143,9 +143,9 @@ cdef extern from "shmring/shmring.h" nogil:
 
     bint shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
     int shmring_look_at_identity(int fd, shmring_identity *identity)
-    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *report)
-    int shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status *report)
-    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *reports)
+    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *status)
+    int shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status *status)
+    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *statuses)
     int shmring_look_at_frame(
         int fd, const shmring_geometry *g, uint64_t position, void *target, shmring_taken *taken)
 

@@ -9,8 +9,10 @@ cdef struct Want:
     uint64_t step   # of windows, else 0
     bint latest
 
+
 cdef Want NEXT = Want(1, 0, 0, False)
 cdef Want NEWEST = Want(1, 0, 0, True)
+
 
 @cython.final
 @cython.no_gc_clear  # a Ring may refer to its consumer; the consumer itself stays whole until it leaves
@@ -53,7 +55,6 @@ cdef class Consumer:
             &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_join(result, self.block, lock.own.fd, number)
             finally:
@@ -92,7 +93,7 @@ cdef class Consumer:
     # ---- guards ----
 
     cdef int enter(self) except -1:
-        """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        """Takes the handle for one step; the caller unlocks the guard after it."""
         cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
@@ -103,7 +104,7 @@ cdef class Consumer:
         return 0
 
     cdef Refusal unusable(self) noexcept:
-        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
         if self.fork_mark != fork_count:
             return FORKED
         if not self.is_open:
@@ -115,7 +116,7 @@ cdef class Consumer:
     cdef int outlook(self, uint64_t least, int64_t now, bint ask_kernel) except -1:
         """What `least` frames from next on depend on, as shmring_outlook says it.
 
-        The kernel is asked whether the producer lives every 100 ms at most, or if told to.
+        The kernel is asked whether the producer lives every 100 ms at most, or if `ask_kernel`.
         """
         cdef bint ask = ask_kernel or now - self.asked_at >= SLICE_NS
         cdef int how
@@ -127,7 +128,7 @@ cdef class Consumer:
         return how
 
     cdef bint frees_itself(self, uint64_t least, bint tasks_too) except -1:
-        """Whether slots that this consumer holds may come free: somebody else may release, garbage held them."""
+        """Whether slots that this consumer holds may come free: by another thread, or with garbage."""
         if others_run(tasks_too):
             return True
         gc.collect()  # frames in a cycle of garbage go back with it
@@ -173,11 +174,10 @@ cdef class Consumer:
         waited = waited_until_notice(wait)
         if waited != 0:
             self._still_waiting(waited, least)
-        return SHMRING_OK  # and look whether another thread has closed this handle meanwhile
+        return SHMRING_OK  # and check whether another thread has closed this handle
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
-        from shmring import _messages
         if self.outlook(least, shmring_coarse_now_ns(), False) == SHMRING_HELD:
             word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
@@ -186,7 +186,6 @@ cdef class Consumer:
 
     cdef int raise_for(self, int how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
-        from shmring import _messages
         if how == SHMRING_EMPTY:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == SHMRING_HELD:
@@ -222,7 +221,7 @@ cdef class Consumer:
             self.check_patience(want.least, wait.deadline, timeout)
 
     cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
+        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
         look_around()
         if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
             self.give_up(least, timeout)
@@ -268,7 +267,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -284,7 +283,7 @@ cdef class Consumer:
             The producer died and every published frame was read.
         SlotsHeld
             The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
-            and at once if no other thread of the process could release one meanwhile.
+            and at once if no other thread of the process can release one.
         RingCorrupt, ForkedHandle, HandleBusy
             The ring or the handle cannot be used.
 
@@ -333,14 +332,14 @@ cdef class Consumer:
         self.raise_for(how, 1, 0)
 
     def latest(self, timeout=None):
-        """Take the newest frame not yet delivered, passing over older ones.
+        """Take the newest frame not yet delivered, skipping older ones.
 
-        What is passed over counts as `skipped`, never as lost.
+        They count as `skipped`, never as lost.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -426,12 +425,12 @@ cdef class Consumer:
         Parameters
         ----------
         max_frames : int
-            At most so many.
+            The most frames to take.
         min_frames : int
-            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
             in memory (``batch.interrupted``), and at the end of the stream.
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -537,7 +536,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for each frame; None waits for ever, 0 never waits.
+            Seconds to wait for each frame; None waits forever, 0 never waits.
 
         Yields
         ------
@@ -575,7 +574,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -597,7 +596,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -617,6 +616,11 @@ cdef class Consumer:
     def __anext__(self):
         from shmring import _aio
         return _aio.following(self, None)
+
+    @property
+    def _position(self):
+        """The position of the frame that it takes next."""
+        return self.core.next
 
     def _awaited(self):
         """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
@@ -648,7 +652,6 @@ cdef class Consumer:
             shmring_event_announce(&self.block.view.hot.data_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Consumer")
 
     def __enter__(self):

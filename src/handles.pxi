@@ -59,7 +59,6 @@ cdef enum Refusal:
 cdef object unusable_handle(Refusal why, str kind, Block block):
     """The error for a handle that cannot be used, by what was found under its guard."""
     if why == FORKED:
-        from shmring import _messages
         return _messages.forked(kind)
     if why == CLOSED:
         return errors.RingClosed(f"this {kind} of ring {block.name!r} is closed")

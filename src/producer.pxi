@@ -17,11 +17,11 @@ cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 @cython.final
 @cython.no_gc_clear  # a Ring may refer to its producer; the producer itself stays whole until it closes
 cdef class Producer:
-    """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
+    """Publishes frames: from ``Ring.producer()``. A ring has one producer at a time.
 
     A context manager; leaving it closes the stream, and the consumers' iterations end once they have
-    read everything. Leaving it by an exception says so: they get ProducerFailed instead. KeyboardInterrupt,
-    ``sys.exit()``, a cancelled task and a closed generator are regular ends.
+    read everything. If an exception leaves it, they get ProducerFailed instead. KeyboardInterrupt,
+    ``sys.exit()``, a cancelled task and a closed generator count as regular ends.
     """
 
     cdef readonly object ring
@@ -30,7 +30,7 @@ cdef class Producer:
     cdef Schema schema
     cdef shmring_producer core
     cdef object __weakref__
-    cdef Guard guard  # of the seven below; whoever set busy has the rest to himself
+    cdef Guard guard  # of the seven below; the thread that set busy owns the rest
     cdef bint busy
     cdef bint close_asked
     cdef bytes failure_asked  # what that close is to say
@@ -56,7 +56,6 @@ cdef class Producer:
         cdef int result = shmring_producer_open(&self.core, &self.block.view, lock.own.fd)
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_produce(result, self.block, lock.own.fd, number)
             finally:
@@ -68,7 +67,7 @@ cdef class Producer:
         return self
 
     def _enter_child(self):
-        """Nothing of the parent's claim can be written here: an error, rather than a frame without it."""
+        """The parent's claim cannot be written here: an error, rather than a frame without it."""
         handles.discard(self)
         if self.open_view is not None:
             freeze(self.open_view)
@@ -105,7 +104,7 @@ cdef class Producer:
         return 0
 
     cdef Refusal unusable(self, uint64_t number) noexcept:
-        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
         if number != NO_CLAIM and not self.has_open(number):
             return FINISHED
         if self.fork_mark != fork_count:
@@ -242,7 +241,7 @@ cdef class Producer:
             now = shmring_now_ns()
 
     cdef bint check_progress(self, Wait *wait, bint collected) except? True:
-        """In a wait without an end: refuses one that nobody can end, and says what a long one waits for."""
+        """In a wait without a timeout: refuses one that cannot end, and logs what it waits for."""
         if not others_run(False):
             endless = self.diagnosis("waits_for_itself")
             if endless is not None:
@@ -251,13 +250,11 @@ cdef class Producer:
                 gc.collect()  # frames in a cycle of garbage go back with it
                 collected = True
         if waited_until_notice(wait) != 0:
-            from shmring import _messages
             _messages.still_waiting("put", self.diagnosis("held_up"))
         return collected
 
     cdef object diagnosis(self, str which):
         """What keeps the producer waiting, as an error."""
-        from shmring import _messages
         gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
         since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
         return getattr(_messages, which)(
@@ -271,7 +268,7 @@ cdef class Producer:
         n : int
             Frames wanted. ``slot.count`` says how many were free and adjacent in memory: 1 to `n`.
         timeout : float, optional
-            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+            Seconds to wait for space under ``on_full="wait"``; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -282,7 +279,7 @@ cdef class Producer:
         Raises
         ------
         RingFull
-            No space in time; names the process that holds it up.
+            No space in time; the message names the process that holds it up.
         SlotsHeld
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy, ValueError
@@ -322,9 +319,9 @@ cdef class Producer:
             Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
             change is refused. Default: zeros.
         timeout : float, optional
-            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+            Seconds to wait for space under ``on_full="wait"``; None waits forever, 0 never waits.
         casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
-            Which other dtypes are cast to the ring's, by numpy's rules. The shape always has to be right:
+            Which other dtypes are cast to the ring's, by numpy's rules. The shape must always match:
             nothing is broadcast.
 
         Returns
@@ -335,9 +332,9 @@ cdef class Producer:
         Raises
         ------
         ValueError
-            Another shape or dtype, a masked array, or a meta that would change; publishes nothing.
+            Another shape or dtype, a masked array, or a meta that would change; nothing is published.
         RingFull
-            No space in time; names the process that holds it up.
+            No space in time; the message names the process that holds it up.
         SlotsHeld
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy
@@ -426,19 +423,19 @@ cdef class Producer:
         metas : sequence, optional
             One for each frame, also for a single one.
         timeout : float, optional
-            Seconds to wait for space in all; None waits for ever, 0 never waits.
+            Seconds to wait for space in all; None waits forever, 0 never waits.
         casting : str
             As in `put`.
 
         Returns
         -------
         int
-            Frames published. Fewer than n if the time ran out after some, or if some were dropped.
+            Frames published. Fewer than n if the time ran out after some, or some were dropped.
 
         Raises
         ------
         ValueError
-            Another shape or dtype; names both, publishes nothing.
+            Another shape or dtype; the message has both, and nothing is published.
         RingFull
             No space in time for the first frame.
         SlotsHeld
@@ -502,7 +499,7 @@ cdef class Producer:
         return published
 
     def drop(self, n=1):
-        """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
+        """Skip the seqs of `n` frames that do not exist, as a replay does where frames were lost.
 
         They count as dropped, and every consumer sees the gap.
 
@@ -543,7 +540,7 @@ cdef class Producer:
         ----------
         n : int
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -553,7 +550,7 @@ cdef class Producer:
         Raises
         ------
         TooFewConsumers
-            Fewer within the time; names those that are there.
+            Fewer in time; the message names those that have joined.
         """
         cdef unsigned least = <unsigned>count_of(n, "n", SHMRING_MAX_BATCH), found
         cdef Wait wait = wait_of(timeout)
@@ -576,11 +573,9 @@ cdef class Producer:
             if found >= least:
                 return found
             if now >= wait.deadline:
-                from shmring import _messages
                 raise _messages.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
             waited = waited_until_notice(&wait)
             if waited != 0:
-                from shmring import _messages
                 _messages.still_waiting("wait_for_consumers", _messages.too_few_consumers(
                     self.block, least, self.lock.own.fd, waited))
             look_around()
@@ -639,7 +634,6 @@ cdef class Producer:
             shmring_event_announce(&self.block.view.hot.space_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Producer")
 
     def __enter__(self):
@@ -669,7 +663,7 @@ cdef class Producer:
 
     @property
     def dropped(self):
-        """Frames that the ring's producers offered and had to drop."""
+        """Frames that the ring's producers offered but had to drop."""
         return self.core.dropped
 
     @property

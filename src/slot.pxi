@@ -55,9 +55,9 @@ cdef class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
     As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
-    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
-    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
-    claimed it.
+    there is no frame. If the block ends early and nothing seems to have been written into `array`, a
+    warning is logged. An exception in the block aborts, and no consumer ever sees the frame. Use it in the
+    thread that claimed it.
 
     Examples
     --------
@@ -85,10 +85,10 @@ cdef class Slot:
     def array(self):
         """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
 
-        What it holds before you write is undefined.
+        Its content before you write is undefined.
 
-        Once published or aborted, this very array turns read-only. Views that were made of it stay
-        writable as numpy has it: do not write through them, the slot is no longer yours.
+        Once the slot is published or aborted, the array becomes read-only. Views made from it stay writable,
+        because numpy cannot change them: do not write through them, the slot is no longer yours.
         """
         if self.view is None:
             self.make_view()
@@ -101,7 +101,6 @@ cdef class Slot:
         cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
         cdef cnp.ndarray view
         if producer.fork_mark != fork_count:
-            from shmring import _messages
             raise _messages.forked("Slot")
         memory.nbytes, memory.writable = self.claim.count * stride, True
         if self.claim.scratch:
@@ -208,7 +207,7 @@ cdef class Slot:
         Parameters
         ----------
         count : int, optional
-            Only the first `count` of them; the rest is given back unseen. Default: all.
+            Publish the first `count` of them only, and give the rest back unseen. Default: all.
 
         Raises
         ------
@@ -225,11 +224,10 @@ cdef class Slot:
             raise ValueError(f"count must be 0 to {self.claim.count}, not {count}")
 
     def abort(self):
-        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
+        """Give the slots back unseen; the next frame gets their seq."""
         self.producer.abort_claim(self.claim.number)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Slot")
 
     def __enter__(self):

@@ -1,18 +1,18 @@
-# What every wait is made of: slices, deadlines, spins, and a word about a long one.
+# What every wait is made of: slices, deadlines, spins, and notices about a long one.
 
-cdef int64_t SLICE_NS = 100_000_000  # between two looks at signals and at whether the others live
+cdef int64_t SLICE_NS = 100_000_000  # between two checks of signals and of whether the others live
 # What other threads ask of this one is done only when it runs Python code: pending calls (what a
 # sub-interpreter gives back), asynchronous exceptions, debuggers; without the GIL also the death of objects
 # that it made. A frame must not stay held until a wait is over.
 cdef object enter_interpreter = eval("lambda: None")
 if SHMRING_FREE_THREADED:
     SLICE_NS = 5_000_000
-patience = 5.0  # seconds until a wait without an end says for the first time what it waits for
+patience = 5.0  # seconds until a wait without a timeout first logs what it waits for
 cdef long CORES = len(os.sched_getaffinity(0))
 
 
 cdef int look_around() except -1:
-    """Between two slices of a wait: signals, and what the interpreter put off until this thread runs."""
+    """Between two slices of a wait: signals, and what the interpreter deferred until this thread runs."""
     enter_interpreter()
     return PyErr_CheckSignals()
 
@@ -29,7 +29,7 @@ cdef Wait wait_of(object timeout) except *:
 
 
 cpdef bint notice_is_due(double waited, unsigned given) except -1:
-    """Whether a wait without an end says again what it waits for: after 5, 10, 20, ... seconds."""
+    """Whether a wait without a timeout is due for a notice of what it waits for: after 5, 10, 20, ... s."""
     return waited >= <double>patience * <double>(<uint64_t>1 << min(given, 40))
 
 
@@ -45,7 +45,7 @@ cdef double waited_until_notice(Wait *wait) except? 0:
 
 
 cdef int64_t deadline_of(object timeout) except -1:
-    """The deadline for a timeout in seconds: for ever for None, 0 for one that never waits."""
+    """The deadline for a timeout in seconds: forever for None, 0 for one that never waits."""
     if timeout is None:
         return SHMRING_FOR_EVER
     cdef double seconds = seconds_of("timeout", timeout)

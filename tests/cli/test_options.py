@@ -17,7 +17,7 @@ pytest.importorskip("click")
 import click
 
 from shmring._cli import COMMANDS, app
-from shmring._cli.commands import ls
+from shmring._cli.support import rates
 
 FRAMES = ("record", "replay", "capture", "read", "write")
 PARSED_ONLY = ("bench", "demo", "doctor", "rm", "top")  # they run long, or look at what others have
@@ -107,7 +107,7 @@ def ring(make, monkeypatch, tmp_path):
         return attach(name, timeout=0, **options)
 
     monkeypatch.setattr(shmring.Ring, "attach", attach_at_once)
-    monkeypatch.setattr(ls.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(rates.time, "sleep", lambda seconds: None)
     for name in PARSED_ONLY:
         monkeypatch.setattr(command_of(name), "callback", lambda **options: None)
     return ring

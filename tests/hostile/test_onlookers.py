@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _inventory, _names
+from shmring import _core, _inventory, _names, _presence
 from support.blocks import block_file
 from support.frames import WORDS, feed, payload
 from support.processes import PeerError
@@ -264,10 +264,10 @@ def test_nobody_attaches_while_a_ring_is_replaced(make):
     ring.close()
     fd = _names.open_block(ring.name, _core.CONSUME)
     try:
-        assert _names.keep_out(fd)
+        assert _presence.keep_out(fd)
         with pytest.raises(shmring.RingNotFound, match="being replaced"):
             shmring.Ring.attach(ring.name)
-        _names.let_in(fd)
+        _presence.let_in(fd)
         shmring.Ring.attach(ring.name).close()
         assert _inventory.look(ring.name).state == "live"
     finally:
@@ -429,8 +429,8 @@ def test_a_stale_ring_of_another_user(block, name, fork, mode):
 @ROOT
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o600])
 def test_the_command_line_says_whose_a_stale_ring_is(block, name, fork, mode):
-    from shmring._cli.app import Refusal
     from shmring._cli.support.advice import advice, refuse_in_use
+    from shmring._cli.support.refusal import Refusal
 
     fork(lambda _: shmring.Ring.create(name, **FRAMES, mode=mode)).wait()
 

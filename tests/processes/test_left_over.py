@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _names
+from shmring import _core, _names, _presence
 from support.blocks import SHM
 from support.waiting import PATIENCE, settle, wait_until
 
@@ -81,7 +81,7 @@ def test_the_error_says_what_was_found(leave, name, end, readonly):
     with pytest.raises(shmring.RingNotFound) as caught:
         shmring.Ring.attach(name, timeout=0.01, readonly=readonly)
     said = str(caught.value)
-    assert "none came within 0.01 s" in said
+    assert "no new one came within 0.01 s" in said
     assert "left-over (created " in said
     assert {"died": ") died", "closed": ") closed it", "never came": "its producer never came"}[end] in said
     assert "timeout=0" in said
@@ -143,7 +143,7 @@ def test_a_left_over_that_cannot_be_read_is_waited_past_while_it_is_replaced(lea
         file.seek(8)
         file.write(struct.pack("<I", _core.ABI + 1))
     fd = _names.open_block(name, _core.CONSUME)
-    assert _names.keep_out(fd)
+    assert _presence.keep_out(fd)
 
     def replace(_watch, _seconds):
         os.close(fd)
@@ -165,9 +165,9 @@ def test_kept_frames_of_a_closed_consumer_do_not_keep_the_name(leave, name):
     kept = frames.get(0)
     fd = os.open(SHM / name, os.O_RDWR)
     try:
-        assert _names.in_use(fd)
+        assert _presence.in_use(fd)
         ring.close()
-        assert not _names.in_use(fd)
+        assert not _presence.in_use(fd)
     finally:
         os.close(fd)
     with shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8) as new, new.producer() as out:

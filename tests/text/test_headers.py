@@ -11,7 +11,8 @@ PUBLIC = sorted(INCLUDE.glob("*.h"))
 INTERNAL = sorted((INCLUDE / "internal").glob("*.h"))
 USERS = [TREE / "README.md", *TREE.glob("docs/how-to/*.md"), *TREE.glob("examples/**/*.[ch]")]
 
-FUNCTION = re.compile(r"^(?:static inline|SHMRING_LINKED_ONCE)\b[^;{]*?^(shmring_\w+)\(", re.MULTILINE | re.DOTALL)
+FUNCTION = re.compile(r"^(?:static inline|SHMRING_LINKED_ONCE)\b[^;{]*?^(shmring_\w+)\(", re.MULTILINE)
+LISTED = re.compile(r"^ \* (?:(\w+\.h)\b.*|    (shmring_\w+)\b.*)$", re.MULTILINE)
 
 
 def functions(path: Path) -> list[str]:
@@ -23,7 +24,7 @@ def listed() -> dict[str, list[str]]:
     """What the list at the head of shmring.h says that each header offers."""
     comment = (INCLUDE / "shmring.h").read_text().partition("*/")[0]
     found: dict[str, list[str]] = {}
-    for header, function in re.findall(r"^ \* (?:(\w+\.h)\b.*|    (shmring_\w+)\b.*)$", comment, re.MULTILINE):
+    for header, function in LISTED.findall(comment):
         if header:
             found[header] = []
         else:
@@ -55,7 +56,7 @@ def test_programs_and_pages_for_users_name_public_functions_only() -> None:
         text = path.read_text()
         used = sorted(internal & set(re.findall(r"\bshmring_\w+", text)))
         assert not used, f"{path.relative_to(TREE)} uses {used}"
-        assert "shmring/internal/" not in text, path.relative_to(TREE)
+        assert "<shmring/internal/" not in text, path.relative_to(TREE)
 
 
 def test_no_name_is_defined_twice() -> None:

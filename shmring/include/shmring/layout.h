@@ -34,7 +34,7 @@
 /* Bytes of the block's file that carry locks, far beyond any data. */
 #define SHMRING_LOCK_PRODUCER (INT64_C(1) << 40)
 #define SHMRING_LOCK_PLACE(place) (SHMRING_LOCK_PRODUCER + 1 + (int64_t)(place))
-/* A span: each attached Ring holds one byte of it, whichever; whoever replaces the ring takes all of it. */
+/* A span: each attached Ring holds one byte of it, chosen at random; to replace a ring takes all of it. */
 #define SHMRING_LOCK_PRESENCE (SHMRING_LOCK_PRODUCER + 1024)
 #define SHMRING_PRESENCE_BYTES (INT64_C(1) << 32)
 

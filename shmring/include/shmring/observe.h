@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Looking at a ring without taking part. What begins with shmring_look_at_identity reads the block's file,
- * never a mapping: whatever somebody puts or cuts there meanwhile, a read comes back. It ends where the file
+ * never a mapping: whatever another program writes there or cuts off, a read returns. It ends where the file
  * does, and finds zeros in a hole without making pages for it. The kernel takes hold of a page by a fully
  * ordered atomic before it copies from it, so of two reads in a row the second sees nothing older than the
  * first.
@@ -154,8 +154,8 @@ shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void
     const uint64_t expected = shmring_published_stamp(position);
     uint64_t stamp;
     shmring_entry entry;
-    shmring_taken noted = *taken;
-    noted.metas = NULL; /* read from the file below */
+    shmring_taken read = *taken;
+    read.metas = NULL; /* read from the file below */
     if (!shmring_read_file(fd, &stamp, sizeof stamp, at))
         return SHMRING_TRUNCATED;
     if (stamp != expected)
@@ -164,8 +164,8 @@ shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void
         return SHMRING_TRUNCATED;
     if (entry.slot >= g->slots)
         return SHMRING_CORRUPT;
-    shmring_read_entry(&noted, 0, g, &entry);
-    taken->epoch = noted.epoch;
+    shmring_read_entry(&read, 0, g, &entry);
+    taken->epoch = read.epoch;
     if (taken->metas != NULL && !shmring_read_file(fd, taken->metas, g->meta_bytes, at + sizeof entry))
         return SHMRING_TRUNCATED;
     if (!shmring_read_file(fd, target, g->frame_bytes, g->slots_offset + entry.slot * g->slot_stride) ||

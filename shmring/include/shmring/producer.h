@@ -151,8 +151,8 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
         memset(shmring_meta_at(entry), 0, p->block->geometry.meta_bytes);
 }
 
-/* Makes the first `count` frames of the open claim visible, and wakes who sleeps for them; the rest of the
- * claim is given back. */
+/* Makes the first `count` frames of the open claim visible, and wakes the consumers that sleep; the rest of
+ * the claim is given back. */
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
@@ -214,8 +214,9 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_stat(&hot->dropped, p->dropped);
 }
 
-/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. lock_fd: of any
- * handle of this process. Returns how many there were. */
+/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. Returns how many
+ * there were. lock_fd is the producer's, or another description that owns no place: the place of its own
+ * consumer would look abandoned. */
 static inline unsigned
 shmring_reap_all(shmring_block *block, int lock_fd)
 {

@@ -50,6 +50,9 @@
  *     shmring_await_consumers     sleep until consumers have joined
  *     shmring_default_patience    how these wait
  *     shmring_outlook             what frames to come depend on, without a wait
+ *     shmring_claim_briefly       claim, if there is space in a moment
+ *     shmring_claim_wait          one sleep for space, for programs that do something else between two,
+ *     shmring_claim_slice             which frees the places of dead consumers too
  * observe.h
  *     shmring_look_at_identity    read the block's file, without taking part:
  *     shmring_look_at_ring            the ring and its producer,
@@ -60,7 +63,7 @@
  *     shmring_read_place_status
  *     shmring_copy_out
  * truncation.h, which is not included here
- *     shmring_survive_truncation  go on when somebody cuts the block's file:
+ *     shmring_survive_truncation  survive a block whose file is cut:
  *     shmring_cover                   announce a mapped block,
  *     shmring_uncover
  *     shmring_lost_pages              whether it was cut

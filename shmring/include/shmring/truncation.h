@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Surviving a block whose file is cut while it is mapped. The kernel answers a touch of a lost page with
- * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all
- * that follows in the file, and lets the access go on; but only in mappings that were announced (covered).
- * Any other SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is
- * wanted.
+ * Surviving a block whose file is cut while it is mapped. The kernel answers an access to a lost page with
+ * SIGBUS. The handler here, opt-in and for the whole process, records the loss, puts zeros there and in all
+ * that follows in the file, and lets the access continue; but only in mappings that were announced (covered).
+ * Any other SIGBUS goes to the handler that had the signal before. Not part of shmring.h: include it where
+ * you want it.
  *
- *     shmring_survive_truncation();    once
- *     shmring_cover(&block);           after shmring_map
+ *     shmring_survive_truncation();          once
+ *     shmring_cover(&block);                 after shmring_map
  *     if (shmring_lost_pages(&block)) ...    after a step: what it read or wrote may have been zeros
- *     shmring_uncover(&block);         before shmring_unmap
+ *     shmring_uncover(&block);               before shmring_unmap
  *
  * All of this is memory of the process, none of it of the block. A child of a fork has its own copy.
  */
@@ -60,7 +60,7 @@ shmring_lost_pages(const shmring_block *block)
 }
 
 /* 1 if the handler is installed, now or before. 0 and errno if not; EBUSY: another one was installed over it,
- * and each would pass signals on to the other for ever. */
+ * and the two would pass signals to each other without end. */
 static inline int
 shmring_survive_truncation(void)
 {

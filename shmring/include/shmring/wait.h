@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Waiting: for frames, for space, for consumers. Each wait sleeps where there is nothing to do, and ends when
- * there is nothing to wait for any more: nobody waits for the dead.
+ * Waiting: for frames, for space, for consumers. A wait sleeps where there is nothing to do, and ends when there
+ * is nothing to wait for any more: nobody waits for the dead.
  */
 #ifndef SHMRING_WAIT_H
 #define SHMRING_WAIT_H
@@ -26,6 +26,49 @@ shmring_default_patience(void)
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const shmring_patience patience = {SHMRING_SECOND / 10, cores > 1 ? SHMRING_SPIN_FIRST_NS : 0, cores};
     return patience;
+}
+
+/* Claims as shmring_claim does, if there is space in a moment. */
+static inline int
+shmring_claim_briefly(shmring_producer *p, uint64_t want)
+{
+    for (unsigned look = 0; look < SHMRING_BRIEF_LOOKS; look++) {
+        shmring_cpu_relax();
+        if (shmring_claim(p, want) == SHMRING_OK)
+            return SHMRING_OK;
+    }
+    return SHMRING_FULL;
+}
+
+/* Claims as shmring_claim does; spins for spin_ns, then sleeps until there is space, the deadline
+ * (CLOCK_MONOTONIC) or a wake-up. SHMRING_FULL: look around, then call again. */
+static inline int
+shmring_claim_wait(shmring_producer *p, uint64_t want, int64_t deadline_ns, int64_t spin_ns, long cores)
+{
+    uint32_t *const event = &p->block->hot->space_event;
+    shmring_spin spin = shmring_spin_start(p->block, spin_ns, cores);
+    do {
+        if (shmring_claim(p, want) == SHMRING_OK)
+            return SHMRING_OK;
+    } while (shmring_spin_once(&spin));
+    const uint32_t value = shmring_event_prepare(event);
+    if (shmring_claim(p, want) == SHMRING_OK)
+        return SHMRING_OK;
+    shmring_futex_wait(event, value, deadline_ns);
+    return shmring_claim(p, want);
+}
+
+/* Frees the places of the dead and claims as shmring_claim does; then waits for space until `until_ns`
+ * (CLOCK_MONOTONIC) or a wake-up. SHMRING_FULL: look around, then call again. */
+static inline int
+shmring_claim_slice(shmring_producer *p, uint64_t want, int64_t until_ns, int64_t spin_ns, long cores)
+{
+    shmring_reap_all(p->block, p->lock_fd);
+    if (shmring_claim(p, want) == SHMRING_OK)
+        return SHMRING_OK;
+    if (shmring_now_ns() >= until_ns)
+        return SHMRING_FULL;
+    return shmring_claim_wait(p, want, until_ns, spin_ns, cores);
 }
 
 /* What `least` more frames from next on depend on. SHMRING_OK: they are there. SHMRING_EMPTY: they may come.

@@ -13,14 +13,10 @@ typedef struct test {
     void (*run)(void);
 } test;
 
-#define TEST(function) \
-    { \
-#function, function \
-    }
-#define LAST_TEST \
-    { \
-        NULL, NULL \
-    }
+/* clang-format off */
+#define TEST(function) {#function, function}
+#define LAST_TEST {NULL, NULL}
+/* clang-format on */
 
 extern const test layout_tests[];
 extern const test system_tests[];

@@ -8,15 +8,15 @@
 static void
 check_row(const shmring_consumer *c)
 {
-    shmring_place_status report;
-    shmring_read_place_status(c->block, c->place, &report);
-    CHECK_EQUAL(report.delivered, c->delivered);
-    CHECK_EQUAL(report.lost, c->lost);
-    CHECK_EQUAL(report.skipped, c->skipped);
-    CHECK_EQUAL(report.held, c->held);
-    CHECK_EQUAL(report.next, c->next);
-    CHECK_EQUAL(report.cursor, c->lossless ? c->cursor : c->next);
-    CHECK_EQUAL(report.pins, c->pinned_slots);
+    shmring_place_status status;
+    shmring_read_place_status(c->block, c->place, &status);
+    CHECK_EQUAL(status.delivered, c->delivered);
+    CHECK_EQUAL(status.lost, c->lost);
+    CHECK_EQUAL(status.skipped, c->skipped);
+    CHECK_EQUAL(status.held, c->held);
+    CHECK_EQUAL(status.next, c->next);
+    CHECK_EQUAL(status.cursor, c->lossless ? c->cursor : c->next);
+    CHECK_EQUAL(status.pins, c->pinned_slots);
 }
 
 static void
@@ -576,7 +576,7 @@ a_look_at_a_file_that_is_cut_comes_back(void)
     take t;
     uint64_t copy[256 / 8];
     shmring_identity identity;
-    shmring_ring_status ring_report;
+    shmring_ring_status ring_status;
     shmring_place_status rows[SHMRING_MAX_CONSUMERS];
     shmring_geometry g = page_slots(4);
     const int fd = make_block(&g, NULL);
@@ -585,7 +585,7 @@ a_look_at_a_file_that_is_cut_comes_back(void)
     CHECK_EQUAL(shmring_look_at_identity(fd, &identity), SHMRING_TRUNCATED);
     CHECK_EQUAL(ftruncate(fd, 0), 0);
     CHECK_EQUAL(shmring_look_at_identity(fd, &identity), SHMRING_NOT_READY);
-    CHECK(!shmring_look_at_ring(fd, &g, &ring_report));
+    CHECK(!shmring_look_at_ring(fd, &g, &ring_status));
     CHECK(!shmring_look_at_places(fd, &g, rows));
     CHECK_EQUAL(shmring_look_at_frame(fd, &g, 0, copy, ask(&t)), SHMRING_TRUNCATED);
     CHECK_EQUAL(ftruncate(fd, (off_t)g.block_bytes), 0); /* zeros, and no memory for them */
@@ -597,35 +597,35 @@ a_look_at_a_file_that_is_cut_comes_back(void)
 }
 
 static void
-reports_say_what_the_header_knows(void)
+statuses_say_what_the_block_knows(void)
 {
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    shmring_ring_status ring_report;
-    shmring_place_status report;
+    shmring_ring_status ring_status;
+    shmring_place_status status;
     make_ring(&r, page_slots(4));
     open_producer(&r, &p);
-    shmring_read_place_status(&r.block, 0, &report);
-    CHECK_EQUAL(report.state & 0xff, SHMRING_PLACE_FREE);
+    shmring_read_place_status(&r.block, 0, &status);
+    CHECK_EQUAL(status.state & 0xff, SHMRING_PLACE_FREE);
     join(&r, &c, 0, SHMRING_START_OLDEST);
     put_all(&p, 2);
     shmring_drop(&p, 3);
     shmring_hold *const hold = take_seq(&c, 0);
-    shmring_read_ring_status(&r.block, &ring_report);
-    CHECK_EQUAL(ring_report.head, 2);
-    CHECK_EQUAL(ring_report.next_seq, 5);
-    CHECK_EQUAL(ring_report.dropped, 3);
-    CHECK_EQUAL(ring_report.epoch, 1);
-    CHECK_EQUAL(ring_report.active, 1);
-    CHECK_EQUAL(ring_report.producer_pid, getpid());
-    CHECK_EQUAL(ring_report.producer_state, SHMRING_PRODUCER_LIVE);
-    shmring_read_place_status(&r.block, 0, &report);
-    CHECK_EQUAL(report.state & 0xff, SHMRING_PLACE_LOSSY);
-    CHECK_EQUAL(report.pid, getpid());
-    CHECK_EQUAL(report.held, 1);
-    CHECK_EQUAL(report.pins, 1);
-    CHECK(strcmp(report.label, "test") == 0);
+    shmring_read_ring_status(&r.block, &ring_status);
+    CHECK_EQUAL(ring_status.head, 2);
+    CHECK_EQUAL(ring_status.next_seq, 5);
+    CHECK_EQUAL(ring_status.dropped, 3);
+    CHECK_EQUAL(ring_status.epoch, 1);
+    CHECK_EQUAL(ring_status.active, 1);
+    CHECK_EQUAL(ring_status.producer_pid, getpid());
+    CHECK_EQUAL(ring_status.producer_state, SHMRING_PRODUCER_LIVE);
+    shmring_read_place_status(&r.block, 0, &status);
+    CHECK_EQUAL(status.state & 0xff, SHMRING_PLACE_LOSSY);
+    CHECK_EQUAL(status.pid, getpid());
+    CHECK_EQUAL(status.held, 1);
+    CHECK_EQUAL(status.pins, 1);
+    CHECK(strcmp(status.label, "test") == 0);
     shmring_release(&c, hold);
     leave(&c);
     close_producer(&p);
@@ -651,7 +651,7 @@ const test consumer_tests[] = {
     TEST(frames_of_the_next_producer_are_not_lost),
     TEST(frames_passed_over_at_the_end_are_skipped),
     TEST(an_observer_copies_what_is_intact),
-    TEST(reports_say_what_the_header_knows),
+    TEST(statuses_say_what_the_block_knows),
     TEST(a_look_at_the_file_sees_what_a_mapping_does),
     TEST(a_look_at_a_file_that_is_cut_comes_back),
     LAST_TEST,

@@ -110,17 +110,25 @@ claim_in_vain(void)
     produce(3, 0);
 }
 
+static const shmring_patience impatience = {SHMRING_SECOND / 1000, 1000, 2};
+
+static int64_t
+soon(void)
+{
+    return shmring_now_ns() + SHMRING_SECOND / 500;
+}
+
 static void
 wait_for_space(void)
 {
-    if (shmring_claim_wait(&p, 1, shmring_now_ns() + SHMRING_SECOND / 500, 1000, 2) == SHMRING_OK)
+    if (shmring_claim_until(&p, 1, soon(), &impatience) == SHMRING_OK)
         shmring_abort(&p);
 }
 
 static void
 wait_for_consumers(void)
 {
-    shmring_wait_consumers(p.block, SHMRING_MAX_CONSUMERS, shmring_now_ns() + SHMRING_SECOND / 500);
+    shmring_await_consumers(&p, SHMRING_MAX_CONSUMERS, soon(), &impatience);
 }
 
 static void
@@ -201,8 +209,9 @@ hold_and_release(void)
 static void
 wait_for_a_frame(void)
 {
-    shmring_wait_data(mine->c.block, mine->c.next + 1000, shmring_read_producer_state(mine->c.block),
-                      shmring_now_ns() + SHMRING_SECOND / 500, 1000, 2);
+    shmring_await(&mine->c, mine->c.block->geometry.slots, soon(), &impatience);
+    shmring_wait_data(mine->c.block, mine->c.next + 1000, shmring_read_producer_state(mine->c.block), soon(),
+                      1000, 2);
 }
 
 static void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Places of the consumer table given back, by their owner or because it is dead. Holding the kernel's lock
- * on a place's byte is owning the place, so this is serialised by the kernel even if whoever does it is
+ * on a place's byte is owning the place, so the kernel serialises this even if the process that does it is
  * killed.
  */
 #ifndef SHMRING_INTERNAL_REAP_H

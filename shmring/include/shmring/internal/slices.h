@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps of a wait: a moment's spin, and slices of which each ends in time to look at who is alive.
+ * The steps of a wait: a short spin, then slices short enough to notice a death between two of them.
  */
 #ifndef SHMRING_INTERNAL_SLICES_H
 #define SHMRING_INTERNAL_SLICES_H
 
-#include "../producer.h"
+#include "../types.h"
+#include "eventcount.h"
 #include "spin.h"
 #include "words.h"
 
@@ -33,49 +34,6 @@ shmring_spin_left(int64_t now, int64_t started_ns, int64_t spin_ns, int64_t slic
     return left < 0 ? 0 : left;
 }
 
-/* Claims as shmring_claim does, if there is space in a moment. */
-static inline int
-shmring_claim_briefly(shmring_producer *p, uint64_t want)
-{
-    for (unsigned look = 0; look < SHMRING_BRIEF_LOOKS; look++) {
-        shmring_cpu_relax();
-        if (shmring_claim(p, want) == SHMRING_OK)
-            return SHMRING_OK;
-    }
-    return SHMRING_FULL;
-}
-
-/* Claims as shmring_claim does; spins for spin_ns, then sleeps until there is space, the deadline
- * (CLOCK_MONOTONIC) or a wake-up. SHMRING_FULL: look around, then call again. */
-static inline int
-shmring_claim_wait(shmring_producer *p, uint64_t want, int64_t deadline_ns, int64_t spin_ns, long cores)
-{
-    uint32_t *const event = &p->block->hot->space_event;
-    shmring_spin spin = shmring_spin_start(p->block, spin_ns, cores);
-    do {
-        if (shmring_claim(p, want) == SHMRING_OK)
-            return SHMRING_OK;
-    } while (shmring_spin_once(&spin));
-    const uint32_t value = shmring_event_prepare(event);
-    if (shmring_claim(p, want) == SHMRING_OK)
-        return SHMRING_OK;
-    shmring_futex_wait(event, value, deadline_ns);
-    return shmring_claim(p, want);
-}
-
-/* Frees the places of the dead and claims as shmring_claim does; then waits for space until `until_ns`
- * (CLOCK_MONOTONIC) or a wake-up. SHMRING_FULL: look around, then call again. */
-static inline int
-shmring_claim_slice(shmring_producer *p, uint64_t want, int64_t until_ns, int64_t spin_ns, long cores)
-{
-    shmring_reap_all(p->block, p->lock_fd);
-    if (shmring_claim(p, want) == SHMRING_OK)
-        return SHMRING_OK;
-    if (shmring_now_ns() >= until_ns)
-        return SHMRING_FULL;
-    return shmring_claim_wait(p, want, until_ns, spin_ns, cores);
-}
-
 /* 1 as soon as head >= needed, 0 if it does not come in a moment. */
 static inline int
 shmring_wait_briefly(const shmring_block *block, uint64_t needed)
@@ -90,7 +48,7 @@ shmring_wait_briefly(const shmring_block *block, uint64_t needed)
 
 /* Spins for spin_ns, then sleeps until head >= needed, the producer's state is no longer `state`,
  * the deadline (CLOCK_MONOTONIC) or a wake-up: look around, then call again. Touches nothing of the
- * handle, so that another thread may release frames meanwhile. */
+ * handle, so that another thread may release frames at the same time. */
 static inline void
 shmring_wait_data(const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns,
                   int64_t spin_ns, long cores)

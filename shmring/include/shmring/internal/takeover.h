@@ -45,7 +45,8 @@ shmring_keep_published(shmring_producer *p)
 
 /* Every other entry becomes invalid, so that nothing half-done surfaces later. A producer killed inside a
  * swap leaves two of them with one slot: the first keeps it, and what is left over takes the free slots.
- * Looks at slot_of and not at the stamps, so that damage meanwhile assigns nothing twice or never. */
+ * Looks at slot_of and not at the stamps, so that nothing is assigned twice or never, even if an entry is
+ * damaged in between. */
 static inline void
 shmring_repair_unpublished(shmring_producer *p)
 {
