@@ -14,7 +14,7 @@ current_frame = sys._getframe
 
 
 def leaves_early(frame: FrameType) -> bool:
-    """Whether a `with` block of this frame, which is calling ``__exit__``, ends by break, continue or return."""
+    """Whether a `with` block of this frame, which calls ``__exit__``, ends by break, continue or return."""
     return is_one_of_many(frame.f_code, frame.f_lasti)
 
 
