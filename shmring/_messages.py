@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
 from shmring._format import FrameFormat, describe_array
-from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here
+from shmring._participants import command_of, consumer_rows, is_here
 
 if TYPE_CHECKING:
     import numpy as np
 
     from shmring._core import RingStatus
+    from shmring._participants import ConsumerRow
 
 __all__ = [
     "ENDS",
