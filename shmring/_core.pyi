@@ -131,9 +131,6 @@ def survive_truncation() -> None:
     >>> shmring.survive_truncation()
     """
 
-def survives_buffers(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
-
 @final
 class LockFile:
     """A descriptor for locks: of a description of its own, never mapped, and closed in forked children.

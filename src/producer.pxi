@@ -288,17 +288,13 @@ cdef class Producer:
         cdef uint64_t want = count_of(n, "n", SHMRING_MAX_BATCH)
         cdef int64_t deadline = deadline_of(timeout)
         cdef Slot slot = Slot.__new__(Slot)
-        cdef Claim claim
+        cdef uint64_t count
+        cdef bint scratch
         self.occupy(NO_CLAIM)
-        claim.scratch = self.claim_frames(want, deadline) == FULL
-        if not claim.scratch:
-            claim.count = self.core.count
-        else:
-            claim.count = min(want, self.block.view.geometry.slots)
-        claim.first_seq = self.core.next_seq
+        scratch = self.claim_frames(want, deadline) == FULL
+        count = min(want, self.block.view.geometry.slots) if scratch else self.core.count
         self.claims += 1
-        claim.number = self.claims
-        slot.claim = self.open_claim = claim
+        self.open_claim = slot.claim = Claim(self.claims, count, self.core.next_seq, scratch)
         slot.producer, slot.single = self, want == 1
         slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.vacate()
@@ -462,7 +458,7 @@ cdef class Producer:
         cdef size_t nbytes = rows * schema.row_bytes if schema.variable_rows else schema.frame_bytes
         cdef const char *data = <const char *>cnp.PyArray_DATA(source)
         if timestamps_ns is not None:
-            timestamps_ns = timestamps_of(timestamps_ns, total)
+            timestamps_ns = _arrays.timestamps_of(timestamps_ns, total)
             times = <const int64_t *>cnp.PyArray_DATA(timestamps_ns)
         if metas is not None:
             meta_given = meta_bytes_of(schema, metas, total, False)
@@ -692,12 +688,7 @@ cdef class Producer:
         return not self.is_open or self.fork_mark != fork_count
 
     def __repr__(self):
-        if self.fork_mark != fork_count:
-            state = "of the parent process"
-        else:
-            state = "open" if self.is_open else "closed"
-        return (f"<shmring.Producer of {self.block.name!r}, {state}, next seq {self.core.next_seq}, "
-                f"{self.core.dropped} dropped, on_full={self.on_full!r}>")
+        return _repr.producer(self, state_of(self.is_open, self.fork_mark))
 
 
 def open_producer(ring, Block block, Schema schema, str on_full, spin):
