@@ -6,6 +6,7 @@ python -m support.children serve     one JSON request per line on stdin, one JSO
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 
@@ -30,12 +32,23 @@ def plain(value):
     return list(value) if isinstance(value, tuple | set) else repr(value)
 
 
+def find(path: str, module: str, name: str):
+    """The function of a test's module, which is imported by its file as pytest does."""
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module, path)
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+    return getattr(sys.modules[module], name)
+
+
 def serve() -> None:
     """Run a test's requests (see Peer) in one name space, until stdin ends."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not spoil the answers
-    space = {
+    here = types.SimpleNamespace()
+    space = vars(here)
+    space |= {
         **vars(blocks),
         **vars(frames),
         **vars(waiting),
@@ -49,15 +62,18 @@ def serve() -> None:
         "threading": threading,
     }
     for line in sys.stdin:
-        kind, source = json.loads(line)
+        waits, kind, *request = json.loads(line)
         try:
-            if kind == "start":
+            if waits:
                 print(json.dumps(["begun"]), file=answers, flush=True)
-            if kind == "do":
-                exec(source, space)
+            if kind == "run":
+                function, arguments = request
+                answer = ["value", find(*function)(here, *arguments)]
+            elif kind == "do":
+                exec(*request, space)
                 answer = ["value", None]
             else:
-                answer = ["value", eval(source, space)]
+                answer = ["value", eval(*request, space)]
         except BaseException as error:
             answer = ["error", [kind.__name__ for kind in type(error).__mro__], str(error)]
         print(json.dumps(answer, default=plain), file=answers, flush=True)

@@ -93,8 +93,16 @@ class FreshPrograms:
         return self.processes[pid].wait(PATIENCE)
 
 
+def place(function) -> tuple[str, str, str]:
+    """Where another process finds a function of a module."""
+    return function.__code__.co_filename, function.__module__, function.__name__
+
+
 class Peer:
-    """Another program that runs what it is told, line by line, in one name space."""
+    """Another program that runs what it is told, request by request, in one name space.
+
+    `run` and `begin` take a function of a test's module, which is called with that name space, `here`.
+    """
 
     def __init__(self, programs: Programs | FreshPrograms):
         self.programs = programs
@@ -106,8 +114,8 @@ class Peer:
         self.code: int | None = None
         self._received = b""
 
-    def _send(self, kind: str, source: str) -> None:
-        os.write(self.requests, json.dumps([kind, source]).encode() + b"\n")
+    def _send(self, kind: str, *request, waits: bool = False) -> None:
+        os.write(self.requests, json.dumps([waits, kind, *request], default=str).encode() + b"\n")
 
     def _line(self, timeout: float) -> list:
         deadline = time.monotonic() + timeout
@@ -127,7 +135,14 @@ class Peer:
 
     def start(self, source: str) -> Peer:
         """Begin to evaluate an expression; returns when the other process has begun with it."""
-        self._send("start", source)
+        return self._begin("ask", source)
+
+    def begin(self, function, *arguments) -> Peer:
+        """Begin to call `function(here, *arguments)`; returns when the other process has begun with it."""
+        return self._begin("run", place(function), arguments)
+
+    def _begin(self, kind: str, *request) -> Peer:
+        self._send(kind, *request, waits=True)
         assert self._line(PATIENCE) == ["begun"]
         return self
 
@@ -137,6 +152,11 @@ class Peer:
         if kind == "error":
             raise PeerError(*rest)
         return rest[0]
+
+    def run(self, function, *arguments, timeout: float = PATIENCE):
+        """The value of `function(here, *arguments)`, or PeerError."""
+        self._send("run", place(function), arguments)
+        return self.answer(timeout)
 
     def ask(self, source: str, timeout: float = PATIENCE):
         """The value of an expression, or PeerError."""
