@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from support.blocks import SHM, fresh_name, inode
 from support.frames import WORDS
-from support.processes import Forked, FreshPrograms, Peer, Programs
+from support.processes import Command, Forked, FreshPrograms, Peer, Programs
 from support.waiting import settle
 
 LIMIT = 120  # seconds, as in pyproject.toml
@@ -202,6 +203,35 @@ def peer(programs, nothing_left_behind):
     yield start
     for other in started:
         other.clean_up()
+
+
+@pytest.fixture
+def command(programs, nothing_left_behind):
+    """`command("read", name)` starts `shmring read NAME` in a process, which is ended with the test.
+
+    With `fresh=True` it is started from scratch, as a user does it: slow.
+    """
+    pytest.importorskip("click", reason="needs the extra cli")
+    started = []
+
+    def start(*words, fresh: bool = False, **options) -> subprocess.Popen:
+        words = [str(word) for word in words]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        if fresh:
+            started.append(subprocess.Popen([sys.executable, "-m", "shmring", *words], **options))
+        else:
+            started.append(Command(programs, *words, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        with contextlib.suppress(ValueError):  # the test has closed its input
+            process.communicate()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
 
 @pytest.fixture

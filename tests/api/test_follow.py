@@ -7,8 +7,6 @@ import concurrent.futures
 import functools
 import io
 import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -388,22 +386,6 @@ def test_what_following_recorders_cannot_have(ring, tmp_path):
 
 
 # ---- commands
-
-
-@pytest.fixture
-def command(nothing_left_behind):
-    pytest.importorskip("click", reason="needs the extra cli")
-    running = []
-
-    def start(*words) -> subprocess.Popen:
-        program = [sys.executable, "-m", "shmring", *map(str, words)]
-        running.append(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 def test_record_and_read_have_the_option(name, command, tmp_path):

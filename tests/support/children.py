@@ -6,6 +6,8 @@ python -m support.children serve     one JSON request per line on stdin, one JSO
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -20,9 +22,21 @@ import types
 import numpy as np
 
 import shmring
+from shmring._cli import COMMANDS
 from support import blocks, frames, waiting
 from support.frames import check, feed
 from support.waiting import PATIENCE
+
+# What programs need and only forks of this one have already.
+IMPORTED = (
+    "support.processes",
+    "support.recordings",
+    "support.threads",
+    "shmring.recording",
+    "shmring.__main__",
+    "shmring._cli.app",
+    *(f"shmring._cli.commands.{name}" for name in COMMANDS),
+)
 
 
 def plain(value):
@@ -81,7 +95,10 @@ def serve() -> None:
 
 
 def programs(fd: str) -> None:
-    """Start programs for Programs and tell how they end, until the other side closes."""
+    """Start programs for Programs and say how they end, until the other side closes."""
+    for module in IMPORTED:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(module)
     channel = socket.socket(fileno=int(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run
     awake, wake = os.pipe()
@@ -99,7 +116,7 @@ def programs(fd: str) -> None:
                     running.remove(pid)
                     channel.send(json.dumps(["ended", pid, os.waitstatus_to_exitcode(status)]).encode())
         if channel in ready:
-            message, descriptors, _, _ = socket.recv_fds(channel, 100, 3)
+            message, descriptors, _, _ = socket.recv_fds(channel, 1 << 17, 3)
             if not message:
                 return
             pid = os.fork()
@@ -116,7 +133,27 @@ def programs(fd: str) -> None:
         os.dup2(descriptor, target)
     for descriptor in (awake, wake, *descriptors):
         os.close(descriptor)
+    command = json.loads(message)
+    if command:
+        run_command(**command)
     serve()
+
+
+def run_command(words: list[str], session: bool, cwd: str, env: dict[str, str]) -> None:
+    """`python -m shmring WORDS...`, as far as that can be seen from outside; does not return."""
+    if session:
+        os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+    program = importlib.import_module("shmring.__main__")
+    sys.modules["__main__"] = program  # from which spawned processes start
+    sys.argv = [program.__file__, *words]
+    program.main()
 
 
 # ---- for multiprocessing and concurrent.futures
