@@ -10,7 +10,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +23,29 @@ def zarr_thread() -> None:
         import zarr
 
         zarr.create_group({})
+
+
+@contextlib.contextmanager
+def copied_before_each(calls: list[tuple[object, str]], folder: Path, copies: Path) -> Iterator[list[Path]]:
+    """`folder` before each of these calls, as kill -9 there would leave it: a copy for each."""
+    made: list[Path] = []
+    busy = False
+
+    def copying(call):
+        def copied(*arguments, **options):
+            nonlocal busy
+            if not busy:
+                busy = True
+                made.append(shutil.copytree(folder, copies / str(len(made))))
+                busy = False
+            return call(*arguments, **options)
+
+        return copied
+
+    with pytest.MonkeyPatch.context() as patch:
+        for where, name in calls:
+            patch.setattr(where, name, copying(getattr(where, name)))
+        yield made
 
 
 def need(suffix: str) -> str:
