@@ -119,6 +119,15 @@ def quick_collections():
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def zarr_thread() -> None:
+    """Zarr starts a thread that never ends: here, before the tests look what is left behind."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import zarr
+
+        zarr.create_group({})
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request, watchdog):
     """No file in /dev/shm, no descriptor and no process outlives a test."""

@@ -16,7 +16,7 @@ import shmring
 from shmring import _names, recording
 from support.blocks import SHM
 from support.frames import check, feed, payload
-from support.recordings import need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.recordings import need
 from support.waiting import PATIENCE, settle, wait_until
 
 

@@ -21,7 +21,8 @@ import shmring
 from support.blocks import SHM, block_file
 from support.frames import WORDS, feed
 from support.processes import PeerError
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("zarr_thread")
 
 # ---- the process whose ring is cut: `here` is its name space
 

@@ -14,7 +14,6 @@ import shmring
 from shmring import recording
 from shmring.recording.formats import _columns
 from support import recordings
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 FORMATS = [".npy", ".zarr", ".h5"]
 COUNT, CHUNK = 11, 3  # frames, and of these in a chunk

@@ -23,7 +23,7 @@ from shmring.recording import _lock, _recorder, _replacing, _roll, _series, form
 from shmring.recording.formats import _description, _growing, _npy
 from support import recordings
 from support.frames import payload
-from support.recordings import copied_before_each, feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
+from support.recordings import copied_before_each, feed_seqs
 from support.waiting import wait_until
 
 FORMATS = [".npy", ".zarr", ".h5"]

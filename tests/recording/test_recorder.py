@@ -20,7 +20,7 @@ from shmring import recording
 from support import recordings
 from support.blocks import fresh_name
 from support.frames import feed, payload
-from support.recordings import copied_before_each, feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
+from support.recordings import copied_before_each, feed_seqs
 from support.waiting import PATIENCE, wait_until
 
 META = np.dtype([("exposure", ">f4"), ("at", "M8[us]")])

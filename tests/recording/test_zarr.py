@@ -13,7 +13,6 @@ import pytest
 from shmring import recording
 from shmring.recording.formats import _columns, _zarr
 from shmring.recording.formats._description import Description
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 zarr = pytest.importorskip("zarr")
 

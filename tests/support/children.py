@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -94,11 +95,15 @@ def serve() -> None:
         del answer
 
 
-def programs(fd: str) -> None:
-    """Start programs for Programs and say how they end, until the other side closes."""
-    for module in IMPORTED:
+def load(modules: Iterable[str]) -> None:
+    for module in modules:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(module)
+
+
+def programs(fd: str) -> None:
+    """Start programs for Programs and say how they end, until the other side closes."""
+    load(IMPORTED)
     channel = socket.socket(fileno=int(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run
     awake, wake = os.pipe()
@@ -119,6 +124,10 @@ def programs(fd: str) -> None:
             message, descriptors, _, _ = socket.recv_fds(channel, 1 << 17, 3)
             if not message:
                 return
+            request = json.loads(message)
+            if "imports" in request:
+                load(request["imports"])
+                continue
             pid = os.fork()
             if pid == 0:
                 break
@@ -133,9 +142,8 @@ def programs(fd: str) -> None:
         os.dup2(descriptor, target)
     for descriptor in (awake, wake, *descriptors):
         os.close(descriptor)
-    command = json.loads(message)
-    if command:
-        run_command(**command)
+    if request:
+        run_command(**request)
     serve()
 
 

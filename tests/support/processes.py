@@ -58,6 +58,10 @@ class Programs:
         assert message, "the process that starts programs has died"
         return json.loads(message)
 
+    def load(self, *modules: str) -> None:
+        """From now on, programs have imported these modules, where they are installed."""
+        self.channel.send(json.dumps({"imports": modules}).encode())
+
     def start(self, stdin: int, stdout: int, stderr: int, **command) -> int:
         """The number of a new process, which obeys a test or runs the command, if one is given."""
         socket.send_fds(self.channel, [json.dumps(command).encode()], [stdin, stdout, stderr])

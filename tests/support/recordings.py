@@ -16,15 +16,6 @@ from support.waiting import PATIENCE
 LIBRARIES = {".zarr": "zarr", ".h5": "h5py"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def zarr_thread() -> None:
-    """Zarr starts a thread that never ends: before the tests look what is left behind."""
-    with contextlib.suppress(ModuleNotFoundError):
-        import zarr
-
-        zarr.create_group({})
-
-
 @contextlib.contextmanager
 def copied_before_each(calls: list[tuple[object, str]], folder: Path, copies: Path) -> Iterator[list[Path]]:
     """`folder` before each of these calls, as kill -9 there would leave it: a copy for each."""
