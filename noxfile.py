@@ -209,7 +209,8 @@ def fuzz(session: nox.Session) -> None:
         program = str(TREE / "tests" / "provers" / "fuzz" / "fuzz_python.py")
         options = [f"-max_total_time={int(duration) // 2}", "-seed=1", "-len_control=0", "-max_len=4000"]
         with session.chdir(folder):  # not the tree: the wheel is what is tested
-            session.run("python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000")
+            command = ["python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000"]
+            session.run(*command, env={"PYTHONPATH": f"{TREE}/tests:{TREE}/tests/hostile"})
 
 
 @nox.session(venv_backend="none", default=False)

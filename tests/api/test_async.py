@@ -115,7 +115,7 @@ def test_another_process_wakes_the_loop(ring, peer):
     async def main():
         with ring.consumer() as consumer:
             seqs = []
-            for _ in range(100):
+            for _ in range(40):
                 task = asyncio.create_task(consumer.get_async())
                 await asyncio.sleep(0)
                 other._send("do", "feed(producer, 1)")
@@ -124,8 +124,8 @@ def test_another_process_wakes_the_loop(ring, peer):
             return seqs
 
     begin = time.monotonic()
-    assert asyncio.run(main()) == list(range(100))
-    assert time.monotonic() - begin < 9  # lost wake-ups would cost 100 ms each
+    assert asyncio.run(main()) == list(range(40))
+    assert time.monotonic() - begin < 3.6  # lost wake-ups would cost 100 ms each
 
 
 def test_the_loop_goes_on_meanwhile(ring):
@@ -146,12 +146,12 @@ def test_no_busy_loop(ring):
     async def main():
         with ring.consumer() as one, ring.consumer() as two:
             used = time.process_time()
-            results = await asyncio.gather(one.get_async(1), two.get_async(1), return_exceptions=True)
+            results = await asyncio.gather(one.get_async(0.5), two.get_async(0.5), return_exceptions=True)
             used = time.process_time() - used
             assert [type(result) for result in results] == [shmring.RingEmpty] * 2
             return used
 
-    assert asyncio.run(main()) < 0.4
+    assert asyncio.run(main()) < 0.2
 
 
 # ---- cancellation
