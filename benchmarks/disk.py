@@ -1,7 +1,7 @@
 """The recorder against dd, writing as many bytes to the same file system: ``python -m benchmarks.disk``.
 
-Rounds are interleaved: dd, recorder, dd, … for each case. dd copies from /dev/zero in blocks as large as
-the recorder's writes. Both leave it to the kernel when to write to the disk ("cached"), or both end with
+Rounds are interleaved: dd, recorder, dd, … for each case. dd copies from /dev/zero in blocks as large as the
+recorder's writes. Either both leave it to the kernel when to write to the disk ("cached"), or both end with
 an fdatasync ("on disk": dd's conv=fdatasync). The recorder's time runs from the first frame to the closed
 files; it is a process of its own, and so is the producer, which writes frames in place, one word in each.
 Every round checks that no frame is missing and that each carries its number.
@@ -24,11 +24,12 @@ import numpy as np
 
 import shmring
 from benchmarks.harness import machine
+from benchmarks.reporting.tables import aligned, spread
 from shmring import recording
 from shmring.recording._recorder import BATCH
 
 TARGET = 0.9
-AT_THE_END = 1e9  # seconds between two syncs: more than a round, so that only the last one happens
+AT_THE_END = 1e9  # seconds between syncs: longer than a round, so only the final one happens
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def record(ring: shmring.Ring, path: Path, sync: float | None, pipe: Connection)
 
 
 def run_recorder(case: Case, frames: int, path: Path, sync: float | None) -> float:
-    """Seconds that it takes."""
+    """How many seconds it takes."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with shmring.Ring.create(shape=(case.words,), dtype="u8", slots=case.slots) as ring:
@@ -80,7 +81,7 @@ def run_recorder(case: Case, frames: int, path: Path, sync: float | None) -> flo
 
 
 def run_dd(nbytes: int, path: Path, *, on_disk: bool) -> float:
-    """Seconds that it takes."""
+    """How many seconds it takes."""
     command = ["dd", "if=/dev/zero", f"of={path}", f"bs={BATCH}", f"count={nbytes}", "iflag=count_bytes"]
     began = time.monotonic()
     subprocess.run(command + ["conv=fdatasync"] * on_disk, check=True, capture_output=True)
@@ -99,7 +100,7 @@ def run(rounds: int, nbytes: int, folder: Path) -> list[dict[str, Any]]:
                 size = frames * case.words * 8
                 with tempfile.TemporaryDirectory(dir=folder) as name:
                     theirs = run_dd(size, Path(name) / "dd", on_disk=on_disk)
-                os.sync()  # what is left to write must not slow the next one down
+                os.sync()  # what is left to write would slow the next run down
                 with tempfile.TemporaryDirectory(dir=folder) as name:
                     sync = AT_THE_END if on_disk else None
                     ours = run_recorder(case, frames, Path(name) / "take.npy", sync)
@@ -118,18 +119,16 @@ def as_row(label: str, on_disk: bool, pairs: list[tuple[float, float]]) -> dict[
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """For people."""
-    heads = "".join(f"{name:>26}" for name in ("recorder MB/s", "dd MB/s", "ratio"))
-    lines = [f"{'median (min to max)':28}{heads}  target {TARGET}"]
-    for row in rows:
-        cells = ""
-        for name, digits in (("recorder", 0), ("dd", 0), ("ratio", 2)):
-            one = row[name]
-            said = f"{one['median']:.{digits}f} ({one['min']:.{digits}f} to {one['max']:.{digits}f})"
-            cells += f"{said:>26}"
-        met = "met" if row["ratio"]["median"] >= TARGET else "NOT met"
-        lines.append(f"{row['case'] + ', ' + row['sync']:28}{cells}  {met}")
-    return "\n".join(lines)
+    """The table to print."""
+    head = ["median (min to max)", "recorder MB/s", "dd MB/s", "ratio", f"target {TARGET}"]
+    return "\n".join(aligned([head, *map(line_of, rows)], numbers=range(1, 4)))
+
+
+def line_of(row: dict[str, Any]) -> list[str]:
+    met = "met" if row["ratio"]["median"] >= TARGET else "NOT met"
+    spreads = [spread(row[name]) for name in ("recorder", "dd", "ratio")]
+    columns = [f"{middle} ({least} to {most})" for middle, least, most in spreads]
+    return [f"{row['case']}, {row['sync']}", *columns, met]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The adapters: shmring, and one for each peer. `available` says which peers are there."""
+"""The adapters: shmring, and one for each peer. `available` finds the peers that are installed."""
 
 import importlib
 import json
@@ -15,13 +15,13 @@ MODULES = [
 
 
 def failures() -> dict[str, str]:
-    """What pip said of the peers that it could not install into this environment."""
+    """Why pip could not install peers into this environment: distribution -> its error."""
     path = Path(sys.prefix) / "failed.json"
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def available(wanted: list[str] | None = None) -> tuple[list[Transport], list[dict[str, str]]]:
-    """Transports whose packages are there; names of and reasons for the others."""
+    """The transports whose packages are installed; name and reason for each of the others."""
     there: list[Transport] = []
     absent: list[dict[str, str]] = []
     for module in wanted or MODULES:

@@ -1,4 +1,4 @@
-"""Makes a virtual environment with the peers: python -m benchmarks.adapters install [--into FOLDER].
+"""Creates a virtual environment with the peers: python -m benchmarks.adapters install [--into FOLDER].
 
 The benchmarks then run with its Python: FOLDER/bin/python -m benchmarks. It sees the shmring of this
 tree, which must be installed editable for the same version of Python.
@@ -15,11 +15,11 @@ from benchmarks.harness.machine import TREE
 
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 NEEDED = ("numpy>=2.0", "matplotlib>=3.8")
-FAILED = "failed.json"  # in the environment: distribution -> what pip said
+FAILED = "failed.json"  # in the environment: distribution -> pip's error
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Every peer that installs; what pip said of the others."""
+    """Install every peer that can be installed; return pip's error for the others."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *NEEDED], check=True)
@@ -32,7 +32,7 @@ def install(folder: Path) -> dict[str, str]:
         found = subprocess.run([*pip, requirement, *options], capture_output=True, text=True)
         print("failed" if found.returncode else "installed")
         if found.returncode:
-            last = (found.stderr.strip() or found.stdout.strip() or "no word").splitlines()[-1]
+            last = (found.stderr.strip() or found.stdout.strip() or "no message").splitlines()[-1]
             failed[requirement.partition("==")[0]] = f"pip install {requirement}: {last}"[:300]
     (folder / FAILED).write_text(json.dumps(failed, indent=1) + "\n")
     purelib = sysconfig.get_path("purelib", scheme="venv", vars={"base": str(folder)})

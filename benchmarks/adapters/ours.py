@@ -1,4 +1,4 @@
-"""shmring itself, in each of the ways it can be used."""
+"""shmring itself, used in each of its ways."""
 
 import math
 from multiprocessing.connection import Connection
@@ -20,7 +20,7 @@ class PutSender(Sender):
 
 
 class ClaimSender(Sender):
-    """In place: writes the frame's number into the slot, nothing else."""
+    """Writes the frame's number into the slot, nothing else."""
 
     def __init__(self, job: Job, ring: shmring.Ring):
         self._producer = producer = ring.producer(spin=0 if job.sleeping else SPIN)

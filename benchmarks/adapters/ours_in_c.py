@@ -2,7 +2,7 @@
 
 import shmring
 from benchmarks import limits
-from benchmarks.harness.runner import unique_name
+from benchmarks.harness.isolation import unique_name
 
 
 def c_pair(nbytes: int, slots: int, batch: int, seconds: float) -> dict[str, float]:

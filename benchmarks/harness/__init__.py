@@ -1,1 +1,1 @@
-"""Runs one measurement after the other, in processes of their own, and notes what came of each."""
+"""Runs one measurement after another, each in its own processes, and collects the results."""

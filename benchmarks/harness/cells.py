@@ -1,18 +1,19 @@
-"""A cell is one thing to measure; a row is what came of it over all rounds."""
+"""A cell is one thing to measure; a row holds what one metric of it gave in all rounds."""
 
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OURS, LIMIT, PEER = "ours", "limit", "peer"
+OURS, OTHER, LIMIT, PEER = "ours", "other", "limit", "peer"  # other: another build of ours
+OTHER_SUFFIX = ", other build"  # of its subjects
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One subject in one case. `measure()` gives one round: metric -> value.
+    """One subject in one case. `measure()` runs one round and returns metric -> value.
 
-    The first limit of a case is what its other subjects are given as a fraction of.
+    The tables show the other subjects of a case as fractions of its first limit.
     """
 
     part: str
@@ -39,7 +40,7 @@ class Row:
     unit: str
     settings: str
     values: list[float] = field(default_factory=list)
-    near_ns: list[tuple[float, float]] = field(default_factory=list)  # core to core: before, after
+    core_to_core_ns: list[tuple[float, float]] = field(default_factory=list)  # before and after each run
     error: str = ""
 
     @property
@@ -51,14 +52,19 @@ class Row:
         found |= {"settings": self.settings, "error": self.error, "values": self.values}
         if self.values:
             found |= {"median": self.median, "min": min(self.values), "max": max(self.values)}
-        return found | {"core_to_core_ns": self.near_ns}
+        return found | {"core_to_core_ns": self.core_to_core_ns}
 
 
 def lower_is_better(unit: str) -> bool:
-    return unit in {"ns", "us", "ms", "s", "instructions", "% of a core", "bytes"}
+    return unit in {"ns", "us", "ms", "s", "instructions", "% of a core", "1/s", "bytes"}
 
 
 def fraction(row: dict[str, Any], limit: dict[str, Any]) -> float:
     """How much of the limit was reached: 1 is all of it."""
-    better = (limit["median"], row["median"])
-    return better[0] / better[1] if lower_is_better(row["unit"]) else better[1] / better[0]
+    ratio: float = row["median"] / limit["median"]
+    return 1 / ratio if lower_is_better(row["unit"]) else ratio
+
+
+def ratios(mine: list[float], theirs: list[float]) -> list[float]:
+    """Round by round, as far as both ran."""
+    return [a / b for a, b in zip(mine, theirs, strict=False) if b]

@@ -1,4 +1,4 @@
-"""An application-level credit window: makes a transport that loses frames lossless."""
+"""A credit window at application level, which makes a lossy transport lossless."""
 
 import mmap
 import os
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Credit:
-    """How many messages each consumer is done with, in shared memory; made before the fork."""
+    """How many messages each consumer has finished, in shared memory. Create it before the fork."""
 
     def __init__(self, consumers: int, window: int):
         self._memory = mmap.mmap(-1, consumers * 128)
@@ -18,7 +18,7 @@ class Credit:
         self.every = max(1, window // 4)
 
     def sending(self, send: Callable[[Any], Any]) -> Callable[[Any], None]:
-        """`send`, waiting until no consumer is more than the window behind."""
+        """Wrap `send`: it waits until no consumer lags by more than the window."""
         done, window = self._done, self.window
         sent = room = 0
 
@@ -34,7 +34,7 @@ class Credit:
         return credited
 
     def receiving(self, recv: Callable[[], Any], index: int) -> Callable[[], Any]:
-        """`recv`, saying now and then how far it is. The message before the last one is done with."""
+        """Wrap `recv`: it reports progress now and then. Asking for a message finishes the one before."""
         done, every = self._done, self.every
         count = 0
 

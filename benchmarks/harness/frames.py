@@ -1,4 +1,4 @@
-"""Payloads that say who they are, and what a consumer checks.
+"""Numbered payloads, and how a consumer checks them.
 
 Small frames come from a pool of ready-made payloads, so that making them is not what is measured; large
 ones from one buffer (as a camera driver would use), whose first word is rewritten for each frame.

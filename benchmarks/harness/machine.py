@@ -1,14 +1,14 @@
-"""Where a figure was measured."""
+"""Where a figure was measured, and with what."""
 
 import os
 import platform
 import subprocess
-import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+import shmring
 from benchmarks import limits
 
 TREE = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def first_line(path: str, key: str = "") -> str:
 
 def output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, cwd=TREE, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -40,7 +40,6 @@ def processor() -> str:
 def describe() -> dict[str, str]:
     """Machine, system, pinning and versions."""
     cache = "/sys/devices/system/cpu/cpu0/cache"
-    project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
     return {
         "processor": processor(),
         "cores": str(os.cpu_count()),
@@ -56,9 +55,18 @@ def describe() -> dict[str, str]:
         "core to core": f"{limits.probe():.0f} ns one way at the start",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler": output(os.environ.get("CC", "cc"), "--version").splitlines()[0],
-        "shmring": f"{project['version']}, commit {output('git', 'describe', '--always', '--dirty')}",
+        "shmring": build_of(),
         "numpy": np.__version__,
     }
+
+
+def build_of() -> str:
+    """Version of the shmring that is imported, and the commit of the tree that it lies in."""
+    package = Path(shmring.__file__).parent
+    git = ("git", "-C", str(package))
+    tracked = output(*git, "ls-files", "__init__.py") == "__init__.py"
+    commit = output(*git, "describe", "--always", "--dirty") if tracked else "unknown"
+    return f"{shmring.__version__}, commit {commit}"
 
 
 def scheduling() -> str:

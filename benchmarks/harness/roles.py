@@ -1,4 +1,4 @@
-"""What runs in the producer's, the consumers' and the players' processes."""
+"""The processes of a run, and what each of them does: produce, receive, play ping-pong."""
 
 import os
 import time
@@ -51,7 +51,7 @@ class Role:
 
     @staticmethod
     def answers(roles: "list[Role]") -> list[Any]:
-        """One of each; the first failure counts, whoever it is that waits for it."""
+        """One answer of each. Raises the first failure, even if the others would wait for that process."""
         by_pipe = {role.pipe: role for role in roles}
         found: dict[Role, Any] = {}
         while len(found) < len(roles):
@@ -61,7 +61,7 @@ class Role:
         return [found[role] for role in roles]
 
     def end(self) -> None:
-        """An explicit word: processes forked later hold copies of the pipe, which would not close."""
+        """Ask it to end. Closing the pipe is not enough: processes forked later hold copies of it."""
         self.pipe.send(None)
         os.waitpid(self.pid, 0)
 
@@ -106,8 +106,10 @@ def receive(
     receiver.close()
 
 
-def play(pipe: Connection, transport: Transport, jobs: tuple[Job, Job], links: tuple, serves: bool) -> None:
-    """Ping-pong: send on one channel, receive on the other. Who serves answers with round trips."""
+def play(
+    pipe: Connection, transport: Transport, jobs: tuple[Job, Job], links: tuple[Any, Any], serves: bool
+) -> None:
+    """Ping-pong: send on one channel, receive on the other. The server answers with its round trips."""
     sender = transport.sender(jobs[0], links[0])
     pipe.send("sending")
     pipe.recv()
@@ -124,7 +126,8 @@ def play(pipe: Connection, transport: Transport, jobs: tuple[Job, Job], links: t
 
 
 def serve(sender: Sender, receiver: Receiver, frames: Frames, first: int, count: int) -> list[int]:
-    send, recv, times = sender.send, receiver.recv, []
+    send, recv = sender.send, receiver.recv
+    times: list[int] = []
     note = times.append
     check_at = first + count - 1
     number = first

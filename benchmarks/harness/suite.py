@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks import limits
 from benchmarks.harness.cells import Cell, Row
-from benchmarks.harness.runner import RunFailed
+from benchmarks.harness.isolation import RunFailed
 
-FEWER_ROUNDS = 2  # of what takes long to start
-MOST_FAILURES = 2  # then a cell is given up
+FEWER_ROUNDS = 2  # for cells that take long to start
+MOST_FAILURES = 2  # then the cell is skipped
 
 
 def run(cells: Sequence[Cell], rounds: int) -> list[dict[str, Any]]:
@@ -52,12 +52,12 @@ def run_cell(cell: Cell, rows: Iterable[Row]) -> bool:
     after = limits.probe()
     for row in rows:
         row.values.append(values[row.metric])
-        row.near_ns.append((before, after))
+        row.core_to_core_ns.append((before, after))
     return True
 
 
 def progress(text: str, began: float) -> None:
-    """On a terminal one line that changes; else a line each."""
+    """One line that changes on a terminal, otherwise one line per cell."""
     if not sys.stderr.isatty():
         print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
     else:

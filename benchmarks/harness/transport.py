@@ -1,4 +1,4 @@
-"""What the harness asks of a way to send frames: ours, and each peer's adapter."""
+"""What the harness needs of a way to send frames. Each adapter, ours included, implements it."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Job:
     nbytes: int
     slots: int
     consumers: int = 1
-    sleeping: bool = False  # waits sleep in the kernel; otherwise they are as quick as the transport allows
+    sleeping: bool = False  # waits sleep in the kernel; otherwise they are as fast as the transport allows
     options: dict[str, Any] = field(default_factory=dict)
 
     def channel(self, suffix: str) -> "Job":
@@ -26,12 +26,12 @@ class Job:
 
 
 def giving_way(job: Job) -> Callable[[], object]:
-    """What a polling loop does when there is nothing: a mere call, with a core for everybody."""
+    """What a polling loop calls when nothing is there: it yields only if processes share cores."""
     return os.sched_yield if job.consumers + 1 > (os.cpu_count() or 1) else bool
 
 
 class Sender:
-    """The producer's end. `send` takes one payload and waits where there is no space."""
+    """The producer's end. `send` takes one payload, and waits until there is space."""
 
     send: Callable[[Any], Any]
 
@@ -43,7 +43,7 @@ class Receiver:
     """A consumer's end. `recv` waits for one message; what it returns is dropped before the next call."""
 
     recv: Callable[[], Any]
-    lossy = False  # may lose frames; then `seq_of` tells where it is
+    lossy = False  # may lose frames; then `seq_of` gives a message's number
 
     def view(self, message: Any) -> Words:
         """The payload, in place if the transport can."""
@@ -71,8 +71,8 @@ class Transport:
     spins = True  # can wait without sleeping
     sleeps = True  # can sleep in the kernel until a frame comes
     in_place = False
-    whole = False  # starts its own processes: has whole_stream and whole_ping_pong
-    contender = False  # one of the quickest: takes part in more cases
+    whole = False  # starts its own processes, in whole_stream and whole_ping_pong
+    contender = False  # one of the fastest: takes part in more cases
     slow = False  # takes long to start: fewer rounds
     most_nbytes = 1 << 30
     most_slots = 1 << 30

@@ -55,7 +55,7 @@ check(int good, const char *what, uint64_t position)
     if (good)
         return;
     fprintf(stderr, "frame %llu: wrong %s\n", (unsigned long long)position, what);
-    kill(getppid(), SIGTERM); /* the producer would wait for ever */
+    kill(getppid(), SIGTERM); /* the producer would never stop waiting */
     exit(1);
 }
 

@@ -1,5 +1,5 @@
 /* shmring_pair RING FRAMES BATCH: a producer and a consumer in C, through the public headers, on a ring
- * that Python created. Prints frames per second. Every seq and the first word of every frame is checked.
+ * that Python created. Prints frames per second. Checks every seq and the first word of every frame.
  */
 #include <shmring/shmring.h>
 
@@ -17,7 +17,7 @@ static void
 stop(const char *what)
 {
     fprintf(stderr, "shmring_pair: %s\n", what);
-    kill(getppid(), SIGTERM); /* in the consumer: the producer would wait for ever */
+    kill(getppid(), SIGTERM); /* in the consumer: the producer would never stop waiting */
     exit(1);
 }
 

@@ -1,1 +1,1 @@
-"""What is made of results: verdicts on the targets, tables, pages, pictures."""
+"""What becomes of the results: verdicts on the targets, tables, pages, pictures."""

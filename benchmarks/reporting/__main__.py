@@ -2,20 +2,10 @@
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 from benchmarks.harness.machine import TREE
-from benchmarks.reporting import plots, tables
-
-
-def put_between(path: Path, marker: str, text: str) -> None:
-    """Replace what is between <!-- marker --> and <!-- /marker -->."""
-    old = path.read_text()
-    pattern = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
-    if not pattern.search(old):
-        raise SystemExit(f"{path} has no <!-- {marker} --> ... <!-- /{marker} -->")
-    path.write_text(pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", old))
+from benchmarks.reporting import pages, plots
 
 
 def main() -> None:
@@ -26,9 +16,9 @@ def main() -> None:
     options = parser.parse_args()
     name = options.results.stem
     result = json.loads(options.results.read_text())
-    pictures = plots.draw(result, options.pages / name)
-    (options.pages / f"{name}.md").write_text(tables.results_page(name, result, pictures))
-    put_between(options.readme, "benchmarks", tables.readme_table(name, result))
+    plots.draw(result, options.pages / name)
+    (options.pages / f"{name}.md").write_text(pages.results_page(name, result))
+    pages.put_between(options.readme, "benchmarks", pages.readme_block(name, result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Pictures of the results (needs matplotlib)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +28,40 @@ LINES = {
 }
 
 
-def draw(result: dict[str, Any], folder: Path) -> dict[str, str]:
-    """One SVG for each picture that the results have rows for; file names and titles."""
+@dataclass(frozen=True)
+class Picture:
+    """What a file shows, and how it is filled."""
+
+    file: str
+    title: str
+    fill: Callable[[Any], None]
+
+
+def pictures(result: dict[str, Any]) -> list[Picture]:
+    """Those that the results have rows for."""
+    measured = [row for row in result["rows"] if row["values"]]
+    found = []
+    for name, (title, *wanted) in BARS.items():
+        rows = [row for row in measured if [row["part"], row["case"], row["metric"]] == wanted]
+        if rows:
+            found.append(Picture(f"{name}.svg", title, partial(bars, rows=rows, title=title)))
+    for name, (title, suffix) in LINES.items():
+        rows = [row for row in measured if row["part"] == "scaling" and row["case"].endswith(suffix)]
+        if rows:
+            fill = partial(lines, rows=rows, title=title, suffix=suffix)
+            found.append(Picture(f"{name}.svg", title, fill))
+    return found
+
+
+def draw(result: dict[str, Any], folder: Path) -> None:
+    """One SVG for each picture."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "shmring"  # the same results give the same file
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = {}
-    for name, (title, part, case, metric) in BARS.items():
-        rows = [
-            row
-            for row in result["rows"]
-            if (row["part"], row["case"], row["metric"]) == (part, case, metric) and row["values"]
-        ]
-        if rows:
-            drawn[f"{name}.svg"] = title
-            save(folder / f"{name}.svg", lambda axes, rows=rows, title=title: bars(axes, rows, title))
-    for name, (title, suffix) in LINES.items():
-        rows = [
-            row
-            for row in result["rows"]
-            if row["part"] == "scaling" and row["case"].endswith(suffix) and row["values"]
-        ]
-        if rows:
-            drawn[f"{name}.svg"] = title
-            save(
-                folder / f"{name}.svg",
-                lambda axes, rows=rows, title=title, suffix=suffix: lines(axes, rows, title, suffix),
-            )
-    return drawn
+    for picture in pictures(result):
+        save(folder / picture.file, picture.fill)
 
 
 def save(path: Path, fill: Callable[[Any], None]) -> None:

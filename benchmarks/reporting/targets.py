@@ -1,11 +1,11 @@
-"""The targets: ratios and bounds, each judged by the rows of one run."""
+"""The targets: bounds for ratios and values, judged by the rows of one run."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.harness.cells import PEER
+from benchmarks.harness.cells import PEER, ratios
 
 Rows = list[dict[str, Any]]
 SMALL, BATCHES = "64 B, one per call", "64 B, batches of 64"
@@ -38,11 +38,6 @@ def best(rows: Rows, part: str, case: str, metric: str, kind: str, lowest: bool 
     if not found:
         raise Missing(f"no {kind} ran: {part}: {case}")
     return list((min if lowest else max)(found, key=lambda row: row["median"])["values"])
-
-
-def ratios(mine: list[float], theirs: list[float]) -> list[float]:
-    """Round by round, as far as both ran."""
-    return [a / b for a, b in zip(mine, theirs, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ def to_limit(part: str, case: str, metric: str, limit: str) -> Callable[[Rows], 
 
 
 def beyond(part: str, case: str, metric: str, limit: str) -> Callable[[Rows], list[float]]:
-    """How much more than the limit, round by round."""
+    """By how much ours exceeds the limit, round by round."""
 
     def measured(rows: Rows) -> list[float]:
         mine, theirs = values(rows, part, case, metric=metric), values(rows, part, case, limit, metric)
@@ -104,7 +99,7 @@ def beyond(part: str, case: str, metric: str, limit: str) -> Callable[[Rows], li
 
 
 def near_latency(rows: Rows) -> list[float]:
-    """p50 of the rounds in which the cores were near, before and after."""
+    """p50 of the rounds in which the cores were near each other, before and after the run."""
     for row in rows:
         if (row["case"], row["subject"], row["metric"]) == ("64 B, spinning", "shmring", "p50"):
             near = [
@@ -121,14 +116,14 @@ def near_latency(rows: Rows) -> list[float]:
 def cases(
     part: str, first: str, second: str, metric: str, subject: str = "shmring"
 ) -> Callable[[Rows], list[float]]:
-    """One case to another of ours."""
+    """One case of ours relative to another."""
     return lambda rows: ratios(
         values(rows, part, first, subject, metric), values(rows, part, second, subject, metric)
     )
 
 
 def cost_of_a_frame(first: str, second: str) -> Callable[[Rows], list[float]]:
-    """Producer's processor time per frame, in the first case beyond the second."""
+    """How much more processor time per frame the producer needs in the first case than in the second."""
 
     def measured(rows: Rows) -> list[float]:
         one, other = (values(rows, "disturb", case, metric="producer_ns") for case in (first, second))
@@ -244,7 +239,7 @@ TARGETS = [
 
 
 def judge(rows: Rows, targets: Iterable[Target] = TARGETS) -> list[dict[str, Any]]:
-    """Every target with what was measured."""
+    """Every target with what was measured for it."""
     return [verdict(target, rows) for target in targets]
 
 

@@ -22,7 +22,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each run lasts, and whom to compare with."""
+    """How long each run lasts, and which peers take part."""
 
     seconds: float = 0.2
     quick: bool = False
@@ -30,7 +30,7 @@ class Effort:
 
 
 def cells(parts: list[str], effort: Effort) -> list[Cell]:
-    """All of the named parts; in a quick run, what starts slowly has one cell only."""
+    """All cells of the named parts. In a quick run, a peer that starts slowly only takes part in `cost`."""
     modules = [importlib.import_module(f"benchmarks.workloads.{part}") for part in parts]
     found = [cell for module in modules for cell in module.cells(effort)]
     return [

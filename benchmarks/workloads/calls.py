@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 import shmring
-from benchmarks.harness.runner import isolated, unique_name
+from benchmarks.harness.isolation import isolated, unique_name
 
 CALLS = ("put", "get", "claim", "array", "batch", "put_many")
 TURN = 64  # puts, then as many gets: well inside the ring
@@ -18,7 +18,7 @@ clock = time.perf_counter_ns
 
 
 def per_call(count: int, call: Callable[[], object]) -> float:
-    """Nanoseconds of one call, the loop's own share taken off."""
+    """Nanoseconds of one call, without the loop's own share."""
     began = clock()
     for _ in repeat(None, count):
         call()
@@ -70,7 +70,7 @@ def claims(
     found["claim"].append((2 * middle - began - clock()) / turn)
     for reader in readers:
         cost = per_call(turn, reader.get)
-        settle(reader)
+        release_last(reader)
     found["get"].append(cost)
 
 
@@ -93,11 +93,11 @@ def copies(
 
     found["put"].append(per_call(turn, partial(producer.put, np.ones(words, np.uint64))))
     without = per_call(turn, only_get)
-    settle(reader)
+    release_last(reader)
     for _ in range(turn):
         producer.put(np.ones(words, np.uint64))
     found["array"].append(per_call(turn, get_array) - without)
-    settle(reader)
+    release_last(reader)
     many = np.ones((turn, words), np.uint64)
     batch = reader.batch
 
@@ -106,9 +106,9 @@ def copies(
 
     found["put_many"].append(per_call(batches, partial(producer.put_many, many)) / turn)
     found["batch"].append(per_call(batches, batch_array) / turn)
-    settle(reader)
+    release_last(reader)
 
 
-def settle(reader: shmring.Consumer) -> None:
-    """Let go of the last frame, so that no cursor lags behind."""
+def release_last(reader: shmring.Consumer) -> None:
+    """Release the last frame, so that the cursor does not lag."""
     assert reader.try_get() is None

@@ -1,4 +1,4 @@
-"""Cells that several parts are made of."""
+"""Cells that several parts share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks import limits
 from benchmarks.adapters.ours import Shmring
 from benchmarks.harness.cells import LIMIT, OURS, PEER, Cell
-from benchmarks.harness.runner import ping_pong, stream
+from benchmarks.harness.runs import ping_pong, stream
 from benchmarks.harness.transport import Transport
 from benchmarks.workloads import Effort
 
@@ -15,7 +15,7 @@ HD = 1080 * 1920 * 3
 UHD = 2160 * 3840 * 3
 RATE = {"frames": "frames/s"}
 TIMES = {"p50": "ns", "p99": "ns", "p99.9": "ns"}
-PACE = 2e-11  # rough seconds a byte, to choose how many frames a C program sends
+PACE = 2e-11  # seconds per byte, roughly: decides how many frames a C program sends
 OURS_TO_BEGIN_WITH = 3_000_000
 
 
@@ -31,7 +31,7 @@ def stream_cell(
     units: Mapping[str, str] = RATE,
     **options: Any,
 ) -> Cell:
-    """A transport that streams."""
+    """A stream over a transport."""
     nbytes = options["nbytes"]
 
     def measure() -> dict[str, float]:

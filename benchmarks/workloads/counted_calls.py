@@ -1,4 +1,4 @@
-"""Run under callgrind by instructions.py: operations between marks, each done often enough."""
+"""Run under callgrind by instructions.py: calls between marks, each made often enough."""
 
 import ctypes
 import sys
@@ -8,66 +8,84 @@ from itertools import repeat
 import numpy as np
 
 import shmring
-from benchmarks.harness.runner import unique_name
+from benchmarks.harness.isolation import unique_name
 
 TIMES = 1024
 BATCH = 64
 WARM_UP = 16  # free lists are filled, code is specialised
 
 
-def main() -> None:
-    marks = ctypes.CDLL(sys.argv[1])
+class Counter:
+    """Marks where the counting of a loop begins and ends."""
 
-    def count(name: str, times: int, frames: int, loop: Callable[[int], None]) -> None:
-        loop(WARM_UP if frames == times else 2)
-        description = f"{name} {times} {frames}".encode()
-        marks.mark_begin()
+    def __init__(self, library: str):
+        self._marks = ctypes.CDLL(library)
+
+    def count(self, name: str, loop: Callable[[int], None], times: int = TIMES, frames_each: int = 1) -> None:
+        """Run `loop(times)`; each turn moves `frames_each` frames."""
+        loop(WARM_UP if frames_each == 1 else 2)
+        description = f"{name} {times} {times * frames_each}".encode()
+        self._marks.mark_begin()
         loop(times)
-        marks.mark_end(description)
+        self._marks.mark_end(description)
 
+
+def nothing(times: int) -> None:
+    for _ in repeat(None, times):
+        pass
+
+
+def count_single_frames(counter: Counter, producer: shmring.Producer, consumer: shmring.Consumer) -> None:
+    """What is published is read: puts by gets, claims by gets with their array."""
+    put, claim, get = producer.put, producer.claim, consumer.get
     data = np.ones(8, np.uint64)
-    many = np.ones((BATCH, 8), np.uint64)
-    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
-    with ring, ring.consumer() as consumer, ring.producer() as producer:
-        put, claim, put_many = producer.put, producer.claim, producer.put_many
-        get, batch = consumer.get, consumer.batch
 
-        def nothing(times: int) -> None:
-            for _ in repeat(None, times):
+    def puts(times: int) -> None:
+        for _ in repeat(None, times):
+            put(data)
+
+    def gets(times: int) -> None:
+        for _ in repeat(None, times):
+            get()
+
+    def claims(times: int) -> None:
+        for _ in repeat(None, times):
+            with claim():
                 pass
 
-        def puts(times: int) -> None:
-            for _ in repeat(None, times):
-                put(data)
+    def arrays(times: int) -> None:
+        for _ in repeat(None, times):
+            get().array  # noqa: B018 - making the array is what is counted
 
-        def gets(times: int) -> None:
-            for _ in repeat(None, times):
-                get()
+    counter.count("put", puts)
+    counter.count("get", gets)
+    counter.count("claim", claims)
+    counter.count("array", arrays)
 
-        def arrays(times: int) -> None:
-            for _ in repeat(None, times):
-                get().array  # noqa: B018 - making the array is what is counted
 
-        def claims(times: int) -> None:
-            for _ in repeat(None, times):
-                with claim():
-                    pass
+def count_batches(counter: Counter, producer: shmring.Producer, consumer: shmring.Consumer) -> None:
+    put_many, batch = producer.put_many, consumer.batch
+    many = np.ones((BATCH, 8), np.uint64)
 
-        def puts_of_many(times: int) -> None:
-            for _ in repeat(None, times):
-                put_many(many)
+    def puts_of_many(times: int) -> None:
+        for _ in repeat(None, times):
+            put_many(many)
 
-        def batches(times: int) -> None:
-            for _ in repeat(None, times):
-                batch(BATCH, BATCH).array  # noqa: B018
+    def batches(times: int) -> None:
+        for _ in repeat(None, times):
+            batch(BATCH, BATCH).array  # noqa: B018
 
-        count("empty", TIMES, TIMES, nothing)
-        count("put", TIMES, TIMES, puts)
-        count("get", TIMES, TIMES, gets)
-        count("claim", TIMES, TIMES, claims)
-        count("array", TIMES, TIMES, arrays)
-        count("put_many", 16, 16 * BATCH, puts_of_many)
-        count("batch", 16, 16 * BATCH, batches)
+    counter.count("put_many", puts_of_many, 16, BATCH)
+    counter.count("batch", batches, 16, BATCH)
+
+
+def main() -> None:
+    counter = Counter(sys.argv[1])
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
+    with ring, ring.consumer() as consumer, ring.producer() as producer:
+        counter.count("empty", nothing)
+        count_single_frames(counter, producer, consumer)
+        count_batches(counter, producer, consumer)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a held frame, a slow viewer and a stalled consumer cost the others."""
+"""How much a held frame, a slow viewer and a stalled consumer slow down the others."""
 
 from benchmarks.adapters import ours
 from benchmarks.harness.cells import Cell

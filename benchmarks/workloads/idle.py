@@ -1,4 +1,4 @@
-"""Processor time of a process that waits, for ever or from frame to frame."""
+"""Processor time of a process that waits, all the time or from frame to frame."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import numpy as np
 
 import shmring
 from benchmarks.harness.cells import OURS, Cell
-from benchmarks.harness.runner import isolated, unique_name
+from benchmarks.harness.isolation import isolated, unique_name
 from benchmarks.workloads import Effort
 
 PART = "idle"
@@ -87,7 +87,7 @@ def blocked_producer(seconds: float) -> dict[str, float]:
 
 
 def paced_consumer(pace: int, spin: float | None, seconds: float) -> dict[str, float]:
-    """A consumer that gets a frame now and then: what waiting for it costs, and how late it is there."""
+    """What waiting for paced frames costs a consumer, and how late each frame reaches it."""
     frames = max(8, int(pace * seconds))
     late = []
     ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=64)

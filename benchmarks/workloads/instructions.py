@@ -1,4 +1,4 @@
-"""Instructions per operation, counted by callgrind: repeatable where clocks are not."""
+"""Instructions per operation, counted by callgrind: repeatable, unlike times."""
 
 import shutil
 import subprocess
@@ -67,7 +67,7 @@ def build_marks(folder: Path) -> Path:
 
 
 def per_operation(folder: Path) -> dict[str, float]:
-    """The dumps are named by what was counted and how often: the loop alone is taken off."""
+    """Each dump is labelled with what was counted and how often; the cost of the empty loop is subtracted."""
     totals = {}
     for path in folder.glob("counts.*"):
         text = path.read_text()

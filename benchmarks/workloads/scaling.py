@@ -1,4 +1,4 @@
-"""What the number of slots, of consumers, and the size of a frame do to the cost of a call."""
+"""How the cost of a call depends on the number of slots, of consumers, and the size of a frame."""
 
 from benchmarks.harness.cells import OURS, Cell
 from benchmarks.workloads import Effort

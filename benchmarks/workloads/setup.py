@@ -1,15 +1,15 @@
-"""How long it takes to begin, and what a ring takes of the memory."""
+"""How long the first steps take, and how much memory a ring needs."""
 
 import os
 import subprocess
 import sys
 import time
-from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
 import shmring
 from benchmarks.harness.cells import OURS, Cell
+from benchmarks.harness.isolation import isolated, unique_name
 from benchmarks.harness.roles import Role
-from benchmarks.harness.runner import isolated, unique_name
 from benchmarks.workloads import Effort
 from benchmarks.workloads.common import MIB
 
@@ -76,7 +76,7 @@ def begin(nbytes: int, slots: int) -> dict[str, float]:
     return {step: value / 1e3 for step, value in times.items()}
 
 
-def attach(pipe: Pipe, name: str) -> None:
+def attach(pipe: Connection, name: str) -> None:
     clock = time.perf_counter_ns
     began = clock()
     ring = shmring.Ring.attach(name)
@@ -88,10 +88,11 @@ def attach(pipe: Pipe, name: str) -> None:
     pipe.send({"attach": attached - began, "join": joined - attached, "first_frame": ended - joined})
     consumer.close()
     ring.close()
+    pipe.recv()  # until the other side has its answer and ends this process
 
 
 def import_time() -> dict[str, float]:
-    """With the bytecode that pip writes when it installs: the first of two runs makes sure of it."""
+    """With cached bytecode, as pip writes it when it installs; the first of two runs writes it here."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(2):
         found = subprocess.run(

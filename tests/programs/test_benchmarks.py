@@ -19,11 +19,10 @@ sys.path.append(str(TREE))  # behind everything else: an installed shmring stays
 if shutil.which(os.environ.get("CC", "cc")) is None:
     pytest.skip("the limits need a C compiler", allow_module_level=True)
 
-from benchmarks import workloads  # noqa: E402
+from benchmarks import against, workloads  # noqa: E402
 from benchmarks.adapters import ours  # noqa: E402
-from benchmarks.harness import cells, frames, runner, suite  # noqa: E402
-from benchmarks.reporting import __main__ as reporting  # noqa: E402
-from benchmarks.reporting import tables, targets  # noqa: E402
+from benchmarks.harness import cells, frames, isolation, runs, suite  # noqa: E402
+from benchmarks.reporting import comparison, pages, plots, results, targets  # noqa: E402
 
 TINY = workloads.Effort(seconds=0.0002, quick=True)
 HEAVY = (
@@ -40,32 +39,37 @@ HEAVY = (
 @pytest.fixture(autouse=True)
 def nothing_left():
     yield
-    assert runner.existing(runner.OURS) == set()
+    assert isolation.existing(isolation.OURS) == set()
 
 
 # ---- workloads
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "cost",
-        *(
-            pytest.param(part, marks=pytest.mark.stress)
-            for part in workloads.NAMES
-            if part not in ("cost", "instructions")
-        ),
-    ],
-)
-def test_every_workload_runs(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LIMIT_S", 100.0)  # others may be busy on this machine
-    chosen = [cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)]
+def measure(chosen: list[cells.Cell]) -> None:
     assert chosen
     for cell in chosen:
         values = cell.measure()
         assert set(cell.units) <= set(values), cell
         assert all(math.isfinite(values[metric]) for metric in cell.units), (cell, values)
         assert all(values[metric] > 0 for metric in cell.units if metric == "frames"), (cell, values)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may be busy on this machine."""
+    monkeypatch.setattr(isolation, "LIMIT_S", 100.0)
+
+
+def test_each_kind_of_run_works(patient) -> None:
+    """A stream by copy and in place, the same from C, calls in one process, ping-pong."""
+    kinds = {"64 B, one per call", "64 B in place", "calls in one process, 64 B", "64 B, spinning"}
+    measure([cell for cell in workloads.cells(["cost", "latency"], TINY) if cell.case in kinds])
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("part", [part for part in workloads.NAMES if part != "instructions"])
+def test_every_workload_runs(part: str, patient) -> None:
+    measure([cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)])
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
@@ -117,8 +121,8 @@ class Faulty(ours.Shmring):
 @pytest.mark.parametrize("fault", ["lost", "doubled", "damaged", "renumbered"])
 @pytest.mark.parametrize("nbytes", [64, 1 << 17])
 def test_wrong_frames_are_noticed(fault: str, nbytes: int) -> None:
-    with pytest.raises(runner.RunFailed, match="WrongFrame: frame"):
-        runner.stream(Faulty(fault), nbytes=nbytes, slots=8, reads="all", seconds=0.5, most=20_000)
+    with pytest.raises(isolation.RunFailed, match="WrongFrame: frame"):
+        runs.stream(Faulty(fault), nbytes=nbytes, slots=8, reads="all", seconds=0.5, most=20_000)
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -147,23 +151,64 @@ class Dies(ours.Shmring):
 
 
 def test_a_run_that_hangs_is_killed_with_all_that_it_left(monkeypatch) -> None:
-    monkeypatch.setattr(runner, "LIMIT_S", 1.0)
-    with pytest.raises(runner.RunFailed, match="no result within 1 s: killed"):
-        runner.stream(Hangs(), nbytes=64, slots=64, seconds=0.01)
+    monkeypatch.setattr(isolation, "LIMIT_S", 1.0)
+    with pytest.raises(isolation.RunFailed, match="no result within 1 s: killed"):
+        runs.stream(Hangs(), nbytes=64, slots=64, seconds=0.01)
 
 
 def test_a_process_that_dies_is_reported() -> None:
-    with pytest.raises(runner.RunFailed, match="a process died"):
-        runner.stream(Dies(), nbytes=64, slots=64, seconds=0.01)
+    with pytest.raises(isolation.RunFailed, match="a process died"):
+        runs.stream(Dies(), nbytes=64, slots=64, seconds=0.01)
 
 
 def test_a_failed_cell_becomes_a_row_with_its_error() -> None:
     def fail() -> dict[str, float]:
-        raise runner.RunFailed("it broke")
+        raise isolation.RunFailed("it broke")
 
     cell = cells.Cell("cost", "a case", "a peer", cells.PEER, fail, {"frames": "frames/s"})
     (row,) = suite.run([cell], rounds=3)
     assert (row["error"], row["values"]) == ("it broke", [])
+
+
+# ---- another build
+
+
+def test_another_build_is_measured_beside_each_cell_of_ours() -> None:
+    memory = [cell for cell in workloads.cells(["setup"], TINY) if cell.case == "memory beyond the frames"]
+    limit = cells.Cell("setup", "a case", "a limit", cells.LIMIT, lambda: {"x": 1.0}, {"x": "ns"})
+    with against.OtherBuild(sys.executable, ["setup"], TINY) as other:
+        beside = other.beside([*memory, limit])
+        rows = suite.run(beside, rounds=1)
+        other._process.kill()
+        other._process.wait()
+        without = suite.run(beside, rounds=1)
+    names = [(cell.subject, cell.kind) for cell in beside]
+    assert names == [("shmring", "ours"), ("shmring, other build", "other"), ("a limit", "limit")]
+    assert "commit" in other.description
+    assert results.comparison_lines(rows) == [
+        ["memory beyond the frames", "shmring", "per_ring, bytes", "8,192", "8,192", "1", "1", "1", ""],
+        ["memory beyond the frames", "shmring", "per_slot, bytes", "64", "64", "1", "1", "1", ""],
+    ]
+    assert {row["error"] for row in without} == {"", "the other build's process ended"}
+    assert results.comparison_lines(without) == []
+
+
+def test_a_python_that_cannot_measure_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(against.Refused, match="No such file or directory"):
+        against.OtherBuild(str(tmp_path / "python"), ["cost"], TINY)
+    without = tmp_path / "without"
+    without.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # has no installed packages
+    without.chmod(0o700)
+    with pytest.raises(against.Refused, match="cannot measure: the other build's process ended: Module"):
+        against.OtherBuild(str(without), ["cost"], TINY)
+
+
+def test_a_ratio_is_better_only_if_every_round_says_so() -> None:
+    assert comparison.verdict([0.5, 0.7, 0.9], "ns") == "better"
+    assert comparison.verdict([0.5, 0.7, 0.9], "frames/s") == "worse"
+    assert comparison.verdict([1.1, 1.1, 1.2], "frames/s") == "better"
+    assert comparison.verdict([0.9, 1.1, 1.2], "frames/s") == ""
+    assert comparison.verdict([1.1, 1.2], "frames/s") == ""
 
 
 # ---- verdicts and tables
@@ -214,15 +259,32 @@ def test_the_report_fills_readme_and_document(tmp_path: Path) -> None:
         "absent": [{"name": "gone", "error": "not installed: gone"}], "targets": targets.judge(rows),
     }  # fmt: skip
     json.dumps(result)
-    assert "gone: not installed: gone" in tables.results_page("run", result, {})
+    assert "gone: not installed: gone" in pages.results_page("run", result)
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
-    reporting.put_between(page, "benchmarks", tables.readme_table("run", result))
+    pages.put_between(page, "benchmarks", pages.readme_block("run", result))
     text = page.read_text()
     assert text.startswith("before\n<!-- benchmarks -->\n")
     assert text.endswith("<!-- /benchmarks -->\nafter\n")
     assert "old" not in text
-    table = tables.readme_table("run", result)
+    table = pages.readme_block("run", result)
     assert "7,000,000 frames/s (6,000,000 to 9,000,000)" in table
     assert "(quick)" in table
-    assert "NOT met" in tables.as_text(result)
+    assert "NOT met" in results.as_text(result)
+
+
+RUNS = sorted((TREE / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.stem)
+def test_every_run_has_its_page(run: Path) -> None:
+    page = TREE / "docs" / "results" / f"{run.stem}.md"
+    result = json.loads(run.read_text())
+    assert page.read_text() == pages.results_page(run.stem, result)
+    drawn = {path.name for path in (page.parent / run.stem).iterdir()}
+    assert drawn == {picture.file for picture in plots.pictures(result)}
+
+
+def test_the_readme_has_the_newest_run() -> None:
+    block = pages.readme_block(RUNS[-1].stem, json.loads(RUNS[-1].read_text()))
+    assert f"<!-- benchmarks -->\n{block}\n<!-- /benchmarks -->" in (TREE / "README.md").read_text()
