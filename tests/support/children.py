@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -99,6 +100,8 @@ def load(modules: Iterable[str]) -> None:
     for module in modules:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # or each fork would look through, and so copy, what was imported
 
 
 def programs(fd: str) -> None:
