@@ -108,6 +108,7 @@ def test_a_timeout(ring, timeout):
     assert asyncio.run(main()) == 0
 
 
+@pytest.mark.slow
 def test_another_process_wakes_the_loop(ring, peer):
     other = peer(ring)
     other.do("producer = ring.producer()")

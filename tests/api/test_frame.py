@@ -501,6 +501,7 @@ def test_the_mapping_goes_with_the_last_view(name):
 
 @pytest.mark.event("close() while views live")
 @pytest.mark.parametrize("order", ["ring first", "consumer first", "nothing closed", "kept in a cycle"])
+@pytest.mark.slow
 def test_no_noise_at_exit(order):
     code = f"""
 import shmring, numpy as np

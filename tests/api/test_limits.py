@@ -17,6 +17,8 @@ from shmring import _cgroup, _core, _limits, _names, _ring
 from support.blocks import SHM, block_file, fresh_name
 from support.processes import PeerError
 
+pytestmark = pytest.mark.slow
+
 RING = 'shape=(1 << 20,), dtype="u1", slots=4'  # 4 MiB and a little
 
 # Runs in a process of its own: what there is, and what an expression leaves of it.

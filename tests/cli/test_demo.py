@@ -24,6 +24,8 @@ from shmring._demo.verdict import find_problems
 from support.blocks import block_file
 from support.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--size", "64x48")
 ENDLESS = (*SMALL, "--seconds", "3600", "--rate", "200")
 ROLES = ("producer", "recorder", "viewer", "latest")

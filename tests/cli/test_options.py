@@ -114,6 +114,7 @@ def ring(make, monkeypatch, tmp_path):
     return ring
 
 
+@pytest.mark.slow
 def test_no_traceback(ring, capsys, tmp_path) -> None:
     names = {"RING": ring.name, "NEW": fresh_name()}
 

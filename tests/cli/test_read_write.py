@@ -22,6 +22,8 @@ pytest.importorskip("click")
 
 from shmring._cli.support import pipes
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "shmring"]
 
 

@@ -573,6 +573,7 @@ def test_a_shape_of_very_many_axes_is_refused_at_once(attacked):
 
 
 @pytest.mark.skipif(not shutil.which("make") or not shutil.which("cc"), reason="needs make and a C compiler")
+@pytest.mark.slow
 def test_the_fuzzers_corpus_and_regressions(tmp_path):
     command = [
         "make",

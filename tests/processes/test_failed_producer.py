@@ -362,6 +362,7 @@ def run_program(ring, error: str, call: str, *options: str) -> int:
     ],
     ids=["function", "module", "Ctrl-C", "caught"],
 )
+@pytest.mark.slow
 def test_an_uncaught_exception_without_with(ring, error, call, code, failure):
     with ring.consumer() as consumer:
         assert run_program(ring, error, call) == code

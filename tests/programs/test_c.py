@@ -12,9 +12,10 @@ import shmring
 HERE = Path(__file__).parents[1] / "provers" / "c"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]  # `make check` takes all of them
 
-pytestmark = pytest.mark.skipif(
-    not (COMPILERS and shutil.which("make")), reason="needs make, and gcc or clang"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (COMPILERS and shutil.which("make")), reason="needs make, and gcc or clang"),
+]
 
 
 def make(out: Path, *targets: str, **variables: object) -> str:

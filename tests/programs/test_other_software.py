@@ -33,6 +33,8 @@ from support.frames import WORDS, check, feed, payload
 from support.processes import environment
 from support.waiting import settle
 
+pytestmark = pytest.mark.slow
+
 OUTSIDE = Path(__file__).parents[1] / "provers" / "outside"
 
 # ---- CPython's tests of queue.Queue, on a ring

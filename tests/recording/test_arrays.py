@@ -15,6 +15,8 @@ from shmring import recording
 from shmring.recording.formats import _columns
 from support import recordings
 
+pytestmark = pytest.mark.slow
+
 FORMATS = [".npy", ".zarr", ".h5"]
 COUNT, CHUNK = 11, 3  # frames, and of these in a chunk
 PADDED = np.dtype([("a", "u1"), ("b", ">f8"), ("c", [("x", "u1"), ("y", "i4", (2,))])], align=True)

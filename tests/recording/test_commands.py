@@ -26,6 +26,8 @@ from support.waiting import PATIENCE, wait_until
 
 pytest.importorskip("click", reason="needs the extra cli")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def command(command):

@@ -26,6 +26,8 @@ from support.frames import payload
 from support.recordings import copied_before_each, feed_seqs
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 FORMATS = [".npy", ".zarr", ".h5"]
 
 

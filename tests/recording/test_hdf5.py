@@ -24,6 +24,8 @@ from shmring.recording.formats import _columns, _hdf5, _superblock  # noqa: E402
 from shmring.recording.formats._description import Description  # noqa: E402
 from shmring.recording.formats._frames import as_items  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 READERS = {
     "h5py with swmr": "h5py.File(path, 'r', swmr=True, locking=False)",
     "open_recording": "recording.open_recording(path)",

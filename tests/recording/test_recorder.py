@@ -23,6 +23,8 @@ from support.frames import feed, payload
 from support.recordings import copied_before_each, feed_seqs
 from support.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 META = np.dtype([("exposure", ">f4"), ("at", "M8[us]")])
 FORMATS = [".npy", ".zarr", ".h5"]
 KINDS = {

@@ -16,6 +16,8 @@ from shmring.recording.formats._description import Description
 
 zarr = pytest.importorskip("zarr")
 
+pytestmark = pytest.mark.slow
+
 PADDED = np.dtype([("a", "u1"), ("b", ">f8"), ("c", [("x", "u1"), ("y", "i4", (2,))])], align=True)
 DTYPES = [
     *"? u1 i1 <u2 >u2 <i4 >i8 <u8 f2 >f2 <f4 >f4 <f8 g >g F >F D G".split(),  # noqa: SIM905

@@ -91,6 +91,7 @@ def with_fresh_names(codes: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("group", PROGRAMS)
+@pytest.mark.slow
 def test_programs(group: Group, tmp_path: Path) -> None:
     """They run, at the same time and against each other, end by themselves, and print what the page says."""
     assert set(group.prints) <= set(group.files), "the page shows the output of a program that is not there"
@@ -156,6 +157,7 @@ def test_there_are_examples_in_docstrings() -> None:
     assert {"Ring.create", "Producer.put", "Consumer.get"} <= set(EXAMPLES)
 
 
+@pytest.mark.slow
 def test_consumer_in_c(make, tmp_path: Path) -> None:
     """The C program of docs/how-to/c.md reads what Python publishes, and ends with it."""
     if shutil.which("cc") is None:

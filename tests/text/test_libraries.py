@@ -45,6 +45,7 @@ SUBMODULES = [
 ]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("zarr_thread"),
     pytest.mark.filterwarnings("ignore"),
 ]  # libraries warn of read-only memory, of forks, of themselves

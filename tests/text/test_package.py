@@ -112,6 +112,7 @@ def test_get_include_has_every_header() -> None:
 
 
 @pytest.mark.parametrize(("compiler", "language", "standard"), COMPILERS, ids=lambda word: word)
+@pytest.mark.slow
 def test_foreign_program_builds_against_get_include(
     tmp_path: Path, compiler: str, language: str, standard: str
 ) -> None:
