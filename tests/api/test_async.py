@@ -143,6 +143,7 @@ def test_the_loop_goes_on_meanwhile(ring):
     assert asyncio.run(main()) == 0
 
 
+@pytest.mark.slow
 def test_no_busy_loop(ring):
     async def main():
         with ring.consumer() as one, ring.consumer() as two:
@@ -186,6 +187,7 @@ def test_a_cancelled_wait_loses_no_frame(ring, lossless):
 
 
 @pytest.mark.parametrize("how", ["wait_for", "timeout"])
+@pytest.mark.slow
 def test_timeouts_of_asyncio_lose_no_frame(ring, peer, how):
     """Cut at any moment, while another program publishes at full speed."""
     other = peer(ring)

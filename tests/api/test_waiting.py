@@ -323,6 +323,7 @@ def test_an_exception_of_a_handler_comes_out_of_the_wait(ring, signalled):
 SECONDS = 0.5  # of a wait whose CPU time is measured
 
 
+@pytest.mark.slow
 def test_blocked_means_asleep(prepare):
     """A while of every wait at once, those that poll included, costs this process next to no CPU time."""
     places = [(wait, prepare(wait)) for wait in WAITS.values()]

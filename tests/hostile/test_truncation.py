@@ -205,6 +205,7 @@ def is_told(other, call) -> None:
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("call", CALLS)
+@pytest.mark.slow
 def test_no_call_ends_the_process(victim, call, cut):
     other = victim(survive, cut)
     if cut in CALLS[call]:

@@ -21,7 +21,7 @@ from support.frames import WORDS, check, drain, feed, fill, payload
 from support.processes import Forked, PeerError
 from support.waiting import PATIENCE, settle
 
-pytestmark = pytest.mark.event(START_METHODS)
+pytestmark = [pytest.mark.slow, pytest.mark.event(START_METHODS)]
 
 
 class Gate:

@@ -11,6 +11,8 @@ import pytest
 
 import shmring
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).parents[2]
 INSTALLED = Path(shmring.__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
