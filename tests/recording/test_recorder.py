@@ -82,6 +82,24 @@ def check_seqs(found: recording.Recording, seqs) -> None:
 WHOLE = [(kind, False) for kind in KINDS]
 ROWS = [(kind, True) for kind, (_, shape) in KINDS.items() if shape]
 ROWS_IN_CHUNKS = [("structured", True), ("large and adjacent", True)]  # .npy has its own ways for each
+COUNT = 50
+
+
+def rows_of(ring: shmring.Ring, number: int) -> int | None:
+    """How many rows of a frame are put: a few, or all."""
+    return 1 + number % ring.shape[0] if ring.variable_rows else None
+
+
+def record_while_published(ring: shmring.Ring, path: Path, frames: np.ndarray, metas) -> recording.Summary:
+    out, recorder = ring.producer(), recording.Recorder(ring, path)
+    thread = start(recorder)
+    for number, frame in enumerate(frames):
+        rows = rows_of(ring, number)
+        shown = frame[:rows] if rows else frame
+        out.put(shown, timestamp_ns=number * 10 - 5, meta=metas[number], timeout=PATIENCE)
+    out.close()
+    thread.join()
+    return recorder.summary
 
 
 @pytest.mark.parametrize(
@@ -93,51 +111,45 @@ ROWS_IN_CHUNKS = [("structured", True), ("large and adjacent", True)]  # .npy ha
     ],
     indirect=["suffix"],
 )
-def test_round_trip(make, tmp_path, suffix, kind, variable_rows) -> None:
-    """Every kind of frame in every format: content, seqs, timestamps, metas, rows, attrs, dtypes."""
+def test_every_kind_of_frame_comes_back(make, tmp_path, suffix, kind, variable_rows) -> None:
     dtype, shape = KINDS[kind]
-    attrs = {"unit": "µm", "gain": [1, 2]}
-    ring = make(shape=shape, dtype=dtype, meta=META, attrs=attrs, variable_rows=variable_rows, slots=8)
-    count, path = 50, tmp_path / f"take{suffix}"
-    frames, metas = random_frames(ring, count), np.zeros(count, META)
-    metas["exposure"], metas["at"] = np.arange(count), np.arange(count).astype("M8[us]")
-    rows = [1 + number % shape[0] for number in range(count)] if variable_rows else [None] * count
-    out, recorder = ring.producer(), recording.Recorder(ring, path)
-    thread = start(recorder)
-    for number in range(count):
-        out.put(
-            frames[number][: rows[number]] if variable_rows else frames[number],
-            timestamp_ns=number * 10 - 5,
-            meta=metas[number],
-            timeout=PATIENCE,
-        )
-    out.close()
-    thread.join()
-    assert recorder.summary == recording.Summary(
-        (path,), count, count * ring.frame_nbytes, 0, recorder.summary.seconds, "producer closed"
-    )
+    ring = make(shape=shape, dtype=dtype, meta=META, variable_rows=variable_rows, slots=8)
+    frames, path = random_frames(ring, COUNT), tmp_path / f"take{suffix}"
+    record_while_published(ring, path, frames, np.zeros(COUNT, META))
     with recording.open_recording(path) as found:
-        assert (found.ring, found.shape, found.dtype) == (ring.name, ring.shape, ring.dtype)
-        assert (found.meta_dtype, found.attrs, found.ended) == (META, attrs, "producer closed")
-        assert found.seqs.tolist() == list(range(count))
-        assert found.timestamps_ns.tolist() == [number * 10 - 5 for number in range(count)]
-        assert (found.metas == metas).all()
-        assert (found.lost, found.lost_before.any()) == (0, False)
         array = np.asarray(found.array)
-        assert (array.dtype, array.shape) == (ring.dtype, (count, *ring.shape))
+        assert (array.dtype, array.shape) == (ring.dtype, (COUNT, *ring.shape))
         for number, frame in enumerate(found):
+            rows = rows_of(ring, number)
             assert frame.array.dtype == ring.dtype
-            assert (
-                frame.array.tobytes() == frames[number][: rows[number] or len(frames)].tobytes()
-                if (variable_rows)
-                else frame.array.tobytes() == frames[number].tobytes()
-            )
-            assert (frame.seq, frame.rows, frame.meta) == (number, rows[number], metas[number])
+            assert frame.rows == rows
+            assert frame.array.tobytes() == (frames[number][:rows] if rows else frames[number]).tobytes()
             behind = array[number].tobytes()[frame.array.nbytes :]
             assert not any(behind), "behind the rows something is left of another frame"
         assert len(found.array[-3:]) == 3
         with pytest.raises(IndexError):
-            found[count]
+            found[COUNT]
+
+
+@pytest.mark.parametrize("variable_rows", [False, True])
+@every_format
+def test_what_belongs_to_frames_comes_back(make, tmp_path, suffix, variable_rows) -> None:
+    """Seqs, timestamps, metas, attrs, and what the recording is of."""
+    attrs = {"unit": "µm", "gain": [1, 2]}
+    ring = make(shape=(3, 4), dtype=">u2", meta=META, attrs=attrs, variable_rows=variable_rows, slots=8)
+    path, metas = tmp_path / f"take{suffix}", np.zeros(COUNT, META)
+    metas["exposure"], metas["at"] = np.arange(COUNT), np.arange(COUNT).astype("M8[us]")
+    summary = record_while_published(ring, path, random_frames(ring, COUNT), metas)
+    nbytes = COUNT * ring.frame_nbytes
+    assert summary == recording.Summary((path,), COUNT, nbytes, 0, summary.seconds, "producer closed")
+    with recording.open_recording(path) as found:
+        assert (found.ring, found.shape, found.dtype) == (ring.name, ring.shape, ring.dtype)
+        assert (found.meta_dtype, found.attrs, found.ended) == (META, attrs, "producer closed")
+        assert found.seqs.tolist() == list(range(COUNT))
+        assert found.timestamps_ns.tolist() == [number * 10 - 5 for number in range(COUNT)]
+        assert (found.metas == metas).all()
+        assert (found.lost, found.lost_before.any()) == (0, False)
+        assert [(frame.seq, frame.meta) for frame in found] == list(enumerate(metas))
 
 
 def produce(here, count) -> int:
