@@ -50,7 +50,7 @@ async def some(ring: shmring.Ring) -> tuple[int, int]:
 
 
 async def heartbeat(beats: list[float]) -> None:
-    """Anything else that the program does meanwhile."""
+    """Anything else that the program does at the same time."""
     while True:
         beats.append(time.monotonic())
         await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ async def consume(ring: shmring.Ring) -> int:
     clock.cancel()
     complete = numbers == list(range(FRAMES))
     print(f"every: {len(numbers)} frames, {'in order and complete' if complete else 'WRONG'}")
-    print(f"some: {got} frames + {lost} lost = {got + lost}; meanwhile {len(beats)} heartbeats")
+    print(f"some: {got} frames + {lost} lost = {got + lost}, during {len(beats)} heartbeats")
     return 0 if complete and got + lost == FRAMES and len(beats) > 1 else 1
 
 

@@ -45,7 +45,7 @@ def recorder(ring: shmring.Ring, path: Path) -> None:
 
 
 def viewer(ring: shmring.Ring, result: Connection) -> None:
-    """Lossy: the frame on screen stays whole while it is held, though the camera goes on."""
+    """Lossy: the frame on screen stays whole while it is held, although the camera continues."""
     shown = torn = 0
     with ring, ring.consumer(lossless=False, label="viewer") as frames:
         for frame in frames:

@@ -84,7 +84,7 @@ def encode(ring: shmring.Ring, path: Path) -> None:
 
 def main() -> int:
     if av is None:
-        print('PyAV is missing (pip install "shmring[video]"): .npy files stand in for the films')
+        print('PyAV is missing (pip install "shmring[video]"): using .npy files instead of films')
     spawn = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as folder,

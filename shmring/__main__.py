@@ -1,4 +1,4 @@
-"""The command `shmring`, or `python -m shmring`: says what to install where the extra `cli` is missing."""
+"""The command `shmring`, or `python -m shmring`; where the extra `cli` is missing, what to install."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import os
 import threading
 import time
 import weakref
-from typing import Any
 
 from shmring import _core, errors
 from shmring._others import HELPER
+from shmring._wait import Wait
 
 __all__ = ["following", "get"]
 
@@ -107,11 +107,8 @@ def complete(waiters: list[asyncio.Future[None]]) -> None:
 
 async def get(consumer: _core.Consumer, timeout: float | None, *, latest: bool = False) -> _core.Frame:
     """Take the next or newest frame; the body of ``Consumer.get_async`` and ``latest_async``."""
-    _core.check_timeout(timeout)
     loop = asyncio.get_running_loop()
-    started = loop.time()
-    deadline = None if timeout is None else started + timeout
-    words = 0
+    wait = Wait(timeout, loop.time)
     frame = consumer._try_in_task(latest)
     if frame is not None:
         return frame
@@ -119,11 +116,11 @@ async def get(consumer: _core.Consumer, timeout: float | None, *, latest: bool =
     if helper is None:
         helper = _helpers[loop] = Helper(loop)
     while True:
-        if deadline is not None and loop.time() >= deadline:
+        if wait.left <= 0:
             consumer._empty(timeout)
         waiter: asyncio.Future[None] = loop.create_future()
         helper.add(waiter, consumer._awaited())
-        timer: Any = None if deadline is None else loop.call_at(deadline, complete, [waiter])
+        timer = None if timeout is None else loop.call_at(wait.deadline, complete, [waiter])
         try:
             await waiter
         finally:
@@ -135,9 +132,8 @@ async def get(consumer: _core.Consumer, timeout: float | None, *, latest: bool =
         )  # nothing is awaited from here on: a cancelled call took no frame
         if frame is not None:
             return frame
-        if deadline is None and loop.time() - started >= _core.patience * 2**words:
-            words += 1
-            consumer._still_waiting(loop.time() - started)
+        if wait.notice_is_due():
+            consumer._still_waiting(wait.waited)
 
 
 async def following(consumer: _core.Consumer, timeout: float | None) -> _core.Frame:

@@ -1,4 +1,4 @@
-"""The attrs of rings and recordings: dicts and lists that refuse to change, since the ring would not."""
+"""The attrs of rings and recordings: dicts and lists that cannot be changed, because the ring would not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _refuse(self: Any, *_args: Any, **_options: Any) -> NoReturn:
 
 
 class FixedDict(dict[str, Any]):
-    """A dict that stays as it is; pickled or copied, it is a plain dict."""
+    """A dict that cannot be changed; pickled or copied, it is a plain dict."""
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
@@ -26,7 +26,7 @@ class FixedDict(dict[str, Any]):
 
 
 class FixedList(list[Any]):
-    """A list that stays as it is; pickled or copied, it is a plain list."""
+    """A list that cannot be changed; pickled or copied, it is a plain list."""
 
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
@@ -37,7 +37,7 @@ class FixedList(list[Any]):
 
 
 def fixed(value: Any) -> Any:
-    """Return a copy of something JSON-able that refuses to change."""
+    """Return a copy of something JSON-able that cannot be changed."""
     if isinstance(value, dict):
         return FixedDict({key: fixed(item) for key, item in value.items()})
     if isinstance(value, list):

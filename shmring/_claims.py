@@ -1,4 +1,4 @@
-"""Blocks of claims that are left before anything was written: the log says so."""
+"""A warning in the log for a claim's block that is left before anything was written."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def leaves_early(frame: FrameType) -> bool:
 def log_untouched(name: str, seq: int) -> None:
     """Log that a frame was published into which nobody seems to have written."""
     logging.getLogger("shmring").warning(
-        "frame %d of ring %r is published although its `with out.claim()` block ends early (by break, say), "
-        "and nothing seems to have been written into slot.array: it may show an old frame. If there is no "
-        "frame, call slot.abort() before you leave the block; if you mean it, slot.publish()",
+        "frame %d of ring %r was published although its `with out.claim()` block ended early (by break, "
+        "say), and nothing seems to have been written into slot.array: it may show an old frame. If there "
+        "is no frame, call slot.abort() before you leave the block; if you mean it, slot.publish()",
         seq,
         name,
     )

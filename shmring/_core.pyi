@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+from shmring._format import FrameFormat
 from shmring._ring import Ring
 
 MAGIC: Final[bytes]
@@ -37,12 +38,13 @@ PRODUCER_NONE: Final[int]
 PRODUCER_CLOSED: Final[int]
 PRODUCER_FAILED: Final[int]
 POLICIES: Final[dict[int, str]]
+PRODUCER_STATES: Final[dict[int, str]]
 
 _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 _Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
 
 @type_check_only
-class RingReport(TypedDict):
+class RingStatus(TypedDict):
     head: int
     next_seq: int
     epoch: int
@@ -60,34 +62,23 @@ patience: float
 def warn_unclosed(kind: str, name: str, left: str = "") -> None:
     """Warn, as for files, that a handle is collected that nobody closed."""
 
+def notice_is_due(waited: float, given: int) -> bool:
+    """Whether a wait without a timeout is due for a notice of what it waits for: after 5, 10, 20, ... s."""
+
 def check_timeout(timeout: float | None) -> None:
     """Raise unless `timeout` is valid."""
 
 def check_flag(what: str, value: object) -> bool:
     """Return a flag as bool; TypeError for anything but a bool."""
 
-def choose_geometry(
-    slots: int, frame_bytes: int, meta_bytes: int, row_bytes: int, consumers: int, schema_bytes: int
-) -> tuple[int, int] | None:
-    """Return (slots, block bytes), with the slots rounded up; None if they make no valid block."""
-
-def format_block(
-    fd: int,
-    slots: int,
-    frame_bytes: int,
-    meta_bytes: int,
-    row_bytes: int,
-    consumers: int,
-    generation: bytes,
-    schema: bytes,
-) -> None:
+def format_block(fd: int, geometry: Geometry, generation: bytes) -> None:
     """Write a fresh ring into the block behind fd, which nobody else uses yet."""
 
 def open_block(name: str, access: int) -> int:
     """Return a descriptor of the block of that name; OSError if there is none."""
 
 def watch_names(folder: str) -> int:
-    """Return a descriptor that is readable once something in the folder got a name; -1 if none can be had."""
+    """Return a descriptor that is readable once a file in the folder gets a name; -1 if there can be none."""
 
 def reopen(fd: int, writable: bool) -> int:
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
@@ -102,38 +93,29 @@ def lock_held(fd: int, byte: int, length: int = 1) -> bool:
     """Return whether another description, open for writing, holds a lock on one of the bytes."""
 
 def lock_blocked(fd: int, byte: int) -> bool:
-    """Return whether a shared lock, which whoever may read the file can take, keeps us from a byte."""
+    """Return whether a shared lock, for which read permission is enough, keeps us from a byte."""
 
 def lock_place(place: int) -> int:
     """Return the byte whose lock means owning a place of the consumer table."""
 
-def read_identity(fd: int) -> tuple[int, bytes]:
-    """Return (result, generation) of the block behind fd."""
-
-def read_abi(fd: int) -> int:
-    """Return the layout version of the block behind fd, whatever else it says."""
-
-def read_block_bytes(fd: int) -> int:
-    """Return how long the block behind fd says it is."""
-
-def read_creation(fd: int) -> tuple[int, int]:
-    """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
+def read_identity(fd: int) -> Identity:
+    """Read the header of the block behind fd, out of its file."""
 
 def survive_truncation() -> None:
-    """Get RingCorrupt, not the end of the process, when the file of a ring is cut while in use.
+    """Get RingCorrupt instead of a killed process when the file of a ring is cut while in use.
 
-    Whoever may write to a ring's file may also make it shorter. The kernel answers the next touch of a page
-    that is gone with the signal SIGBUS, which ends the process. This installs a handler for that signal, in
+    A process that may write to a ring's file may also make it shorter. The kernel answers the next touch
+    of a lost page with the signal SIGBUS, which ends the process. This installs a handler for that signal, in
     the whole process and for all of its rings, attached before or later. When a lost page is touched, it
     puts zeros in the place of that page and of all that follow it in the file, and the calls of shmring
     raise RingCorrupt from then on.
 
-    Frames that are held read as zeros where their pages are gone, *without* an exception: look whether a
-    call on the ring still works before you trust what was read. Closing and releasing work as ever. System
-    calls that are given a lost page (``os.write(fd, frame)``) fail with EFAULT.
+    Frames that are held read as zeros where their pages are gone, *without* an exception: check that a
+    call on the ring still works before you trust what you read. Closing and releasing still work. System
+    calls on a lost page (``os.write(fd, frame)``) fail with EFAULT.
 
-    Every other SIGBUS goes where it went before: to the handler installed earlier, or it ends the process.
-    Call this after whatever else takes the signal, such as ``faulthandler.enable()``. Calling it again does
+    Every other SIGBUS does what it did before: it goes to the handler installed earlier, or ends the process.
+    Install other handlers of this signal first, such as ``faulthandler.enable()``. Calling it again does
     nothing. Forked children have the handler too; programs started by exec do not.
 
     Raises
@@ -167,6 +149,36 @@ class LockFile:
         """The descriptor, -1 once it is closed."""
 
 @final
+class Geometry:
+    """The slots and places of a new ring, and where everything lies in its block: chosen once."""
+
+    def __new__(cls, frame_format: FrameFormat, slots: int, consumers: int, schema: bytes) -> Geometry: ...
+    @property
+    def schema(self) -> bytes: ...
+    @property
+    def slots(self) -> int:
+        """What was asked for, rounded up so that the slots are whole pages."""
+    @property
+    def block_bytes(self) -> int: ...
+
+@final
+class Identity:
+    """What the header of a block says, as far as it can be read; `result` says whether it is a ring."""
+
+    @property
+    def result(self) -> int: ...
+    @property
+    def abi(self) -> int: ...
+    @property
+    def generation(self) -> bytes: ...
+    @property
+    def block_bytes(self) -> int: ...
+    @property
+    def created_ns(self) -> int: ...
+    @property
+    def creator_pid(self) -> int: ...
+
+@final
 class Block:
     """A block. Mapped, unless it is only looked at, until the last handle, frame and view on it is gone."""
 
@@ -193,9 +205,13 @@ class Block:
     def schema(self) -> bytes: ...
     def prefault(self, huge_pages: bool, lock_memory: bool) -> None:
         """Touch every page of the slots, so that no frame pays for a page fault."""
-    def report(self, fd: int) -> RingReport:
+    def status(self, fd: int) -> RingStatus:
         """Return the ring's counters as a dict, read from its file."""
-    def report_places(self, fd: int) -> list[dict[str, Any]]:
+    def producer_state(
+        self, fd: int
+    ) -> tuple[Literal["none", "live", "closed", "failed", "died"], RingStatus]:
+        """Return how the producer is, in a word, and the ring's counters, read from its file."""
+    def place_statuses(self, fd: int) -> list[dict[str, Any]]:
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None
@@ -204,15 +220,11 @@ class Block:
 
 @final
 class Schema:
-    """Shape and dtype of a ring's frames, ready for numpy's C-API."""
+    """The format of a ring's frames, ready for numpy's C-API."""
 
-    def __new__(
-        cls,
-        dtype: np.dtype[Any],
-        shape: tuple[int, ...],
-        meta_dtype: np.dtype[Any] | None,
-        variable_rows: bool,
-    ) -> Schema: ...
+    def __new__(cls, frame_format: FrameFormat) -> Schema: ...
+    @property
+    def frame_format(self) -> FrameFormat: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -234,9 +246,9 @@ class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
     As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
-    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
-    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
-    claimed it.
+    there is no frame. If the block ends early and nothing seems to have been written into `array`, a
+    warning is logged. An exception in the block aborts, and no consumer ever sees the frame. Use it in the
+    thread that claimed it.
 
     Examples
     --------
@@ -251,10 +263,10 @@ class Slot:
     def array(self) -> _Array:
         """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
 
-        What it holds before you write is undefined.
+        Its content before you write is undefined.
 
-        Once published or aborted, this very array turns read-only. Views that were made of it stay
-        writable as numpy has it: do not write through them, the slot is no longer yours.
+        Once the slot is published or aborted, the array becomes read-only. Views made from it stay writable,
+        because numpy cannot change them: do not write through them, the slot is no longer yours.
         """
     @property
     def count(self) -> int:
@@ -286,7 +298,7 @@ class Slot:
         Parameters
         ----------
         count : int, optional
-            Only the first `count` of them; the rest is given back unseen. Default: all.
+            Publish the first `count` of them only, and give the rest back unseen. Default: all.
 
         Raises
         ------
@@ -296,7 +308,7 @@ class Slot:
             After `survive_truncation`: the ring's file was cut.
         """
     def abort(self) -> None:
-        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
+        """Give the slots back unseen; the next frame gets their seq."""
     def __enter__(self) -> Slot: ...
     def __exit__(
         self,
@@ -307,11 +319,11 @@ class Slot:
 
 @final
 class Producer:
-    """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
+    """Publishes frames: from ``Ring.producer()``. A ring has one producer at a time.
 
     A context manager; leaving it closes the stream, and the consumers' iterations end once they have
-    read everything. Leaving it by an exception says so: they get ProducerFailed instead. KeyboardInterrupt,
-    ``sys.exit()``, a cancelled task and a closed generator are regular ends.
+    read everything. If an exception leaves it, they get ProducerFailed instead. KeyboardInterrupt,
+    ``sys.exit()``, a cancelled task and a closed generator count as regular ends.
     """
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
@@ -325,7 +337,7 @@ class Producer:
         n : int
             Frames wanted. ``slot.count`` says how many were free and adjacent in memory: 1 to `n`.
         timeout : float, optional
-            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+            Seconds to wait for space under ``on_full="wait"``; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -336,7 +348,7 @@ class Producer:
         Raises
         ------
         RingFull
-            No space in time; names the process that holds it up.
+            No space in time; the message names the process that holds it up.
         SlotsHeld
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy, ValueError
@@ -363,9 +375,9 @@ class Producer:
             Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
             change is refused. Default: zeros.
         timeout : float, optional
-            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+            Seconds to wait for space under ``on_full="wait"``; None waits forever, 0 never waits.
         casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
-            Which other dtypes are cast to the ring's, by numpy's rules. The shape always has to be right:
+            Which other dtypes are cast to the ring's, by numpy's rules. The shape must always match:
             nothing is broadcast.
 
         Returns
@@ -376,9 +388,9 @@ class Producer:
         Raises
         ------
         ValueError
-            Another shape or dtype, a masked array, or a meta that would change; publishes nothing.
+            Another shape or dtype, a masked array, or a meta that would change; nothing is published.
         RingFull
-            No space in time; names the process that holds it up.
+            No space in time; the message names the process that holds it up.
         SlotsHeld
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy
@@ -392,7 +404,7 @@ class Producer:
         True
         """
     def drop(self, n: int = 1) -> None:
-        """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
+        """Skip the seqs of `n` frames that do not exist, as a replay does where frames were lost.
 
         They count as dropped, and every consumer sees the gap.
 
@@ -435,19 +447,19 @@ class Producer:
         metas : sequence, optional
             One for each frame, also for a single one.
         timeout : float, optional
-            Seconds to wait for space in all; None waits for ever, 0 never waits.
+            Seconds to wait for space in all; None waits forever, 0 never waits.
         casting : str
             As in `put`.
 
         Returns
         -------
         int
-            Frames published. Fewer than n if the time ran out after some, or if some were dropped.
+            Frames published. Fewer than n if the time ran out after some, or some were dropped.
 
         Raises
         ------
         ValueError
-            Another shape or dtype; names both, publishes nothing.
+            Another shape or dtype; the message has both, and nothing is published.
         RingFull
             No space in time for the first frame.
         SlotsHeld
@@ -460,7 +472,7 @@ class Producer:
         ----------
         n : int
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -470,7 +482,7 @@ class Producer:
         Raises
         ------
         TooFewConsumers
-            Fewer within the time; names those that are there.
+            Fewer in time; the message names those that have joined.
         """
     def close(self, error: str | BaseException | None = None) -> None:
         """End the stream: consumers read what is left, then their iterations end. May be called twice.
@@ -517,7 +529,7 @@ class Producer:
         """Dtype of one frame."""
     @property
     def dropped(self) -> int:
-        """Frames that the ring's producers offered and had to drop."""
+        """Frames that the ring's producers offered but had to drop."""
     @property
     def published(self) -> int:
         """Frames that this producer published."""
@@ -545,7 +557,7 @@ class Lease:
 class Held:
     """Common part of Frame and Batch: a hold on slots, an array made when first asked for.
 
-    What only a Frame has stands here too: the free list serves objects of this very size.
+    What only a Frame has is in here too: the free list serves objects of exactly this size.
     """
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
@@ -663,7 +675,10 @@ class Consumer:
     """
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
-    def _join(self, lock: LockFile, start: str) -> Consumer: ...
+    def _join(self, lock: LockFile, start: str, awaits_takeover: bool) -> Consumer: ...
+    @property
+    def _position(self) -> int:
+        """The position of the frame that it takes next."""
     def _awaited(self) -> tuple[Block, int, int]: ...
     def _empty(self, timeout: float | None) -> None: ...
     def _still_waiting(self, seconds: float, least: int = 1) -> None: ...
@@ -674,7 +689,7 @@ class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -716,14 +731,14 @@ class Consumer:
             As `get`.
         """
     def latest(self, timeout: float | None = None) -> Frame:
-        """Take the newest frame not yet delivered, passing over older ones.
+        """Take the newest frame not yet delivered, skipping older ones.
 
-        What is passed over counts as `skipped`, never as lost.
+        They count as `skipped`, never as lost.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -740,12 +755,12 @@ class Consumer:
         Parameters
         ----------
         max_frames : int
-            At most so many.
+            The most frames to take.
         min_frames : int
-            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
             in memory (``batch.interrupted``), and at the end of the stream.
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -786,7 +801,7 @@ class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for each frame; None waits for ever, 0 never waits.
+            Seconds to wait for each frame; None waits forever, 0 never waits.
 
         Yields
         ------
@@ -819,7 +834,7 @@ class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -838,7 +853,7 @@ class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -933,7 +948,6 @@ def open_consumer(
     lossless: bool,
     start: str,
     label: str,
-    wait_for_takeover: bool,
     spin: float | None,
 ) -> Consumer:
     """Return a Consumer that has not joined yet."""

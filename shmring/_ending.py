@@ -1,4 +1,4 @@
-"""How a producer ends: what an error says to the consumers, and how to end at SIGTERM."""
+"""How a producer ends: what the consumers learn about its error, and how to end at SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["close_on_sigterm", "failure_of", "failure_of_block", "failure_of_pro
 
 
 def failure_of(error: object) -> bytes:
-    """Return what the ring is to say of an error: a text, or an exception."""
+    """Return what the ring reports about an error, which is a text or an exception."""
     if isinstance(error, str):
         text = error
     elif isinstance(error, BaseException):
@@ -34,7 +34,7 @@ def _describe(error: BaseException) -> str:
 
 
 def failure_of_block(error: BaseException | None) -> bytes | None:
-    """Return what the exception that leaves a ``with`` block says; None where it is no failure.
+    """Describe the exception that leaves a ``with`` block; None if it is not a failure.
 
     KeyboardInterrupt, a cancelled task, a generator that is closed, ``sys.exit()`` and a signal's exit code
     were asked for: they end the stream as the block's last line does.
@@ -48,7 +48,7 @@ def failure_of_block(error: BaseException | None) -> bytes | None:
 
 
 def failure_of_program() -> bytes | None:
-    """Return what the exception says that ends the program, if one does; to be called at its exit.
+    """Describe the exception that ends the program, if any; to be called at its exit.
 
     At a prompt the last exception was shown, and did not end anything.
     """
@@ -70,7 +70,7 @@ def close_on_sigterm() -> None:
     Raises
     ------
     RuntimeError
-        SIGTERM has another handler already, or is ignored; or this is not the main thread.
+        SIGTERM already has another handler, or is ignored; or this is not the main thread.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def close_on_sigterm() -> None:
         )
     if found not in (signal.SIG_DFL, _exit):
         raise RuntimeError(
-            f"SIGTERM has a handler already ({found!r}): let it raise SystemExit(143), or remove it before "
+            f"SIGTERM already has a handler ({found!r}): let it raise SystemExit(143), or remove it before "
             f"close_on_sigterm()"
         )
     signal.signal(signal.SIGTERM, _exit)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from shmring import _core, _messages, _names, errors
-from shmring._participants import producer_state
+import numpy as np
+
+from shmring import _core, _messages, _names, _presence, errors
+from shmring._format import FrameFormat
 from shmring._ring import Ring
+from shmring._wait import Wait
 
-__all__ = ["ENDS", "Follower", "Succession", "follow"]
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
+__all__ = ["ENDS", "Follower", "Rejoiner", "Start", "Succession", "follow"]
+
+Start: TypeAlias = Literal["oldest", "newest", "next"]
 ENDS = (errors.RingClosed, errors.ProducerDied)  # what a consumer raises when a stream is over
 STARTS = ("oldest", "newest", "next")
 
@@ -27,7 +34,7 @@ class Succession:
     def find(self) -> Ring | None:
         """Attach to the ring of that name if a producer has come that was not followed yet.
 
-        Until then it is only looked at: an attached follower would be in the way of a `create`.
+        Until then the ring is only looked at: an attached follower would keep `create` from replacing it.
         """
         if self._look() in (None, self._passed):
             return None
@@ -38,58 +45,105 @@ class Succession:
 
     def wait(self, timeout: float | None) -> Ring:
         """Attach to the next ring, waiting for it up to `timeout` seconds."""
-        _core.check_timeout(timeout)
-        wait = Wait(self, timeout)
+        wait = RingWait(self.name, timeout)
         while (ring := self.find()) is None:
             wait.check()
             time.sleep(_names.RETRY)
         return ring
 
     def pass_by(self, ring: Ring) -> None:
-        """Leave a ring whose stream is over, and never come back to that stream."""
+        """Leave a ring whose stream has ended, and never return to that stream."""
         try:
-            state, report = producer_state(ring._block, ring._fd)
+            state, status = ring._producer_state()
             overtaken = state == "live"  # by the next producer already
-            self._passed = ring._block.generation, report["epoch"] - overtaken
+            self._passed = ring._generation, status["epoch"] - overtaken
         finally:
             ring.close()
 
     def _look(self) -> tuple[bytes, int] | None:
-        """Return the stream that the ring of that name has, if anybody uses it."""
+        """Return the stream of the ring that has the name, if the ring is in use."""
         try:
             fd = _names.open_block(self.name, _core.OBSERVE)
         except FileNotFoundError:
             return None
         try:
-            result, generation = _core.read_identity(fd)
-            used = _names.in_use(fd) and not _names.is_kept_out(fd)
+            identity = _core.read_identity(fd)
+            result = identity.result
+            used = _presence.in_use(fd) and not _presence.is_kept_out(fd)
             if result == _core.FOREIGN or (used and result not in (0, _core.NOT_READY)):
                 raise _messages.cannot_map(result, self.name, fd, 0)
             if result != 0 or not used:
                 return None
-            state, report = producer_state(_core.Block(fd, _core.OBSERVE, self.name), fd)
-            return None if state == "none" else (generation, report["epoch"])
+            state, status = _core.Block(fd, _core.OBSERVE, self.name).producer_state(fd)
+            return None if state == "none" else (identity.generation, status["epoch"])
         finally:
             os.close(fd)
 
 
-class Wait:
-    """A wait for the next ring: ends in time, and says now and then what it waits for."""
+class Rejoiner:
+    """Joins one ring after another as the same consumer, and knows which frames it has taken."""
 
-    def __init__(self, rings: Succession, timeout: float | None) -> None:
-        self._rings, self._timeout, self._started, self._words = rings, timeout, time.monotonic(), 0
+    def __init__(self, *, lossless: bool, start: Start, label: str, wait_for_takeover: bool = False) -> None:
+        if start not in STARTS:
+            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        self._lossless, self._start, self._label = lossless, start, label
+        self._wait_for_takeover = wait_for_takeover
+        self._generation = b""
+        self.consumer: _core.Consumer | None = None
+        self.next_seq: int | None = None
+        """Below it, every frame of the ring was taken; None: any frame of it may be the first."""
+
+    def join(self, ring: Ring) -> _core.Consumer:
+        """Become a consumer of a ring; after the first one, from its oldest frame."""
+        self.consumer = ring.consumer(
+            lossless=self._lossless,
+            start=self._start,
+            wait_for_takeover=self._wait_for_takeover,
+            label=self._label,
+        )
+        if ring._generation != self._generation:
+            self.next_seq = 0 if self._generation else None
+            self._generation = ring._generation
+        self._start = "oldest"
+        return self.consumer
+
+    def leave(self) -> int:
+        """Leave the ring; the frames that were lost in it."""
+        lost = 0
+        if self.consumer is not None:
+            lost = self.consumer.lost
+            self.consumer.close()
+            self.consumer = None
+        return lost
+
+    def is_new(self, seq: int) -> bool:
+        """Whether this frame was not taken before its ring was taken over; it is, now."""
+        if self.next_seq is not None and seq < self.next_seq:
+            return False
+        self.next_seq = seq + 1
+        return True
+
+    def new(self, seqs: npt.NDArray[np.uint64]) -> slice:
+        """Return which of these frames were not taken before; they are, now."""
+        new = slice(int(np.searchsorted(seqs, self.next_seq or 0)), len(seqs))
+        if new.start < new.stop:
+            self.next_seq = int(seqs[-1]) + 1
+        return new
+
+
+class RingWait(Wait):
+    """A wait for the next ring: it ends in time, and logs now and then what it is waiting for."""
+
+    def __init__(self, name: str, timeout: float | None) -> None:
+        super().__init__(timeout)
+        self._name, self._timeout = name, timeout
 
     def check(self) -> None:
         """Raise RingNotFound when the time is over."""
-        waited = time.monotonic() - self._started
-        if self._timeout is not None and waited >= self._timeout:
-            raise self._trouble()
-        if self._timeout is None and waited >= _core.patience * 2**self._words:
-            self._words += 1
-            _messages.still_waiting("follow", self._trouble())
-
-    def _trouble(self) -> errors.RingNotFound:
-        return _messages.no_stream(self._rings.name, self._timeout)
+        if self.left <= 0:
+            raise _messages.no_stream(self._name, self._timeout)
+        if self.notice_is_due():
+            _messages.still_waiting("follow", _messages.no_stream(self._name, self._timeout))
 
 
 class Follower:
@@ -100,21 +154,15 @@ class Follower:
         name: str,
         timeout: float | None,
         lossless: bool,
-        start: Literal["oldest", "newest", "next"],
+        start: Start,
         label: str,
     ) -> None:
         _core.check_timeout(timeout)
-        if start not in STARTS:
-            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
         self._rings = Succession(name)
         self._timeout = timeout
-        self._lossless = _core.check_flag("lossless", lossless)
-        self._start: Literal["oldest", "newest", "next"] = start
-        self._label = label
-        self._kind: str | None = None  # of frames
+        self._joined = Rejoiner(lossless=_core.check_flag("lossless", lossless), start=start, label=label)
+        self._frame_format: FrameFormat | None = None  # of the frames so far
         self._ring: Ring | None = None
-        self._consumer: _core.Consumer | None = None
-        self._generation, self._next_seq = b"", 0
         self._closed = False
 
     @property
@@ -128,7 +176,7 @@ class Follower:
         self._leave()
 
     def __del__(self) -> None:
-        """Leave the ring without a word: nobody can close what only a `for` statement held."""
+        """Leave the ring without a warning: what only a `for` statement held cannot be closed."""
         if getattr(self, "_ring", None) is not None:
             self._leave()
 
@@ -152,7 +200,7 @@ class Follower:
     def __next__(self) -> _core.Frame:
         """Wait for the next frame, of whichever ring."""
         began = time.monotonic()
-        wait = Wait(self._rings, self._timeout)
+        wait = RingWait(self._rings.name, self._timeout)
         while not self._closed:
             consumer = self._join()
             if consumer is None:
@@ -164,7 +212,7 @@ class Follower:
             except ENDS:
                 self._pass_by()
                 continue
-            if self._is_new(frame):
+            if self._joined.is_new(frame.seq):
                 return frame
         raise StopIteration
 
@@ -175,7 +223,7 @@ class Follower:
     async def __anext__(self) -> _core.Frame:
         """Wait for the next frame, of whichever ring, and let other tasks run."""
         began = time.monotonic()
-        wait = Wait(self._rings, self._timeout)
+        wait = RingWait(self._rings.name, self._timeout)
         while not self._closed:
             consumer = self._join()
             if consumer is None:
@@ -187,7 +235,7 @@ class Follower:
             except ENDS:
                 self._pass_by()
                 continue
-            if self._is_new(frame):
+            if self._joined.is_new(frame.seq):
                 return frame
         raise StopAsyncIteration
 
@@ -197,34 +245,25 @@ class Follower:
         return max(0.0, began + self._timeout - time.monotonic())
 
     def _join(self) -> _core.Consumer | None:
-        """Join the next ring if we are in none; None if there is none."""
-        if self._consumer is None and (ring := self._rings.find()) is not None:
+        """Return the consumer of the ring that is followed, joining the next one; None until there is one."""
+        if self._joined.consumer is None and (ring := self._rings.find()) is not None:
             try:
-                self._check_kind(ring)
-                self._consumer = ring.consumer(lossless=self._lossless, start=self._start, label=self._label)
+                self._check_frames(ring)
+                self._joined.join(ring)
             except BaseException:
                 ring.close()
                 raise
-            self._ring, self._start = ring, "oldest"
-            if ring._block.generation != self._generation:
-                self._generation, self._next_seq = ring._block.generation, 0
-        return self._consumer
+            self._ring = ring
+        return self._joined.consumer
 
-    def _check_kind(self, ring: Ring) -> None:
-        """Refuse, once, frames that are not like those before."""
-        before, self._kind = self._kind, _messages.describe_frames(ring._schema)
-        if before not in (None, self._kind):
+    def _check_frames(self, ring: Ring) -> None:
+        """Refuse, once, frames that differ from those so far."""
+        before, self._frame_format = self._frame_format, ring._frame_format
+        if before is not None and (difference := ring._frame_format.difference(before)):
             raise errors.RingIncompatible(
-                f"the next ring {ring.name!r} has frames of {self._kind}; those so far were of {before}. Ask "
-                f"for the next frame to continue with these"
+                f"the next ring {ring.name!r} has other frames than those so far: {difference}. Ask for the "
+                f"next frame to continue with these"
             )
-
-    def _is_new(self, frame: _core.Frame) -> bool:
-        """Whether it was not seen before its ring was taken over."""
-        if frame.seq < self._next_seq:
-            return False
-        self._next_seq = frame.seq + 1
-        return True
 
     def _pass_by(self) -> None:
         if self._ring is not None:
@@ -234,7 +273,7 @@ class Follower:
     def _leave(self) -> None:
         if self._ring is not None:
             self._ring.close()
-        self._ring = self._consumer = None
+        self._ring = self._joined.consumer = None
 
 
 def follow(
@@ -251,17 +290,17 @@ def follow(
     ----------
     name : str
     timeout : float, optional
-        Seconds to wait for each frame, be its ring there or not; None waits for ever.
+        Seconds to wait for each frame, whether its ring is there or not; None waits forever.
     lossless, label
         As in ``Ring.consumer``.
     start : {"oldest", "newest", "next"}
-        The first frame, of the first ring. Of later ones you get every frame from the oldest on.
+        The first frame, of the first ring. Of later ones you get every frame, from the oldest.
 
     Returns
     -------
     Follower
         For ``for`` and ``async for``. It joins a ring when its producer has come, and leaves it when that
-        one closes or dies, so that the next `create` of that name finds nobody in its way.
+        one closes or dies, so that it is not in the way of the next `create` of that name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What lies in the shared-memory file system: rings, live and stale, and the rest. Leaves no trace."""
+"""What is in the shared-memory file system: rings, live and stale, and other blocks. Leaves no trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shmring import _core, _messages, _names, errors
+from shmring import _core, _messages, _names, _presence, errors
 from shmring._ring import Ring
 from shmring._stats import RingStats
 
@@ -59,7 +59,7 @@ class Found:
 
     @property
     def is_ring(self) -> bool:
-        """Whether it is known to be a ring, readable or not; what this user may not read is not known."""
+        """Whether it is known to be a ring, readable or not; what this user cannot read is unknown."""
         return self.state not in ("foreign", "denied") and self.nbytes > 0
 
     @property
@@ -74,7 +74,7 @@ def look(name: str) -> Found:
     Raises
     ------
     RingNotFound
-        There is none of that name.
+        No block has that name.
     """
     try:
         status = os.lstat(_names.path_of(name))
@@ -101,7 +101,7 @@ def look(name: str) -> Found:
 
 
 def look_at_all() -> list[Found]:
-    """Look at every block, by name; what vanishes meanwhile is left out."""
+    """Look at every block, by name; a block that vanishes in between is left out."""
     found = []
     for entry in sorted(os.scandir(_names.DIRECTORY), key=lambda entry: entry.name):
         if entry.is_dir(follow_symlinks=False):
@@ -119,7 +119,7 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
         if trouble is not None:
             return trouble[0], None, trouble[1]
         with Ring.attach(name, readonly=True) as ring:
-            return ("live" if _names.in_use(ring._fd) else "stale"), _facts(ring), ""
+            return ("live" if _presence.in_use(ring._fd) else "stale"), _facts(ring), ""
     except (FileNotFoundError, errors.RingNotFound):
         raise _missing(name) from None
     except errors.RingAccessDenied as error:
@@ -131,10 +131,10 @@ def _read(name: str) -> tuple[State, RingFacts | None, str]:
 
 
 def _trouble(name: str) -> tuple[State, str] | None:
-    """Return why a block is no readable ring, as far as its first bytes say."""
+    """Return why a block cannot be read as a ring, as far as its header says."""
     fd = _names.open_block(name, _core.OBSERVE)
     try:
-        result, _ = _core.read_identity(fd)
+        result = _core.read_identity(fd).result
         if result == 0:
             return None
         return STATES.get(result, "denied"), str(_messages.cannot_map(result, name, fd, 0))
@@ -143,12 +143,12 @@ def _trouble(name: str) -> tuple[State, str] | None:
 
 
 def _facts(ring: Ring) -> RingFacts:
-    created_ns, creator_pid = _core.read_creation(ring._fd)
+    identity = _core.read_identity(ring._fd)
     return RingFacts(
         stats=ring.stats(),
         time_ns=time.monotonic_ns(),
-        created_ns=created_ns,
-        creator_pid=creator_pid,
+        created_ns=identity.created_ns,
+        creator_pid=identity.creator_pid,
         frame_nbytes=ring.frame_nbytes,
         places=ring.consumers,
         meta_dtype=ring.meta_dtype,
@@ -163,16 +163,17 @@ def remove(name: str, *, despite: str = "use --force") -> None:
     Raises
     ------
     RingNotFound, RingAccessDenied
-        There is none; this user may not.
+        No ring has that name; this user may not remove it.
     RingExists
-        Somebody uses it, or the block is another program's.
+        It is in use, or the block is another program's.
     """
     fd = _open_ring(name, _core.CONSUME)
     try:
         with contextlib.closing(_core.LockFile(fd)) as presence:
-            if not _names.keep_out(presence.fd):
+            if not _presence.keep_out(presence.fd):
                 raise errors.RingExists(
-                    f"ring {name!r} is in use ({_messages.users(name, fd)}): end that first, or {despite}"
+                    f"ring {name!r} is in use ({_messages.users(name, fd)}): end its users first, or "
+                    f"{despite}"
                 )
             if _names.same_file(fd, name):
                 _names.unlink(name)
@@ -181,12 +182,12 @@ def remove(name: str, *, despite: str = "use --force") -> None:
 
 
 def unlink(name: str) -> None:
-    """Remove the name of a ring, whoever uses it.
+    """Remove the name of a ring, in use or not.
 
     Raises
     ------
     RingNotFound, RingAccessDenied, RingExists
-        There is none; this user may not; the block is another program's.
+        No ring has that name; this user may not remove it; the block is another program's.
     """
     os.close(_open_ring(name, _core.OBSERVE))
     try:
@@ -202,12 +203,12 @@ def _open_ring(name: str, access: int) -> int:
         raise _missing(name) from None
     except errors.RingIncompatible as error:
         raise errors.RingExists(str(error)) from None
-    if _core.read_identity(fd)[0] not in (_core.FOREIGN, _core.NOT_READY):
+    if _core.read_identity(fd).result not in (_core.FOREIGN, _core.NOT_READY):
         return fd
     nbytes = os.fstat(fd).st_size
     os.close(fd)
     raise errors.RingExists(
-        f"the block {name!r} ({nbytes} bytes) is no ring: it belongs to another program. If nothing "
+        f"the block {name!r} ({nbytes} bytes) is not a ring: it belongs to another program. If nothing "
         f"uses it: rm {_names.path_of(name)}"
     )
 
@@ -217,7 +218,7 @@ def _missing(name: str) -> errors.RingNotFound:
 
 
 def users(name: str) -> str:
-    """Name whoever uses a ring."""
+    """Name the users of a ring."""
     fd = _open_ring(name, _core.OBSERVE)
     try:
         return _messages.users(name, fd)

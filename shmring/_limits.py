@@ -17,7 +17,7 @@ PAGE_TABLES = 128  # a ring's page tables and the kernel's index of its pages ta
 
 
 def refused(number: int, what: str) -> OSError:
-    """Return the error for something that the kernel refused: what it was, why, and what to do.
+    """Return the error for a refusal by the kernel: what it refused, why, and what to do.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def cannot_prefault(number: int, name: str, nbytes: int, huge_pages: bool) -> OS
 
 
 def check_room(name: str, needed: int, there: int, directory: str) -> None:
-    """Refuse a block for which there is no room, before anything is taken; NoSpace says why.
+    """Refuse a block that does not fit, before anything is taken; NoSpace says why.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def check_room(name: str, needed: int, there: int, directory: str) -> None:
     there : int
         Bytes that it has already, or that come back before it takes its own.
     directory : str
-        Where it is to lie.
+        Where it is to be.
     """
     left = max(0, needed - there)
     why = _file_size(needed) or _free_space(left, there, directory) or _memory(left)
@@ -111,11 +111,11 @@ def _memory(left: int) -> str:
     )
 
 
-# ---- words for what the kernel said
+# ---- why the kernel refused
 
 
 def _soft(which: int) -> int | None:
-    """Return the limit that holds, None for none."""
+    """Return the limit in force, None if there is none."""
     soft, _ = resource.getrlimit(which)
     return None if soft == resource.RLIM_INFINITY else soft
 
@@ -135,12 +135,12 @@ def _many_files() -> str:
         if soft < hard
         else "as root: nofile in /etc/security/limits.conf, LimitNOFILE= of a service"
     )
-    return f"this process has as many files open as it may ({soft}): close some, or raise the limit ({how})"
+    return f"this process has reached its limit of {soft} open files: close some, or raise the limit ({how})"
 
 
 def _many_files_in_all() -> str:
     return (
-        f"as many files are open on this machine as may be ({_setting('/proc/sys/fs/file-max')}): close "
+        f"this machine has reached its limit of {_setting('/proc/sys/fs/file-max')} open files: close "
         f"some, or raise the limit (sudo sysctl fs.file-max=...)"
     )
 
@@ -158,7 +158,7 @@ def _no_memory() -> str:
     maps, most = _mappings(), _setting("/proc/sys/vm/max_map_count")
     if most.isdigit() and maps >= int(most) - MAPPINGS:
         return (
-            f"this process has {maps} mappings, as many as it may: raise the limit "
+            f"this process has reached its limit of mappings ({maps}): raise the limit "
             f"(sudo sysctl vm.max_map_count={2 * int(most)})"
         )
     soft = _soft(resource.RLIMIT_AS)
@@ -173,7 +173,7 @@ def _no_memory() -> str:
 def _read_only() -> str:
     return (
         "the file system is mounted read-only here: mount it writable (docker run -v /dev/shm:/dev/shm:rw; "
-        "mount -o remount,rw /dev/shm); a ring that is there can be attached with readonly=True"
+        "mount -o remount,rw /dev/shm); you can still attach to its rings with readonly=True"
     )
 
 
@@ -181,7 +181,7 @@ def _full() -> str:
     found = os.statvfs("/dev/shm")
     if found.f_files and not found.f_favail:
         return (
-            f"/dev/shm holds as many files as it may ({found.f_files}): remove stale rings (shmring rm "
+            f"/dev/shm has reached its limit of {found.f_files} files: remove stale rings (shmring rm "
             f"--stale) and other files, or allow more "
             f"(sudo mount -o remount,nr_inodes={2 * found.f_files} /dev/shm)"
         )
@@ -192,7 +192,7 @@ def _full() -> str:
 
 def _quota() -> str:
     return (
-        "this user's quota on /dev/shm is used up: remove stale rings (shmring rm --stale), or have it raised"
+        "this user's quota on /dev/shm is used up: remove stale rings (shmring rm --stale), or ask for more"
     )
 
 
@@ -205,7 +205,7 @@ def _big_file() -> str:
 
 
 def _no_nameless_files() -> str:
-    return "/dev/shm cannot have files without a name (O_TMPFILE): mount a tmpfs there"
+    return "/dev/shm does not support files without a name (O_TMPFILE): mount a tmpfs there"
 
 
 _WHY = {

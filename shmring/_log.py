@@ -25,9 +25,9 @@ def report_to_log(
 ) -> RingReporter:
     """Log the state of a ring every `interval` seconds, from a thread that ends with the ring's handle.
 
-    A report says what was published since the last one, and how every consumer stands. It is a warning where
-    since the last report frames were lost or dropped, the producer failed, or it or a consumer died. The
-    statistics go along as ``record.ring`` (a RingStats), for handlers that want numbers.
+    A report gives the frames published since the last one, and the state of every consumer. It is a warning
+    if since the last report frames were lost or dropped, the producer failed, or it or a consumer died. The
+    statistics are attached as ``record.ring`` (a RingStats), for handlers that want numbers.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class RingReporter:
 
 
 def describe_consumers(stats: RingStats) -> str:
-    """Say how every consumer stands."""
+    """Describe every consumer."""
     return (
         "; ".join(
             f"{one.label or 'consumer'} (pid {one.pid}, {one.policy}) lag {one.lag} lost {one.lost}"
@@ -144,7 +144,7 @@ def describe_consumers(stats: RingStats) -> str:
 
 
 def find_troubles(before: RingStats, after: RingStats) -> list[str]:
-    """Say what went wrong between two looks."""
+    """Describe what went wrong between two reports."""
     troubles = []
     if after.dropped > before.dropped:
         troubles.append(f"the producer dropped {after.dropped - before.dropped} frames")

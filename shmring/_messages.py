@@ -1,4 +1,4 @@
-"""The words of the errors: what was found, what was expected, what to do."""
+"""The messages of errors that look at a ring or its file: what was found, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
-from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here, producer_state
+from shmring._format import FrameFormat, describe_array
+from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from shmring._core import RingReport
+    from shmring._core import RingStatus
 
 __all__ = [
+    "ENDS",
     "being_removed",
     "cannot_join",
     "cannot_map",
@@ -33,8 +35,6 @@ __all__ = [
     "cannot_reopen",
     "cut",
     "denied",
-    "describe_array",
-    "describe_frames",
     "forked",
     "held_up",
     "in_use",
@@ -92,9 +92,9 @@ def process(pid: int, start_time: int, label: str = "") -> str:
     return " ".join(words)
 
 
-def producer_of(report: RingReport) -> str:
-    """Name the producer of a ring's report."""
-    return process(report["producer_pid"], report["start_time"])
+def producer_of(status: RingStatus) -> str:
+    """Name the producer of a ring's status."""
+    return process(status["producer_pid"], status["start_time"])
 
 
 def consumer_of(row: ConsumerRow) -> str:
@@ -103,13 +103,13 @@ def consumer_of(row: ConsumerRow) -> str:
 
 
 def reader_in_the_way(fd: int, byte: int) -> str:
-    """Name whoever holds a shared lock on a byte of a ring's file, and say what to do."""
+    """Name the holders of a shared lock on a byte of a ring's file, and say what to do."""
     pids = sorted(_shared_lock_holders(os.fstat(fd), byte))
     path = os.readlink(f"/proc/self/fd/{fd}")
     who = ", ".join(f"pid {pid}" for pid in pids) or f"root finds it with: lsof {shlex.quote(path)}"
     return (
         f"a process that may read the ring's file keeps a shared lock on it ({who}). End that process, and "
-        f"let only those read the ring whom you trust (mode=0o600, 0o660)"
+        f"create rings with a mode that only lets users you trust read them (mode=0o600, 0o660)"
     )
 
 
@@ -138,11 +138,10 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
     size = os.fstat(fd).st_size
     if result == _core.NOT_READY:
         return errors.RingNotReady(
-            f"ring {name!r} is not initialised (block of {size} bytes); it is being created, or its "
-            f"creator died on the way: retry with a timeout, or remove the block"
+            f"ring {name!r} is not initialised (block of {size} bytes): it is being created, or its "
+            f"creator died before it was done. Retry with a timeout, or remove the block"
             if size
-            else f"ring {name!r} is an empty block of 0 bytes: it is being created by something that does "
-            f"not prepare it first; retry with a timeout"
+            else f"ring {name!r} is a 0-byte file: another program is still creating it. Retry with a timeout"
         )
     if result == _core.FOREIGN:
         return errors.RingIncompatible(
@@ -150,7 +149,7 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
             f"magic {_core.MAGIC!r}. It belongs to another program; choose another name"
         )
     if result == _core.OTHER_ABI:
-        found = _core.read_abi(fd)
+        found = _core.read_identity(fd).abi
         return errors.RingIncompatible(
             f"ring {name!r} has layout version {found}, this shmring reads version {_core.ABI}: use the "
             f"same version of shmring in every process, or recreate the ring"
@@ -159,7 +158,7 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
         return _lacks_pages(name, fd)
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
-            f"the header of ring {name!r} contradicts itself: something overwrote it. Recreate it"
+            f"the header of ring {name!r} contradicts itself: something overwrote it. Recreate the ring"
         )
     return _limits.refused(error, f"cannot map ring {name!r}")
 
@@ -167,21 +166,21 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
 def cut(name: str) -> errors.RingCorrupt:
     """Explain a block that lost pages while it was mapped."""
     return errors.RingCorrupt(
-        f"the file of ring {name!r} was cut while it was in use: what was read of it since then may be "
-        f"zeros, what was written is lost. Recreate the ring"
+        f"the file of ring {name!r} was cut while it was in use: anything read from it since then may "
+        f"be zeros, and anything written is lost. Recreate the ring"
     )
 
 
 def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
-    status, wanted = os.fstat(fd), _core.read_block_bytes(fd)
+    status, wanted = os.fstat(fd), _core.read_identity(fd).block_bytes
     if status.st_size < wanted:
         found = f"is truncated: the file has {status.st_size} bytes, its header says {wanted}"
     else:
         found = (
-            f"lacks pages: the file is {status.st_size} bytes long and has memory for "
-            f"{status.st_blocks * 512} of the {wanted} that its header says"
+            f"lacks pages: the file is {status.st_size} bytes long, but has memory for "
+            f"only {status.st_blocks * 512} of the {wanted} bytes in its header"
         )
-    return errors.RingCorrupt(f"ring {name!r} {found}. Recreate it")
+    return errors.RingCorrupt(f"ring {name!r} {found}. Recreate the ring")
 
 
 def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Exception:
@@ -192,7 +191,7 @@ def cannot_open(name: str, path: str, error: OSError, readonly: bool) -> Excepti
 
 
 def no_file(name: str, path: str) -> errors.RingIncompatible | None:
-    """Explain a name that belongs to no file; None if it does."""
+    """Explain a name that does not belong to a file; None if it does."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
@@ -220,7 +219,7 @@ def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
     except OSError:
         return errors.RingAccessDenied(f"no permission to {wanted} ring {name!r}; {hint}")
     if found.st_uid == os.geteuid():
-        hint += f", or type: chmod u+rw {shlex.quote(path)}"
+        hint += f", or run: chmod u+rw {shlex.quote(path)}"
     return errors.RingAccessDenied(
         f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, "
         f"{_owner(found.st_uid)}; {hint}"
@@ -228,12 +227,12 @@ def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
 
 
 def cannot_reopen(fd: int) -> errors.RingAccessDenied:
-    """Explain that a process may not open the file of its own ring once more, as every handle does."""
+    """Explain that a process may not reopen the file of its own ring, as every handle does."""
     found = os.fstat(fd)
     return errors.RingAccessDenied(
-        f"no permission to open the ring's file once more, for a handle: its mode is "
+        f"no permission to reopen the ring's file for a handle: its mode is "
         f"{stat.S_IMODE(found.st_mode):#o}, {_owner(found.st_uid)}. Create rings with a mode that lets their "
-        f"owner read and write (mode=0o600, say), and open handles before you give up privileges"
+        f"owner read and write (mode=0o600, say), and open handles before you drop privileges"
     )
 
 
@@ -260,18 +259,18 @@ def _owner(uid: int) -> str:
 
 
 def attached_to(generation: bytes) -> str:
-    """Say who is attached to a ring without being its producer or a consumer, as far as can be known."""
+    """Name those attached to a ring without being its producer or a consumer, as far as can be known."""
     from shmring._ring import Ring
 
     mine = any(
-        isinstance(one, Ring) and not one.readonly and one._block.generation == generation
+        isinstance(one, Ring) and not one.readonly and one._generation == generation
         for one in list(_core.handles)
     )
     return f"pid {os.getpid()}, this process, is attached to it" if mine else "somebody is attached to it"
 
 
 def in_use(name: str, fd: int) -> errors.RingExists:
-    """Name whoever uses a ring that was to be created."""
+    """Name the users of a ring that was to be created."""
     return errors.RingExists(
         f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or "
         f"choose another name"
@@ -279,21 +278,21 @@ def in_use(name: str, fd: int) -> errors.RingExists:
 
 
 def users(name: str, fd: int) -> str:
-    """Name whoever uses a ring."""
+    """Name the users of a ring."""
     who = []
     attached = "somebody is attached to it"
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
         attached = attached_to(block.generation)
-        state, report = producer_state(block, fd)
+        state, status = block.producer_state(fd)
         if state == "live":
-            who.append(f"producer {producer_of(report)}")
+            who.append(f"producer {producer_of(status)}")
         who += [f"consumer {consumer_of(one)}" for one in consumer_rows(block, fd) if one["alive"]]
     return "; ".join(who) or attached
 
 
 def no_ring(name: str, timeout: float | None) -> errors.RingNotFound:
-    """Explain a name that nothing has."""
+    """Explain a name without a ring."""
     if timeout == 0:
         return errors.RingNotFound(
             f"there is no ring {name!r} (no block of that name in /dev/shm); create it first, check the name "
@@ -306,17 +305,17 @@ def no_ring(name: str, timeout: float | None) -> errors.RingNotFound:
 
 
 def left_over(name: str, fd: int, timeout: float | None) -> errors.RingNotFound:
-    """Explain a ring that nobody uses any more, and that is not waited for therefore."""
-    created_ns, _ = _core.read_creation(fd)
+    """Explain a ring that nobody uses any more, which ends no wait."""
+    created_ns = _core.read_identity(fd).created_ns
     found = f"created {age((time.time_ns() - created_ns) / 1e9)} ago"
     with contextlib.suppress(OSError, errors.ShmringError):
-        state, report = producer_state(_core.Block(fd, _core.OBSERVE, name), fd)
+        state, status = _core.Block(fd, _core.OBSERVE, name).producer_state(fd)
         what = {"closed": "closed it", "none": "never came"}.get(state, "died")
-        who = "its producer" if state == "none" else f"its producer (pid {report['producer_pid']})"
+        who = "its producer" if state == "none" else f"its producer (pid {status['producer_pid']})"
         found += f"; {who} {what}"
     return errors.RingNotFound(
-        f"there is no ring {name!r} that anybody uses{_waited(timeout)}: the one of that name is a left-over "
-        f"({found}). Start the producer, which replaces it, or read what is left in it without waiting "
+        f"ring {name!r} is a left-over that nobody uses any more ({found}){_waited(timeout, 'no new one')}. "
+        f"Start the producer, which replaces it, or read the frames left in it without waiting "
         f"(timeout=0)"
     )
 
@@ -326,7 +325,7 @@ def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
     if timeout == 0:
         return errors.RingNotFound(
             f"there is no ring {name!r} with a producer: start it, check the name (shmring ls), or wait for "
-            f"it (timeout=seconds, None waits for ever)"
+            f"it (timeout=seconds, None waits forever)"
         )
     within = "" if timeout is None else f" within {timeout:g} s"
     return errors.RingNotFound(
@@ -334,8 +333,8 @@ def no_stream(name: str, timeout: float | None) -> errors.RingNotFound:
     )
 
 
-def _waited(timeout: float | None) -> str:
-    return "" if timeout is None else f", and none came within {timeout:g} s"
+def _waited(timeout: float | None, what: str = "none") -> str:
+    return "" if timeout is None else f", and {what} came within {timeout:g} s"
 
 
 def age(seconds: float) -> str:
@@ -348,47 +347,32 @@ def age(seconds: float) -> str:
 
 
 def being_removed(name: str, waited: float) -> errors.RingExists:
-    """Explain a name that somebody removes or replaces, and does not finish."""
+    """Explain a name that another process began to remove or replace, and still holds."""
     return errors.RingExists(
         f"the name {name!r} is taken: another process has been removing or replacing that ring for "
         f"{waited:g} s (a stopped shmring rm, say). End that process, or choose another name"
     )
 
 
-def describe_array(shape: Iterable[object], dtype: object) -> str:
-    """Write a shape and a dtype the same way everywhere."""
-    return f"shape {tuple(shape)} dtype {dtype}"
-
-
-def describe_frames(schema: _core.Schema) -> str:
-    """Write what frames of a ring are."""
-    rows = " variable_rows" if schema.variable_rows else ""
-    meta = "" if schema.meta_dtype is None else f" meta {schema.meta_dtype}"
-    return f"{describe_array(schema.shape, schema.dtype)}{meta}{rows}"
-
-
-def wrong_array(
-    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
-) -> ValueError:
+def wrong_array(found: np.ndarray, wanted: FrameFormat, many: bool) -> ValueError:
     """Explain that an array does not fit a frame, or several."""
-    expected = ("n", *shape) if many else shape
-    rows = " (the first axis of a frame may be shorter)" if variable_rows else ""
+    shape = ("n", *wanted.shape) if many else wanted.shape
+    rows = " (the first axis of a frame may be shorter)" if wanted.variable_rows else ""
     return ValueError(
         f"the array has {describe_array(found.shape, found.dtype)}, "
         f"{'n frames' if many else 'a frame'} of this ring {'have' if many else 'has'} "
-        f"{describe_array(expected, dtype)}{rows}; {how_to_fit(found, shape, dtype, variable_rows, many)}"
+        f"{describe_array(shape, wanted.dtype)}{rows}; {how_to_fit(found, wanted, many)}"
     )
 
 
-def how_to_fit(
-    found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, variable_rows: bool, many: bool
-) -> str:
+def how_to_fit(found: np.ndarray, wanted: FrameFormat, many: bool) -> str:
     """Advise what makes an array fit: advice that works when it is followed."""
     given, other = (found.shape[1:], found.shape) if many else (found.shape, found.shape[1:])
-    if found.ndim < many or not same_shape(given, shape, variable_rows):
-        if found.ndim >= 1 - many and same_shape(other, shape, variable_rows):
+    if found.ndim < many or not same_shape(given, wanted):
+        if found.ndim >= 1 - many and same_shape(other, wanted):
             return "put() takes one frame" if many else "put_many() takes many frames"
         return "nothing is broadcast or reshaped"
+    dtype = wanted.dtype
     if found.dtype.names is not None and dtype.names is not None and found.dtype.names != dtype.names:
         return f"its fields are {found.dtype.names}, not {dtype.names}"
     for casting in ("equiv", "safe", "same_kind"):
@@ -400,9 +384,10 @@ def how_to_fit(
     )
 
 
-def same_shape(found: tuple[int, ...], shape: tuple[int, ...], variable_rows: bool) -> bool:
+def same_shape(found: tuple[int, ...], wanted: FrameFormat) -> bool:
     """Whether a shape is the frames' own."""
-    if variable_rows and len(found) == len(shape):
+    shape = wanted.shape
+    if wanted.variable_rows and len(found) == len(shape):
         return found[0] <= shape[0] and found[1:] == shape[1:]
     return found == shape
 
@@ -436,14 +421,14 @@ def forked(what: str) -> errors.ForkedHandle:
 def gating(
     block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int, lock_fd: int
 ) -> list[ConsumerRow]:
-    """Return the lossless consumers whose unread frames keep the producer from going on."""
-    if gate is None or block.report(lock_fd)["head"] < gate + slots:
+    """Return the lossless consumers whose unread frames hold the producer up."""
+    if gate is None or block.status(lock_fd)["head"] < gate + slots:
         return []
     return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
 
 
 def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
-    """Name whoever holds the producer up."""
+    """Name the consumers that hold the producer up."""
     stalled = seconds(since_ns)
     consumers = consumer_rows(block, lock_fd)
     behind = gating(block, consumers, gate, slots, lock_fd)
@@ -457,13 +442,15 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
             f'on_full="drop", or make that consumer lossy'
         )
     holding = [one for one in consumers if one["held"]]
+    if not holding:
+        return errors.RingFull(f"ring {block.name!r} was full for {stalled}, but has space again now: retry")
     who = "; ".join(
         f"{consumer_of(one)} holds {one['held']} frames{_not_reaped(one, lock_fd)}" for one in holding
     )
     return errors.RingFull(
-        f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: "
-        f"{who or 'by nobody any more; retry'}. Release frames earlier (frame.release(), del), copy what "
-        f"must be kept (frame.array.copy()), or use more slots"
+        f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: {who}. "
+        f"Release frames earlier (frame.release(), del), copy what must be kept (frame.array.copy()), or use "
+        f"more slots"
     )
 
 
@@ -487,20 +474,20 @@ def waits_for_itself(
         what = f"holds {one['held']} frames"
     label = f" {one['label']!r}" if one["label"] else ""
     return errors.SlotsHeld(
-        f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this very process "
-        f"(pid {one['pid']}) {what}, all {slots} slots are taken, and no other thread runs that could read "
-        f"or release them. Read or release frames before you put more, or give each side a thread or a "
-        f'process of its own, put a timeout, or use more slots or on_full="drop"'
+        f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this process "
+        f"(pid {one['pid']}) {what}, all {slots} slots are taken, and no other thread is running that "
+        f"could read or release them. Read or release frames before you put more, give each side its own "
+        f'thread or process, pass a timeout, or use more slots or on_full="drop"'
     )
 
 
 def still_waiting(what: str, why: Exception) -> None:
-    """Say what a wait without an end waits for: in the log and, at a prompt, by a warning."""
+    """Report what a wait without a timeout is waiting for: in the log and, at a prompt, by a warning."""
     logger = logging.getLogger("shmring")
     at_prompt = hasattr(sys, "ps1")
     if at_prompt:
         warnings.warn(f"{what} is still waiting: {why}", UserWarning, stacklevel=2)
-    if logger.hasHandlers() or not at_prompt:  # else logging would print it a second time
+    if logger.hasHandlers() or not at_prompt:  # else logging would print it twice
         logger.warning("%s is still waiting: %s", what, why)
 
 
@@ -516,22 +503,22 @@ def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) ->
     """Explain why this process cannot become the producer."""
     if result == _core.PRODUCER_EXISTS and _core.lock_blocked(lock_fd, _core.LOCK_PRODUCER):
         return errors.ProducerExists(
-            f"ring {block.name!r} has no live producer, and yet none can open it: "
+            f"ring {block.name!r} has no live producer, but none can open it either: "
             f"{reader_in_the_way(lock_fd, _core.LOCK_PRODUCER)}"
         )
     if result == _core.PRODUCER_EXISTS:
-        report = block.report(lock_fd)
+        status = block.status(lock_fd)
         ended = (_core.PRODUCER_NONE, _core.PRODUCER_CLOSED, _core.PRODUCER_FAILED)
-        opening = report["producer_state"] in ended
-        who = "a process that is just opening it" if opening else producer_of(report)
+        opening = status["producer_state"] in ended
+        who = "a process that is opening it right now" if opening else producer_of(status)
         return errors.ProducerExists(
-            f"ring {block.name!r} has a live producer already: {who}. A ring has one producer at a time; "
+            f"ring {block.name!r} already has a live producer: {who}. A ring has one producer at a time: "
             f"close that one first, or use another ring"
         )
     if result == _core.CORRUPT:
         return errors.RingCorrupt(
             f"ring {block.name!r} cannot be taken over: two published frames claim the same slot, so "
-            f"something overwrote its entries. Recreate it"
+            f"something overwrote its entries. Recreate the ring"
         )
     return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
 
@@ -545,7 +532,7 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
         who = "; ".join(map(consumer_of, living))
         if blocked:
             return errors.TooManyConsumers(
-                f"ring {block.name!r} has {block.consumers} places for consumers; {len(living)} are taken by "
+                f"ring {block.name!r} has {block.consumers} places for consumers: {len(living)} are taken by "
                 f"living ones{who and ': '}{who}, and {len(blocked)} cannot be taken: "
                 f"{reader_in_the_way(lock_fd, blocked[0])}"
             )
@@ -559,56 +546,61 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
 
 def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
-    state, report = producer_state(block, lock_fd)
-    standing = {
+    state, status = block.producer_state(lock_fd)
+    state_now = {
         "none": "no producer has come yet",
-        "live": f"the producer ({producer_of(report)}) is alive",
+        "live": f"the producer ({producer_of(status)}) is alive",
         "closed": "the producer has closed",
-        "failed": f"the producer (pid {report['producer_pid']}) failed: {report['failure']}",
-        "died": f"the producer (pid {report['producer_pid']}) died",
+        "failed": f"the producer (pid {status['producer_pid']}) failed: {status['failure']}",
+        "died": f"the producer (pid {status['producer_pid']}) died",
     }[state]
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
-        f"{wanted} in ring {block.name!r} within {timeout:g} s; {standing}, {report['head']} frames were "
-        f"published so far"
+        f"{wanted} in ring {block.name!r} within {timeout:g} s; {state_now}, {status['head']} frames have "
+        f"been published so far"
     )
+
+
+def _all_read(status: RingStatus) -> str:
+    return f"{status['head']} frames were published, and none is left to read"
 
 
 def stream_ended(block: _core.Block, lock_fd: int) -> errors.RingClosed:
     """Explain the end of a stream."""
     return errors.RingClosed(
-        f"the producer of ring {block.name!r} closed it after {block.report(lock_fd)['head']} frames, and "
-        f"this consumer has passed them all"
+        f"the producer of ring {block.name!r} closed it; {_all_read(block.status(lock_fd))}"
     )
 
 
 def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
     """Explain a dead producer."""
-    report = block.report(lock_fd)
+    status = block.status(lock_fd)
     return errors.ProducerDied(
-        f"the producer of ring {block.name!r} (pid {report['producer_pid']}) ended without closing it; every "
-        f"published frame ({report['head']}) was passed. To continue with the next producer, join with "
-        f"wait_for_takeover=True"
+        f"the producer of ring {block.name!r} (pid {status['producer_pid']}) ended without closing it; "
+        f"{_all_read(status)}. To continue with the next producer, join with wait_for_takeover=True"
     )
 
 
 def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
     """Explain a stream that ended by an error of the producer."""
-    report = block.report(lock_fd)
+    status = block.status(lock_fd)
     error = errors.ProducerFailed(
-        f"the producer of ring {block.name!r} ({producer_of(report)}) failed: {report['failure']}; every "
-        f"published frame ({report['head']}) was passed. To continue with the next producer, join with "
-        f"wait_for_takeover=True"
+        f"the producer of ring {block.name!r} ({producer_of(status)}) failed: {status['failure']}; "
+        f"{_all_read(status)}. To continue with the next producer, join with wait_for_takeover=True"
     )
-    error.failure = report["failure"]
+    error.failure = status["failure"]
     return error
+
+
+ENDS = {"closed": stream_ended, "failed": producer_failed, "died": producer_died}
+"""What a reader raises once it has passed every frame, by the producer's state."""
 
 
 def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:
     """Explain a wait that could never end."""
     return errors.SlotsHeld(
-        f"waiting for {least} more frame(s) of ring {block.name!r} is in vain: this consumer itself holds "
-        f"{held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
+        f"waiting for {least} more frame(s) of ring {block.name!r} would never end: this consumer itself "
+        f"holds {held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
         f"or use more slots"
     )
 

@@ -1,4 +1,4 @@
-"""Turn what the user gives as meta into the bytes of the ring's meta dtype; nothing changes on the way."""
+"""Turn a user's meta into the bytes of the ring's meta dtype, without changing a value."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def refuse_masked(array: Any) -> None:
 
 
 def store_plain(cell: np.ndarray[Any, Any], value: Any) -> bool:
-    """Store plain numbers quickly; False if something may have changed, so that `store` has to look."""
+    """Store plain numbers quickly; False if something may have changed, so that `store` must check."""
     structured = cell.dtype.names is not None
     given = value if type(value) is tuple else (value,)
     if structured != (given is value) or not PLAIN.issuperset(map(type, given)):

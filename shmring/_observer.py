@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from shmring import _core, _messages, errors
-from shmring._participants import producer_state
+from shmring._wait import Wait
 
 if TYPE_CHECKING:
     from shmring._ring import Ring
@@ -73,7 +73,7 @@ class FrameCopy:
         return np.array(self.array, dtype, copy=copy)
 
     def __repr__(self) -> str:
-        """Say what it is a copy of; not the content."""
+        """Summarise the copy, without its content."""
         lost = f", {self.lost} lost before it" if self.lost else ""
         array = self.array
         return f"<shmring.FrameCopy seq {self.seq}, shape {array.shape}, dtype {array.dtype}{lost}>"
@@ -82,8 +82,8 @@ class FrameCopy:
 class Observer:
     """Reads private copies of frames: from ``Ring.observer()``.
 
-    Needs read permission only, takes no place, holds nobody up and is never noticed. It looks for new
-    frames every millisecond while it waits. It may miss frames; `FrameCopy.lost` says how many.
+    Needs read permission only, takes no place, holds nobody up and is never noticed. While waiting, it checks
+    for new frames every millisecond. It may miss frames; `FrameCopy.lost` says how many.
     """
 
     _closed = True  # until it is open
@@ -105,7 +105,7 @@ class Observer:
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
         self._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
-        self._next = max(0, self._block.report(lock_fd)["head"] - 1)
+        self._next = max(0, self._block.status(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed, self._process = False, os.getpid()
         self._busy = threading.Lock()  # a thread is inside a call
@@ -174,7 +174,7 @@ class Observer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -185,7 +185,7 @@ class Observer:
         RingEmpty
             No frame in time.
         RingClosed, ProducerFailed, ProducerDied
-            No frame is left and none will come.
+            No frame is left, and no more will come.
         HandleBusy
             Another thread is inside a call on this observer.
         """
@@ -197,7 +197,7 @@ class Observer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -211,52 +211,43 @@ class Observer:
         return self._wait(timeout, newest=True)
 
     def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
-        _core.check_timeout(timeout)
+        wait = Wait(timeout)
         if not self._busy.acquire(blocking=False):
             raise errors.HandleBusy(
                 f"another thread is inside a call on this Observer of ring {self._block.name!r}: use it from "
                 f"one thread at a time, or open one for each thread"
             )
         try:
-            return self._wait_alone(timeout, newest=newest)
+            return self._wait_alone(wait, timeout, newest=newest)
         finally:
             if self._closed:
                 self._finalizer()
             self._busy.release()
 
-    def _wait_alone(self, timeout: float | None, *, newest: bool) -> FrameCopy:
-        started = time.monotonic()
-        deadline = None if timeout is None else started + timeout
-        words = 0
+    def _wait_alone(self, wait: Wait, timeout: float | None, *, newest: bool) -> FrameCopy:
         while True:
             if self._closed:
                 raise ValueError(f"this Observer of ring {self._block.name!r} is closed")
             found = self._look(newest=newest)
             if found is not None:
                 return found
-            state, _ = producer_state(self._block, self._lock_fd)
+            state, _ = self._block.producer_state(self._lock_fd)
             found = self._look(newest=newest)  # once more: the end comes after the last frame
             if found is not None:
                 return found
-            if state == "closed":
-                raise _messages.stream_ended(self._block, self._lock_fd)
-            if state == "failed":
-                raise _messages.producer_failed(self._block, self._lock_fd)
-            if state == "died":
-                raise _messages.producer_died(self._block, self._lock_fd)
-            if deadline is not None and time.monotonic() >= deadline:
+            if state in _messages.ENDS:
+                raise _messages.ENDS[state](self._block, self._lock_fd)
+            if wait.left <= 0:
                 raise _messages.no_frame(self._block, 1, timeout or 0.0, self._lock_fd)
-            if deadline is None and time.monotonic() - started >= _core.patience * 2**words:
-                words += 1
-                waited = time.monotonic() - started
-                _messages.still_waiting("get", _messages.no_frame(self._block, 1, waited, self._lock_fd))
+            if wait.notice_is_due():
+                _messages.still_waiting("get", _messages.no_frame(self._block, 1, wait.waited, self._lock_fd))
             time.sleep(POLL)
 
     def _look(self, *, newest: bool) -> FrameCopy | None:
-        """Copy a frame if one is there; a few tries, as it may be overwritten meanwhile."""
+        """Copy a frame if one is there; in a few tries, since it may be overwritten in between."""
         array = np.empty(self._schema.shape, self._schema.dtype)
         meta = None if self._schema.meta_dtype is None else np.zeros((), self._schema.meta_dtype)
-        head = self._block.report(self._lock_fd)["head"]
+        head = self._block.status(self._lock_fd)["head"]
         if head <= self._next:
             return None
         first = max(self._next, head - self._block.slots)

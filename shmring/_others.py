@@ -1,4 +1,4 @@
-"""Whether a thread that waits is alone in its process, so that nobody could end its wait."""
+"""Whether a waiting thread is alone in its process, so that nothing there could end its wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HELPER = "shmring-asyncio"  # threads of this name only wake event loops
 
 
 def others_run(tasks_too: bool) -> bool:
-    """Whether another thread (or, if told to look, another task of this event loop) may release a frame."""
+    """Whether another thread (or, if asked for, another task of this event loop) may release a frame."""
     idents = set(sys._current_frames()) - {threading.get_ident()}
     if idents:
         idents -= {thread.ident for thread in threading.enumerate() if thread.name == HELPER}

@@ -1,21 +1,18 @@
-"""Who takes part in a ring, as plain rows: for the messages of errors, and for `Ring.stats()`."""
+"""The participants of a ring as plain rows, for the messages of errors and for `Ring.stats()`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from shmring import _core
 
-if TYPE_CHECKING:
-    from shmring._core import RingReport
-
-__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here", "producer_state"]
+__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here"]
 
 ProducerState = Literal["none", "live", "closed", "failed", "died"]
 
 
 class ConsumerRow(TypedDict):
-    """What ConsumerStats documents; a plain dict is made in no time when shmring is imported."""
+    """What ConsumerStats documents; a plain dict, because it costs nothing when shmring is imported."""
 
     place: int
     pid: int
@@ -58,40 +55,25 @@ def command_of(pid: int, start_time: int) -> str:
         return ""
 
 
-def producer_state(block: _core.Block, lock_fd: int) -> tuple[ProducerState, RingReport]:
-    """Read how the producer is, and the ring's counters, out of the ring's file."""
-    report = block.report(lock_fd)
-    if report["producer_state"] == _core.PRODUCER_NONE:
-        return "none", report
-    if report["producer_state"] == _core.PRODUCER_CLOSED:
-        return "closed", report
-    if report["producer_state"] == _core.PRODUCER_FAILED:
-        return "failed", report
-    return ("live" if _core.lock_held(lock_fd, _core.LOCK_PRODUCER) else "died"), report
-
-
 def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
     """Read every taken place of the consumer table."""
-    head = block.report(lock_fd)["head"]
-    found: list[ConsumerRow] = []
-    for row in block.report_places(lock_fd):
-        alive = _core.lock_held(lock_fd, _core.lock_place(row["place"]))
-        found.append(
-            {
-                "place": row["place"],
-                "pid": row["pid"],
-                "command": command_of(row["pid"], row["start_time"]) if alive else "",
-                "label": row["label"],
-                "policy": row["policy"],
-                "cursor": row["cursor"],
-                "lag": 0 if row["policy"] == "left" else max(0, head - row["next"]),
-                "lost": row["lost"],
-                "skipped": row["skipped"],
-                "delivered": row["delivered"],
-                "held": max(row["held"], row["pins"]),
-                "alive": alive,
-                "joined_ns": row["joined_ns"],
-                "start_time": row["start_time"],
-            }
-        )
-    return found
+    head = block.status(lock_fd)["head"]
+    return [
+        {
+            "place": row["place"],
+            "pid": row["pid"],
+            "command": command_of(row["pid"], row["start_time"]) if row["alive"] else "",
+            "label": row["label"],
+            "policy": row["policy"],
+            "cursor": row["cursor"],
+            "lag": 0 if row["policy"] == "left" else max(0, head - row["next"]),
+            "lost": row["lost"],
+            "skipped": row["skipped"],
+            "delivered": row["delivered"],
+            "held": max(row["held"], row["pins"]),
+            "alive": row["alive"],
+            "joined_ns": row["joined_ns"],
+            "start_time": row["start_time"],
+        }
+        for row in block.place_statuses(lock_fd)
+    ]

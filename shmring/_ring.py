@@ -10,11 +10,12 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from shmring import _core, _messages, _names, errors
+from shmring import _blocks, _core, _messages, _names, _presence, errors
 from shmring._attrs import fixed
+from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
-from shmring._participants import consumer_rows, producer_state
-from shmring._schema import Layout, read_schema
+from shmring._participants import ProducerState, consumer_rows
+from shmring._schema import choose_geometry, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
     from multiprocessing.shared_memory import SharedMemory
@@ -33,7 +34,7 @@ _R = TypeVar("_R")
 
 
 def keywords_after_name(create: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let a call with positional arguments say how to write it."""
+    """Show, for a call with positional arguments, how to write it."""
 
     @functools.wraps(create)
     def checked(*args: _P.args, **options: _P.kwargs) -> _R:
@@ -50,23 +51,27 @@ def keywords_after_name(create: Callable[_P, _R]) -> Callable[_P, _R]:
 class Ring:
     """A ring of frames in shared memory, attached: from `create` or `attach`.
 
-    A context manager: at its end the creator removes the ring's name (whoever is attached keeps the
-    memory), an attacher only closes. It can be pickled (by name and identity), so it goes into
+    A context manager: at its end the creator removes the ring's name (attached processes keep the
+    memory), an attacher only closes. It can be pickled (by name and identity), so you can pass it in
     ``multiprocessing.Process(args=...)`` with any start method; after a fork it works in the child.
     """
 
     _block: _core.Block
-    _schema: _core.Schema
+    _frame_format: FrameFormat
+    _schema: _core.Schema  # the same for the core
     _attrs: Mapping[str, Any]
     _fd: int  # never locked: a forked child opens the block by it
     _presence: _core.LockFile | None  # None if readonly
     _process: int  # that opened it
     _creator: bool
     _inode: int
-    _had_handles: bool
     _readonly: bool
+    _prefault: bool
+    _request: tuple[bool, bool]  # huge pages, locked memory
+    _children: weakref.WeakSet[Any]  # the handles opened from it
+    _had_handles: bool
+    _finalizer: weakref.finalize[Any, Any]
     _closed: bool = True  # until it is attached
-    _request: tuple[bool, bool]
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
         raise TypeError("use Ring.create(...) or Ring.attach(name)")
@@ -103,20 +108,20 @@ class Ring:
             Of one frame: anything but Python objects; structured and big-endian ones too.
         slots : int
             Depth of the ring, at least 2. Rounded up so that the slots are whole pages of memory;
-            ``ring.slots`` says what it became.
+            ``ring.slots`` has the result.
         consumers : int
             Places in the consumer table, 1 to 64.
         meta : dtype, optional
-            Of a small value that goes along with each frame.
+            Of a small value that comes with each frame.
         attrs : mapping, optional
-            JSON-able description for whoever attaches: units, axis names, exposure.
+            JSON-able description for attaching processes: units, axis names, exposure.
         variable_rows : bool
             Whether frames may be shorter along the first axis.
         mode : int
-            File mode of the block: who may attach. Default 0o600: only this user.
+            File mode of the block, which decides which users may attach. Default 0o600: only this user.
         exist_ok : bool
             Attach instead if a live ring of that name with the same shape, dtype and meta exists: so a
-            producer that is started again gets the consumers of the last one.
+            restarted producer gets the consumers of the previous one.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.
@@ -133,7 +138,7 @@ class Ring:
         ------
         RingExists
             The name belongs to a live ring, or to another program's block; with `exist_ok`: to a ring that
-            another process began to remove and does not.
+            another process began to remove and never did.
         RingAccessDenied
             /dev/shm is read-only, or not for this user.
         RingIncompatible
@@ -141,7 +146,7 @@ class Ring:
         NoSpace
             /dev/shm is too small, or more memory than a limit allows; nothing is left behind.
         TypeError, ValueError
-            An argument is not what it should be.
+            An argument is invalid.
 
         Examples
         --------
@@ -152,38 +157,40 @@ class Ring:
         """
         exist_ok = _core.check_flag("exist_ok", exist_ok)
         prefault = _core.check_flag("prefault", prefault)
-        layout = Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows)
-        generation = os.urandom(16)
         request = (_core.check_flag("huge_pages", huge_pages), _core.check_flag("lock_memory", lock_memory))
+        frame_format = check_format(shape, dtype, meta, variable_rows)
+        geometry = choose_geometry(frame_format, slots, consumers, attrs)
+        adopt = functools.partial(cls._adopt, prefault=prefault, request=request)
         if block is not None:
             if name is not None:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            found = _format_given(block, layout, generation)
-            return cls._adopt(
-                _names.check_name(block.name), *found, owner=False, prefault=prefault, request=request
-            )
+            return adopt(_names.check_name(block.name), *_blocks.format_given(block, geometry), owner=False)
         bare = _names.generated_name() if name is None else _names.check_name(name)
         if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
+
+        def create() -> Ring:
+            return adopt(bare, *_blocks.create(bare, mode, geometry), owner=True)
+
+        return cls._create_or_attach(bare, create, frame_format) if exist_ok else create()
+
+    @classmethod
+    def _create_or_attach(cls, name: str, create: Callable[[], Ring], frame_format: FrameFormat) -> Ring:
+        """Create a ring, or attach to the live one of that name, if its frames are the same."""
         deadline = time.monotonic() + _names.PATIENCE
         while True:
+            with contextlib.suppress(errors.RingExists):
+                return create()
             try:
-                made = _names.create(bare, layout.nbytes, mode, layout.geometry, generation, layout.schema)
-            except errors.RingExists:
-                if not exist_ok:
-                    raise
-            else:
-                return cls._adopt(bare, *made, owner=True, prefault=prefault, request=request)
-            try:
-                ring = cls.attach(bare)
-            except errors.RingNotFound:  # it went away meanwhile, or is about to
+                ring = cls.attach(name)
+            except errors.RingNotFound:  # it has just gone, or is about to go
                 if time.monotonic() >= deadline:
-                    raise _messages.being_removed(bare, _names.PATIENCE) from None
+                    raise _messages.being_removed(name, _names.PATIENCE) from None
                 time.sleep(_names.RETRY)
                 continue
-            ring._check_same(layout)
+            ring._check_frames(frame_format)
             return ring
 
     @staticmethod
@@ -208,7 +215,8 @@ class Ring:
         -------
         int
         """
-        return Layout(shape, dtype, slots, consumers, meta, attrs, variable_rows).nbytes
+        frame_format = check_format(shape, dtype, meta, variable_rows)
+        return choose_geometry(frame_format, slots, consumers, attrs).block_bytes
 
     @classmethod
     def attach(cls, name: str, *, timeout: float | None = 0, readonly: bool = False) -> Ring:
@@ -218,9 +226,9 @@ class Ring:
         ----------
         name : str
         timeout : float, optional
-            Seconds to wait for a ring that is not there or not ready yet; None waits for ever. While there is
-            time to wait, a left-over that nobody uses any more does not count: the next ring of that name
-            does. With 0, the default, you get it, and can read what is left in it.
+            Seconds to wait for a ring that does not exist or is not ready yet; None waits forever. While
+            there is time to wait, a left-over that nobody uses any more does not count: you get the next ring
+            of that name. With 0, the default, you get the left-over, and can read the frames in it.
         readonly : bool
             Needs read permission only and leaves no trace; allows `stats` and `observer`.
 
@@ -231,9 +239,9 @@ class Ring:
         Raises
         ------
         RingNotFound, RingNotReady
-            Not there, or nothing but a left-over, or not initialised, in time.
+            No ring of that name, only a left-over, or one that is not initialised, in time.
         RingAccessDenied
-            By file mode; the message has the mode and the owner.
+            The file mode forbids it; the message has the mode and the owner.
         RingIncompatible
             Another program's block, or another version's.
         RingCorrupt
@@ -268,8 +276,8 @@ class Ring:
         ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
             ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
-            ring._schema, attrs = read_schema(ring._block)
-            ring._attrs = fixed(attrs)
+            ring._frame_format, attrs = read_schema(ring._block)
+            ring._schema, ring._attrs = _core.Schema(ring._frame_format), fixed(attrs)
             if any(request):
                 ring._block.prefault(*request)
         except BaseException:
@@ -280,10 +288,6 @@ class Ring:
             raise
         _core.handles.add(ring)
         return ring
-
-    _prefault: bool
-    _children: weakref.WeakSet[Any]
-    _finalizer: weakref.finalize[Any, Any]
 
     def _map(self, access: int, name: str) -> _core.Block:
         """Map the block through a description of its own: a mapping keeps its description's locks."""
@@ -301,12 +305,12 @@ class Ring:
     def _be_present(self) -> None:
         """Get a presence lock of our own if a fork closed the one that was inherited."""
         if self._presence is not None and self._presence.fd < 0:
-            self._presence = _names.enter(self._fd) or self._presence
+            self._presence = _presence.enter(self._fd) or self._presence
 
     def _enter_child(self) -> None:
         """Become a Ring of this process: in the child of a fork."""
         self._children = weakref.WeakSet()
-        with contextlib.suppress(OSError):  # the calls that need it try again, and say why it fails
+        with contextlib.suppress(OSError):  # the calls that need it try again, and report why it fails
             self._be_present()
 
     def _close_files(self) -> None:
@@ -314,22 +318,35 @@ class Ring:
         if self._presence is not None:
             self._presence.close()
 
-    def _check_same(self, layout: Layout) -> None:
-        """Refuse a live ring of another kind."""
-        schema = self._schema
-        found = (schema.shape, schema.dtype, schema.meta_dtype, schema.variable_rows)
-        asked = (layout.shape, layout.dtype, layout.meta_dtype, layout.variable_rows)
-        one_has_none = (schema.meta_dtype is None) != (layout.meta_dtype is None)  # numpy: f8 == None
-        if one_has_none or found != asked:
-            words = [
-                f"{_messages.describe_array(shape, dtype)} meta {meta} variable_rows {rows}"
-                for shape, dtype, meta, rows in (found, asked)
-            ]
-            who = _messages.users(self.name, self._fd)
+    @property
+    def _generation(self) -> bytes:
+        """Identifies this ring among all that ever have its name."""
+        return self._block.generation
+
+    @property
+    def _published(self) -> int:
+        """How many frames were published so far: the position of the next one."""
+        return self._block.status(self._fd)["head"]
+
+    def _producer_state(self) -> tuple[ProducerState, _core.RingStatus]:
+        """How the producer is, and the ring's counters."""
+        return self._block.producer_state(self._fd)
+
+    def _has_name(self) -> bool:
+        """Whether the name still belongs to this ring."""
+        if self._closed:
+            return _names.has_generation(self.name, self._generation)
+        return _names.same_file(self._fd, self.name)
+
+    def _check_frames(self, wanted: FrameFormat) -> None:
+        """Refuse a live ring with other frames, and close it."""
+        difference = self._frame_format.difference(wanted)
+        if difference is not None:
+            users = _messages.users(self.name, self._fd)
             self.close()
             raise errors.RingIncompatible(
-                f"ring {self.name!r} exists with {words[0]} and is in use ({who}); asked for: {words[1]}. "
-                f"Choose another name, or end that first"
+                f"ring {self.name!r} exists with other frames ({difference}) and is in use ({users}): "
+                f"choose another name, or end its users first"
             )
 
     def _check_open(self, *, writing: bool = False) -> None:
@@ -342,7 +359,7 @@ class Ring:
 
     @contextlib.contextmanager
     def _uncut(self) -> Iterator[None]:
-        """Around whatever reads frames for others: RingCorrupt if it may have read zeros of a cut file."""
+        """Around code that stores frames: RingCorrupt if it may have read zeros of a cut file."""
         self._check_length()
         try:
             yield
@@ -361,7 +378,7 @@ class Ring:
         Parameters
         ----------
         on_full : {"wait", "drop", "raise"}
-            With a full ring: sleep until there is space, drop the new frame (everyone sees the gap in
+            With a full ring: sleep until there is space, drop the new frame (every consumer sees the gap in
             seq), or raise RingFull at once.
         spin : float, optional
             Seconds to spin before each sleep; ``inf`` never sleeps. Default: adapts to the waits, 1 to 50
@@ -374,7 +391,7 @@ class Ring:
         Raises
         ------
         ProducerExists
-            There is a live one; names its pid and command.
+            The ring has a live producer; the message has its pid and command.
         RingCorrupt
             The ring cannot be taken over.
         """
@@ -383,7 +400,7 @@ class Ring:
         handle = _core.open_producer(self, block, self._schema, on_full, spin)
         lock = self._lock_file()
         try:
-            # The lock first: whoever is refused pays for no page. Before _open nothing else has changed.
+            # The lock first: a refused producer pays for no page. Before _open nothing else has changed.
             if _core.lock(lock.fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
                 block.prefault(*self._request)
         except BaseException:
@@ -408,10 +425,10 @@ class Ring:
         Parameters
         ----------
         lossless : bool
-            True: the producer waits for this consumer (or drops, as told). False: it never does; this
-            consumer may lose frames and learns how many.
+            True: the producer waits for this consumer, or drops frames, by its `on_full`. False: it never
+            waits; this consumer may lose frames and learns how many.
         start : {"oldest", "newest", "next"}
-            The first frame: the oldest one that is still there, the newest, or the next to come.
+            The first frame: the oldest one still in the ring, the newest, or the next to come.
         label : str
             At most 63 bytes; for messages and statistics.
         wait_for_takeover : bool
@@ -428,15 +445,13 @@ class Ring:
         Raises
         ------
         TooManyConsumers
-            The table is full of living consumers; names them.
+            The table is full of living consumers; the message names them.
         """
         self._check_open(writing=True)
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
-        handle = _core.open_consumer(
-            self, self._block, self._schema, lossless, start, label, wait_for_takeover, spin
-        )
-        handle._join(self._lock_file(), start)
+        handle = _core.open_consumer(self, self._block, self._schema, lossless, start, label, spin)
+        handle._join(self._lock_file(), start, wait_for_takeover)
         self._had_handles = True
         self._children.add(handle)
         return handle
@@ -455,7 +470,7 @@ class Ring:
         return handle
 
     def stats(self) -> RingStats:
-        """Return everything that the ring's header knows.
+        """Return the ring's counters and participants.
 
         Returns
         -------
@@ -464,17 +479,17 @@ class Ring:
         from shmring._stats import RingStats, read_consumers, read_producer
 
         self._check_open()
-        producer, report = read_producer(self._block, self._fd)
+        producer, status = read_producer(self._block, self._fd)
         return RingStats(
             name=self.name,
             shape=self.shape,
             dtype=self.dtype,
             slots=self.slots,
             nbytes=self.nbytes,
-            published=report["head"],
-            next_seq=report["next_seq"],
-            dropped=report["dropped"],
-            swaps=report["swaps"],
+            published=status["head"],
+            next_seq=status["next_seq"],
+            dropped=status["dropped"],
+            swaps=status["swaps"],
             producer=producer,
             consumers=read_consumers(self._block, self._fd),
         )
@@ -500,22 +515,17 @@ class Ring:
         self._close_files()
 
     def unlink(self) -> None:
-        """Remove the ring's name. Whoever is attached goes on; nobody can attach any more.
+        """Remove the ring's name. Attached processes continue; no process can attach any more.
 
         Raises
         ------
         RingNotFound
-            The name is gone, or belongs to another ring by now.
+            The name is gone, or belongs to another ring now.
         RingAccessDenied
             This user may not remove it: in /dev/shm only a file's owner and root may.
         """
-        ours = (
-            _names.has_generation(self.name, self._block.generation)
-            if self._closed
-            else _names.same_file(self._fd, self.name)
-        )
-        if not ours:
-            raise errors.RingNotFound(f"ring {self.name!r} has no name any more, or another ring took it")
+        if not self._has_name():
+            raise errors.RingNotFound(f"ring {self.name!r} has lost its name, or another ring has it now")
         _names.unlink(self.name)
 
     def __enter__(self) -> Ring:
@@ -537,7 +547,7 @@ class Ring:
             self._close(failure_of_block(error))
 
     def __del__(self) -> None:
-        """Warn if nobody closed it; its handles, which are gone by now, have warned themselves."""
+        """Warn if nobody closed it; its handles are gone already, and gave their own warnings."""
         if self._closed or self._process != os.getpid():
             return
         if self._leaves_name():
@@ -557,17 +567,28 @@ class Ring:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name and generation."""
         self._check_open()
-        return _attach_again, (self.name, self._block.generation, self._readonly)
+        return Ring._attach_again, (self.name, self._generation, self._readonly)
+
+    @classmethod
+    def _attach_again(cls, name: str, generation: bytes, readonly: bool) -> Ring:
+        """Unpickle: attach, and make sure that it is the same ring."""
+        ring = cls.attach(name, readonly=readonly)
+        if ring._generation != generation:
+            ring.close()
+            raise errors.RingNotFound(
+                f"ring {name!r} was replaced by another one of that name since it was pickled"
+            )
+        return ring
 
     def __repr__(self) -> str:
-        """Say what one wants to know at a prompt."""
+        """Summarise the ring for an interactive prompt."""
         what = f"{self.name!r}, shape {self.shape}, dtype {self.dtype}, {self.slots} slots"
         if self._closed:
             return f"<shmring.Ring {what}, closed>"
-        state, report = producer_state(self._block, self._fd)
+        state, status = self._producer_state()
         joined = len(consumer_rows(self._block, self._fd))
         return (
-            f"<shmring.Ring {what}, {report['head']} frames published, producer {state}, "
+            f"<shmring.Ring {what}, {status['head']} frames published, producer {state}, "
             f"{joined} of {self.consumers} consumers{', readonly' if self._readonly else ''}>"
         )
 
@@ -579,12 +600,12 @@ class Ring:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one frame."""
-        return self._schema.shape
+        return self._frame_format.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of one frame."""
-        return self._schema.dtype
+        return self._frame_format.dtype
 
     @property
     def slots(self) -> int:
@@ -598,18 +619,18 @@ class Ring:
 
     @property
     def meta_dtype(self) -> np.dtype[Any] | None:
-        """Dtype of the value that goes along with each frame."""
-        return self._schema.meta_dtype
+        """Dtype of the value that comes with each frame."""
+        return self._frame_format.meta_dtype
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """What the creator said about the ring; it cannot be changed, but ``copy.deepcopy`` of it can."""
+        """The creator's description of the ring; it cannot be changed, but a ``copy.deepcopy`` of it can."""
         return self._attrs
 
     @property
     def variable_rows(self) -> bool:
         """Whether frames may be shorter along the first axis."""
-        return self._schema.variable_rows
+        return self._frame_format.variable_rows
 
     @property
     def nbytes(self) -> int:
@@ -635,7 +656,7 @@ class Ring:
 def create_or_take_over(name: str, **options: Any) -> Ring:
     """Create a ring, or attach to the one of that name and kind if it has no living producer.
 
-    Its name is then removed at the end as if this process had created it, unless the creator still lives.
+    Its name is then removed at the end as if this process had created it, unless the creator is still alive.
 
     Raises
     ------
@@ -645,44 +666,9 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
     unreadable = (errors.RingNotFound, errors.RingNotReady, errors.RingAccessDenied, errors.RingIncompatible,
                   errors.RingCorrupt)  # fmt: skip
     with contextlib.suppress(*unreadable), Ring.attach(name, readonly=True) as ring:
-        if producer_state(ring._block, ring._fd)[0] == "live":
+        if ring._producer_state()[0] == "live":
             raise _messages.in_use(name, ring._fd)
     ring = Ring.create(name, exist_ok=True, **options)
-    if not ring._creator and not os.path.exists(f"/proc/{_core.read_creation(ring._fd)[1]}"):
+    if not ring._creator and not os.path.exists(f"/proc/{_core.read_identity(ring._fd).creator_pid}"):
         ring._creator = True
-    return ring
-
-
-def _format_given(block: SharedMemory, layout: Layout, generation: bytes) -> tuple[int, _core.LockFile]:
-    """Format a SharedMemory block; returns its descriptor and the presence lock."""
-    name = _names.check_name(block.name)
-    if block.size < layout.nbytes:
-        raise ValueError(
-            f"block {name!r} has {block.size} bytes, the ring needs {layout.nbytes} (Ring.required_size(...))"
-        )
-    with contextlib.ExitStack() as undo:
-        fd = _names.open_block(name, _core.CONSUME)
-        undo.callback(os.close, fd)
-        presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
-        if not _names.keep_out(presence.fd):
-            raise errors.RingExists(f"the block {name!r} carries a ring that is in use")
-        _names.reserve(fd, name, layout.nbytes)
-        mapped = _core.reopen(fd, True)
-        try:
-            _core.format_block(mapped, *layout.geometry, generation, layout.schema)
-        finally:
-            os.close(mapped)
-        _names.let_in(presence.fd)
-        undo.pop_all()
-        return fd, presence
-
-
-def _attach_again(name: str, generation: bytes, readonly: bool) -> Ring:
-    """Unpickle a Ring: attach, and make sure that it is the same one."""
-    ring = Ring.attach(name, readonly=readonly)
-    if ring._block.generation != generation:
-        ring.close()
-        raise errors.RingNotFound(
-            f"ring {name!r} was replaced by another one of that name since it was pickled"
-        )
     return ring

@@ -31,9 +31,9 @@ class RingInfo:
     owner : str
         Login name of the user that it belongs to.
     mode : int
-        File mode: who may attach.
+        File mode, which decides which users may attach.
     created_ns : int
-        When it was created, nanoseconds since the epoch (CLOCK_REALTIME).
+        When it was created, nanoseconds since 1970 (CLOCK_REALTIME).
     stats : RingStats
         The producer, the consumers and the counters at that moment.
     """
@@ -56,8 +56,8 @@ class RingInfo:
 def rings() -> list[RingInfo]:
     """Return the rings of this machine, live and stale, by name. Attaches to none of them.
 
-    Left out is what this process cannot read as a ring: rings of other users, damaged ones, and blocks of
-    other programs. ``shmring ls`` lists those too.
+    Blocks that this process cannot read as a ring are left out: rings of other users, damaged ones, and
+    blocks of other programs. ``shmring ls`` lists those too.
 
     Returns
     -------
@@ -101,14 +101,14 @@ def unlink(name: str, *, force: bool = False) -> None:
     ----------
     name : str
     force : bool
-        Also of a ring that is in use: whoever is attached keeps it, and goes on.
+        Also of a ring that is in use: attached processes keep it, and continue.
 
     Raises
     ------
     RingNotFound
-        There is none of that name.
+        No ring has that name.
     RingExists
-        It is in use and `force` is False; names its users. Or the block is another program's.
+        It is in use and `force` is False; the message names its users. Or the block is another program's.
     RingAccessDenied
         This user may not remove it.
 

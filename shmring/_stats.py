@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring._participants import ProducerState, command_of, consumer_rows, producer_state
+from shmring._participants import ProducerState, command_of, consumer_rows
 
 if TYPE_CHECKING:
     import numpy as np
 
     from shmring import _core
-    from shmring._core import RingReport
+    from shmring._core import RingStatus
 
 __all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
 
@@ -84,7 +84,7 @@ class ConsumerStats:
     alive : bool
         Whether its process lives (the kernel's word, not a guess).
     joined_ns : int
-        When it joined, nanoseconds since the epoch (CLOCK_REALTIME).
+        When it joined, nanoseconds since 1970 (CLOCK_REALTIME).
     start_time : int
         When its process started, as for a producer.
     """
@@ -107,7 +107,7 @@ class ConsumerStats:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RingStats:
-    """Everything that a ring's header knows, at one moment. ``print`` shows it as a table.
+    """A ring's counters and participants at one moment. ``print`` shows them as a table.
 
     Attributes
     ----------
@@ -150,14 +150,14 @@ class RingStats:
         return {**asdict(self), "dtype": np.lib.format.dtype_to_descr(self.dtype)}
 
     def __repr__(self) -> str:
-        """Say the most important in one line."""
+        """Summarise the ring in one line."""
         return (
             f"<shmring.RingStats of {self.name!r}, {self.published} frames published, "
             f"{self.dropped} dropped, producer {self.producer.state}, consumers: {len(self.consumers)}>"
         )
 
     def __str__(self) -> str:
-        """Lay it out as a table: the ring, the producer, a line for each consumer."""
+        """Format it as a table: the ring, the producer, a line for each consumer."""
         producer = self.producer
         who = f", pid {producer.pid}, epoch {producer.epoch}" if producer.state != "none" else ""
         what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots, {self.nbytes:,} bytes"
@@ -177,12 +177,12 @@ class RingStats:
         return "\n".join(lines)
 
 
-def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingReport]:
+def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingStatus]:
     """Read the producer and the ring's counters out of a block."""
-    state, report = producer_state(block, lock_fd)
-    pid, start_time = report["producer_pid"], report["start_time"]
+    state, status = block.producer_state(lock_fd)
+    pid, start_time = status["producer_pid"], status["start_time"]
     command = command_of(pid, start_time) if state == "live" else ""
-    return ProducerStats(state, pid, command, report["epoch"], start_time, report["failure"]), report
+    return ProducerStats(state, pid, command, status["epoch"], start_time, status["failure"]), status
 
 
 def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:

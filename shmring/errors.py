@@ -40,7 +40,7 @@ class RingExists(ShmringError, FileExistsError):
 
 
 class RingNotFound(ShmringError, FileNotFoundError):
-    """No ring has that name, or another one than the one asked for."""
+    """No ring has that name, or only another ring than the one asked for."""
 
     errno = errno.ENOENT
 
@@ -52,17 +52,17 @@ class RingAccessDenied(ShmringError, PermissionError):
 
 
 class RingNotReady(ShmringError, TimeoutError):
-    """The block is there, but was not initialised within the timeout."""
+    """The block exists, but was not initialised within the timeout."""
 
     errno = errno.ETIMEDOUT
 
 
 class RingIncompatible(ShmringError, ValueError):
-    """The block is not a ring, or one of another version, or of another schema than asked for."""
+    """The block is not a ring, or has another version or other frames than asked for."""
 
 
 class RingCorrupt(ShmringError, RuntimeError):
-    """The block says something that cannot be: it is truncated or was overwritten."""
+    """The block contradicts itself: it is truncated or was overwritten."""
 
 
 class NoSpace(ShmringError, OSError):
@@ -72,7 +72,7 @@ class NoSpace(ShmringError, OSError):
 
 
 class RingFull(ShmringError, TimeoutError):
-    """The producer found no space in time; the message names who holds it up."""
+    """The producer found no space in time; the message names the consumers that hold it up."""
 
     errno = errno.ETIMEDOUT
 
@@ -88,7 +88,7 @@ class RingClosed(ShmringError, EOFError):
 
 
 class ProducerExists(ShmringError, RuntimeError):
-    """The ring has a live producer already."""
+    """The ring already has a live producer."""
 
 
 class ProducerDied(ShmringError, ConnectionError):
@@ -101,7 +101,7 @@ class ProducerFailed(ProducerDied):
     """The producer ended the stream because of an error; every published frame was read."""
 
     failure: str = ""
-    """What the producer said of the error."""
+    """What the producer reported about the error."""
 
 
 class TooManyConsumers(ShmringError, RuntimeError):

@@ -1,4 +1,4 @@
-# What callers give: checked, and made into what C takes.
+# Arguments: checked, and converted for C.
 
 cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
     """A number of frames, at least 1, cut to `most`."""
@@ -64,8 +64,7 @@ cdef cnp.ndarray plain_array(object given):
 cdef int check_castable(Schema schema, cnp.ndarray source, object casting, int lead) except -1:
     """Refuses another shape, whatever the casting, and another dtype unless that may be cast."""
     if not np.can_cast(source.dtype, schema.dtype, casting) or not schema.has_shape(source, lead):
-        from shmring import _messages
-        raise _messages.wrong_array(source, schema.shape, schema.dtype, schema.variable_rows, lead == 1)
+        raise _messages.wrong_array(source, schema.frame_format, lead == 1)
     return 0
 
 

@@ -1,32 +1,74 @@
 # A ring's block: its geometry, its mapping, and what is wrong with it.
 
-def choose_geometry(uint64_t slots, uint64_t frame_bytes, uint64_t meta_bytes, uint64_t row_bytes,
-                    uint64_t consumers, uint64_t schema_bytes):
-    """Return (slots, block bytes), with the slots rounded up; None if they make no valid block."""
-    cdef shmring_geometry g
-    if fill_geometry(&g, slots, frame_bytes, meta_bytes, row_bytes, consumers, schema_bytes) != SHMRING_OK:
-        return None
-    return g.slots, g.block_bytes
+@cython.final
+@cython.no_gc
+cdef class Geometry:
+    """The slots and places of a new ring, and where everything lies in its block: chosen once."""
+
+    cdef shmring_geometry chosen
+    cdef readonly bytes schema
+
+    def __cinit__(self, frame_format, uint64_t slots, uint64_t consumers, bytes schema):
+        """ValueError if no block can hold that."""
+        cdef shmring_geometry *g = &self.chosen
+        memset(g, 0, sizeof(shmring_geometry))
+        g.slots, g.consumers, g.page_bytes = slots, consumers, os.sysconf("SC_PAGE_SIZE")
+        g.frame_bytes = min(frame_format.frame_bytes, SHMRING_MAX_BLOCK)  # as much is too much already
+        g.meta_bytes, g.row_bytes = frame_format.meta_bytes, min(frame_format.row_bytes, SHMRING_MAX_BLOCK)
+        self.schema, g.schema_bytes = schema, len(schema)
+        if shmring_geometry_choose(g) != SHMRING_OK:
+            raise ValueError(
+                f"a ring of {slots} slots of {frame_format.frame_bytes} bytes does not fit the limits: 1 TiB "
+                f"per ring, 1 MiB of meta per frame")
+
+    @property
+    def slots(self):
+        """What was asked for, rounded up so that the slots are whole pages."""
+        return self.chosen.slots
+
+    @property
+    def block_bytes(self):
+        return self.chosen.block_bytes
 
 
-cdef int fill_geometry(shmring_geometry *g, uint64_t slots, uint64_t frame_bytes, uint64_t meta_bytes,
-                       uint64_t row_bytes, uint64_t consumers, uint64_t schema_bytes) noexcept:
-    memset(g, 0, sizeof(shmring_geometry))
-    g.slots, g.frame_bytes, g.meta_bytes, g.row_bytes = slots, frame_bytes, meta_bytes, row_bytes
-    g.consumers, g.schema_bytes, g.page_bytes = consumers, schema_bytes, os.sysconf("SC_PAGE_SIZE")
-    return shmring_geometry_choose(g)
-
-
-def format_block(int fd, uint64_t slots, uint64_t frame_bytes, uint64_t meta_bytes, uint64_t row_bytes,
-                 uint64_t consumers, bytes generation, bytes schema):
+def format_block(int fd, Geometry geometry not None, bytes generation not None):
     """Write a fresh ring into the block behind fd, which nobody else uses yet."""
-    cdef shmring_geometry g
     if len(generation) != 16:
         raise ValueError("a generation has 16 bytes")
-    if fill_geometry(&g, slots, frame_bytes, meta_bytes, row_bytes, consumers, len(schema)) != SHMRING_OK:
-        raise ValueError("these sizes make no valid block")
-    if shmring_format(fd, &g, <const uint8_t *><const char *>generation, <const char *>schema) != SHMRING_OK:
+    if shmring_format(fd, &geometry.chosen, <const uint8_t *><const char *>generation,
+                      <const char *>geometry.schema) != SHMRING_OK:
         raise refused(errno, "cannot map a new ring")
+
+
+@cython.final
+@cython.no_gc
+cdef class Identity:
+    """What the header of a block says, as far as it can be read; `result` says whether it is a ring."""
+
+    cdef readonly int result
+    cdef readonly uint32_t abi
+    cdef readonly uint32_t creator_pid
+    cdef readonly uint64_t created_ns
+    cdef readonly uint64_t block_bytes
+    cdef readonly bytes generation
+
+
+def read_identity(int fd):
+    """Read the header of the block behind fd, out of its file."""
+    cdef shmring_identity found
+    cdef Identity identity = Identity.__new__(Identity)
+    memset(&found, 0, sizeof(found))
+    identity.result = shmring_look_at_identity(fd, &found)
+    identity.abi, identity.block_bytes = found.abi, found.geometry.block_bytes
+    identity.created_ns, identity.creator_pid = found.created_ns, found.creator_pid
+    identity.generation = bytes(found.generation[:16])
+    return identity
+
+
+PRODUCER_STATES = {
+    SHMRING_EMPTY: "none", SHMRING_OK: "live", SHMRING_ENDED: "closed", SHMRING_FAILED: "failed",
+    SHMRING_DIED: "died"
+}
 
 
 @cython.final
@@ -51,10 +93,9 @@ cdef class Block:
             memcpy(self.view.generation, identity.generation, sizeof(identity.generation))
         else:
             result = shmring_map(&self.view, fd, access)
-        number = errno  # an import may set it
+        number = errno
         self.name, self.access = name, access
         if result != SHMRING_OK:
-            from shmring import _messages
             raise _messages.cannot_map(result, name, fd, number)
         if self.view.control != NULL:
             shmring_cover(&self.view)
@@ -137,45 +178,49 @@ cdef class Block:
             done = shmring_prefault(&self.view, writable, huge_pages, lock_memory)
             number = errno
         if not done:
-            from shmring import _limits
             twice = self.view.geometry.slots * self.view.geometry.slot_stride
             raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
 
-    def report(self, int fd):
+    def status(self, int fd):
         """Return the ring's counters as a dict, read from its file."""
-        cdef shmring_ring_status report
+        cdef shmring_ring_status status
         self.check()
-        if not shmring_look_at_ring(fd, &self.view.geometry, &report):
+        if not shmring_look_at_ring(fd, &self.view.geometry, &status):
             raise cannot_read(self, errno)
-        return {
-            "head": report.head, "next_seq": report.next_seq, "epoch": report.epoch,
-            "start_time": report.start_time, "dropped": report.dropped, "swaps": report.swaps,
-            "active": report.active, "producer_state": report.producer_state,
-            "producer_pid": report.producer_pid,
-            "failure": (<bytes>report.failure).decode(errors="replace"),
-        }
+        return counters_of(&status)
 
-    def report_places(self, int fd):
+    def producer_state(self, int fd):
+        """Return how the producer is, in a word, and the ring's counters, read from its file."""
+        cdef shmring_ring_status status
+        cdef int outlook
+        self.check()
+        outlook = shmring_look_at_producer(fd, &self.view.geometry, &status)
+        if outlook == SHMRING_TRUNCATED:
+            raise cannot_read(self, errno)
+        return PRODUCER_STATES[outlook], counters_of(&status)
+
+    def place_statuses(self, int fd):
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
-        cdef shmring_place_status reports[64]
+        cdef shmring_place_status statuses[64]
         cdef bint there
         self.check()
         with nogil:
-            there = shmring_look_at_places(fd, &self.view.geometry, reports)
+            there = shmring_look_at_places(fd, &self.view.geometry, statuses)
         if not there:
             raise cannot_read(self, errno)
         return [
             {
-                "place": place, "policy": POLICIES[reports[place].state & 0xff],
-                "cursor": reports[place].cursor, "delivered": reports[place].delivered,
-                "lost": reports[place].lost, "skipped": reports[place].skipped, "next": reports[place].next,
-                "held": reports[place].held, "pins": reports[place].pins,
-                "joined_ns": reports[place].joined_ns, "pid": reports[place].pid,
-                "start_time": reports[place].start_time,
-                "label": (<bytes>reports[place].label).decode(errors="replace"),
+                "place": place, "policy": POLICIES[statuses[place].state & 0xff],
+                "cursor": statuses[place].cursor, "delivered": statuses[place].delivered,
+                "lost": statuses[place].lost, "skipped": statuses[place].skipped, "next": statuses[place].next,
+                "held": statuses[place].held, "pins": statuses[place].pins,
+                "joined_ns": statuses[place].joined_ns, "pid": statuses[place].pid,
+                "start_time": statuses[place].start_time,
+                "label": (<bytes>statuses[place].label).decode(errors="replace"),
+                "alive": bool(statuses[place].alive),
             }
             for place in range(self.view.geometry.consumers)
-            if reports[place].state & 0xff in POLICIES
+            if statuses[place].state & 0xff in POLICIES
         ]
 
     def copy_frame(self, int fd, uint64_t position, cnp.ndarray target, cnp.ndarray meta):
@@ -199,6 +244,16 @@ cdef class Block:
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
 
 
+cdef dict counters_of(shmring_ring_status *status):
+    return {
+        "head": status.head, "next_seq": status.next_seq, "epoch": status.epoch,
+        "start_time": status.start_time, "dropped": status.dropped, "swaps": status.swaps,
+        "active": status.active, "producer_state": status.producer_state,
+        "producer_pid": status.producer_pid,
+        "failure": (<bytes>status.failure).decode(errors="replace"),
+    }
+
+
 cdef object cannot_read(Block block, int number):
     """The error for a read of the ring's file that came back without all of it."""
     if number == EBADF:
@@ -207,11 +262,10 @@ cdef object cannot_read(Block block, int number):
 
 
 cdef object was_cut(Block block):
-    from shmring import _messages
     return _messages.cut(block.name)
 
 
 cdef object corrupt(Block block):
     return errors.RingCorrupt(
-        f"an entry or a counter of ring {block.name!r} cannot be right: something overwrote it. Recreate "
-        f"the ring")
+        f"ring {block.name!r} is corrupt: an entry or a counter holds an impossible value, so something "
+        f"overwrote it. Recreate the ring")

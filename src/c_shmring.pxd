@@ -15,6 +15,7 @@ cdef extern from "shmring/shmring.h" nogil:
     const int SHMRING_OK, SHMRING_FULL, SHMRING_EMPTY, SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
     const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
     const int SHMRING_TOO_LARGE, SHMRING_SYSTEM
+    const int SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD
     const uint32_t SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_LIVE, SHMRING_PRODUCER_CLOSED
     const uint32_t SHMRING_PRODUCER_FAILED
     const int SHMRING_PLACE_FREE, SHMRING_PLACE_LOSSLESS, SHMRING_PLACE_LOSSY, SHMRING_PLACE_LEFT
@@ -54,7 +55,8 @@ cdef extern from "shmring/shmring.h" nogil:
         unsigned place
         int left
         uint64_t next, cursor, head, delivered, lost, skipped, held, pinned_slots
-        uint32_t *run
+        uint32_t *slots_taken
+        bint awaits_takeover
 
     ctypedef struct shmring_taken:
         uint64_t *seqs
@@ -73,6 +75,7 @@ cdef extern from "shmring/shmring.h" nogil:
     ctypedef struct shmring_place_status:
         uint64_t state, cursor, delivered, lost, skipped, held, next, joined_ns, start_time, pins
         uint32_t pid, flags
+        bint alive
         char label[64]
 
     int64_t shmring_now_ns()
@@ -84,7 +87,6 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_link(int fd, const char *path)
     int shmring_set_span_lock(int fd, int64_t byte, int64_t length, int type)
     int shmring_span_held(int fd, int64_t byte, int64_t length)
-    int shmring_lock_held(int fd, int64_t byte)
     int shmring_lock_blocked(int fd, int64_t byte)
     int shmring_map(shmring_block *block, int fd, int access)
     void shmring_unmap(shmring_block *block)
@@ -104,8 +106,10 @@ cdef extern from "shmring/shmring.h" nogil:
     int64_t shmring_adapt_spin(int64_t spin_ns, int64_t waited_ns)
     bint shmring_is_crowded(const shmring_block *block, long cores)
     int shmring_claim_briefly(shmring_producer *p, uint64_t want)
-    int shmring_claim_wait(
-        shmring_producer *p, uint64_t want, int64_t deadline_ns, int64_t spin_ns, long cores)
+    int64_t shmring_slice_end(int64_t now, int64_t deadline_ns, int64_t slice_ns)
+    int64_t shmring_spin_left(int64_t now, int64_t started_ns, int64_t spin_ns, int64_t slice_ns)
+    int shmring_claim_slice(
+        shmring_producer *p, uint64_t want, int64_t until_ns, int64_t spin_ns, long cores)
     void *shmring_claimed_slot(const shmring_producer *p)
     void shmring_describe(
         shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
@@ -119,15 +123,14 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_leave(shmring_consumer *c)
     void shmring_leave_holding(shmring_consumer *c)
     unsigned shmring_reap_all(shmring_block *block, int lock_fd)
+    int shmring_take_one(shmring_consumer *c, shmring_taken *taken)
     int shmring_take_frames(
         shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
         shmring_taken *taken)
     int shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     void shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
     void shmring_release(shmring_consumer *c, shmring_hold *hold)
-    void shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
-    uint64_t shmring_read_epoch(const shmring_block *block)
-    int shmring_holds_too_much(shmring_consumer *c, uint64_t least)
+    int shmring_outlook(shmring_consumer *c, uint64_t least, bint ask_kernel)
     void shmring_want_runs(shmring_consumer *c)
     uint32_t shmring_read_producer_state(const shmring_block *block)
     uint64_t shmring_read_head(const shmring_block *block)
@@ -140,8 +143,9 @@ cdef extern from "shmring/shmring.h" nogil:
 
     bint shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
     int shmring_look_at_identity(int fd, shmring_identity *identity)
-    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *report)
-    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *reports)
+    bint shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *status)
+    int shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status *status)
+    bint shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *statuses)
     int shmring_look_at_frame(
         int fd, const shmring_geometry *g, uint64_t position, void *target, shmring_taken *taken)
 

@@ -3,8 +3,15 @@
 cdef dict STARTS = {
     "oldest": SHMRING_START_OLDEST, "newest": SHMRING_START_NEWEST, "next": SHMRING_START_NEXT}
 
-cdef enum Pause:
-    LOOK_AGAIN, NOT_YET, STUCK, ENDED, FAILED, DIED
+cdef struct Want:
+    uint64_t least  # frames
+    uint64_t most   # of a Batch; 0: a single Frame
+    uint64_t step   # of windows, else 0
+    bint latest
+
+
+cdef Want NEXT = Want(1, 0, 0, False)
+cdef Want NEWEST = Want(1, 0, 0, True)
 
 
 @cython.final
@@ -28,33 +35,31 @@ cdef class Consumer:
     cdef bint is_open
     cdef bint has_place  # until the last held frame is gone, after close() too
     cdef unsigned long fork_mark
-    cdef bint awaits_takeover
     cdef readonly bint lossless
     """Whether this consumer holds the producer back rather than lose a frame."""
     cdef readonly str label
     """What the consumer was called when it joined."""
     cdef int64_t spin_ns
     cdef bint spin_adapts
-    cdef int64_t checked_at
-    cdef unsigned words  # said by the wait that goes on
+    cdef int64_t asked_at  # the kernel, whether the producer lives
     cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
     cdef shmring_holder holder
 
     def __init__(self, *_args, **_options):
         raise TypeError("a Consumer comes from Ring.consumer()")
 
-    def _join(self, LockFile lock, str start):
+    def _join(self, LockFile lock, str start, bint awaits_takeover):
         """Take a place, for as long as `lock` is open."""
         self.block.check_mapped()
         cdef int result = shmring_join(
             &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_join(result, self.block, lock.own.fd, number)
             finally:
                 lock.close()  # the error's traceback keeps it
+        self.core.awaits_takeover = awaits_takeover
         self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
         self.is_open = self.has_place = True
         shmring_holder_add(&self.holder, &self.core)
@@ -88,7 +93,7 @@ cdef class Consumer:
     # ---- guards ----
 
     cdef int enter(self) except -1:
-        """Takes the handle for one step: whoever calls this unlocks the guard after it."""
+        """Takes the handle for one step; the caller unlocks the guard after it."""
         cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
@@ -99,7 +104,7 @@ cdef class Consumer:
         return 0
 
     cdef Refusal unusable(self) noexcept:
-        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+        """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
         if self.fork_mark != fork_count:
             return FORKED
         if not self.is_open:
@@ -108,45 +113,26 @@ cdef class Consumer:
 
     # ---- waiting ----
 
-    cdef Pause standing(self, uint64_t least, int64_t now, bint ask_kernel) except *:
-        """Whether `least` frames from next on are there, or can come, without a wait.
+    cdef int outlook(self, uint64_t least, int64_t now, bint ask_kernel) except -1:
+        """What `least` frames from next on depend on, as shmring_outlook says it.
 
-        STUCK: they can only come once frames that this consumer holds are released. The kernel is asked
-        whether the producer lives every 100 ms at most, or if told to.
+        The kernel is asked whether the producer lives every 100 ms at most, or if `ask_kernel`.
         """
-        cdef shmring_block *view = &self.block.view
-        cdef uint32_t state
-        cdef uint64_t epoch, needed
-        cdef Pause how = NOT_YET
+        cdef bint ask = ask_kernel or now - self.asked_at >= SLICE_NS
+        cdef int how
         self.enter()
-        needed = self.core.next + least
-        epoch = shmring_read_epoch(view)
-        state = shmring_read_producer_state(view)  # before head: the end comes after the last frame
-        if shmring_read_head(view) >= needed:
-            how = LOOK_AGAIN
-        elif state == SHMRING_PRODUCER_CLOSED:
-            how = ENDED
-        elif state == SHMRING_PRODUCER_FAILED and not self.awaits_takeover:
-            how = FAILED
-        elif (state == SHMRING_PRODUCER_LIVE and not self.awaits_takeover
-                and (ask_kernel or now - self.checked_at >= SLICE_NS)):
-            self.checked_at = now
-            if self.producer_is_dead():
-                self.checked_at = 0  # so that the next call asks again, and says the same
-                how = LOOK_AGAIN if shmring_read_head(view) >= needed else DIED
-        if how == ENDED or how == FAILED or how == DIED:
-            shmring_count_lost_at_end(&self.core, epoch)  # frames dropped after the last published one
-        elif how == NOT_YET and shmring_holds_too_much(&self.core, least):
-            how = STUCK
+        how = shmring_outlook(&self.core, least, ask)
+        if ask:
+            self.asked_at = 0 if how == SHMRING_DIED else now  # the next call asks again, and says the same
         guard_unlock(&self.guard)
         return how
 
     cdef bint frees_itself(self, uint64_t least, bint tasks_too) except -1:
-        """Whether a wait that is STUCK can end: somebody else may release, or garbage held the frames."""
+        """Whether slots that this consumer holds may come free: by another thread, or with garbage."""
         if others_run(tasks_too):
             return True
         gc.collect()  # frames in a cycle of garbage go back with it
-        return self.standing(least, shmring_coarse_now_ns(), False) != STUCK
+        return self.outlook(least, shmring_coarse_now_ns(), False) != SHMRING_HELD
 
     cdef bint comes_soon(self, uint64_t least) noexcept:
         """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
@@ -157,21 +143,23 @@ cdef class Consumer:
         if self.spin_adapts:
             self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
 
-    cdef Pause pause(self, uint64_t least, int64_t deadline, int64_t started) except *:
-        """Waits at most a slice for `least` frames from next on.
+    cdef int pause(self, uint64_t least, Wait *wait) except -1:
+        """Waits at most a slice for `least` frames from next on; SHMRING_OK: look for them.
 
-        NOT_YET: the deadline has passed; STUCK: the wait could never end, or the deadline has passed.
+        SHMRING_EMPTY: the time is over. SHMRING_HELD: the wait could never end, or the time is over.
         """
         cdef shmring_block *view = &self.block.view
         cdef uint32_t state = shmring_read_producer_state(view)
         cdef int64_t now = shmring_now_ns()
-        cdef int64_t until = slice_end(now, deadline)
-        cdef int64_t spin = spin_left(now, started, self.spin_ns)
+        cdef bint is_over = now >= wait.deadline
+        cdef int64_t until = shmring_slice_end(now, wait.deadline, SLICE_NS)
+        cdef int64_t spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
         cdef uint64_t needed
-        cdef Pause how = self.standing(least, now, now >= deadline)
-        if how == STUCK and now < deadline and self.frees_itself(least, False):
-            how = NOT_YET
-        if how != NOT_YET or now >= deadline:
+        cdef double waited
+        cdef int how = self.outlook(least, now, is_over)
+        if how == SHMRING_HELD and not is_over and self.frees_itself(least, False):
+            how = SHMRING_EMPTY
+        if how != SHMRING_EMPTY or is_over:
             return how
         self.enter()
         needed = self.core.next + least
@@ -183,38 +171,66 @@ cdef class Consumer:
         self.busy = False
         guard_unlock(&self.guard)
         look_around()
-        if deadline == SHMRING_FOR_EVER and word_is_due(shmring_now_ns() - started, self.words):
-            self.words += 1
-            self._still_waiting((shmring_now_ns() - started) / 1e9, least)
-        return LOOK_AGAIN  # and whether another thread has closed this handle meanwhile
+        waited = waited_until_notice(wait)
+        if waited != 0:
+            self._still_waiting(waited, least)
+        return SHMRING_OK  # and check whether another thread has closed this handle
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
-        from shmring import _messages
-        if self.standing(least, shmring_coarse_now_ns(), False) == STUCK:
+        if self.outlook(least, shmring_coarse_now_ns(), False) == SHMRING_HELD:
             word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
         else:
             word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd)
         _messages.still_waiting("get", word)
 
-    cdef bint producer_is_dead(self) noexcept:
-        """Asks the kernel. Whoever takes over is LIVE only once it has the lock."""
-        return (not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER)
-                and shmring_read_producer_state(&self.block.view) == SHMRING_PRODUCER_LIVE
-                and not shmring_lock_held(self.lock.own.fd, SHMRING_LOCK_PRODUCER))
-
-    cdef int raise_for(self, Pause how, uint64_t least, object timeout) except -1:
+    cdef int raise_for(self, int how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
-        from shmring import _messages
-        if how == NOT_YET:
+        if how == SHMRING_EMPTY:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
-        if how == STUCK:
+        if how == SHMRING_HELD:
             raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
-        if how == ENDED:
-            raise _messages.stream_ended(self.block, self.lock.own.fd)
-        if how == FAILED:
-            raise _messages.producer_failed(self.block, self.lock.own.fd)
-        raise _messages.producer_died(self.block, self.lock.own.fd)
+        raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd)
+
+    cdef object take(self, Want *want):
+        """What is wanted, None if it is not there yet."""
+        if want.most == 0:
+            return self.take_frame(want.latest)
+        return self.take_batch(want.least, want.most, want.step)
+
+    cdef object wait_for(self, Want want, object timeout):
+        """Takes what is wanted as soon as it is there; at the end of a stream a batch may be shorter."""
+        cdef Wait wait = wait_of(timeout)
+        cdef int how
+        if wait.deadline != 0 and self.comes_soon(want.least):
+            taken = self.take(&want)
+            if taken is not None:
+                return taken
+        wait.started = shmring_now_ns()
+        while True:
+            how = self.pause(want.least, &wait)
+            if (how in (SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED) and want.least > 1 and want.step == 0
+                    and shmring_read_head(&self.block.view) > self.core.next):
+                want.least = 1
+            elif how != SHMRING_OK:
+                self.raise_for(how, want.least, timeout)
+            taken = self.take(&want)
+            if taken is not None:
+                self.adapt_spin(wait.started)
+                return taken
+            self.check_patience(want.least, wait.deadline, timeout)
+
+    cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
+        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
+        look_around()
+        if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
+            self.give_up(least, timeout)
+        return 0
+
+    cdef int give_up(self, uint64_t least, object timeout) except -1:
+        """The error for a wait whose time is over."""
+        cdef int how = self.outlook(least, shmring_coarse_now_ns(), False)
+        return self.raise_for(SHMRING_EMPTY if how == SHMRING_OK else how, least, timeout)
 
     # ---- single frames ----
 
@@ -234,7 +250,7 @@ cdef class Consumer:
         if latest:
             result = shmring_take_latest(&self.core, &taken)
         else:
-            result = shmring_take_frames(&self.core, 1, 1, 0, 0, &taken)
+            result = shmring_take_one(&self.core, &taken)
         guard_unlock(&self.guard)
         if result == SHMRING_OK:
             frame.consumer, frame.hold = self, taken.hold
@@ -245,46 +261,13 @@ cdef class Consumer:
             return None
         raise MemoryError() if result == SHMRING_SYSTEM else corrupt(self.block)
 
-    cdef Frame wait_frame(self, bint latest, object timeout):
-        cdef Frame frame
-        cdef int64_t deadline = deadline_of(timeout)
-        cdef int64_t started
-        cdef Pause how
-        if deadline != 0 and self.comes_soon(1):
-            frame = self.take_frame(latest)
-            if frame is not None:
-                return frame
-        started = shmring_now_ns()
-        self.words = 0
-        while True:
-            how = self.pause(1, deadline, started)
-            if how != LOOK_AGAIN:
-                self.raise_for(how, 1, timeout)
-            frame = self.take_frame(latest)
-            if frame is not None:
-                self.adapt_spin(started)
-                return frame
-            self.check_patience(1, deadline, timeout)
-
-    cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, for ever: signals, and the time."""
-        look_around()
-        if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
-            self.give_up(least, timeout)
-        return 0
-
-    cdef int give_up(self, uint64_t least, object timeout) except -1:
-        """The error for a wait whose time is over."""
-        cdef Pause how = self.standing(least, shmring_coarse_now_ns(), False)
-        return self.raise_for(STUCK if how == STUCK else NOT_YET, least, timeout)
-
     def get(self, timeout=None):
         """Take the next frame, waiting for it if need be.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -316,7 +299,7 @@ cdef class Consumer:
         if timeout is not None:
             seconds_of("timeout", timeout)
         frame = self.take_frame(False)
-        return frame if frame is not None else self.wait_frame(False, timeout)
+        return frame if frame is not None else self.wait_for(NEXT, timeout)
 
     def try_get(self):
         """Take the next frame if there is one; never waits.
@@ -338,25 +321,25 @@ cdef class Consumer:
 
     cdef Frame try_take(self, bint latest, bint tasks_too):
         cdef Frame frame = self.take_frame(latest)
-        cdef Pause how
+        cdef int how
         if frame is not None:
             return frame
-        how = self.standing(1, shmring_coarse_now_ns(), False)
-        if how == LOOK_AGAIN:
+        how = self.outlook(1, shmring_coarse_now_ns(), False)
+        if how == SHMRING_OK:
             return self.take_frame(latest)
-        if how == NOT_YET or (how == STUCK and self.frees_itself(1, tasks_too)):
+        if how == SHMRING_EMPTY or (how == SHMRING_HELD and self.frees_itself(1, tasks_too)):
             return None
         self.raise_for(how, 1, 0)
 
     def latest(self, timeout=None):
-        """Take the newest frame not yet delivered, passing over older ones.
+        """Take the newest frame not yet delivered, skipping older ones.
 
-        What is passed over counts as `skipped`, never as lost.
+        They count as `skipped`, never as lost.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -370,7 +353,7 @@ cdef class Consumer:
         if timeout is not None:
             seconds_of("timeout", timeout)
         frame = self.take_frame(True)
-        return frame if frame is not None else self.wait_frame(True, timeout)
+        return frame if frame is not None else self.wait_for(NEWEST, timeout)
 
     # ---- many frames ----
 
@@ -433,7 +416,7 @@ cdef class Consumer:
             return None
         target = PyBytes_AS_STRING(copy)
         for i in range(taken.count):
-            memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.run[i]), nbytes)
+            memcpy(target + i * nbytes, shmring_slot_at(&self.block.view, self.core.slots_taken[i]), nbytes)
         return copy
 
     def batch(self, max_frames, min_frames=1, timeout=None):
@@ -442,12 +425,12 @@ cdef class Consumer:
         Parameters
         ----------
         max_frames : int
-            At most so many.
+            The most frames to take.
         min_frames : int
-            Wait until so many are there. A batch may still be shorter where a swap interrupts the run
+            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
             in memory (``batch.interrupted``), and at the end of the stream.
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -462,9 +445,7 @@ cdef class Consumer:
         """
         cdef uint64_t least = count_of(min_frames, "min_frames", SHMRING_MAX_SLOTS)
         cdef uint64_t most = count_of(max_frames, "max_frames", SHMRING_MAX_SLOTS)
-        cdef int64_t deadline = 0, started = 0
         cdef Batch batch
-        cdef Pause how = LOOK_AGAIN
         if timeout is not None:
             seconds_of("timeout", timeout)
         if least > most:
@@ -473,26 +454,8 @@ cdef class Consumer:
             raise ValueError(
                 f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
         self.want_runs()
-        while True:
-            batch = self.take_batch(least, most, 0)
-            if batch is not None:
-                if started != 0:
-                    self.adapt_spin(started)
-                return batch
-            if started == 0:
-                deadline, started = deadline_of(timeout), shmring_now_ns()
-                self.words = 0
-                if deadline != 0 and self.comes_soon(least):
-                    continue
-            elif how == LOOK_AGAIN:
-                self.check_patience(least, deadline, timeout)
-            how = self.pause(least, deadline, started)
-            if how == LOOK_AGAIN:
-                continue
-            if (how in (NOT_YET, STUCK) or least == 1
-                    or shmring_read_head(&self.block.view) <= self.core.next):
-                self.raise_for(how, least, timeout)
-            least = 1  # the end of the stream: what is left
+        batch = self.take_batch(least, most, 0)
+        return batch if batch is not None else self.wait_for(Want(least, most, 0, False), timeout)
 
     def windows(self, length, step=None):
         """Iterate over windows of consecutive frames, overlapping if `step` < `length`, without a copy.
@@ -531,22 +494,14 @@ cdef class Consumer:
     cdef Batch next_window(self, uint64_t length, uint64_t step):
         """The next window; None at the end of the stream."""
         cdef Batch batch = self.take_batch(length, length, step)
-        cdef int64_t started
-        cdef Pause how
         if batch is not None:
             return batch
-        started = shmring_now_ns()
-        self.words = 0
-        while True:
-            how = self.pause(length, SHMRING_FOR_EVER, started)
-            if how == ENDED:
-                return None
-            if how != LOOK_AGAIN:
-                self.raise_for(how, length, None)
-            batch = self.take_batch(length, length, step)
-            if batch is not None:
-                return batch
-            self.check_patience(length, SHMRING_FOR_EVER, None)
+        try:
+            return self.wait_for(Want(length, length, step, False), None)
+        except errors.RingClosed:
+            if not self.is_open:
+                raise
+        return None
 
     cdef int want_runs(self) except -1:
         self.enter()
@@ -571,7 +526,7 @@ cdef class Consumer:
         if frame is not None:
             return frame
         try:
-            return self.wait_frame(False, timeout)
+            return self.wait_for(NEXT, timeout)
         except errors.RingClosed:
             raise StopIteration from None
 
@@ -581,7 +536,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for each frame; None waits for ever, 0 never waits.
+            Seconds to wait for each frame; None waits forever, 0 never waits.
 
         Yields
         ------
@@ -619,7 +574,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -641,7 +596,7 @@ cdef class Consumer:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a new one; None waits for ever, 0 never waits.
+            Seconds to wait for a new one; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -661,6 +616,11 @@ cdef class Consumer:
     def __anext__(self):
         from shmring import _aio
         return _aio.following(self, None)
+
+    @property
+    def _position(self):
+        """The position of the frame that it takes next."""
+        return self.core.next
 
     def _awaited(self):
         """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
@@ -692,7 +652,6 @@ cdef class Consumer:
             shmring_event_announce(&self.block.view.hot.data_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Consumer")
 
     def __enter__(self):
@@ -766,8 +725,7 @@ cdef class Consumer:
                 f"{self.held} held>")
 
 
-def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label,
-                  bint wait_for_takeover, spin):
+def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label, spin):
     """Return a Consumer that has not joined yet."""
     cdef Consumer consumer = Consumer.__new__(Consumer)
     if start not in STARTS:
@@ -781,7 +739,6 @@ def open_consumer(ring, Block block, Schema schema, bint lossless, str start, st
     consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
     consumer.ring, consumer.block, consumer.schema = ring, block, schema
     consumer.lossless, consumer.label = lossless, label
-    consumer.awaits_takeover = wait_for_takeover
     return consumer
 
 

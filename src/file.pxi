@@ -2,7 +2,6 @@
 
 cdef object refused(int number, str what):
     """The error for something that the kernel refused."""
-    from shmring import _limits
     return _limits.refused(number, what)
 
 
@@ -15,7 +14,7 @@ def open_block(str name, int access):
 
 
 def watch_names(str folder):
-    """Return a descriptor that is readable once something in the folder got a name; -1 if none can be had."""
+    """Return a descriptor that is readable once a file in the folder gets a name; -1 if there can be none."""
     cdef bytes path = os.fsencode(folder)
     cdef int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
     if fd >= 0 and inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO) < 0:
@@ -34,9 +33,8 @@ def reopen(int fd, bint writable):
 
 cdef object cannot_reopen(int fd, int number):
     if number == EACCES:
-        from shmring import _messages
         return _messages.cannot_reopen(fd)
-    return refused(number, "cannot open a ring once more")
+    return refused(number, "cannot reopen a ring's file")
 
 
 def link(int fd, str path):
@@ -61,7 +59,7 @@ cdef class LockFile:
     cdef shmring_own_fd own
 
     def __cinit__(self, int fd):
-        """Open the file behind fd once more; OSError if that is not possible."""
+        """Reopen the file behind fd; OSError if that is not possible."""
         if shmring_own_open(&self.own, fd) < 0:
             raise cannot_reopen(fd, errno)
 
@@ -84,41 +82,10 @@ def lock_held(int fd, int64_t byte, int64_t length=1):
 
 
 def lock_blocked(int fd, int64_t byte):
-    """Return whether a shared lock, which whoever may read the file can take, keeps us from a byte."""
+    """Return whether a shared lock, for which read permission is enough, keeps us from a byte."""
     return bool(shmring_lock_blocked(fd, byte))
 
 
 def lock_place(unsigned place):
     """Return the byte whose lock means owning a place of the consumer table."""
     return SHMRING_LOCK_PLACE(place)
-
-
-def read_identity(int fd):
-    """Return (result, generation) of the block behind fd."""
-    cdef shmring_identity identity
-    cdef int result = shmring_look_at_identity(fd, &identity)
-    return result, bytes(identity.generation[:16]) if result == SHMRING_OK else b""
-
-
-def read_abi(int fd):
-    """Return the layout version of the block behind fd, whatever else it says."""
-    cdef shmring_identity identity
-    memset(&identity, 0, sizeof(identity))
-    shmring_look_at_identity(fd, &identity)
-    return identity.abi
-
-
-def read_block_bytes(int fd):
-    """Return how long the block behind fd says it is."""
-    cdef shmring_identity identity
-    memset(&identity, 0, sizeof(identity))
-    shmring_look_at_identity(fd, &identity)
-    return identity.geometry.block_bytes
-
-
-def read_creation(int fd):
-    """Return when the ring behind fd was created, in nanoseconds since the epoch, and by which pid."""
-    cdef shmring_identity identity
-    memset(&identity, 0, sizeof(identity))
-    shmring_look_at_identity(fd, &identity)
-    return identity.created_ns, identity.creator_pid

@@ -272,7 +272,7 @@ shmring_add_range(shmring_keepsake *keepsake, size_t begin, size_t end)
     return 1;
 }
 
-/* The pages of marked slots. The slots are mapped twice, so a run across the wrap goes on in the second half. */
+/* The pages of marked slots. The slots are mapped twice, so a run across the wrap continues in the second half. */
 static inline int
 shmring_choose_ranges(shmring_keepsake *keepsake, uint8_t *marks, const shmring_geometry *g)
 {

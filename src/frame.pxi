@@ -24,7 +24,7 @@ cdef class Lease:
 cdef class Held:
     """Common part of Frame and Batch: a hold on slots, an array made when first asked for.
 
-    What only a Frame has stands here too: the free list serves objects of this very size.
+    What only a Frame has is in here too: the free list serves objects of exactly this size.
     """
 
     cdef Consumer consumer
@@ -38,7 +38,7 @@ cdef class Held:
     cdef uint64_t lost_before
     cdef uint64_t last_epoch
     cdef bint let_go
-    cdef bint is_base  # numpy may keep this very object as the base of an array
+    cdef bint is_base  # numpy may keep this object itself as the base of an array
     cdef Guard guard   # of hold, lease, view and let_go
 
     def __init__(self, *_args, **_options):
@@ -137,7 +137,6 @@ cdef class Held:
         return self.size * self.dtype.itemsize
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled(type(self).__name__)
 
     def __enter__(self):

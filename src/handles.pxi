@@ -53,13 +53,12 @@ def warn_unclosed(str kind, str name, str left=""):
 
 
 cdef enum Refusal:
-    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED
+    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED, FINISHED
 
 
 cdef object unusable_handle(Refusal why, str kind, Block block):
     """The error for a handle that cannot be used, by what was found under its guard."""
     if why == FORKED:
-        from shmring import _messages
         return _messages.forked(kind)
     if why == CLOSED:
         return errors.RingClosed(f"this {kind} of ring {block.name!r} is closed")
@@ -67,6 +66,8 @@ cdef object unusable_handle(Refusal why, str kind, Block block):
         return was_cut(block)
     if why == CLAIMED:
         return ValueError("a claimed slot is open: publish or abort it before the next frame")
+    if why == FINISHED:
+        return ValueError("this slot was published or aborted before")
     return errors.HandleBusy(
         f"another thread is inside a call on this {kind} of ring {block.name!r}: use it from one thread at a "
         f"time{', or join once for each thread' if kind == 'Consumer' else ''}")

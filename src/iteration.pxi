@@ -44,6 +44,6 @@ cdef class Windows:
         cdef Consumer consumer = self.consumer
         cdef Batch batch = None if consumer is None else consumer.next_window(self.length, self.step)
         if batch is None:
-            self.consumer = None  # once ended, an iteration stays so
+            self.consumer = None  # once ended, an iteration stays ended
             raise StopIteration
         return batch

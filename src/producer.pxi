@@ -8,8 +8,8 @@ cdef str NO_CASTING = "no"
 cdef enum OnFull:
     WAIT, DROP, RAISE
 
-cdef enum Claim:
-    NO_SLOT, AT_ONCE, AFTER_A_WAIT
+cdef enum Room:
+    FULL, AT_ONCE, AFTER_A_WAIT
 
 cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 
@@ -17,11 +17,11 @@ cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 @cython.final
 @cython.no_gc_clear  # a Ring may refer to its producer; the producer itself stays whole until it closes
 cdef class Producer:
-    """The one that publishes frames: from ``Ring.producer()``. One at a time for a ring.
+    """Publishes frames: from ``Ring.producer()``. A ring has one producer at a time.
 
     A context manager; leaving it closes the stream, and the consumers' iterations end once they have
-    read everything. Leaving it by an exception says so: they get ProducerFailed instead. KeyboardInterrupt,
-    ``sys.exit()``, a cancelled task and a closed generator are regular ends.
+    read everything. If an exception leaves it, they get ProducerFailed instead. KeyboardInterrupt,
+    ``sys.exit()``, a cancelled task and a closed generator count as regular ends.
     """
 
     cdef readonly object ring
@@ -30,15 +30,13 @@ cdef class Producer:
     cdef Schema schema
     cdef shmring_producer core
     cdef object __weakref__
-    cdef Guard guard  # of the eight below; whoever set busy has the rest to himself
+    cdef Guard guard  # of the seven below; the thread that set busy owns the rest
     cdef bint busy
     cdef bint close_asked
     cdef bytes failure_asked  # what that close is to say
     cdef bint is_open
-    cdef bint open_scratch
-    cdef uint64_t open_claim  # its number, 0: none
-    cdef SlotMemory open_memory  # of its array, if somebody asked for that
-    cdef cnp.ndarray open_view
+    cdef Claim open_claim
+    cdef cnp.ndarray open_view  # its array, if somebody asked for that
     cdef uint64_t claims
     cdef bint told_of_untouched
     cdef LockFile lock
@@ -47,7 +45,6 @@ cdef class Producer:
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t full_since
-    cdef unsigned words  # said by the wait that goes on
     cdef int64_t reaped_at
     cdef uint64_t first_head
 
@@ -59,7 +56,6 @@ cdef class Producer:
         cdef int result = shmring_producer_open(&self.core, &self.block.view, lock.own.fd)
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
-            from shmring import _messages
             try:
                 raise _messages.cannot_produce(result, self.block, lock.own.fd, number)
             finally:
@@ -71,11 +67,10 @@ cdef class Producer:
         return self
 
     def _enter_child(self):
-        """Nothing of the parent's claim can be written here: an error, rather than a frame without it."""
+        """The parent's claim cannot be written here: an error, rather than a frame without it."""
         handles.discard(self)
-        if self.open_memory is not None:
-            self.open_memory.writable = False
-            cnp.PyArray_CLEARFLAGS(self.open_view, cnp.NPY_ARRAY_WRITEABLE)
+        if self.open_view is not None:
+            freeze(self.open_view)
 
     def __del__(self):
         if self.is_open and self.fork_mark == fork_count:
@@ -91,13 +86,16 @@ cdef class Producer:
 
     # ---- guards ----
 
-    cdef int occupy(self, bint claiming) except -1:
-        """Takes the handle for this thread, until `vacate`; refuses what cannot be done with it now."""
+    cdef int occupy(self, uint64_t number) except -1:
+        """Takes the handle for this thread, until `vacate`.
+
+        `number` is that of the claim to end, or NO_CLAIM for what can only be done while none is open.
+        """
         cdef Refusal why = NONE
         guard_lock(&self.guard)
-        if (self.busy or not self.is_open or self.fork_mark != fork_count
-                or (claiming and (self.open_claim != 0 or shmring_lost_pages(&self.block.view)))):
-            why = self.unusable()
+        if (self.busy or not self.is_open or self.fork_mark != fork_count or not self.has_open(number)
+                or (number == NO_CLAIM and shmring_lost_pages(&self.block.view))):
+            why = self.unusable(number)
         else:
             self.busy = True
         guard_unlock(&self.guard)
@@ -105,8 +103,10 @@ cdef class Producer:
             raise unusable_handle(why, "Producer", self.block)
         return 0
 
-    cdef Refusal unusable(self) noexcept:
-        """Why the handle was not free. The guard is locked: a moment later this may be otherwise."""
+    cdef Refusal unusable(self, uint64_t number) noexcept:
+        """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
+        if number != NO_CLAIM and not self.has_open(number):
+            return FINISHED
         if self.fork_mark != fork_count:
             return FORKED
         if not self.is_open:
@@ -126,31 +126,54 @@ cdef class Producer:
             self._end(self.failure_asked)
         return 0
 
-    cdef void end_claim(self) noexcept:
-        """The slots of the open claim are not the user's any more: his array turns read-only."""
-        cdef SlotMemory memory = None
-        cdef cnp.ndarray view = None
+    # ---- the open claim ----
+
+    cdef bint has_open(self, uint64_t number) noexcept:
+        """Whether the claim of this number is open; for NO_CLAIM, whether none is."""
+        return self.open_claim.number == number
+
+    cdef bint lend(self, Slot slot, cnp.ndarray view) noexcept:
+        """Makes `view` the array of a claim, unless it has one; False if the claim has ended."""
+        cdef bint is_open
         guard_lock(&self.guard)
-        self.open_claim = 0
-        if self.open_memory is not None:
-            memory, view = self.open_memory, self.open_view
-            self.open_memory = self.open_view = None
-            memory.writable = False
-            cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+        is_open = self.has_open(slot.claim.number)
+        if is_open and slot.view is None:
+            slot.view = self.open_view = view
+            slot.take_samples()
+        guard_unlock(&self.guard)
+        return is_open
+
+    cdef void end_claim(self) noexcept:
+        """The slots of the open claim are no longer the user's: their array turns read-only."""
+        cdef cnp.ndarray view
+        guard_lock(&self.guard)
+        self.open_claim.number = NO_CLAIM
+        view, self.open_view = self.open_view, None
+        if view is not None:
+            freeze(view)
         guard_unlock(&self.guard)
 
-    cdef void abandon(self) noexcept:
-        """Aborts the open claim. The handle is occupied."""
-        cdef bint scratch = self.open_scratch
+    cdef int publish_claim(self, Slot slot, uint64_t count) except -1:
+        self.occupy(slot.claim.number)
         self.end_claim()
-        if not scratch:
-            shmring_abort(&self.core)
+        if slot.claim.scratch:
+            shmring_drop(&self.core, count)
+        else:
+            slot.describe(count)
+            shmring_publish(&self.core, count)
+        self.vacate()
+        return self.block.check()
+
+    cdef int abort_claim(self, uint64_t number) except -1:
+        self.occupy(number)
+        self.abandon()
+        return self.vacate()
 
     cdef void forget_claim(self, uint64_t number) noexcept:
         """The Slot of this claim is gone: nobody will publish it."""
         cdef bint mine
         guard_lock(&self.guard)
-        mine = (self.open_claim == number and self.is_open and not self.busy
+        mine = (self.has_open(number) and self.is_open and not self.busy
                 and self.fork_mark == fork_count)
         if mine:
             self.busy = True
@@ -159,10 +182,16 @@ cdef class Producer:
             self.abandon()
             self.vacate()
 
+    cdef void abandon(self) noexcept:
+        """Aborts the open claim. The handle is occupied."""
+        self.end_claim()
+        if not self.open_claim.scratch:
+            shmring_abort(&self.core)
+
     # ---- claiming ----
 
-    cdef Claim claim_frames(self, uint64_t want, int64_t deadline) except? NO_SLOT:
-        """NO_SLOT: the frames are to be dropped. On an error the handle is vacated."""
+    cdef Room claim_frames(self, uint64_t want, int64_t deadline) except? FULL:
+        """FULL: the frames are to be dropped. On an error the handle is vacated."""
         if shmring_claim(&self.core, want) == SHMRING_OK:
             self.full_since = 0
             return AT_ONCE
@@ -173,33 +202,23 @@ cdef class Producer:
             return AFTER_A_WAIT
         return self.claim_slowly(want, deadline)
 
-    cdef Claim claim_slowly(self, uint64_t want, int64_t deadline) except? NO_SLOT:
-        cdef int64_t started = shmring_now_ns()
-        cdef int64_t now = started
+    cdef Room claim_slowly(self, uint64_t want, int64_t deadline) except? FULL:
+        cdef Wait wait = Wait(deadline if self.full_policy == WAIT else 0, shmring_now_ns(), 0)
+        cdef int64_t now = wait.started
         cdef int64_t until, spin
+        cdef bint collected = False
         cdef int result
         if self.full_since == 0:
-            self.full_since = started
-        if self.full_policy != DROP or now - self.reaped_at >= REAP_EVERY_NS:
-            self.reaped_at = now
-            shmring_reap_all(&self.block.view, self.lock.own.fd)
-            if shmring_claim(&self.core, want) == SHMRING_OK:
-                self.full_since = 0
-                return AFTER_A_WAIT
-        if self.full_policy == DROP:
-            return NO_SLOT
-        if self.full_policy == RAISE:
-            deadline = 0
-        cdef bint collected = False
-        self.words = 0
+            self.full_since = now
+        if self.full_policy == DROP and now - self.reaped_at < REAP_EVERY_NS:
+            return FULL
+        self.reaped_at = now
         while True:
-            if now >= deadline:
-                self.vacate()
-                raise self.diagnosis("held_up")
-            until, spin = slice_end(now, deadline), spin_left(now, started, self.spin_ns)
+            until = shmring_slice_end(now, wait.deadline, SLICE_NS)
+            spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
             with nogil:
-                result = shmring_claim_wait(&self.core, want, until, spin, CORES)
-            if self.close_asked:
+                result = shmring_claim_slice(&self.core, want, until, spin, CORES)
+            if self.close_asked and now < wait.deadline:
                 if result == SHMRING_OK:
                     shmring_abort(&self.core)
                 self.vacate()
@@ -208,18 +227,21 @@ cdef class Producer:
             if result == SHMRING_OK:
                 self.full_since = 0
                 if self.spin_adapts:
-                    self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - started)
+                    self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - wait.started)
                 return AFTER_A_WAIT
+            if self.full_policy == DROP:
+                return FULL
             self.vacate()
+            if now >= wait.deadline:
+                raise self.diagnosis("held_up")
             look_around()  # a handler may use this handle, or close it
-            if deadline == SHMRING_FOR_EVER:
-                collected = self.check_progress(started, collected)
-            self.occupy(True)
-            shmring_reap_all(&self.block.view, self.lock.own.fd)
+            if wait.deadline == SHMRING_FOR_EVER:
+                collected = self.check_progress(&wait, collected)
+            self.occupy(NO_CLAIM)
             now = shmring_now_ns()
 
-    cdef bint check_progress(self, int64_t started, bint collected) except? True:
-        """In a wait without an end: refuses one that nobody can end, and says what a long one waits for."""
+    cdef bint check_progress(self, Wait *wait, bint collected) except? True:
+        """In a wait without a timeout: refuses one that cannot end, and logs what it waits for."""
         if not others_run(False):
             endless = self.diagnosis("waits_for_itself")
             if endless is not None:
@@ -227,15 +249,12 @@ cdef class Producer:
                     raise endless
                 gc.collect()  # frames in a cycle of garbage go back with it
                 collected = True
-        if word_is_due(shmring_now_ns() - started, self.words):
-            self.words += 1
-            from shmring import _messages
+        if waited_until_notice(wait) != 0:
             _messages.still_waiting("put", self.diagnosis("held_up"))
         return collected
 
     cdef object diagnosis(self, str which):
         """What keeps the producer waiting, as an error."""
-        from shmring import _messages
         gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
         since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
         return getattr(_messages, which)(
@@ -249,7 +268,7 @@ cdef class Producer:
         n : int
             Frames wanted. ``slot.count`` says how many were free and adjacent in memory: 1 to `n`.
         timeout : float, optional
-            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+            Seconds to wait for space under ``on_full="wait"``; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -260,7 +279,7 @@ cdef class Producer:
         Raises
         ------
         RingFull
-            No space in time; names the process that holds it up.
+            No space in time; the message names the process that holds it up.
         SlotsHeld
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy, ValueError
@@ -269,18 +288,18 @@ cdef class Producer:
         cdef uint64_t want = count_of(n, "n", SHMRING_MAX_BATCH)
         cdef int64_t deadline = deadline_of(timeout)
         cdef Slot slot = Slot.__new__(Slot)
-        self.occupy(True)
-        slot.scratch = self.claim_frames(want, deadline) == NO_SLOT
-        if not slot.scratch:
-            slot.claimed = self.core.count
+        self.occupy(NO_CLAIM)
+        slot.claim.scratch = self.claim_frames(want, deadline) == FULL
+        if not slot.claim.scratch:
+            slot.claim.count = self.core.count
         else:
-            slot.claimed = min(want, self.block.view.geometry.slots)
+            slot.claim.count = min(want, self.block.view.geometry.slots)
         slot.producer, slot.single = self, want == 1
-        slot.first_seq = self.core.next_seq
+        slot.claim.first_seq = self.core.next_seq
         slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.claims += 1
-        slot.number = self.open_claim = self.claims
-        self.open_scratch = slot.scratch
+        slot.claim.number = self.claims
+        self.open_claim = slot.claim
         self.vacate()
         return slot
 
@@ -299,9 +318,9 @@ cdef class Producer:
             Value for the ring's meta dtype: a tuple or a dict of every field, or a number; one that would
             change is refused. Default: zeros.
         timeout : float, optional
-            Seconds to wait for space under ``on_full="wait"``; None waits for ever, 0 never waits.
+            Seconds to wait for space under ``on_full="wait"``; None waits forever, 0 never waits.
         casting : {"no", "equiv", "safe", "same_kind", "unsafe"}
-            Which other dtypes are cast to the ring's, by numpy's rules. The shape always has to be right:
+            Which other dtypes are cast to the ring's, by numpy's rules. The shape must always match:
             nothing is broadcast.
 
         Returns
@@ -312,9 +331,9 @@ cdef class Producer:
         Raises
         ------
         ValueError
-            Another shape or dtype, a masked array, or a meta that would change; publishes nothing.
+            Another shape or dtype, a masked array, or a meta that would change; nothing is published.
         RingFull
-            No space in time; names the process that holds it up.
+            No space in time; the message names the process that holds it up.
         SlotsHeld
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy
@@ -335,7 +354,7 @@ cdef class Producer:
         cdef bytes meta_given = None
         cdef const void *meta_data = NULL
         cdef int64_t deadline = deadline_of(timeout)
-        cdef Claim claimed
+        cdef Room claimed
         source = plain_array(array)
         exact = schema.fits(source, 0)
         if not exact or casting is not NO_CASTING:
@@ -351,9 +370,9 @@ cdef class Producer:
             when = shmring_now_ns()
         else:
             when = index(timestamp_ns)
-        self.occupy(True)  # last: what came before may have run anybody's code
+        self.occupy(NO_CLAIM)  # last: what came before may have run anybody's code
         claimed = self.claim_frames(1, deadline)
-        if claimed == NO_SLOT:
+        if claimed == FULL:
             shmring_drop(&self.core, 1)
             self.vacate()
             self.block.check()
@@ -403,19 +422,19 @@ cdef class Producer:
         metas : sequence, optional
             One for each frame, also for a single one.
         timeout : float, optional
-            Seconds to wait for space in all; None waits for ever, 0 never waits.
+            Seconds to wait for space in all; None waits forever, 0 never waits.
         casting : str
             As in `put`.
 
         Returns
         -------
         int
-            Frames published. Fewer than n if the time ran out after some, or if some were dropped.
+            Frames published. Fewer than n if the time ran out after some, or some were dropped.
 
         Raises
         ------
         ValueError
-            Another shape or dtype; names both, publishes nothing.
+            Another shape or dtype; the message has both, and nothing is published.
         RingFull
             No space in time for the first frame.
         SlotsHeld
@@ -448,9 +467,9 @@ cdef class Producer:
             meta_given = meta_bytes_of(schema, metas, total, False)
             meta_data = meta_given
         while done < total:
-            self.occupy(True)
+            self.occupy(NO_CLAIM)
             try:
-                if self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline) == NO_SLOT:
+                if self.claim_frames(min(total - done, SHMRING_MAX_BATCH), deadline) == FULL:
                     shmring_drop(&self.core, 1)
                     self.vacate()
                     self.block.check()
@@ -479,7 +498,7 @@ cdef class Producer:
         return published
 
     def drop(self, n=1):
-        """Use up the seqs of `n` frames that do not exist, as a replay does where frames were lost.
+        """Skip the seqs of `n` frames that do not exist, as a replay does where frames were lost.
 
         They count as dropped, and every consumer sees the gap.
 
@@ -506,7 +525,7 @@ cdef class Producer:
         cdef uint64_t count = count_of(n, "n", most)
         if n > most:
             raise ValueError(f"n must be at most 2**62, not {n}")
-        self.occupy(True)
+        self.occupy(NO_CLAIM)
         shmring_drop(&self.core, count)
         self.vacate()
         self.block.check()
@@ -520,7 +539,7 @@ cdef class Producer:
         ----------
         n : int
         timeout : float, optional
-            Seconds; None waits for ever, 0 never waits.
+            Seconds; None waits forever, 0 never waits.
 
         Returns
         -------
@@ -530,36 +549,34 @@ cdef class Producer:
         Raises
         ------
         TooFewConsumers
-            Fewer within the time; names those that are there.
+            Fewer in time; the message names those that have joined.
         """
         cdef unsigned least = <unsigned>count_of(n, "n", SHMRING_MAX_BATCH), found
-        cdef int64_t deadline = deadline_of(timeout)
+        cdef Wait wait = wait_of(timeout)
         cdef int64_t now, until
-        cdef int64_t started = shmring_now_ns()
-        cdef unsigned words = 0
+        cdef double waited
         if least > self.block.view.geometry.consumers:
             raise ValueError(
                 f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
+        wait.started = shmring_now_ns()
         while True:
-            self.occupy(True)
+            self.occupy(NO_CLAIM)
             shmring_reap_all(&self.block.view, self.lock.own.fd)
             found = shmring_active_consumers(&self.block.view)
             now = shmring_now_ns()
-            if found < least and now < deadline:
-                until = slice_end(now, deadline)
+            if found < least and now < wait.deadline:
+                until = shmring_slice_end(now, wait.deadline, SLICE_NS)
                 with nogil:
                     shmring_wait_consumers(&self.block.view, least, until)
             self.vacate()
             if found >= least:
                 return found
-            if now >= deadline:
-                from shmring import _messages
+            if now >= wait.deadline:
                 raise _messages.too_few_consumers(self.block, least, self.lock.own.fd, timeout)
-            if deadline == SHMRING_FOR_EVER and word_is_due(now - started, words):
-                words += 1
-                from shmring import _messages
+            waited = waited_until_notice(&wait)
+            if waited != 0:
                 _messages.still_waiting("wait_for_consumers", _messages.too_few_consumers(
-                    self.block, least, self.lock.own.fd, (now - started) / 1e9))
+                    self.block, least, self.lock.own.fd, waited))
             look_around()
 
     def close(self, error=None):
@@ -603,7 +620,7 @@ cdef class Producer:
             self.close_asked, self.failure_asked = True, failure
         guard_unlock(&self.guard)
         if mine:
-            if self.open_claim != 0:
+            if not self.has_open(NO_CLAIM):
                 self.abandon()
             self.is_open = False
             handles.discard(self)
@@ -616,7 +633,6 @@ cdef class Producer:
             shmring_event_announce(&self.block.view.hot.space_event)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Producer")
 
     def __enter__(self):
@@ -646,7 +662,7 @@ cdef class Producer:
 
     @property
     def dropped(self):
-        """Frames that the ring's producers offered and had to drop."""
+        """Frames that the ring's producers offered but had to drop."""
         return self.core.dropped
 
     @property

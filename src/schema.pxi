@@ -4,7 +4,7 @@ cdef Py_ssize_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fi
 
 
 cdef Py_ssize_t count_fields(object dtype) except -1:
-    """How many fields a dtype has, those of its fields included; 1 if it is none itself."""
+    """How many fields a dtype has, those of its fields included; 1 if it has none."""
     names = dtype.base.names
     if names is None:
         return 1
@@ -27,7 +27,7 @@ def survives_buffers(dtype):
 @cython.final
 @cython.no_gc
 cdef class Schema:
-    """Shape and dtype of a ring's frames, ready for numpy's C-API."""
+    """The format of a ring's frames, ready for numpy's C-API."""
 
     cdef readonly cnp.dtype dtype
     cdef readonly tuple shape
@@ -39,19 +39,19 @@ cdef class Schema:
     cdef size_t frame_bytes
     cdef size_t row_bytes
     cdef size_t meta_bytes
+    cdef readonly object frame_format
 
-    def __cinit__(self, cnp.dtype dtype, tuple shape, cnp.dtype meta_dtype, bint variable_rows):
-        if len(shape) > 31:
-            raise ValueError(f"a frame has at most 31 dimensions, not {len(shape)}")
-        self.dtype, self.shape, self.meta_dtype = dtype, shape, meta_dtype
-        self.variable_rows = variable_rows
-        self.ndim = len(shape)
-        self.frame_bytes = dtype.itemsize
-        for i, length in enumerate(shape):
+    def __cinit__(self, frame_format):
+        self.frame_format = frame_format
+        self.dtype, self.shape = frame_format.dtype, frame_format.shape
+        self.meta_dtype, self.variable_rows = frame_format.meta_dtype, frame_format.variable_rows
+        self.ndim = len(self.shape)
+        if self.ndim > 31:
+            raise ValueError(f"a frame has at most 31 dimensions, not {self.ndim}")
+        for i, length in enumerate(self.shape):
             self.dims[i] = length
-            self.frame_bytes *= length
-        self.row_bytes = self.frame_bytes // shape[0] if variable_rows else 0
-        self.meta_bytes = 0 if meta_dtype is None else meta_dtype.itemsize
+        self.frame_bytes, self.row_bytes = frame_format.frame_bytes, frame_format.row_bytes
+        self.meta_bytes = frame_format.meta_bytes
 
     cdef bint exports_buffers(self) except -1:
         if self.survives_buffers is None:

@@ -2,6 +2,13 @@
 
 cdef enum:
     SAMPLES = 4  # of a claim, to see whether anything was written
+    NO_CLAIM = 0
+
+cdef struct Claim:
+    uint64_t number  # among the claims of its producer, from 1
+    uint64_t count
+    uint64_t first_seq
+    bint scratch  # of memory that is thrown away: the ring was full
 
 
 @cython.final
@@ -35,6 +42,12 @@ cdef class SlotMemory:
         PyBuffer_FillInfo(view, self, self.data, self.nbytes, not self.writable, flags)
 
 
+cdef void freeze(cnp.ndarray view) noexcept:
+    """Makes the array of a claim that ended read-only, and its memory."""
+    (<SlotMemory><object>cnp.PyArray_BASE(view)).writable = False
+    cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(8)
@@ -42,9 +55,9 @@ cdef class Slot:
     """Claimed slots to write in place: from ``Producer.claim()``.
 
     As a context manager it publishes at the end, also at a ``break`` or ``return``: call `abort` first if
-    there is no frame. If such a block leaves early and nothing seems to have been written into `array`, the
-    log says so. An exception in the block aborts, and nobody ever sees the frame. Use it in the thread that
-    claimed it.
+    there is no frame. If the block ends early and nothing seems to have been written into `array`, a
+    warning is logged. An exception in the block aborts, and no consumer ever sees the frame. Use it in the
+    thread that claimed it.
 
     Examples
     --------
@@ -56,12 +69,9 @@ cdef class Slot:
 
     cdef Producer producer
     cdef cnp.ndarray view
-    cdef uint64_t number  # of the claim; it is open while the producer's open_claim is the same
-    cdef uint64_t claimed
-    cdef uint64_t first_seq
+    cdef Claim claim  # as it was made; the producer knows whether it is open
     cdef uint64_t valid_rows
     cdef bint single
-    cdef bint scratch
     cdef object timestamps
     cdef bytes metas
     cdef bint in_block  # of a `with`
@@ -75,10 +85,10 @@ cdef class Slot:
     def array(self):
         """Writable ndarray on the slot: the ring's shape, or ``(count, *shape)`` for ``claim(n > 1)``.
 
-        What it holds before you write is undefined.
+        Its content before you write is undefined.
 
-        Once published or aborted, this very array turns read-only. Views that were made of it stay
-        writable as numpy has it: do not write through them, the slot is no longer yours.
+        Once the slot is published or aborted, the array becomes read-only. Views made from it stay writable,
+        because numpy cannot change them: do not write through them, the slot is no longer yours.
         """
         if self.view is None:
             self.make_view()
@@ -90,12 +100,10 @@ cdef class Slot:
         cdef uint64_t stride = producer.block.view.geometry.slot_stride
         cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
         cdef cnp.ndarray view
-        cdef bint is_open
         if producer.fork_mark != fork_count:
-            from shmring import _messages
             raise _messages.forked("Slot")
-        memory.nbytes, memory.writable = self.claimed * stride, True
-        if self.scratch:
+        memory.nbytes, memory.writable = self.claim.count * stride, True
+        if self.claim.scratch:
             memory.keeper = np.empty(memory.nbytes, np.uint8)
             memory.data = cnp.PyArray_DATA(memory.keeper)
         else:
@@ -103,32 +111,25 @@ cdef class Slot:
         if self.single:
             view = schema.frame_array(memory.data, schema.dims[0], memory, True)
         else:
-            view = schema.batch_array(memory.data, self.claimed, stride, memory, True)
-        guard_lock(&producer.guard)
-        is_open = producer.open_claim == self.number
-        if is_open and self.view is None:
-            self.view = producer.open_view = view
-            producer.open_memory = memory
-            self.take_samples()
-        guard_unlock(&producer.guard)
-        if not is_open:
+            view = schema.batch_array(memory.data, self.claim.count, stride, memory, True)
+        if not producer.lend(self, view):
             raise ValueError("this slot was published or aborted; claim the next one")
         return 0
 
     @property
     def count(self):
         """Frames claimed: 1 to the `n` asked for, as many as were free and adjacent."""
-        return self.claimed
+        return self.claim.count
 
     @property
     def seq(self):
         """Seq that the first frame gets when it is published."""
-        return self.first_seq
+        return self.claim.first_seq
 
     @property
     def dropped(self):
         """True if the ring was full under ``on_full="drop"``: the array is scratch memory."""
-        return self.scratch
+        return self.claim.scratch
 
     @property
     def timestamp_ns(self):
@@ -144,7 +145,7 @@ cdef class Slot:
             checked = index(value)
             self.timestamps = checked
         else:
-            self.timestamps = timestamps_of(value, self.claimed)
+            self.timestamps = timestamps_of(value, self.claim.count)
 
     @property
     def meta(self):
@@ -156,7 +157,7 @@ cdef class Slot:
 
     @meta.setter
     def meta(self, value):
-        self.metas = meta_bytes_of(self.producer.schema, value, self.claimed, self.single)
+        self.metas = meta_bytes_of(self.producer.schema, value, self.claim.count, self.single)
 
     @property
     def rows(self):
@@ -176,7 +177,7 @@ cdef class Slot:
         """Some bytes of the claimed slots, from their beginning (0) to their end."""
         cdef Block block = self.producer.block
         cdef shmring_geometry *g = &block.view.geometry
-        cdef uint64_t nbytes = (self.claimed - 1) * g.slot_stride + g.frame_bytes
+        cdef uint64_t nbytes = (self.claim.count - 1) * g.slot_stride + g.frame_bytes
         cdef uint64_t found = 0
         cdef uint64_t size = min(nbytes, <uint64_t>sizeof(found))
         cdef char *slots = <char *>shmring_claimed_slot(&self.producer.core)
@@ -185,7 +186,7 @@ cdef class Slot:
 
     cdef void take_samples(self) noexcept:
         cdef int i
-        self.sampled = self.in_block and not self.scratch
+        self.sampled = self.in_block and not self.claim.scratch
         if self.sampled:
             for i in range(SAMPLES):
                 self.samples[i] = self.sample(i)
@@ -206,7 +207,7 @@ cdef class Slot:
         Parameters
         ----------
         count : int, optional
-            Only the first `count` of them; the rest is given back unseen. Default: all.
+            Publish the first `count` of them only, and give the rest back unseen. Default: all.
 
         Raises
         ------
@@ -216,33 +217,17 @@ cdef class Slot:
             After `survive_truncation`: the ring's file was cut.
         """
         if count is None:
-            self.publish_first(self.claimed)
-        elif 0 <= count <= self.claimed:
-            self.publish_first(count)
+            self.producer.publish_claim(self, self.claim.count)
+        elif 0 <= count <= self.claim.count:
+            self.producer.publish_claim(self, count)
         else:
-            raise ValueError(f"count must be 0 to {self.claimed}, not {count}")
-
-    cdef int publish_first(self, uint64_t count) except -1:
-        cdef Producer producer = self.producer
-        self.finish()
-        if self.scratch:
-            shmring_drop(&producer.core, count)
-        else:
-            self.describe(count)
-            shmring_publish(&producer.core, count)
-        producer.vacate()
-        producer.block.check()
-        return 0
+            raise ValueError(f"count must be 0 to {self.claim.count}, not {count}")
 
     def abort(self):
-        """Give the slots back; nobody sees anything, and the next frame gets their seq."""
-        self.finish()
-        if not self.scratch:
-            shmring_abort(&self.producer.core)
-        self.producer.vacate()
+        """Give the slots back unseen; the next frame gets their seq."""
+        self.producer.abort_claim(self.claim.number)
 
     def __reduce__(self):
-        from shmring import _messages
         raise _messages.not_pickled("Slot")
 
     def __enter__(self):
@@ -250,47 +235,35 @@ cdef class Slot:
         return self
 
     def __exit__(self, kind, value, traceback):
-        if self.producer.open_claim != self.number:
+        if not self.is_open():
             return
         if kind is None:
             if self.is_untouched() and not self.producer.told_of_untouched:
                 self.look_at_exit()
-            self.publish_first(self.claimed)
+            self.producer.publish_claim(self, self.claim.count)
         else:
-            self.abort()
+            self.producer.abort_claim(self.claim.number)
 
     cdef int look_at_exit(self) except -1:
         from shmring import _claims
         if _claims.leaves_early(_claims.current_frame()):
             self.producer.told_of_untouched = True
-            _claims.log_untouched(self.producer.block.name, self.first_seq)
+            _claims.log_untouched(self.producer.block.name, self.claim.first_seq)
         return 0
 
     def __dealloc__(self):
-        if self.number != 0:
-            self.producer.forget_claim(self.number)
+        if self.claim.number != NO_CLAIM:
+            self.producer.forget_claim(self.claim.number)
+
+    cdef bint is_open(self) noexcept:
+        return self.producer.has_open(self.claim.number)
 
     def __repr__(self):
-        if self.producer.open_claim != self.number:
+        if not self.is_open():
             state = "finished"
         else:
-            state = "dropped, scratch memory" if self.scratch else "open"
-        return f"<shmring.Slot seq {self.first_seq}, {self.claimed} frame(s), {state}>"
-
-    cdef int finish(self) except -1:
-        """Ends the claim, so that nobody writes any more; the producer is occupied from then on."""
-        cdef Producer producer = self.producer
-        cdef bint was_open = producer.open_claim == self.number
-        if was_open:
-            producer.occupy(False)
-            was_open = producer.open_claim == self.number  # another thread may have been faster
-            if was_open:
-                producer.end_claim()
-            else:
-                producer.vacate()
-        if not was_open:
-            raise ValueError("this slot was published or aborted before")
-        return 0
+            state = "dropped, scratch memory" if self.claim.scratch else "open"
+        return f"<shmring.Slot seq {self.claim.first_seq}, {self.claim.count} frame(s), {state}>"
 
     cdef int describe(self, uint64_t count) except -1:
         """Cannot fail: the setters took only what fits."""

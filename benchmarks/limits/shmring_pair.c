@@ -47,7 +47,7 @@ consume(const char *name, uint64_t frames, uint64_t batch, meeting *shared)
     pin_to(1);
     RELEASE(&shared->ready, 1);
     for (uint64_t done = 0; done < frames; done += taken.count) {
-        while (shmring_take_frames(&in, batch, batch, 0, 0, &taken) != SHMRING_OK)
+        while (shmring_take_batch(&in, batch, batch, &taken) != SHMRING_OK)
             shmring_wait_data(&block, in.next + batch, SHMRING_PRODUCER_LIVE,
                               shmring_now_ns() + SHMRING_SECOND, SPIN, 2);
         for (uint64_t i = 0; i < taken.count; i++) {

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPIN_NS 5000 /* how long a wait spins before it sleeps */
-
 /* The ring's per-frame meta, as run.py declares it. */
 typedef struct settings {
     uint32_t gain;
@@ -29,21 +27,12 @@ fail(const char *what, int result)
     return 1;
 }
 
-/* Waits for space; a consumer that died must not be waited for. */
 static void
-claim_one(shmring_producer *out)
-{
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    while (shmring_claim_wait(out, 1, shmring_now_ns() + SHMRING_SECOND / 10, SPIN_NS, cores) != SHMRING_OK)
-        shmring_reap_all(out->block, out->lock_fd);
-}
-
-static void
-produce(shmring_producer *out, uint64_t frames)
+produce(shmring_producer *out, uint64_t frames, const shmring_patience *patience)
 {
     const uint64_t count = out->block->geometry.frame_bytes / sizeof(int32_t);
     for (uint64_t number = 0; number < frames; number++) {
-        claim_one(out);
+        shmring_claim_until(out, 1, SHMRING_FOR_EVER, patience);
         int32_t *const samples = (int32_t *)shmring_claimed_slot(out); /* this is the shared memory */
         for (uint64_t i = 0; i < count; i++)
             samples[i] = (int32_t)(number * 1000 + i);
@@ -58,6 +47,7 @@ main(int argc, char **argv)
 {
     shmring_block block;
     static shmring_producer out;
+    const shmring_patience patience = shmring_default_patience();
     if (argc != 3) {
         fprintf(stderr, "usage: producer RING FRAMES\n");
         return 2;
@@ -83,9 +73,8 @@ main(int argc, char **argv)
     }
     if (result != SHMRING_OK)
         return fail("become the producer", result);
-    while (shmring_active_consumers(&block) < 1)
-        shmring_wait_consumers(&block, 1, shmring_now_ns() + SHMRING_SECOND);
-    produce(&out, strtoull(argv[2], NULL, 10));
+    shmring_await_consumers(&out, 1, SHMRING_FOR_EVER, &patience);
+    produce(&out, strtoull(argv[2], NULL, 10), &patience);
     printf("producer.c: %" PRIu64 " frames published, %" PRIu64 " dropped\n", out.head, out.dropped);
     shmring_producer_close(&out); /* end of the stream */
     close(lock_fd);

@@ -8,14 +8,14 @@ shares with others goes into `support`: no command imports from a command::
     @names.ring                     # the argument NAME, with shell completion
     @click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
     def record(name: str, frames: int | None) -> int | None:
-        '''Save the frames of a ring in a file.'''
+        '''Record the frames of a ring to a file.'''
 
 - Its docstring is the help (`\f` ends what users see); the pages in docs/cli/ are generated from it by
   docs/cli/generate.py, and a test fails where they differ. Give every option a metavar and a help that
   says its default.
 - It returns None or an exit code: see `shmring._cli.app.EXIT_CODES`. It may raise: every ShmringError,
   OSError and `app.Refusal` becomes one line on stderr, KeyboardInterrupt 130, BrokenPipeError a silent 1.
-- Results go to stdout, all else (progress, warnings) to stderr; `output` prints tables and JSON.
+- Results go to stdout, everything else (progress, warnings) to stderr; `output` prints tables and JSON.
 - Libraries that take long to import (rich, textual, psutil, prometheus_client) are imported in the
   function that uses them.
 """
@@ -25,13 +25,13 @@ COMMANDS = {
     "ls": "List the rings on this machine.",
     "info": "Show everything about one ring.",
     "top": "Watch rings live: rates, fill, lag and losses.",
-    "rm": "Remove rings that nobody uses.",
-    "write": "Publish what comes in on stdin.",
+    "rm": "Remove rings that are not in use.",
+    "write": "Publish frames from stdin.",
     "read": "Write the frames of a ring to stdout.",
-    "record": "Save the frames of a ring in a file.",
+    "record": "Record the frames of a ring to a file.",
     "replay": "Publish the frames of a recording.",
-    "capture": "Save what came before and after a trigger.",
-    "doctor": "Say what is wrong on this machine, and what to type.",
+    "capture": "Save the frames around a trigger.",
+    "doctor": "Find problems on this machine, and how to fix them.",
     "metrics": "Print or serve counters for Prometheus.",
     "bench": "Measure what rings can do on this machine.",
     "demo": "Stream frames to three processes, and verify every one.",

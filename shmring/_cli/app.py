@@ -14,15 +14,15 @@ import click
 import shmring
 from shmring._cli import COMMANDS
 from shmring._cli.support import output, streams
+from shmring._cli.support.refusal import system_error
 
 PROGRAM = "shmring"
 EXIT_CODES = {
     0: "done",
-    1: "a problem was found, or the command could not do what it was asked; also where the reader of its "
-    "output left early",
+    1: "a problem was found, the command could not do what you asked, or the reader of its output left early",
     2: "wrong usage",
-    3: "there is no such ring",
-    130: "ended by Ctrl-C",
+    3: "no ring has that name",
+    130: "interrupted by Ctrl-C",
     143: "ended by SIGTERM",
 }
 SAID_ELSEWHERE = {  # what other programs call it
@@ -40,10 +40,6 @@ SAID_ELSEWHERE = {  # what other programs call it
     "check": "doctor",
     "benchmark": "bench",
 }
-
-
-class Refusal(click.ClickException):
-    """Why a command cannot do what it was asked, in one line that says what to do; exit code 1."""
 
 
 class Commands(click.Group):
@@ -86,7 +82,7 @@ class Commands(click.Group):
 
 
 def _meant(word: str) -> str:
-    """Suggest commands instead of a word that is none."""
+    """Suggest commands for a word that is not one."""
     word = word.lower()
     near = [SAID_ELSEWHERE[word]] if word in SAID_ELSEWHERE else difflib.get_close_matches(word, COMMANDS, 2)
     return f"; did you mean {' or '.join(near)}?" if near else ""
@@ -159,13 +155,6 @@ def _usage(error: click.UsageError) -> str:
         return f"unrecognized arguments: {error.option_name}{near}"
     message = error.format_message()
     return message[:1].lower() + message[1:].rstrip(".")
-
-
-def system_error(error: OSError) -> str:
-    """Say what the operating system refused, without its numbers."""
-    if error.strerror is None:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _fail(line: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""The four processes of `shmring demo`: each ends with a Report of what it saw itself."""
+"""The four processes of `shmring demo`: each ends with an Account of what it saw itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shmring import (
     ShmringError,
     Slot,
 )
-from shmring._demo.sources import Source, UserError
+from shmring._demo.sources import BadSource, Source
 
 META = np.dtype([("crc32", "<u4")])
 CONSUMERS = ("recorder", "viewer", "latest")
@@ -45,7 +45,7 @@ class Limits:
 
 
 @dataclass
-class Report:
+class Account:
     """What one process did or saw, counted by itself and not by the ring."""
 
     frames: int = 0
@@ -80,25 +80,25 @@ class Pace:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.begin = time.monotonic()
-        self._told = False
+        self._stopped = False
         parent = multiprocessing.parent_process()
         self._parent = os.getppid() if parent is None else parent.pid
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
-        self._told = True
+        self._stopped = True
 
     @property
     def stopped(self) -> bool:
-        """Whether the demo said so, or is no more."""
-        return self._told or os.getppid() != self._parent
+        """Whether the demo said so, or is gone."""
+        return self._stopped or os.getppid() != self._parent
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.begin
 
     def over(self, frames: int) -> bool:
-        """Wait until frame number `frames` is due; True if it is not to come at all."""
+        """Wait until frame number `frames` is due; True if it is not to come."""
         limits = self.limits
         if limits.rate is not None:
             time.sleep(max(0.0, frames / limits.rate - self.seconds))
@@ -109,7 +109,7 @@ class Pace:
         )
 
 
-def produce(ring: Ring, source: Source, limits: Limits) -> Report:
+def produce(ring: Ring, source: Source, limits: Limits) -> Account:
     """Write frames in place and publish them with their checksums."""
     tally = Tally()
     with ring.producer() as out:
@@ -125,7 +125,7 @@ def produce(ring: Ring, source: Source, limits: Limits) -> Report:
                 slot.meta = (crc,)
             tally.add(crc)
         seconds = pace.seconds
-    return Report(frames=tally.frames, seconds=seconds, digest=tally.digest)
+    return Account(frames=tally.frames, seconds=seconds, digest=tally.digest)
 
 
 def _claim(out: Producer, pace: Pace) -> Slot | None:
@@ -138,19 +138,19 @@ def _claim(out: Producer, pace: Pace) -> Slot | None:
     return None
 
 
-def record(ring: Ring) -> Report:
+def record(ring: Ring) -> Account:
     """Take every frame: lossless."""
     with ring.consumer(label="recorder") as frames:
         return _watch(ring, frames, frames.get)
 
 
-def view(ring: Ring) -> Report:
+def view(ring: Ring) -> Account:
     """Keep each frame while it is "drawn", and check it only then: lossy and slow."""
     with ring.consumer(lossless=False, label="viewer") as frames:
         return _watch(ring, frames, frames.get, holds=VIEWER_HOLDS)
 
 
-def glance(ring: Ring) -> Report:
+def glance(ring: Ring) -> Account:
     """Take the newest frame, ten times a second."""
     with ring.consumer(lossless=False, label="latest") as frames:
         return _watch(ring, frames, frames.latest, sleeps=LATEST_SLEEPS)
@@ -158,8 +158,8 @@ def glance(ring: Ring) -> Report:
 
 def _watch(
     ring: Ring, frames: Consumer, take: Callable[[], Frame], *, holds: float = 0, sleeps: float = 0
-) -> Report:
-    report, tally = Report(), Tally()
+) -> Account:
+    account, tally = Account(), Tally()
     memory: list[range] = []
     begin = time.monotonic()
     while True:
@@ -173,13 +173,13 @@ def _watch(
         with frame:
             crc = zlib.crc32(frame.array.data)
             tally.add(crc)
-            report.wrong += crc != int(frame.meta["crc32"])
-            report.copied += not any(frame.array.ctypes.data in addresses for addresses in memory)
+            account.wrong += crc != int(frame.meta["crc32"])
+            account.copied += not any(frame.array.ctypes.data in addresses for addresses in memory)
         time.sleep(sleeps)
-    report.frames, report.digest = tally.frames, tally.digest
-    report.lost, report.skipped = frames.lost, frames.skipped
-    report.seconds = time.monotonic() - begin
-    return report
+    account.frames, account.digest = tally.frames, tally.digest
+    account.lost, account.skipped = frames.lost, frames.skipped
+    account.seconds = time.monotonic() - begin
+    return account
 
 
 def _mappings(name: str) -> list[range]:
@@ -190,18 +190,18 @@ def _mappings(name: str) -> list[range]:
 
 
 def run(role: str, ring: Ring, pipe: Connection, source: Source, limits: Limits) -> None:
-    """Be one of the four processes; its Report goes into the pipe."""
+    """Be one of the four processes; its Account goes into the pipe."""
     consumers = {"recorder": record, "viewer": view, "latest": glance}
     try:
         with ring:
-            report = consumers[role](ring) if role in consumers else produce(ring, source, limits)
-    except UserError as error:
-        report = Report(failure=str(error))
+            account = consumers[role](ring) if role in consumers else produce(ring, source, limits)
+    except BadSource as error:
+        account = Account(failure=str(error))
     except (ShmringError, OSError) as error:
-        report = Report(failure=f"{type(error).__name__}: {error}")
+        account = Account(failure=f"{type(error).__name__}: {error}")
     try:
-        pipe.send(report)
-    except BrokenPipeError:  # the demo was killed: nobody else removes the ring's name
+        pipe.send(account)
+    except BrokenPipeError:  # the demo was killed, so that its processes must remove the ring's name
         with contextlib.suppress(FileNotFoundError):  # another process of the demo was faster
             ring.unlink()
     pipe.close()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import time
+import weakref
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from shmring import Ring
-from shmring._demo.children import CONSUMERS, Limits, Report, run
-from shmring._demo.show import Lines, Meter, make_display
+from shmring._cli.support import output, signals
+from shmring._demo.children import CONSUMERS, Account, Limits, run
+from shmring._demo.show import Lines, LiveRows, make_display
 from shmring._demo.sources import Source
 from shmring._demo.verdict import COLUMNS, final_rows, find_problems, praise
 
@@ -29,94 +28,71 @@ JOBS = {
 }
 
 
-class Signals:
-    """Ctrl-C, a kill and a closed terminal as events to wait for: nothing is torn by an exception."""
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-
-    def __enter__(self) -> Signals:
-        """Take the signals over."""
-        self.socket, self._writer = socket.socketpair()
-        self.socket.setblocking(False)
-        self._writer.setblocking(False)
-        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        caught = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-            caught.pop()  # started by nohup
-        self._handlers = {number: signal.signal(number, self._note) for number in caught}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        self.socket.close()
-        self._writer.close()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received.append(number)
-
-    def drain(self) -> None:
-        """Forget that the socket became readable; `received` stays."""
-        with contextlib.suppress(BlockingIOError):
-            self.socket.recv(4096)
-
-
 @dataclass
 class Child:
-    """One process of the demo and what it reported."""
+    """One process of the demo and its account."""
 
     role: str
     process: SpawnProcess
     pipe: Connection
-    report: Report | None = None
+    account: Account | None = None
     running: bool = True
 
     def collect(self) -> str:
-        """Take the report that has come, or find that there will be none; what is wrong with it."""
+        """Take the account that has come, or find that there will be none; what is wrong with it."""
         who = f"the {self.role} (pid {self.process.pid})"
         self.running = False
         try:
-            report: Report = self.pipe.recv()
+            account: Account = self.pipe.recv()
         except EOFError:
             self.process.join()
             code = self.process.exitcode or 0
-            return f"{who} was killed by {_name(-code)}" if code < 0 else f"{who} ended with exit code {code}"
-        self.report = report
-        return f"{who} failed: {report.failure}" if report.failure else ""
+            if code < 0:
+                return f"{who} was killed by {signals.name(-code)}"
+            return f"{who} ended with exit code {code}"
+        self.account = account
+        return f"{who} failed: {account.failure}" if account.failure else ""
 
 
 class Demo:
     """The parent of the four processes."""
 
-    def __init__(self, ring: Ring, source: Source, limits: Limits, signals: Signals):
+    def __init__(self, ring: Ring, source: Source, limits: Limits):
         self.ring = ring
         self.source = source
         self.limits = limits
-        self.signals = signals
+        self.received: list[int] = []  # signals
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # wakes _watch at a signal
+        weakref.finalize(self, os.close, self.bell)
         self.children: list[Child] = []
         self.troubles: list[str] = []
-        self.deadline: float | None = None  # set once the stream was told to stop
+        self.deadline: float | None = None  # set once the stream has been asked to stop
 
     def run(self) -> int:
         """Start, watch, end, judge; the exit code."""
         display = make_display()
-        try:
-            self._start()
-            display.say(self._headline())
-            for child in self.children:
-                display.say(f"  {child.role:<8}  pid {child.process.pid:<7}  {JOBS[child.role]}")
-            with display:
-                self._watch(display)
-        finally:
-            for child in self.children:
-                child.process.kill()
-                child.process.join()
-                child.process.close()
-                child.pipe.close()
-        return self._conclude(display)
+        with signals.handled(self._receive, *signals.ENDS):
+            try:
+                self._stream(display)
+            finally:
+                for child in self.children:
+                    child.process.kill()
+                    child.process.join()
+                    child.process.close()
+                    child.pipe.close()
+            return self._conclude(display)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        os.eventfd_write(self.bell, 1)
+
+    def _stream(self, display: Lines) -> None:
+        self._start()
+        display.say(self._headline())
+        for child in self.children:
+            display.say(f"  {child.role:<8}  pid {child.process.pid:<7}  {JOBS[child.role]}")
+        with display:
+            self._watch(display)
 
     def _headline(self) -> str:
         rows, columns, _ = self.source.shape
@@ -132,10 +108,7 @@ class Demo:
 
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
-        resource_tracker.ensure_running()  # its start would unblock SIGINT
-        # The children inherit this mask: Ctrl-C on the terminal reaches only the parent, which ends them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-        try:
+        with signals.kept_from_children(signal.SIGINT, signal.SIGHUP):
             for role in ("producer", *CONSUMERS):
                 ours, theirs = spawn.Pipe(duplex=False)
                 arguments = (role, self.ring, theirs, self.source, self.limits)
@@ -143,27 +116,26 @@ class Demo:
                 process.start()
                 theirs.close()  # the child's is then the only one: its death ends the pipe
                 self.children.append(Child(role, process, ours))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _watch(self, display: Lines) -> None:
-        """Show the stream and collect reports until every process has ended, or had its time."""
-        meter = Meter(self.ring.frame_nbytes)
+        """Show the stream and collect accounts until every process has ended, or had its time."""
+        live = LiveRows(self.ring.frame_nbytes)
         while running := [child for child in self.children if child.running]:
             now = time.monotonic()
-            if self.deadline is not None and (now >= self.deadline or len(self.signals.received) > 1):
+            if self.deadline is not None and (now >= self.deadline or len(self.received) > 1):
                 return
-            timeout = min(meter.due, self.deadline or meter.due) - now
-            ready = wait([self.signals.socket, *(child.pipe for child in running)], max(timeout, 0))
-            self.signals.drain()
-            if self.signals.received and self.deadline is None:
-                display.say(f"Stopping ({_name(self.signals.received[0])}).")
+            timeout = min(live.due, self.deadline or live.due) - now
+            ready = wait([self.bell, *(child.pipe for child in running)], max(timeout, 0))
+            if self.bell in ready:
+                os.eventfd_read(self.bell)
+            if self.received and self.deadline is None:
+                display.say(f"Stopping ({signals.name(self.received[0])}).")
                 self._end_stream()
             for child in running:
                 if child.pipe in ready:
                     self._collect(child, display)
-            if time.monotonic() >= meter.due and (rows := meter.look(self.ring.stats())):
-                display.live(meter.seconds, rows)
+            if time.monotonic() >= live.due and (rows := live.look(self.ring.stats())):
+                display.live(live.seconds, rows)
 
     def _collect(self, child: Child, display: Lines) -> None:
         trouble = child.collect()
@@ -174,7 +146,7 @@ class Demo:
 
     def _end_stream(self) -> None:
         """Ask the producer to close the ring, so that the consumers end."""
-        # Before the first frame nobody has anything to say, and consumers may wait for ever.
+        # Before the first frame there is nothing to account for, and consumers may wait forever.
         grace = GRACE if self.ring.stats().published else 0
         self.deadline = self.deadline or time.monotonic() + grace
         for child in self.children:
@@ -182,26 +154,22 @@ class Demo:
                 child.process.terminate()
 
     def _conclude(self, display: Lines) -> int:
-        reports = {child.role: child.report for child in self.children}
+        accounts = {child.role: child.account for child in self.children}
         frame_nbytes = self.ring.frame_nbytes
-        display.table(COLUMNS, final_rows(reports, frame_nbytes))
-        stopped = self.signals.received[0] if self.signals.received else 0
+        output.show_table(COLUMNS, final_rows(accounts, frame_nbytes))
+        stopped = self.received[0] if self.received else 0
         if stopped:
-            display.say(f"Stopped by {_name(stopped)}; this is what had been streamed:")
-        whole = {role: report for role, report in reports.items() if report and not report.failure}
-        silent = [role for role in reports if role not in whole]
+            display.say(f"Stopped by {signals.name(stopped)}; this is what had been streamed:")
+        whole = {role: account for role, account in accounts.items() if account and not account.failure}
+        silent = [role for role in accounts if role not in whole]
         if silent and stopped and not self.troubles:
             display.say("No verdict: the stream had not begun or did not end in time.")
             return 128 + stopped
         problems = [*self.troubles, *([] if silent else find_problems(whole))]
         if silent and not self.troubles:
-            problems.append(f"no report from {', '.join(silent)}")
+            problems.append(f"no account from {', '.join(silent)}")
         if problems:
             display.say(f"NOT VERIFIED: {'; '.join(problems)}.")
             return 1
         display.say(praise(whole, frame_nbytes))
         return 128 + stopped if stopped else 0
-
-
-def _name(number: int) -> str:
-    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

@@ -19,8 +19,8 @@ Draw: TypeAlias = Callable[[Image], None]  # writes one frame into the array tha
 DEVICES = Path("/dev")
 
 
-class UserError(Exception):
-    """A mistake of the user's, told in one line that says what to do."""
+class BadSource(ValueError):
+    """A film or camera that cannot be streamed; says what to do."""
 
 
 class Source(Protocol):
@@ -89,7 +89,7 @@ class Film:
                 for picture in container.decode(video):
                     yield partial(self._draw, picture)
         except av.error.FFmpegError as error:
-            raise UserError(f"the film {self.file!r} is damaged: {error.strerror}") from None
+            raise BadSource(f"the film {self.file!r} is damaged: {error.strerror}") from None
 
     @staticmethod
     def _draw(picture: av.VideoFrame, out: Image) -> None:
@@ -98,21 +98,21 @@ class Film:
 
 
 def open_film(file: str) -> Film:
-    """Look at a video file, so that a mistake is told before anything starts."""
+    """Look at a video file, so that a mistake shows before anything starts."""
     _need_av("--video")
     if not Path(file).is_file():
-        raise UserError(f"there is no file {file!r}; give the path of a video file")
+        raise BadSource(f"there is no file {file!r}; give the path of a video file")
     return Film(_probe(file, None), f"decoded from {Path(file).name}", file)
 
 
 def open_camera(number: int) -> Film:
-    """Look at a camera, so that a mistake is told before anything starts."""
+    """Look at a camera, so that a mistake shows before anything starts."""
     _need_av("--camera")
     device = DEVICES / f"video{number}"
     if not device.exists():
         found = sorted(path.name.removeprefix("video") for path in DEVICES.glob("video[0-9]*"))
         here = f"cameras here: {', '.join(found)}" if found else "there is no camera here; try --video FILE"
-        raise UserError(f"there is no camera {number} ({device}); {here}")
+        raise BadSource(f"there is no camera {number} ({device}); {here}")
     return Film(_probe(str(device), "v4l2"), f"from camera {number}", str(device), "v4l2")
 
 
@@ -120,7 +120,7 @@ def _need_av(option: str) -> None:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise UserError(f'{option} needs PyAV: pip install "shmring[video]"') from None
+        raise ImportError(f'{option} needs PyAV: pip install "shmring[video]"', name="av") from None
 
 
 def _probe(file: str, format: str | None) -> tuple[int, int, int]:
@@ -130,9 +130,9 @@ def _probe(file: str, format: str | None) -> tuple[int, int, int]:
     try:
         with av.open(file, format=format) as container:
             if not container.streams.video:
-                raise UserError(f"{file!r} holds no video stream; give a video file")
+                raise BadSource(f"{file!r} holds no video stream; give a video file")
             video: Any = container.streams.video[0]
             return (video.height, video.width, 3)
     except (av.error.FFmpegError, OSError) as error:
         reason = error.strerror or error
-        raise UserError(f"cannot read {file!r} as a video: {reason}; is it one?") from None
+        raise BadSource(f"cannot read {file!r} as a video: {reason}; is it one?") from None

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shmring._demo.children import CONSUMERS, Report
+from shmring._demo.children import CONSUMERS, Account
 
-COLUMNS = ("process", "frames", "GB", "GB/s", "lost", "skipped", "wrong", "copied")
+COLUMNS = ("process", ">frames", ">GB", ">GB/s", ">lost", ">skipped", ">wrong", ">copied")
 
 
-def final_rows(reports: Mapping[str, Report | None], frame_nbytes: int) -> list[Sequence[str]]:
-    """Make a row for each process; one of dashes if it did not live to tell."""
+def final_rows(accounts: Mapping[str, Account | None], frame_nbytes: int) -> list[Sequence[str]]:
+    """Make a row for each process; one of dashes if it ended without an account."""
     rows: list[Sequence[str]] = []
-    for role, report in reports.items():
-        if report is None or report.failure:
+    for role, account in accounts.items():
+        if account is None or account.failure:
             rows.append((role, *["-"] * (len(COLUMNS) - 1)))
             continue
-        gigabytes = report.frames * frame_nbytes / 1e9
-        speed = f"{gigabytes / report.seconds:.2f}" if report.seconds else "-"
-        counts = [f"{n:,}" for n in (report.lost, report.skipped, report.wrong, report.copied)]
+        gigabytes = account.frames * frame_nbytes / 1e9
+        speed = f"{gigabytes / account.seconds:.2f}" if account.seconds else "-"
+        counts = [f"{n:,}" for n in (account.lost, account.skipped, account.wrong, account.copied)]
         own = [""] * len(counts) if role == "producer" else counts
-        rows.append((role, f"{report.frames:,}", f"{gigabytes:.2f}", speed, *own))
+        rows.append((role, f"{account.frames:,}", f"{gigabytes:.2f}", speed, *own))
     return rows
 
 
-def find_problems(reports: Mapping[str, Report]) -> list[str]:
+def find_problems(accounts: Mapping[str, Account]) -> list[str]:
     """Find everything that contradicts the producer's own count and digest."""
-    sent, recorder = reports["producer"], reports["recorder"]
+    sent, recorder = accounts["producer"], accounts["recorder"]
     problems = [] if sent.frames else ["not one frame was streamed"]
     for role in CONSUMERS:
-        got = reports[role]
+        got = accounts[role]
         if got.wrong:
             problems.append(f"{got.wrong:,} frames of the {role} do not have their checksum")
         if got.frames + got.lost + got.skipped != sent.frames:
@@ -44,12 +44,12 @@ def find_problems(reports: Mapping[str, Report]) -> list[str]:
     return problems
 
 
-def praise(reports: Mapping[str, Report], frame_nbytes: int) -> str:
+def praise(accounts: Mapping[str, Account], frame_nbytes: int) -> str:
     """Say what was proved in a demo in which nothing went wrong."""
-    sent = reports["producer"]
+    sent = accounts["producer"]
     gigabytes = sent.frames * frame_nbytes / 1e9
-    seen = sum(reports[role].frames for role in CONSUMERS)
-    copied = sum(reports[role].copied for role in CONSUMERS)
+    seen = sum(accounts[role].frames for role in CONSUMERS)
+    copied = sum(accounts[role].copied for role in CONSUMERS)
     return (
         f"VERIFIED: the recorder got all {sent.frames:,} frames, in order, each with the producer's crc32: "
         f"{gigabytes:.2f} GB in {sent.seconds:.1f} s, {gigabytes / sent.seconds:.2f} GB/s. "

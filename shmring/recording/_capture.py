@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, ProducerFailed, Ring, RingClosed, RingEmpty
-from shmring._participants import producer_state
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
@@ -38,9 +37,9 @@ class Capture:
     """Saves the last frames before a trigger: a signal, a key, a condition.
 
     It joins the ring as a lossy consumer that never holds the producer back, and leaves the frames where
-    they are: the ring itself is the memory of what was before. Only when the trigger comes are they held,
-    written and given back. So nothing is spent until then, but `before` cannot be more than half of the
-    ring's slots; the other half is for the producer, and its time for this process to wake up.
+    they are: the ring itself remembers what came before. Only when the trigger comes are the frames held,
+    written and released. Until then this costs nothing, but `before` cannot be more than half of the ring's
+    slots: the producer needs the other half while this process wakes up.
 
     Parameters
     ----------
@@ -51,16 +50,16 @@ class Capture:
     before : int
         Frames up to the trigger, the one that was newest at that moment (or met the condition) included.
     after : int
-        Frames after the trigger. What one capture has saved is not saved again by the next one.
+        Frames after the trigger. What one capture has saved, the next one does not save again.
     when : callable, optional
-        Called with each new `Frame` until it returns true; that triggers. A condition that takes longer
-        than the producer for a frame will not see all of them.
+        Called with each new `Frame` until it returns true; that triggers. A condition that takes
+        longer than the producer needs for a frame does not see every frame.
     captures : int, optional
-        End after so many; None: go on until `stop` or the end of the stream.
+        End after this many; None: continue until `stop` or the end of the stream.
     mode : {"x", "w", "a"}
-        As in `Recorder`, where ``"a"`` is for several captures only: their numbers go on.
+        As in `Recorder`, where ``"a"`` is for several captures only, and continues their numbers.
     timeout : float, optional
-        Seconds to wait for a ring of that name; None waits for ever.
+        Seconds to wait for a ring of that name; None waits forever.
     on_capture : callable, optional
         Called with the Summary of each capture.
 
@@ -69,7 +68,7 @@ class Capture:
     ValueError
         `before` is more than half of the slots.
     FileExistsError, RingNotFound, TooManyConsumers, OSError
-        As they say.
+        The message says why.
     """
 
     def __init__(
@@ -107,29 +106,32 @@ class Capture:
         self._failure = ""  # of the producer
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            if before > self._ring.slots // 2:
-                raise ValueError(
-                    f"before={before} is more than half of the {self._ring.slots} slots of ring "
-                    f"{self._ring.name!r}, which keep what was before: create it with {2 * before} slots"
-                )
-            self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
-            check_frames(self._path, self._description)
-            self._history = self._ring.consumer(lossless=False, label="shmring capture")
-            if when is not None:
-                self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
+            self._join()
         except BaseException:
             self._leave()
             raise
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, before))
 
+    def _join(self) -> None:
+        if self._before > self._ring.slots // 2:
+            raise ValueError(
+                f"before={self._before} is more than half of the {self._ring.slots} slots of ring "
+                f"{self._ring.name!r}, which keep what was before: create it with {2 * self._before} slots"
+            )
+        self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
+        check_frames(self._path, self._description)
+        self._history = self._ring.consumer(lossless=False, label="shmring capture")
+        if self._when is not None:
+            self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
+
     def trigger(self) -> None:
-        """Capture now: from another thread or a signal handler. While a capture is going on: nothing."""
+        """Capture now: from another thread or a signal handler. During a capture this does nothing."""
         if self._trigger_at is None and not self._stopped:
-            self._trigger_at = self._ring._block.report(self._ring._fd)["head"]
+            self._trigger_at = self._ring._published
             os.eventfd_write(self._bell, 1)
 
     def stop(self) -> None:
-        """End `run`; a capture that is going on ends with the frames it has."""
+        """End `run`; a capture that has begun ends with the frames it has."""
         if not self._stopped:
             self._stopped = True
             os.eventfd_write(self._bell, 1)
@@ -175,12 +177,12 @@ class Capture:
                 try:
                     with self._watcher.get(timeout=SLICE) as frame:
                         if self._when(frame):
-                            return _next_position(self._watcher)
+                            return self._watcher._position
                 except RingEmpty:
                     pass
                 except (RingClosed, ProducerDied):
                     return None
-            elif producer_state(self._ring._block, self._ring._fd)[0] in ("closed", "failed", "died"):
+            elif self._ring._producer_state()[0] in ("closed", "failed", "died"):
                 # It may have come with the last frames.
                 return self._trigger_at
             elif select.select([self._bell], [], [], SLICE)[0]:
@@ -246,7 +248,7 @@ class Capture:
     def _hold(self, history: Consumer, first: int, position: int, end: int) -> list[_Part]:
         """Hold the wanted frames up to the trigger that are still there."""
         held: list[_Part] = []
-        while _next_position(history) < position:
+        while history._position < position:
             try:
                 part = self._take(history, first, end, timeout=0)
             except (RingEmpty, RingClosed, ProducerDied):
@@ -257,8 +259,8 @@ class Capture:
 
     def _take(self, history: Consumer, first: int, end: int, timeout: float) -> _Part | None:
         """Take frames, of which at least one is wanted; None if none is."""
-        batch = history.batch(min(end - _next_position(history), self._batch), timeout=timeout)
-        start = _next_position(history) - len(batch)  # lapped, it is further on than before
+        batch = history.batch(min(end - history._position, self._batch), timeout=timeout)
+        start = history._position - len(batch)  # lapped, it is further on than before
         wanted = slice(max(0, first - start), min(len(batch), end - start))
         if wanted.start < wanted.stop:
             return _Part(batch, wanted, start + wanted.start)
@@ -268,7 +270,7 @@ class Capture:
     def _save_after(
         self, files: FileSeries, index: IndexMaker, history: Consumer, first: int, end: int
     ) -> Ended:
-        while _next_position(history) < end:
+        while history._position < end:
             if self._stopped:
                 return "stopped"
             try:
@@ -298,7 +300,7 @@ class Capture:
         """Return how many frames came behind the last one that was written, and were gone too soon."""
         if ended == "stopped":
             return 0
-        return max(0, min(end, self._ring._block.report(self._ring._fd)["head"]) - self._written_to)
+        return max(0, min(end, self._ring._published) - self._written_to)
 
     def _leave(self) -> None:
         for consumer in (self._history, self._watcher):
@@ -308,11 +310,6 @@ class Capture:
         if self._attached:
             self._ring.close()
         os.close(self._bell)
-
-
-def _next_position(consumer: Consumer) -> int:
-    """Position of the frame that the consumer takes next."""
-    return consumer._awaited()[1] - 1
 
 
 def capture(
@@ -327,7 +324,7 @@ def capture(
     timeout: float | None = 0,
     on_capture: Callable[[Summary], object] | None = None,
 ) -> list[Summary]:
-    """Save the last frames before a condition came true, and some after it.
+    """Save the last frames before a condition becomes true, and some after it.
 
     Parameters
     ----------

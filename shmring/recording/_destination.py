@@ -23,7 +23,7 @@ def check_destination(
     sync: float | None = None,
     appendable: bool = True,
 ) -> Path:
-    """Refuse a file that cannot be recorded into, before anybody waits for a ring or for a trigger.
+    """Refuse a file that cannot be recorded into, before you wait for a ring or for a trigger.
 
     This also imports the library for the format, which may take longer than the ring keeps its frames.
     """
@@ -44,7 +44,7 @@ def check_destination(
 def check_frames(file: Path, description: Description) -> None:
     """Refuse frames that the format cannot hold, before the ring is joined. Only .npy has a limit."""
     if file.suffix == ".npy":
-        NpyHeader(description.dtype, description.shape)
+        NpyHeader(description.frame_format.dtype, description.frame_format.shape)
         NpyHeader(description.index_dtype, ())
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RecordingCorrupt(ShmringError, ValueError):
-    """The files are no recording, or parts of one are missing."""
+    """The files are not a recording, or parts of one are missing."""
 
 
 class RecordingBusy(ShmringError, FileExistsError):
@@ -41,15 +41,15 @@ class WriteRefused(OSError):
 
 
 @contextlib.contextmanager
-def damage_is_told(path: Path) -> Iterator[None]:
-    """Turn whatever the libraries raise at a file that they cannot make sense of into one error."""
+def as_corrupt(path: Path) -> Iterator[None]:
+    """Turn whatever the libraries raise at a file that they cannot read into RecordingCorrupt."""
     try:
         yield
     except (RecordingCorrupt, FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise RecordingCorrupt(f"{path} is damaged, or no recording of shmring: {said}") from None
+        raise RecordingCorrupt(f"{path} is damaged, or not a recording of shmring: {said}") from None
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ class IndexMaker:
 
     def __init__(self, dtype: np.dtype[Any], next_seq: int | None = None) -> None:
         self._dtype = dtype
-        self.next_seq = next_seq  # whatever is missing from there on was lost; None: from the first frame on
+        self.next_seq = next_seq  # whatever is missing after it was lost; None: after the first frame
         self.lost = 0
 
     def make(self, batch: Batch, some: slice = ALL) -> npt.NDArray[Any]:

@@ -60,7 +60,7 @@ class WriterLock:
             self._fd = os.open(self.path, flags | os.O_CLOEXEC)
             _held.add(self)
         self._close = weakref.finalize(self, _give_back, self._fd)
-        self._close.atexit = False  # whoever records until the very end keeps it
+        self._close.atexit = False  # a recorder that records until the very end keeps it
 
     def _is_in_place(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -68,7 +68,7 @@ class WriterLock:
         return False
 
     def check_exists(self) -> None:
-        """Refuse to write what nobody will find: what was deleted in the meantime."""
+        """Refuse to write into files that were deleted in the meantime."""
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, f"{self.path} was deleted while it was recorded")
 
@@ -102,14 +102,14 @@ class WriterLock:
 
 
 def busy(path: Path) -> RecordingBusy:
-    """Make the error for a recording that somebody else writes."""
+    """Make the error for a recording that another recorder writes."""
     return RecordingBusy(
         f"another recorder writes {path} now: wait until it ends, stop it, or take another name"
     )
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether somebody holds the lock, this process included."""
+    """Whether a process holds the lock, this one included."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -126,7 +126,7 @@ def is_being_written(path: Path) -> bool:
 
 
 def _take_in_the_end(fd: int) -> bool:
-    """Take the lock; of a folder, also where somebody has it for a moment, only to ask whether it is free."""
+    """Take the lock; that of a folder, even where another process has it for a moment, just to look."""
     for _ in range(TRIES):
         if _take(fd):
             return True
@@ -137,7 +137,7 @@ def _take_in_the_end(fd: int) -> bool:
 
 
 def _take(fd: int, folder_lock: int = fcntl.LOCK_EX) -> bool:
-    """Take the lock; False if somebody else has it."""
+    """Take the lock; False if another process has it."""
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             # The other kind of lock needs a descriptor that can be written to, which no folder has.

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
-
 from shmring import (
     Batch,
     Consumer,
@@ -22,7 +20,7 @@ from shmring import (
     _names,
 )
 from shmring._core import check_flag
-from shmring._follow import Succession
+from shmring._follow import Rejoiner, Start, Succession
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._errors import WriteRefused, refusals
 from shmring.recording._index import IndexMaker
@@ -34,7 +32,6 @@ from shmring.recording.formats._description import describe
 __all__ = ["Recorder", "record"]
 
 BATCH = 4 << 20  # bytes; a larger write costs no less per byte
-STARTS = ("oldest", "newest", "next")
 SLICE = 0.1  # seconds until a wait looks at the limits and at stop() again
 IDENTITY_EVERY = 1.0  # seconds between two looks whether the ring still has its name
 
@@ -45,30 +42,30 @@ class Recorder:
     Parameters
     ----------
     ring : Ring or str
-        What to record. Of a name the ring is attached.
+        What to record. If it is a name, that ring is attached.
     path : path-like
         ``.npy``, ``.zarr``, ``.h5`` or ``.hdf5``: the suffix chooses the format.
     frames, seconds, nbytes : int, float, int, optional
-        Stop after so much; `seconds` counts from the start of `run`.
+        Stop after this much; `seconds` counts from the start of `run`.
     roll : Roll, optional
-        Go on in a new file again and again: ``FILE-0001.npy``, ``FILE-0002.npy``, …
+        Continue in a new file again and again: ``FILE-0001.npy``, ``FILE-0002.npy``, …
     mode : {"x", "w", "a"}
-        A file that exists is an error, is overwritten, or appended to (with a Roll: its numbers go on).
+        A file that exists is an error, is replaced, or is appended to (with a Roll, its numbers continue).
     lossless : bool
         False: never hold the producer back; what a slow disk loses is counted.
     start : {"oldest", "newest", "next"}
         As in ``Ring.consumer``.
     wait_for_takeover : bool
-        Go on with the next producer when this one dies.
+        Continue with the next producer when this one dies.
     follow : bool
         When the producer closes or dies, wait for the next ring of that name (or for the next producer of
         this one), and record it into the same file, as one more of ``Recording.parts``. Needs the ring's
         name. `start` is for the first ring.
     timeout : float, optional
-        Seconds to wait for a ring of that name; None waits for ever.
+        Seconds to wait for a ring of that name; None waits forever.
     sync : float, optional
-        For .npy: have everything on the disk every so many seconds, against power failures. Default: when
-        the kernel likes.
+        For .npy: flush everything to the disk at this interval in seconds, against power failures. Default:
+        when the kernel does.
     progress : callable, optional
         Called with this Recorder about ten times a second.
 
@@ -81,7 +78,7 @@ class Recorder:
     RingIncompatible
         The file that is appended to holds other frames.
     RingNotFound, TooManyConsumers, OSError, ValueError
-        As they say.
+        The message says why.
     """
 
     summary: Summary | None
@@ -98,74 +95,61 @@ class Recorder:
         roll: Roll | None = None,
         mode: Mode = "x",
         lossless: bool = True,
-        start: Literal["oldest", "newest", "next"] = "oldest",
+        start: Start = "oldest",
         wait_for_takeover: bool = False,
         follow: bool = False,
         timeout: float | None = 0,
         sync: float | None = None,
         progress: Callable[[Recorder], object] | None = None,
     ) -> None:
-        for name, limit in (("frames", frames), ("seconds", seconds), ("nbytes", nbytes), ("sync", sync)):
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0, not {limit!r}")
-        if start not in STARTS:
-            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        _check_limits(frames=frames, seconds=seconds, nbytes=nbytes, sync=sync)
         if check_flag("follow", follow) and (isinstance(ring, Ring) or wait_for_takeover):
             raise ValueError(
                 "follow=True lets go of a ring when its producer ends, so that the next one can be created: "
                 "give the ring's name, and not wait_for_takeover=True"
             )
+        self._joined = Rejoiner(
+            lossless=lossless, start=start, label="shmring record", wait_for_takeover=wait_for_takeover
+        )
         self._file = check_destination(path, several=roll is not None, mode=mode, sync=sync)
-        self._roll, self._sync, self._lossless, self._takeover = roll, sync, lossless, wait_for_takeover
+        self._roll, self._sync = roll, sync
         self._most_frames, self._most_nbytes, self._seconds = frames, nbytes, seconds
         self._progress = progress
         self._stopped = False
         self._failure = ""  # of the producer
         self._taken = 0
         self._earlier_frames = self._earlier_nbytes = self._earlier_lost = 0  # of rings that have ended
-        self._generation = b""
-        self._earlier: IndexMaker | None = None
         self._other_frames: ValueError | None = None  # than those so far, in the next ring
         self._attached = not isinstance(ring, Ring)
         self._rings = Succession(ring) if follow and isinstance(ring, str) else None
-        self._consumer: Consumer | None = None
         self._is_open = False  # its file
-        if isinstance(ring, Ring):
-            self._ring = ring
-        else:
-            self._ring = self._rings.wait(timeout) if self._rings else Ring.attach(ring, timeout=timeout)
-        self._begin(start, mode)
-        self._began_at = self._reported_at = self._identified_at = time.monotonic()
+        self._ring = ring if isinstance(ring, Ring) else self._attach(ring, timeout)
+        self._begin(mode)
+        self._began_at = self._shown_at = self._identified_at = time.monotonic()
         self.summary = None
 
-    def _begin(self, start: Literal["oldest", "newest", "next"], mode: Mode) -> Consumer:
+    def _attach(self, name: str, timeout: float | None) -> Ring:
+        return Ring.attach(name, timeout=timeout) if self._rings is None else self._rings.wait(timeout)
+
+    def _begin(self, mode: Mode) -> Consumer:
         """Join the ring and open the file for it."""
         try:
             description = describe(self._ring)
             check_frames(self._file, description)
-            self._consumer = self._ring.consumer(
-                lossless=self._lossless,
-                start=start,
-                wait_for_takeover=self._takeover,
-                label="shmring record",
-            )
+            consumer = self._joined.join(self._ring)
             self._files = FileSeries(self._file, description, self._roll, mode, self._sync)
         except BaseException:
             self._leave()
             raise
         self._is_open = True
-        generation, next_seq = self._ring._block.generation, None
-        if self._earlier is not None:  # of a ring that is followed from its beginning, every frame counts
-            next_seq = self._earlier.next_seq if generation == self._generation else 0
-        self._generation, self._from_seq = generation, next_seq or 0
-        self._index = IndexMaker(description.index_dtype, next_seq)
+        self._index = IndexMaker(description.index_dtype, self._joined.next_seq)
         self._most = self._most_frames
         if self._most_nbytes is not None:
             fitting = max(1, self._most_nbytes // self._ring.frame_nbytes)
             self._most = fitting if self._most is None else min(self._most, fitting)
-        # Half of the slots at most: the producer goes on with the others while these are written.
+        # Half of the slots at most: the producer continues with the others while these are written.
         self._batch = max(1, min(BATCH // self._ring.frame_nbytes, self._ring.slots // 2))
-        return self._consumer
+        return consumer
 
     # ---- what it is doing; from any thread
 
@@ -202,7 +186,7 @@ class Recorder:
     @property
     def lag(self) -> int:
         """Frames published but not yet recorded."""
-        consumer = self._consumer
+        consumer = self._joined.consumer
         return consumer.lag if consumer is not None else 0
 
     def stop(self) -> None:
@@ -229,13 +213,13 @@ class Recorder:
         KeyboardInterrupt
             After the file was finished.
         """
-        if self._consumer is None:
+        if self._joined.consumer is None:
             raise ValueError("this Recorder has ended; make another one")
         self._began_at = time.monotonic()
         ended: Ended = "interrupted"
         failure: WriteRefused | None = None
         try:
-            ended = self._record(self._consumer)
+            ended = self._record(self._joined.consumer)
         except WriteRefused as error:
             failure, ended = error, "write failed"
         finally:
@@ -252,7 +236,7 @@ class Recorder:
             raise self._other_frames.with_traceback(None)
         if ended == "ring replaced":
             raise RingNotFound(
-                f"ring {self._ring.name!r} has no producer any more, and another ring took its name; "
+                f"ring {self._ring.name!r} no longer has a producer, and another ring took its name; "
                 f"{self.summary.frames} frames are in {self.path}. Record the new one into another file"
             )
         return self.summary
@@ -274,10 +258,10 @@ class Recorder:
         return ended
 
     def _begin_next(self, ring: Ring) -> Consumer | None:
-        """Go on with another ring; None if its frames do not belong into the file."""
+        """Continue with another ring; None if its frames do not belong into the file."""
         self._ring = ring
         try:
-            return self._begin("oldest", "a")
+            return self._begin("a")
         except ValueError as error:
             self._other_frames = error
             return None
@@ -288,7 +272,7 @@ class Recorder:
                 raise
 
     def _await_next(self, rings: Succession) -> Ring | Literal["stopped", "limit"]:
-        """Wait for the next ring; why not, if it is to be no more waited for."""
+        """Wait for the next ring, or return why the wait is over."""
         while True:
             if self._stopped:
                 return "stopped"
@@ -297,7 +281,7 @@ class Recorder:
             ring = rings.find()
             if ring is not None:
                 return ring
-            self._report()
+            self._show_progress()
             time.sleep(_names.RETRY)
 
     def _loop(self, consumer: Consumer) -> Ended:
@@ -326,37 +310,35 @@ class Recorder:
                 return "producer failed"
             except ProducerDied:
                 return "producer died"
-            self._report()
+            self._show_progress()
 
     def _write(self, batch: Batch) -> None:
         # What was there before the ring was taken over is recorded already.
-        new = slice(int(np.searchsorted(batch.seqs, self._from_seq)), len(batch))
+        new = self._joined.new(batch.seqs)
         if new.start == new.stop:
             return
         with self._ring._uncut():
             self._files.write(batch.array[new], self._index.make(batch, new))
         self._taken += new.stop - new.start
 
-    def _report(self) -> None:
-        if self._progress is not None and time.monotonic() - self._reported_at >= SLICE:
-            self._reported_at = time.monotonic()
+    def _show_progress(self) -> None:
+        if self._progress is not None and time.monotonic() - self._shown_at >= SLICE:
+            self._shown_at = time.monotonic()
             self._progress(self)
 
     def _is_replaced(self) -> bool:
-        """Whether nobody will ever produce into this ring: it is gone, and its name is another ring's."""
+        """Whether this ring can have no other producer: it is gone, and its name is another ring's."""
         if time.monotonic() - self._identified_at < IDENTITY_EVERY:
             return False
         self._identified_at = time.monotonic()
         return (
             os.path.exists(_names.path_of(self._ring.name))
-            and not _names.same_file(self._ring._fd, self._ring.name)
+            and not self._ring._has_name()
             and self._ring.stats().producer.state != "live"
         )
 
     def _leave(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        self._joined.leave()
         if self._rings is not None and not self._ring.closed:
             self._rings.pass_by(self._ring)
         if self._attached:
@@ -367,12 +349,11 @@ class Recorder:
         if not self._is_open:
             return None
         try:
-            if self._consumer is not None:
-                self._index.lost = max(self._index.lost, self._consumer.lost)
+            if self._joined.consumer is not None:
+                self._index.lost = max(self._index.lost, self._joined.consumer.lost)
             self._leave()
         finally:
             self._is_open = False
-            self._earlier = self._index
             self._earlier_lost += self._index.lost
             failure = None
             try:
@@ -395,6 +376,12 @@ class Recorder:
         )
 
 
+def _check_limits(**limits: float | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None and not limit > 0:
+            raise ValueError(f"{name} must be above 0, not {limit!r}")
+
+
 def record(
     ring: Ring | str,
     path: str | os.PathLike[str],
@@ -405,7 +392,7 @@ def record(
     roll: Roll | None = None,
     mode: Mode = "x",
     lossless: bool = True,
-    start: Literal["oldest", "newest", "next"] = "oldest",
+    start: Start = "oldest",
     wait_for_takeover: bool = False,
     follow: bool = False,
     timeout: float | None = 0,

@@ -38,10 +38,10 @@ class RecordedFrame:
 
 
 class Recording:
-    """The frames of a recording and all that was known about them: from `open_recording`.
+    """The frames of a recording and everything that was known about them: from `open_recording`.
 
-    A sequence of `RecordedFrame`, of which a slice is a list; and a context manager, which closes the file at
-    the end. Of a recording that is still going on it shows what was there when it was opened.
+    It is a sequence of `RecordedFrame`, whose slices are lists, and a context manager that closes the file at
+    the end. A recording that is still being written shows what was there when it was opened.
 
     Attributes
     ----------
@@ -115,8 +115,8 @@ class Recording:
         """Summarise the recording for an interactive prompt."""
         said = self._description
         return (
-            f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {said.shape}, "
-            f"dtype {said.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
+            f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {self.shape}, "
+            f"dtype {self.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
         )
 
     def close(self) -> None:
@@ -132,22 +132,22 @@ class Recording:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of one frame."""
-        return self._description.dtype
+        return self._description.frame_format.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one frame."""
-        return self._description.shape
+        return self._description.frame_format.shape
 
     @property
     def meta_dtype(self) -> np.dtype[Any] | None:
         """Dtype of the value that goes along with each frame."""
-        return self._description.meta_dtype
+        return self._description.frame_format.meta_dtype
 
     @property
     def variable_rows(self) -> bool:
         """Whether frames may be shorter along the first axis."""
-        return self._description.variable_rows
+        return self._description.frame_format.variable_rows
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -183,8 +183,9 @@ class Recording:
     def realtimes_ns(self) -> npt.NDArray[np.int64]:
         """For each frame, its timestamp in nanoseconds since 1970, if the producer gave no other ones.
 
-        The clocks are those at the start of its part: after an append another day, or after a reboot, these
-        times are right where ``timestamps_ns + realtime_offset_ns`` is right for the last part only.
+        The clocks are those at the start of each part. So these times are right even after an append on
+        another day or after a reboot, where ``timestamps_ns + realtime_offset_ns`` is right only for the last
+        part.
         """
         times = np.array(self.timestamps_ns)
         for part in self.parts:
@@ -195,22 +196,22 @@ class Recording:
     def ended(self) -> str | None:
         """Why the recording ended, as `Summary.ended`.
 
-        None: it goes on, or its recorder was killed (``"killed"`` after `repair`). ``"rolled"``: it goes on
-        in the next file.
+        None: it is still being written, or its recorder was killed (``"killed"`` after `repair`).
+        ``"rolled"``: it continues in the next file.
         """
         return self._description.ended
 
     @property
     def realtime_offset_ns(self) -> int:
-        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then.
+        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, when it was recorded.
 
-        Of the last part, where the recording was appended to; see `realtimes_ns`.
+        After an append this is right for the last part; see `realtimes_ns`.
         """
         return self._description.realtime_ns - self._description.monotonic_ns
 
 
 def open_recording(path: str | os.PathLike[str]) -> Recording:
-    """Open a recording: finished, still going on, or left by a recorder that was killed.
+    """Open a recording: finished, still being written, or left by a recorder that was killed.
 
     Parameters
     ----------
@@ -224,11 +225,11 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     Raises
     ------
     FileNotFoundError
-        There is none.
+        There is no such file.
     RecordingCorrupt
-        It is no recording, or parts of it are missing.
+        It is not a recording, or parts of it are missing.
     ValueError
-        The suffix is none that is known.
+        The suffix is not one of these.
     """
     found = formats.as_path(path)
     if not found.exists():

@@ -14,7 +14,7 @@ from pathlib import Path
 from shmring.recording._lock import WriterLock
 
 REPLACED = ".replaced"
-DELETED = "deleted"  # a folder that is not valid any more
+DELETED = "deleted"  # a folder that is no longer valid
 
 
 def folder_of(path: Path) -> Path:

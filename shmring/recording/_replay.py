@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from shmring import Producer, Ring
 from shmring._core import check_timeout
+from shmring._format import format_of
 from shmring._ring import create_or_take_over
 from shmring.errors import RingIncompatible
 from shmring.recording._recording import Recording, open_recording
@@ -26,9 +27,9 @@ __all__ = ["replay"]
 
 BATCH = 4 << 20  # bytes that are published at once where nothing is to be waited for
 SLOTS = 16
-REPORT_EVERY = 0.1  # seconds
+PROGRESS_EVERY = 0.1  # seconds
 LONGEST_SLEEP = 1e9  # seconds; damaged timestamps can ask for more than the system can count
-FOR_EVER_NS = 1e300  # a pace near 0 would make the next frame due at infinity, which is no time
+FOREVER_NS = 1e300  # a pace near 0 would make the next frame due at infinity, which is not a time
 RING_BYTES = 8 << 20  # small frames get more slots, up to this size
 
 
@@ -52,25 +53,25 @@ def replay(
     path : path-like
         A recording; or the name that a rolling one was given: its files are played one after another.
     ring : Ring or str
-        The ring to publish into; of a name it is created, with the recorded attrs, and removed at the end. A
-        ring of that name that is in use, has the same frames and no living producer is taken over.
+        The ring to publish into. If it is a name, the ring is created with the recorded attrs, and removed at
+        the end; but one that is in use, has the same frames and no living producer is taken over.
     pace : float, optional
         Follow the recorded timestamps, 2.0: twice as fast. None: as fast as the ring takes them.
     loops : int, optional
-        Play it so many times; None: until interrupted.
+        How often to play it; None: until interrupted.
     timestamps : {"recorded", "now"}
-        The frames carry the timestamps that they had, or the time at which they are published again.
+        The frames carry the timestamps that they had, or the time at which they are replayed.
     wait_for : int
-        Begin when so many consumers have joined.
+        Begin when this many consumers have joined.
     timeout : float, optional
-        Seconds to wait for them; None waits for ever.
+        Seconds to wait for them; None waits forever.
     slots : int, optional
         Of the ring that is created; default: 16, more for small frames.
     on_full : {"wait", "drop"}
         As in ``Ring.producer``.
     progress : callable, optional
         Called after frames were published, at most ten times a second: with their number so far, and with the
-        share of all that is done, 0 to 1, or None if it goes on until interrupted.
+        share of all that is done, 0 to 1, or None if it plays until interrupted.
 
     Returns
     -------
@@ -86,13 +87,13 @@ def replay(
     RingIncompatible
         The ring, or a later file, has frames of another shape, dtype or meta.
     TooFewConsumers
-        Not so many in time.
+        Fewer consumers than that joined in time.
 
     Notes
     -----
-    Seqs are counted anew, from the ring's next one, with the recorded gaps: where the recorder lost frames,
-    consumers of the replay lose as many, and the time that passed there passes again. Where timestamps go
-    back, because a clock was set, nothing is waited for.
+    Seqs start at the ring's next one and keep the recorded gaps: where the recorder lost frames, consumers of
+    the replay lose as many, and the time that passed there passes again. Where timestamps go back, because a
+    clock was set, the replay does not wait.
     """
     if pace is not None and not pace > 0:
         raise ValueError(f"pace must be above 0 (None: as fast as possible), not {pace!r}")
@@ -110,29 +111,29 @@ def replay(
         with ring.producer(on_full=on_full) as out:
             if wait_for:
                 out.wait_for_consumers(wait_for, timeout)
-            report = _Report(progress, out, None if loops is None else loops * sum(map(len, recordings)))
+            shown = _Progress(progress, out, None if loops is None else loops * sum(map(len, recordings)))
             played = 0
             while any(map(len, recordings)) and (loops is None or played < loops):
-                _play(out, ring, recordings, pace, report, keep=timestamps == "recorded")
+                _play(out, ring, recordings, pace, shown, keep=timestamps == "recorded")
                 played += 1
             return out.published
 
 
-class _Report:
-    """Tells somebody now and then how far it is."""
+class _Progress:
+    """Calls a function now and then with how far the replay is."""
 
     def __init__(
         self, progress: Callable[[int, float | None], object] | None, out: Producer, frames: int | None
     ) -> None:
         self._progress, self._out, self._frames = progress, out, frames
         self._done = 0
-        self._reported_at = -math.inf
+        self._called_at = -math.inf
 
     def count(self, frames: int) -> None:
-        """So many more were played; those that a full ring dropped count, too."""
+        """Add frames that were played; those that a full ring dropped count, too."""
         self._done += frames
-        if self._progress is not None and time.monotonic() - self._reported_at >= REPORT_EVERY:
-            self._reported_at = time.monotonic()
+        if self._progress is not None and time.monotonic() - self._called_at >= PROGRESS_EVERY:
+            self._called_at = time.monotonic()
             self._progress(self._out.published, None if self._frames is None else self._done / self._frames)
 
 
@@ -141,7 +142,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _create(name: str, recording: Recording, slots: int | None) -> Ring:
-    nbytes = recording.dtype.itemsize * int(np.prod(recording.shape, dtype=object))
+    nbytes = format_of(recording).frame_bytes
     return create_or_take_over(
         name,
         shape=recording.shape,
@@ -154,15 +155,10 @@ def _create(name: str, recording: Recording, slots: int | None) -> Ring:
 
 
 def _check_same(recording: Recording, ring: Ring) -> None:
-    recorded, asked = (
-        (one.shape, one.dtype, one.meta_dtype and one.meta_dtype.descr, one.variable_rows)
-        for one in (recording, ring)
-    )
-    if recorded != asked:
+    difference = format_of(recording).difference(format_of(ring))
+    if difference is not None:
         raise RingIncompatible(
-            f"the recording of ring {recording.ring!r} has frames of shape {recording.shape}, dtype "
-            f"{recording.dtype}, meta {recording.meta_dtype}; ring {ring.name!r} has shape {ring.shape}, "
-            f"dtype {ring.dtype}, meta {ring.meta_dtype}"
+            f"the recording of ring {recording.ring!r} has other frames than ring {ring.name!r}: {difference}"
         )
 
 
@@ -171,7 +167,7 @@ def _play(
     ring: Ring,
     recordings: list[Recording],
     pace: float | None,
-    report: _Report,
+    shown: _Progress,
     *,
     keep: bool,
 ) -> None:
@@ -186,7 +182,7 @@ def _play(
             if clock is not None:
                 some = slice(done, done + clock.wait(recording.timestamps_ns[some]))
             _publish(out, recording, some, keep=keep)
-            report.count(some.stop - done)
+            shown.count(some.stop - done)
             done = some.stop
 
 
@@ -213,7 +209,7 @@ class _Clock:
     def _due_at(self, timestamp_ns: int) -> int:
         """Where the recorded time goes back (a clock was set), the frame is due with the one before it."""
         wait_ns = max(0, timestamp_ns - self._last_ns) / self._pace
-        return self._due_ns + round(min(wait_ns, FOR_EVER_NS))
+        return self._due_ns + round(min(wait_ns, FOREVER_NS))
 
     def _go_on(self, timestamp_ns: int) -> None:
         self._due_ns, self._last_ns = self._due_at(timestamp_ns), timestamp_ns

@@ -15,14 +15,14 @@ from shmring.recording.formats._description import UNMARKED
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """When a recording goes on in a new file: as soon as one of the limits is reached.
+    """When a recording continues in a new file: as soon as one of the limits is reached.
 
     Attributes
     ----------
     frames, seconds, nbytes : int, float, int, optional
         Of one file. At least one must be given.
     keep : int, optional
-        Delete all but the last files, of those that are pieces of this recording; default: none.
+        How many pieces of this recording to keep: older ones are deleted. Default: all.
     """
 
     frames: int | None = None
@@ -31,7 +31,7 @@ class Roll:
     keep: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what would never roll, or roll at once."""
+        """Refuse limits that are never reached, or at once."""
         limits = {"frames": self.frames, "seconds": self.seconds, "nbytes": self.nbytes}
         if all(limit is None for limit in limits.values()):
             raise ValueError("a Roll needs frames, seconds or nbytes: when a new file begins")
@@ -56,15 +56,15 @@ def pieces(path: str | os.PathLike[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        Oldest first. Only what was recorded as a piece of it: each says so in its description. Other files
-        with such a name are left out.
+        Oldest first. A piece says in its description that it is one: other files with such a name are left
+        out.
     """
     path = Path(path)
     return [file for file in _numbered(path) if _piece_of(file) in (path.name, UNMARKED)]
 
 
 def own_pieces(path: Path) -> list[Path]:
-    """Find the pieces that may be deleted to make place: those of which it is certain that they are some."""
+    """Find the pieces that may be deleted to make room: files that certainly are pieces."""
     return [file for file in _numbered(path) if is_own_piece(file, path.name)]
 
 
@@ -104,7 +104,7 @@ def number_of(path: Path) -> int:
 
 
 def free_piece(path: Path, number: int, replaceable: Collection[Path] = ()) -> Path:
-    """Name the next piece: the first from this number on whose names nothing else has."""
+    """Name the next piece: the first, starting with this number, whose names are free."""
     while True:
         file = piece(path, number)
         if file in replaceable or not any(map(os.path.lexists, formats.files(file))):

@@ -97,7 +97,7 @@ class FileSeries:
     def _open(self, path: Path, *, append: bool = False) -> Writer:
         writer, lock = formats.open_writer(path, self._description, append=append, sync=self._sync)
         if self._lock is not None:
-            self._lock.close()  # not before: so nobody else goes on with the series between two files
+            self._lock.close()  # not before: so that no other recorder continues the series between two files
         self._lock = lock
         self._found_frames = writer.frames  # with append, those from before
         self._given_frames = 0
@@ -118,7 +118,7 @@ class FileSeries:
         return self._closed_frames + self._writer.frames - self._found_frames
 
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        """Append frames, going on in a new file where the Roll says so; WriteRefused if they do not fit."""
+        """Append frames, in a new file where the Roll says so; WriteRefused if they do not fit."""
         with refusals():
             self._check_exists()
             done = 0
@@ -138,7 +138,7 @@ class FileSeries:
         if self._roll is not None and self._roll.frames is not None:
             room = self._roll.frames
         if self._roll is not None and self._roll.nbytes is not None:
-            room = min(room, max(1, self._roll.nbytes // self._description.frame_nbytes))
+            room = min(room, max(1, self._roll.nbytes // self._description.frame_format.frame_bytes))
         return room - self._given_frames
 
     def _is_old(self, roll: Roll) -> bool:

@@ -28,12 +28,12 @@ class Summary:
     paths : tuple of Path
         The files, oldest first: several with a `Roll`.
     frames : int
-        Frames recorded, those in files that a `Roll` has deleted since included.
+        Frames recorded, including those in files that a `Roll` has since deleted.
     nbytes : int
         Bytes of these frames.
     lost : int
-        Frames that the recorder did not get: dropped at the source, or overwritten before it could read
-        them, if it was lossy (a capture is).
+        Frames that the recorder did not get: dropped at the source or, if it was lossy (as a capture is),
+        overwritten before it could read them.
     seconds : float
         From the start of the recording to its end.
     ended : str
@@ -42,7 +42,7 @@ class Summary:
         without all the frames it was asked for says ``"incomplete"`` instead of ``"limit"``: some were
         overwritten (`lost` counts them), or the ring had not had that many before the trigger.
     failure : str
-        With ``"producer failed"``: what the producer said of its error, else ``""``.
+        With ``"producer failed"``: the producer's error, else ``""``.
     """
 
     paths: tuple[Path, ...]

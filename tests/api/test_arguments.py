@@ -203,6 +203,6 @@ def test_an_observer_works_in_a_child_though_a_thread_was_inside_at_the_fork(rin
 def test_a_descriptor_that_is_gone_is_no_cut_file(ring):
     """Another thread closes the handle while a message about it is written."""
     with pytest.raises(shmring.RingClosed, match="closed by another thread"):
-        ring._block.report(-1)
+        ring._block.status(-1)
     with pytest.raises(shmring.RingClosed, match="closed by another thread"):
-        ring._block.report_places(-1)
+        ring._block.place_statuses(-1)

@@ -171,7 +171,7 @@ def puts(producer):
 def test_alone_a_producer_is_told_that_it_waits_for_itself(ring, wait, how):
     with ring.producer() as producer, ring.consumer(label="mine") as consumer:
         held = hold_all(ring, producer, consumer) if how == "held" else feed(producer, ring.slots)
-        with pytest.raises(shmring.SlotsHeld, match=r"never end.*'mine' of this very process") as caught:
+        with pytest.raises(shmring.SlotsHeld, match=r"never end.*'mine' of this process") as caught:
             puts(producer)[wait]()
         assert ("holds 4 frames" if how == "held" else "has not read 4 frames") in str(caught.value)
         with pytest.raises(shmring.RingFull):  # such a wait does end

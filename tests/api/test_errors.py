@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import shmring
+from shmring import _messages
 from support.blocks import SHM, block_file, fresh_name
 from support.frames import WORDS, check, drain, feed, payload
 from support.processes import PeerError
@@ -455,6 +456,11 @@ def test_full_names_everyone_in_the_way_and_nobody_else(make, peer):
         hoarder.do("held = [consumer.latest(5)]")
         slow.do("consumer.close()")
         feed(producer, 1)
+
+
+def test_a_ring_that_got_space_by_the_time_of_its_message_says_so(ring):
+    error = _messages.held_up(ring._block, ring._fd, None, 2 * 10**9, ring.slots)
+    assert str(error) == f"ring {ring.name!r} was full for 2 s, but has space again now: retry"
 
 
 def test_a_full_table_names_those_in_it(make, peer):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _names, recording
+from shmring import _presence, recording
 from support.blocks import SHM
 from support.frames import check, feed, payload
 from support.recordings import need
@@ -48,7 +48,7 @@ def is_used(name: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return _names.in_use(fd)
+        return _presence.in_use(fd)
     finally:
         os.close(fd)
 
@@ -168,9 +168,8 @@ def test_other_frames_are_refused_once(name, options):
             next(frames).release()
         with shmring.Ring.create(name, **{**usual, **options}) as ring, ring.producer() as out:
             out.put(np.zeros(ring.shape, ring.dtype))
-            with pytest.raises(
-                shmring.RingIncompatible, match=r"those so far were of shape \(2,\) dtype int32"
-            ):
+            words = f"other frames than those so far: {next(iter(options))} "
+            with pytest.raises(shmring.RingIncompatible, match=words):
                 next(frames)
             assert ring.stats().consumers == ()
             assert next(frames).array.shape == ring.shape
@@ -345,9 +344,8 @@ def test_other_frames_end_the_recording(name, recorder, tmp_path):
     running = recorder()
     publish_stream(name, [1, 2])
     with shmring.Ring.create(name, shape=(3,), dtype="f4", slots=8) as ring, ring.producer():
-        with pytest.raises(
-            shmring.RingIncompatible, match=r"holds frames of shape \(2,\).* has shape \(3,\)"
-        ):
+        words = r"holds other frames than ring .*shape \(2,\), not \(3,\); dtype int32, not float32"
+        with pytest.raises(shmring.RingIncompatible, match=words):
             running.result(PATIENCE)
         assert ring.stats().consumers == ()
     with recording.open_recording(tmp_path / "take.npy") as taken:
@@ -414,7 +412,7 @@ def test_read_refuses_other_frames(name, command):
     with shmring.Ring.create(name, shape=(3,), dtype="i4", slots=8) as ring, ring.producer():
         read, err = reader.communicate(timeout=PATIENCE)
         assert (reader.returncode, read) == (1, np.full(2, 1, "i4").tobytes())
-        assert b"frames of shape (3,) dtype int32; those so far were of shape (2,) dtype int32" in err
+        assert b"has other frames than those so far: shape (3,), not (2,)" in err
 
 
 def test_read_takes_no_frame_twice_from_a_ring_taken_over(name, make, command):

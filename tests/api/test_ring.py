@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+import struct
 from multiprocessing import resource_tracker
 from multiprocessing.managers import SharedMemoryManager
 from multiprocessing.shared_memory import SharedMemory
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import shmring
+from shmring import _core
 from support.blocks import block_file, fresh_name, inode, mappings
 from support.frames import WORDS, check, drain, feed, payload
 from support.waiting import unclosed
@@ -155,7 +157,7 @@ def test_every_place_of_the_table_can_be_taken(make, consumers):
 )
 def test_wrong_arguments_are_refused_and_leave_nothing(name, wrong):
     arguments = {"shape": (4,), "dtype": "u1", "slots": 4} | wrong
-    with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))} must be|the limits are"):
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))} must be|the limits: "):
         shmring.Ring.create(name, **arguments)
     assert not block_file(name).exists()
 
@@ -500,6 +502,35 @@ def test_a_block_that_is_too_small_is_refused():
     finally:
         block.close()
         block.unlink()
+
+
+# ---- its header
+
+
+def test_the_header_says_which_ring_it_is(ring):
+    found = _core.read_identity(ring._fd)
+    assert (found.result, found.abi, found.generation) == (0, _core.ABI, ring._generation)
+    assert (found.block_bytes, found.creator_pid) == (ring.nbytes, os.getpid())
+    assert [one.created_ns for one in shmring.rings() if one.name == ring.name] == [found.created_ns]
+
+
+@pytest.mark.parametrize(
+    ("content", "result", "abi"),
+    [
+        (b"", "NOT_READY", 0),
+        (struct.pack("<8sII", _core.MAGIC, _core.ABI, 0).ljust(4096, b"\0"), "NOT_READY", _core.ABI),
+        (b"something else".ljust(4096), "FOREIGN", None),
+        (struct.pack("<8sII", _core.MAGIC, 77, 1).ljust(4096, b"\0"), "OTHER_ABI", 77),
+    ],
+    ids=["empty", "not ready", "foreign", "other version"],
+)
+def test_a_header_that_is_no_rings_is_read_as_far_as_it_goes(tmp_path, content, result, abi):
+    path = tmp_path / "block"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        found = _core.read_identity(file.fileno())
+    assert found.result == getattr(_core, result)
+    assert abi is None or found.abi == abi
 
 
 # ---- what it looks like

@@ -29,7 +29,7 @@ pytest.importorskip("click")
 from shmring import _cgroup, _inventory
 from shmring._cli import COMMANDS, app
 from shmring._cli.commands import bench, doctor, info, ls, rm
-from shmring._cli.support import checks, names, output
+from shmring._cli.support import checks, names, output, rates
 
 ABI_OFFSET = 8
 COMMAND = [sys.executable, "-m", "shmring"]
@@ -104,7 +104,7 @@ def test_ls_shows_rings(cli, make, only_mine):
 def test_ls_measures_the_rate(cli, make, only_mine, monkeypatch):
     ring = make()
     with ring.producer(on_full="drop") as out:
-        monkeypatch.setattr(ls.time, "sleep", lambda seconds: feed(out, 7))
+        monkeypatch.setattr(rates.time, "sleep", lambda seconds: feed(out, 7))
         _, listed, _ = cli("ls", "--json")
     found = entry(listed, ring.name)
     assert found["published"] == 7
@@ -166,7 +166,7 @@ def test_other_files_are_counted(cli, make, only_mine, monkeypatch):
         assert cli("ls") == (
             0,
             "",
-            "No rings. And 4 other files (4 of them this user may not read): --all lists them.\n",
+            "No rings. And 4 other files (you may not read 4 of them): --all lists them.\n",
         )
     finally:
         for path in others:
@@ -704,15 +704,18 @@ def test_bench_says_what_it_does_and_what_disturbs_it(cli, monkeypatch, load, co
         (["metrics", "--listen", "host"], "write it as :9100"),
         (["metrics", "--listen", ":99999"], "write it as :9100"),
         (["completion", "tcsh"], "tcsh"),
-        (["write", "x", "--shape", "0", "--dtype", "u1"], "write it as 720,1280,3"),
+        (["write", "x", "--shape", "0", "--dtype", "u1"], "write 720,1280,3"),
         (["write", "x", "--shape", "3", "--dtype", "float99"], "not a dtype of numpy"),
         (["write", "x", "--shape", "3", "--dtype", "O"], "Python objects"),
         (["write", "x", "--shape", "3", "--dtype", "S"], "has no size"),
-        (["write", "x", "--shape", "99999999999,9999", "--dtype", "u1"], "limits are 1 TiB"),
+        (["write", "x", "--shape", "99999999999,9999", "--dtype", "u1"], "fit the limits: 1 TiB"),
         (["demo", "--slots", "99999999999"], "slots must be 2 to"),
-        (["replay", "x.npy", "x", "--flat-out", "--pace", "2"], "not allowed with one another"),
-        (["replay", "x.npy", "x", "--forever", "--loops", "2"], "not allowed with one another"),
-        (["capture", "x", "x.npy", "--before", "1", "--forever", "--captures", "2"], "not allowed with"),
+        (["replay", "x.npy", "x", "--flat-out", "--pace", "2"], "cannot be used together"),
+        (["replay", "x.npy", "x", "--forever", "--loops", "2"], "cannot be used together"),
+        (
+            ["capture", "x", "x.npy", "--before", "1", "--forever", "--captures", "2"],
+            "cannot be used together",
+        ),
         (["write", "x", "--frames", "0"], "'0' is not a number of frames"),
         (["read", "x", "--timeout", "soon"], "'soon' is not a number of seconds"),
         (["read", "x", "--format", "avi"], "avi"),

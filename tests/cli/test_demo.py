@@ -17,8 +17,8 @@ import pytest
 
 import shmring
 from shmring.__main__ import main
-from shmring._demo import show, sources
-from shmring._demo.children import Report
+from shmring._demo import sources
+from shmring._demo.children import Account
 from shmring._demo.parent import JOBS
 from shmring._demo.verdict import find_problems
 from support.blocks import block_file
@@ -215,15 +215,9 @@ def test_terminal_with_rich(start):
             output += data
     os.close(ours)
     assert demo.process.wait() == 0
-    assert "│ recorder │".encode() in output
+    assert re.search(rb"recorder +[\d,]+ +[\d,]+ +\d+\.\d\d", output)
     assert b"after 0." in output
     assert b"VERIFIED" in output
-
-
-def test_terminal_without_rich(monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert type(show.make_display()) is show.Lines
 
 
 def test_output_closed(start):
@@ -238,36 +232,36 @@ def test_output_closed(start):
 
 # ---- what can contradict the producer
 
-SENT = Report(frames=10, seconds=1, digest="a")
+SENT = Account(frames=10, seconds=1, digest="a")
 
 
-def reports(**changed: Report) -> dict[str, Report]:
+def accounts(**changed: Account) -> dict[str, Account]:
     whole = {
         "producer": SENT,
-        "recorder": Report(frames=10, digest="a"),
-        "viewer": Report(frames=4, lost=6),
-        "latest": Report(frames=1, lost=2, skipped=7),
+        "recorder": Account(frames=10, digest="a"),
+        "viewer": Account(frames=4, lost=6),
+        "latest": Account(frames=1, lost=2, skipped=7),
     }
     return {**whole, **changed}
 
 
 def test_no_problem():
-    assert find_problems(reports()) == []
+    assert find_problems(accounts()) == []
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"recorder": Report(frames=10, digest="b")}, "not the producer's"),
-        ({"recorder": Report(frames=9, lost=1, digest="b")}, "got 9 of 10"),
-        ({"recorder": Report(frames=10, digest="a", wrong=1)}, "1 frames of the recorder"),
-        ({"viewer": Report(frames=4, lost=5)}, "the viewer accounts for 4 received"),
-        ({"latest": Report(frames=1, wrong=1, skipped=9)}, "1 frames of the latest"),
-        ({"producer": Report(), "recorder": Report()}, "not one frame"),
+        ({"recorder": Account(frames=10, digest="b")}, "not the producer's"),
+        ({"recorder": Account(frames=9, lost=1, digest="b")}, "got 9 of 10"),
+        ({"recorder": Account(frames=10, digest="a", wrong=1)}, "1 frames of the recorder"),
+        ({"viewer": Account(frames=4, lost=5)}, "the viewer accounts for 4 received"),
+        ({"latest": Account(frames=1, wrong=1, skipped=9)}, "1 frames of the latest"),
+        ({"producer": Account(), "recorder": Account()}, "not one frame"),
     ],
 )
 def test_problem(changed, words):
-    assert words in "; ".join(find_problems(reports(**changed)))
+    assert words in "; ".join(find_problems(accounts(**changed)))
 
 
 # ---- mistakes of the user
@@ -297,7 +291,7 @@ def refused(capsys, *arguments: str) -> str:
         (["--rate", "nan"], "'nan' is not a number above 0"),
         (["--slots", "1"], "2 or more"),
         (["--camera", "front"], "as in /dev/video0"),
-        (["--camera", "1", "--video", "film.mp4"], "not allowed with"),
+        (["--camera", "1", "--video", "film.mp4"], "cannot be used together"),
         (["--film", "film.mp4"], "unrecognized arguments"),
     ],
 )
@@ -326,8 +320,8 @@ def test_no_camera(capsys, monkeypatch, tmp_path):
 
 def test_no_pyav(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    assert refused(capsys, "--video", "x.mp4").endswith('--video needs PyAV: pip install "shmring[video]"')
-    assert refused(capsys, "--camera", "0").endswith('pip install "shmring[video]"')
+    assert '--video needs PyAV: pip install "shmring[video]"' in refused(capsys, "--video", "x.mp4")
+    assert 'pip install "shmring[video]"' in refused(capsys, "--camera", "0")
 
 
 def test_no_space(capsys):

@@ -16,7 +16,7 @@ pytest.importorskip("click")
 import click
 
 from shmring._cli import COMMANDS, app
-from shmring._cli.commands import ls
+from shmring._cli.support import rates
 
 pytestmark = pytest.mark.usefixtures("zarr_thread")
 
@@ -108,7 +108,7 @@ def ring(make, monkeypatch, tmp_path):
         return attach(name, timeout=0, **options)
 
     monkeypatch.setattr(shmring.Ring, "attach", attach_at_once)
-    monkeypatch.setattr(ls.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(rates.time, "sleep", lambda seconds: None)
     for name in PARSED_ONLY:
         monkeypatch.setattr(command_of(name), "callback", lambda **options: None)
     return ring

@@ -23,6 +23,7 @@ from textual.events import Key
 from textual.widgets import DataTable, Input, Sparkline, Static
 
 from shmring import _inventory
+from shmring._cli.commands.top import top
 from shmring._cli.support import top_screen
 from shmring._cli.support.rates import Meter, ring_key
 from shmring._cli.support.top_model import SORT_KEYS, Model
@@ -49,7 +50,7 @@ def only_mine(monkeypatch):
 
 def watch(script, name: str | None = None, size=WIDE) -> Top:
     """Run `await script(app, pilot, look)` on a screen; `look` looks at the rings once more."""
-    app = Top(name, interval=3600.0)
+    app = Top(name, 3600.0, top.help or "")
 
     async def run() -> None:
         async with app.run_test(size=size) as pilot:

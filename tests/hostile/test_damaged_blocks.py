@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import shmring
-from shmring import _core, _names
+from shmring import _blocks, _core
 from shmring._schema import read_schema
 from support.blocks import block_file, fresh_name
 from support.frames import WORDS, feed
@@ -504,10 +504,8 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
         read_schema(block)  # type: ignore[arg-type]
     except shmring.RingCorrupt:
         return False
-    geometry = (4, frame_bytes, meta_bytes, row_bytes, 2)
-    _, nbytes = _core.choose_geometry(*geometry, len(schema))
     name = fresh_name()
-    fd, presence = _names.create(name, nbytes, 0o600, geometry, bytes(16), schema)
+    fd, presence = _blocks.create(name, 0o600, _core.Geometry(block, 4, 2, schema))  # type: ignore[arg-type]
     os.close(fd)
     presence.close()
     try:

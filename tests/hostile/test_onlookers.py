@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _inventory, _names
+from shmring import _core, _inventory, _names, _presence
 from support.blocks import block_file
 from support.frames import WORDS, feed, payload
 from support.processes import PeerError
@@ -260,10 +260,10 @@ def test_nobody_attaches_while_a_ring_is_replaced(make):
     ring.close()
     fd = _names.open_block(ring.name, _core.CONSUME)
     try:
-        assert _names.keep_out(fd)
+        assert _presence.keep_out(fd)
         with pytest.raises(shmring.RingNotFound, match="being replaced"):
             shmring.Ring.attach(ring.name)
-        _names.let_in(fd)
+        _presence.let_in(fd)
         shmring.Ring.attach(ring.name).close()
         assert _inventory.look(ring.name).state == "live"
     finally:

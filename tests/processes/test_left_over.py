@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _core, _names
+from shmring import _core, _names, _presence
 from support.blocks import SHM
 from support.waiting import PATIENCE, settle, wait_until
 
@@ -141,7 +141,7 @@ def test_a_left_over_that_cannot_be_read_is_waited_past_while_it_is_replaced(lea
         file.seek(8)
         file.write(struct.pack("<I", _core.ABI + 1))
     fd = _names.open_block(name, _core.CONSUME)
-    assert _names.keep_out(fd)
+    assert _presence.keep_out(fd)
 
     def replace(_watch, _seconds):
         os.close(fd)
@@ -163,9 +163,9 @@ def test_kept_frames_of_a_closed_consumer_do_not_keep_the_name(leave, name):
     kept = frames.get(0)
     fd = os.open(SHM / name, os.O_RDWR)
     try:
-        assert _names.in_use(fd)
+        assert _presence.in_use(fd)
         ring.close()
-        assert not _names.in_use(fd)
+        assert not _presence.in_use(fd)
     finally:
         os.close(fd)
     with shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8) as new, new.producer() as out:

@@ -116,7 +116,7 @@ def test_processes_killed_at_every_access(tmp_path):
 RETIRE = "shmring_retire_place(block, place, SHMRING_PLACE_FREE);"
 CLEAR = "shmring_clear_pins(block, place);"
 STAMP_ZERO = "shmring_store_relaxed(&entry->stamp, 0u);"
-OWN_SLOT = "shmring_store_relaxed(&shmring_entry_at(block, index)->slot, (uint32_t)slot);"
+OWN_SLOT = "shmring_store_relaxed(&shmring_entry_at(p->block, index)->slot, slot);"
 OWNER_LIVES = """|| shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
     !shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))"""
 WRITTEN = "identity->magic = SHMRING_MAGIC; identity->abi = SHMRING_ABI;"

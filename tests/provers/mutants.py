@@ -1,6 +1,6 @@
 """Whether each fence, release, acquire and re-check of the headers is needed, and tested.
 
-    python tests/provers/mutants.py [--quick] [--only R1 ...]
+    python tests/provers/mutants.py [--quick] [--only 'release head' ...]
 
 Each mutant is a copy of the headers with one of them removed or weakened. The checks that can see it run
 until one fails: the litmus tests that name its label, then all of them, then, for what is not a matter of
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutants_known import RECHECKS, SURVIVORS
-from source_labels import ACCESS, spans, split, statements
+from source_labels import ACCESS, Edge, in_order, spans, split, statements
 
 HERE = Path(__file__).parent
 INCLUDE = HERE.parents[1] / "shmring" / "include"
@@ -74,17 +74,15 @@ def function_at(source: str, at: int) -> str:
 def label_mutants(name: str, source: str) -> Iterator[Mutant]:
     """Each release and acquire of a header made relaxed, each fence removed."""
     code, _ = split(source)
-    labels = [
-        [label.name for label in found.labels if label.name != "-"] for found in statements(name, source)
-    ]
+    found = list(statements(name, source))
     accessing = [span for span in spans(code) if ACCESS.search(code[span[0] : span[1]])]
-    for (start, end), names in zip(accessing, labels, strict=True):
+    for (start, end), statement in zip(accessing, found, strict=True):
         for match in ACCESS.finditer(code, start, end):
             if match["order"] == "relaxed":
                 continue
-            kind = "F" if match["fence"] else {"release": "R", "acquire": "A"}[match["order"]]
-            label = next(name for name in names if name.startswith(kind))
-            if kind == "F":
+            kind = "fence" if match["fence"] else match["order"]
+            label = next(str(label) for label in statement.labels if label.kind == kind)
+            if kind == "fence":
                 what, start = "no fence", match.start()
                 change = Change(name, start, code.index(")", match.end()) + 1, "((void)0)")
             else:
@@ -122,6 +120,11 @@ def all_mutants(include: Path) -> list[Mutant]:
         same = sum(mutant.key[:2] == other.key[:2] for other in numbered)
         numbered.append(Mutant(**{**mutant.__dict__, "ordinal": same}))
     return numbered
+
+
+def litmus_edges(text: str) -> set[Edge]:
+    """The edges that a litmus test names: a word, or two fences with a hyphen between them."""
+    return {in_order(*edge.split("-")) for edge in text.split(", ")}
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,13 @@ class Trial:
         self.limit = max(120.0, 10 * (time.monotonic() - began))
 
     def naming(self, label: str) -> list[str]:
-        """The litmus tests that name a label."""
-        return [name for name, edges in self.edges.items() if re.search(rf"\b{label}\b", edges)]
+        """The litmus tests that name an edge of a label."""
+        kind, _, end = label.partition(" ")
+        return [
+            name
+            for name, edges in self.edges.items()
+            if any(end in edge and len(edge) == (2 if kind == "fence" else 1) for edge in litmus_edges(edges))
+        ]
 
     def caught_by(self, mutant: Mutant) -> str:
         """The check that fails for a mutant, or nothing."""

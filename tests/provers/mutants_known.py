@@ -3,7 +3,7 @@
 # Name, the check that is tried first, and the texts, each found once in the headers, with what replaces them.
 RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
-        "stamps after F10",
+        "stamps after recheck",
         "copy_overwritten",
         [
             (
@@ -13,12 +13,12 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
-        "newcomers after F6",
+        "newcomers after mark",
         "copy_put_back",
         [("    if (shmring_joined_since_rescan(p))\n        shmring_rescan(p);\n}", "}")],
     ),
     (
-        "newcomers after F7",
+        "newcomers after swap",
         "join_swapped",
         [
             (
@@ -28,12 +28,12 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
-        "pins after F7",
+        "pins after swap",
         "pin",
         [("if (later >= p->limit || shmring_read_pins(p, taken) != 0) {", "if (later >= p->limit) {")],
     ),
     (
-        "limit after F7",
+        "limit after swap",
         "join_swapped",
         [
             (
@@ -53,7 +53,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]);", "(void)0;")],
     ),
     (
-        "pins after F6",
+        "pins after mark",
         "keep",
         [
             (
@@ -74,7 +74,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     # In claim and in settle: each of the two looks makes the other one unneeded.
     (
-        "limit after F6",
+        "limit after mark",
         "copy_put_back",
         [
             (
@@ -108,7 +108,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("shmring_pin_hold(c, c->older); /* alive two takes later", "(void)0; /* alive two takes later")],
     ),
     (
-        "seq after F10",
+        "seq after recheck",
         "join_lossy",
         [
             (
@@ -124,25 +124,61 @@ LOCKED = "the lock of the kernel that follows or precedes it orders the same"
 
 # Label, function, and which one of that label in the function.
 SURVIVORS: dict[tuple[str, str, int], str] = {
-    ("A2", "shmring_collect_as", 0): "whoever knows that the frame is below head has acquired head (A1)",
-    ("A2", "shmring_take_lossy", 0): "only the value counts; F8 stands before it",
-    ("A7", "shmring_take_lossy", 0): "only a lower bound of where to go on; what is there is looked at anew",
-    ("A2", "shmring_choose_start", 0): "the entry is below a head acquired just before (A1)",
-    ("A7", "shmring_choose_start", 0): (
-        "F9 with F2 and F6 gives the same: the producer stored a head that is missed here after F9, so that "
-        "the claim which would overwrite what lies behind it sees the newcomer"
+    (
+        "acquire stamp",
+        "shmring_collect_as",
+        0,
+    ): "a reader that knows that the frame is below head has acquired head",
+    ("acquire stamp", "shmring_take_lossy", 0): "only the value counts; the pin fence comes before it",
+    (
+        "acquire claimed",
+        "shmring_take_lossy",
+        0,
+    ): "only a lower bound of where to continue; what is there is checked again",
+    ("acquire stamp", "shmring_choose_start", 0): "the entry is below a head acquired just before",
+    ("acquire claimed", "shmring_choose_start", 0): (
+        "the fence join with publish and mark gives the same: a head that is missed here was stored after "
+        "the join, so that the claim which would overwrite what lies behind it sees the newcomer"
     ),
-    ("A5", "shmring_reap", 0): LOCKED,
-    ("A5", "shmring_occupy_place", 0): LOCKED,
-    ("A1", "shmring_producer_open", 0): LOCKED,
-    ("A7", "shmring_producer_open", 0): LOCKED,
-    ("A1", "shmring_guess_start", 0): "a guess that is too low only holds the producer back for longer",
-    ("A7", "shmring_guess_start", 0): "a guess that is too low only holds the producer back for longer",
-    ("R5", "shmring_join", 0): "JOINING publishes nothing that anyone reads",
-    ("R3", "shmring_join", 0): "F9 stands between everything that it could order and it",
-    ("A10", "shmring_active_consumers", 0): "a number; who acts on it rescans (A10 there)",
-    ("A4", "shmring_joined_since_rescan", 0): "whoever finds it changed rescans, and acquires it there",
-    ("R2", "shmring_restore_stamps", 0): "F6 stands between the publish of that frame and it",
-    ("R2", "shmring_swap", 0): "F7 stands between the publish of that frame and it",
-    ("R7", "shmring_mark_writing", 0): "F2 or F5 stands between every store to head and it",
+    ("acquire state", "shmring_reap", 0): LOCKED,
+    ("acquire state", "shmring_occupy_place", 0): LOCKED,
+    ("acquire head", "shmring_producer_open", 0): LOCKED,
+    ("acquire claimed", "shmring_producer_open", 0): LOCKED,
+    (
+        "acquire head",
+        "shmring_guess_start",
+        0,
+    ): "a guess that is too low only holds the producer back for longer",
+    (
+        "acquire claimed",
+        "shmring_guess_start",
+        0,
+    ): "a guess that is too low only holds the producer back for longer",
+    ("release state", "shmring_join", 0): "JOINING publishes nothing that anyone reads",
+    (
+        "release cursor",
+        "shmring_join",
+        0,
+    ): "the join fence comes between everything that it could order and it",
+    (
+        "acquire active",
+        "shmring_active_consumers",
+        0,
+    ): "a number; a producer that acts on it rescans, and acquires active there",
+    (
+        "acquire join_count",
+        "shmring_joined_since_rescan",
+        0,
+    ): "a producer that finds it changed rescans, and acquires it there",
+    (
+        "release stamp",
+        "shmring_restore_stamps",
+        0,
+    ): "the mark fence comes between the publish of that frame and it",
+    ("release stamp", "shmring_swap", 0): "the swap fence comes between the publish of that frame and it",
+    (
+        "release claimed",
+        "shmring_mark_writing",
+        0,
+    ): "the fence publish or announce comes between every store to head and it",
 }

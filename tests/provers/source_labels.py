@@ -2,25 +2,28 @@
 
 A label stands in a comment in, beside or directly above the statement that it explains:
 
-[R1 -> A1, A4]    a release; the acquires that it makes its writes visible to
-[A1 <- R1]        an acquire; the releases whose writes it makes visible here
-[F1 <-> F2]       a fence; the fences that it meets (Dekker, or the two sides of a seqlock)
-[relaxed: why]    no ordering, and why none is needed
+[release head]        a release of that word; everyone who acquires it sees what was written before
+[acquire head]        an acquire of that word
+[fence mark | pin]    a fence, and the fences that it meets (Dekker, or the two sides of a seqlock)
+[relaxed: why]        no ordering, and why none is needed
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-Edge = tuple[str, str]
+Edge = tuple[str, ...]  # a word that is released and acquired, or the names of two fences
 
-NAME = r"[RAF]\d+[a-z]?"
-LABEL = re.compile(rf"\[({NAME}) (<->|->|<-) ({NAME}(?:, ?{NAME})*)\]")
-RELAXED = re.compile(r"\[relaxed: [^\]]{5,}\]")
-LABEL_LIKE = re.compile(r"\[(?:[RAF]\d|relaxed)[^\]]*\]")
-ARROWS = {"R": "->", "A": "<-", "F": "<->"}
-# Which labels an access may carry, by the order that its name ends with; a fence may always carry F.
-KINDS = {"relaxed": "-", "acquire": "A", "release": "R", "acq_rel": "AR", "seq_cst": "F"}
+LABEL = re.compile(r"\[(?:(release|acquire) (\w+)|(fence) (\w+) \| (\w+(?:, \w+)*)|(relaxed): [^\]]{5,})\]")
+LABEL_LIKE = re.compile(r"\[(?:release|acquire|fence|relaxed)\b[^\]]*\]")
+# Which labels an access may carry, by the order that its name ends with; a fence carries that of a fence.
+KINDS = {
+    "relaxed": {"relaxed"},
+    "acquire": {"acquire"},
+    "release": {"release"},
+    "acq_rel": {"acquire", "release"},
+    "seq_cst": {"fence"},
+}
 ACCESS = re.compile(
     rf"\bshmring_(?:(?:load|store|fetch|cas|exchange)\w*?|(?P<fence>fence))_(?P<order>{'|'.join(KINDS)})(?=\s*\()"
 )
@@ -29,18 +32,36 @@ TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*
 
 @dataclass(frozen=True)
 class Label:
-    """One ordering label; the name "-" stands for [relaxed: ...]."""
+    """One ordering label: its kind; the word, or the fence's name; the fences that it meets."""
 
-    name: str
-    arrow: str = ""
-    partners: tuple[str, ...] = ()
+    kind: str
+    name: str = ""
+    meets: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".strip()
 
     @property
     def edges(self) -> set[Edge]:
-        """The edges that it claims: (release, acquire), or two fences in order."""
-        turn = self.name[0] == "A"
-        pairs = [(partner, self.name) if turn else (self.name, partner) for partner in self.partners]
-        return {in_order(pair) for pair in pairs}
+        """The edges that it is an end of."""
+        if self.kind == "fence":
+            return {in_order(self.name, other) for other in self.meets}
+        return {(self.name,)} if self.name else set()
+
+
+@dataclass(frozen=True)
+class Access:
+    """One atomic access: the kinds of label that explain it, the word that it names as its address."""
+
+    order: str
+    kinds: frozenset[str]
+    address: str
+
+    def explained_by(self, label: Label) -> bool:
+        """Whether the label is one of its kind, and of a word that is there."""
+        return label.kind in self.kinds and (
+            label.kind not in ("release", "acquire") or bool(re.search(rf"\b{label.name}\b", self.address))
+        )
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,7 @@ class Statement:
     """A statement that accesses memory atomically, and what its comments say."""
 
     where: str
-    accesses: tuple[tuple[str, str], ...]  # each with its order and the labels that it may carry
+    accesses: tuple[Access, ...]
     comment: str
 
     @property
@@ -58,30 +79,28 @@ class Statement:
     def problems(self) -> Iterator[str]:
         """What is wrong with its labels, whatever other statements say."""
         for text in LABEL_LIKE.findall(self.comment):
-            if not (LABEL.fullmatch(text) or RELAXED.fullmatch(text)):
+            if not LABEL.fullmatch(text):
                 yield f"{self.where}: malformed label {text}"
-        for label in self.labels:
-            if label.arrow != ARROWS.get(label.name[0], ""):
-                yield f"{self.where}: {label.name} must point {ARROWS[label.name[0]]}"
-        free = [label.name[0] for label in self.labels]
-        for order, kinds in self.accesses:
-            letter = next((letter for letter in free if letter in kinds), None)
-            if letter is None:
-                yield f"{self.where}: {order} access without a label of its kind"
+        free = self.labels
+        for access in self.accesses:
+            label = next((label for label in free if access.explained_by(label)), None)
+            if label is None:
+                yield f"{self.where}: {access.order} access of {access.address} without a label of its own"
             else:
-                free.remove(letter)
+                free.remove(label)
 
 
-def in_order(pair: Edge) -> Edge:
+def in_order(*names: str) -> Edge:
     """The same edge for both ends of a pair of fences."""
-    first, second = pair
-    return (second, first) if first[0] == "F" and (len(second), second) < (len(first), first) else pair
+    return tuple(sorted(names))
 
 
 def read_labels(comment: str) -> list[Label]:
     """Every well-formed label of a comment."""
-    found = [Label(m[1], m[2], tuple(re.findall(NAME, m[3]))) for m in LABEL.finditer(comment)]
-    return found + [Label("-") for _ in RELAXED.finditer(comment)]
+    found = []
+    for kind, word, fence, name, meets, relaxed in LABEL.findall(comment):
+        found.append(Label(kind or fence or relaxed, word or name, tuple(filter(None, meets.split(", ")))))
+    return found
 
 
 def split(source: str) -> tuple[str, dict[int, str]]:
@@ -120,15 +139,33 @@ def spans(code: str) -> Iterator[tuple[int, int]]:
             start, depth, directive = at + 1, 0, False
 
 
+def first_argument(code: str, at: int) -> str:
+    """What stands between the next opening parenthesis and the comma or parenthesis that ends it."""
+    start = code.index("(", at) + 1
+    depth = 0
+    for end in range(start, len(code)):
+        if depth == 0 and code[end] in ",)":
+            return " ".join(code[start:end].split())
+        depth += (code[end] in "([") - (code[end] in ")]")
+    return ""
+
+
+def accesses(text: str) -> Iterator[Access]:
+    """Every atomic access of a statement."""
+    for match in ACCESS.finditer(text):
+        fence = match["fence"] is not None
+        kinds = frozenset({"fence"}) if fence else frozenset(KINDS[match["order"]])
+        yield Access(match["order"], kinds, "memory" if fence else first_argument(text, match.end()))
+
+
 def statements(name: str, source: str) -> Iterator[Statement]:
     """Every statement of a C file that accesses memory atomically."""
     code, comments = split(source)
     lines = code.split("\n")
     for start, end in spans(code):
         text = code[start:end]
-        found = ACCESS.finditer(text)
-        accesses = tuple((m["order"], KINDS[m["order"]] + ("F" if m["fence"] else "")) for m in found)
-        if not accesses:
+        found = tuple(accesses(text))
+        if not found:
             continue
         first = code.count("\n", 0, start + len(text) - len(text.lstrip()))
         last = code.count("\n", 0, end - 1)
@@ -136,7 +173,7 @@ def statements(name: str, source: str) -> Iterator[Statement]:
         while above - 1 in comments and not lines[above - 1].strip():
             above -= 1
         comment = "".join(comments.get(line, "") for line in range(above, last + 1))
-        yield Statement(f"{name}:{first + 1}", accesses, comment)
+        yield Statement(f"{name}:{first + 1}", found, comment)
 
 
 def all_labels(source: str) -> list[Label]:
@@ -145,12 +182,17 @@ def all_labels(source: str) -> list[Label]:
 
 
 def documented_edges(markdown: str) -> set[Edge]:
-    """The edges of the tables whose first two columns hold labels: | R1 | A1, A4 | ... |."""
+    """The edges that tables list: by one word under `word`, by two fences under `fence` and `meets`."""
     edges: set[Edge] = set()
+    columns = 0
     for line in markdown.splitlines():
         cells = [cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")]
-        if line.lstrip().startswith("|") and len(cells) >= 2:
-            ends = [re.fullmatch(rf"{NAME}(?:, ?{NAME})*", cell) for cell in cells[:2]]
-            if all(ends):
-                edges |= {in_order((a, b)) for a in cells[0].split(", ") for b in cells[1].split(", ")}
+        if not line.lstrip().startswith("|"):
+            columns = 0
+        elif cells[0] == "word":
+            columns = 1
+        elif cells[:2] == ["fence", "meets"]:
+            columns = 2
+        elif columns and not cells[0].startswith("-"):
+            edges.add(in_order(*cells[:columns]))
     return edges

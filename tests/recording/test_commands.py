@@ -70,16 +70,16 @@ def test_record_and_replay(make, command, tmp_path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_that_come_together_are_one(number, monkeypatch) -> None:
     """A later one ends at once, also what is being finished."""
-    from shmring._cli.commands import record
+    from shmring._cli.support import signals
 
     now, stopped = [1000.0], []
-    monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
-    with record.Signals() as signals:
-        signals.stop = lambda: stopped.append(True)
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    with signals.stopped_by_signals() as stopper:
+        stopper.stop = lambda: stopped.append(True)
         for _ in range(3):
             signal.raise_signal(number)
-        assert (stopped, signals.code) == ([True], 128 + number)
-        now[0] += record.TOGETHER
+        assert (stopped, stopper.code) == ([True], 128 + number)
+        now[0] += signals.TOGETHER
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             signal.raise_signal(number)
 
@@ -160,7 +160,7 @@ def test_limits_and_files(make, tmp_path, capsys) -> None:
         (["capture", "NAME", "take.dat", "--before", "2"], 2, "must end in one of"),
         (["capture", "NAME", "take.npy", "--before", "2", "--append"], 2, "needs --captures or --forever"),
         (["record", "NAME", "take.npy", "--keep", "2"], 2, "--keep needs --roll-frames"),
-        (["record", "NAME", "take.npy", "--append", "--overwrite"], 2, "not allowed with one another"),
+        (["record", "NAME", "take.npy", "--append", "--overwrite"], 2, "cannot be used together"),
         (["record", "NAME", "take.npy", "--timeout", "0"], 3, "there is no ring"),
         (["replay", "missing.npy", "NAME"], 1, "there is no file missing.npy"),
         (["capture", "NAME", "take.npy"], 2, "--before"),

@@ -79,7 +79,7 @@ def test_taken_names(begin, tmp_path, there, wanted) -> None:
 def test_what_cannot_be_appended_to(tmp_path) -> None:
     path = tmp_path / "take.npy"
     np.save(path, np.zeros(3))
-    with pytest.raises(recording.RecordingCorrupt, match="is no recording of shmring"):
+    with pytest.raises(recording.RecordingCorrupt, match="is not a recording of shmring"):
         record(fresh_name(), path, mode="a")
 
 

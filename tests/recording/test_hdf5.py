@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from shmring import recording
+from shmring._format import FrameFormat
 from support.frames import WORDS, feed, payload
 from support.processes import PeerError
 from support.waiting import wait_until
@@ -71,7 +72,7 @@ def check_readable_by_h5py(path: Path, count: int) -> None:
 
 
 def description(dtype=DTYPE, shape=SHAPE, **attrs) -> Description:
-    return Description("ring", np.dtype(dtype), shape, None, False, attrs)
+    return Description("ring", FrameFormat(shape, np.dtype(dtype)), attrs)
 
 
 def write(writer: _hdf5.Hdf5Writer, count: int) -> None:
@@ -390,7 +391,7 @@ DTYPES = {
 def test_every_dtype_in_the_format_of_1_10(path, dtype, shape) -> None:
     """Each comes back byte by byte, what lies between fields included, and is written as 1.10 knows it."""
     dtype = np.dtype(dtype)
-    made = Description("ring", dtype, shape, dtype, False, {})
+    made = Description("ring", FrameFormat(shape, dtype, dtype), {})
     numbers = np.arange(5 * dtype.itemsize * (shape[0] if shape else 1), dtype="u1") & 1
     frames = numbers.view(dtype).reshape(5, *shape)
     index = np.zeros(5, made.index_dtype)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shmring import recording
+from shmring._format import check_format
 from shmring.recording.formats import _columns, _zarr
 from shmring.recording.formats._description import Description
 
@@ -34,10 +35,7 @@ CORE = {
 
 
 def describe(dtype="u2", shape=(3,), meta=None, attrs=None, variable_rows=False) -> Description:
-    dtype = np.dtype(dtype)
-    return Description(
-        "camera", dtype, shape, None if meta is None else np.dtype(meta), variable_rows, attrs or {}
-    )
+    return Description("camera", check_format(shape, dtype, meta, variable_rows), attrs or {})
 
 
 def rows_of(description: Description, count: int, first: int = 0):
@@ -55,12 +53,12 @@ def rows_of(description: Description, count: int, first: int = 0):
     index = np.zeros(count, description.index_dtype)
     index["seq"] = np.arange(first, first + count)
     index["timestamp_ns"] = index["seq"] * 7
-    if description.meta_dtype is not None:
-        metas = random(description.meta_dtype, (count,))
+    if description.frame_format.meta_dtype is not None:
+        metas = random(description.frame_format.meta_dtype, (count,))
         as_octets(index["meta"])[...] = as_octets(metas)
-    if description.variable_rows:
-        index["rows"] = description.shape[0]
-    return random(description.dtype, (count, *description.shape)), index
+    if description.frame_format.variable_rows:
+        index["rows"] = description.frame_format.shape[0]
+    return random(description.frame_format.dtype, (count, *description.frame_format.shape)), index
 
 
 def as_octets(array: np.ndarray) -> np.ndarray:
@@ -273,7 +271,7 @@ class Steps:
 @pytest.fixture
 def small_chunks(monkeypatch) -> None:
     """Four frames in a chunk, and three rows in one of the index: writes are for several."""
-    monkeypatch.setattr(_columns, "CHUNK", 4 * (DESCRIPTION.frame_nbytes + 4))
+    monkeypatch.setattr(_columns, "CHUNK", 4 * (DESCRIPTION.frame_format.frame_bytes + 4))
     monkeypatch.setattr(_columns, "INDEX_CHUNK", 3)
 
 

@@ -2,12 +2,11 @@
 
 import re
 import subprocess
-from collections import defaultdict
 from itertools import chain
 from pathlib import Path
 
 import shmring
-from source_labels import ACCESS, Label, Statement, all_labels, documented_edges, statements
+from source_labels import ACCESS, Statement, all_labels, documented_edges, statements
 from support.public import members
 
 TREE = Path(__file__).parents[2]
@@ -75,19 +74,17 @@ def test_every_label_is_beside_an_atomic_access() -> None:
 
 
 def test_labels_are_paired() -> None:
-    """Both ends of an edge name each other, and a name used twice says the same twice."""
-    said = defaultdict(set)
-    for statement in labelled(PROTOCOL):
-        for label in statement.labels:
-            said[label.name].add(label)
-    del said["-"]
-    differing = [labels for labels in said.values() if len(labels) > 1]
-    assert not differing, f"one name, different partners: {differing}"
-    by_name: dict[str, Label] = {name: labels.pop() for name, labels in said.items()}
-    for label in by_name.values():
-        for partner in label.partners:
-            assert partner in by_name, f"{label.name} names {partner}, which is nowhere in the code"
-            assert label.name in by_name[partner].partners, f"{label.name} names {partner}, not the reverse"
+    """A word that is released is acquired, and fences name each other, each of them everywhere the same."""
+    labels = {label for statement in labelled(PROTOCOL) for label in statement.labels}
+    ends = {kind: {label.name for label in labels if label.kind == kind} for kind in ("release", "acquire")}
+    assert ends["release"] == ends["acquire"]
+    fences = [label for label in labels if label.kind == "fence"]
+    meets = {fence.name: fence.meets for fence in fences}
+    assert len(meets) == len(fences), f"one name, different partners: {sorted(map(str, fences))}"
+    for name, others in meets.items():
+        for other in others:
+            assert other in meets, f"fence {name} names {other}, which is nowhere in the code"
+            assert name in meets[other], f"fence {name} names {other}, not the reverse"
 
 
 def test_the_protocol_document_lists_every_edge() -> None:

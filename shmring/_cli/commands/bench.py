@@ -9,7 +9,6 @@ import signal
 import statistics
 import time
 from collections.abc import Callable
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,11 +16,12 @@ import click
 import numpy as np
 
 from shmring import Consumer, Producer, Ring, RingClosed
-from shmring._cli.app import Refusal
 from shmring._cli.support import output, streams
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import kept_from_children
 
 SECONDS = 1.0  # of each measurement
-PATIENCE = 30.0  # seconds until a process that does not answer is given up
+PATIENCE = 30.0  # seconds to wait for an answer of the other process
 SMALL = (64,)
 VIDEO = (1080, 1920, 3)
 BATCH = 64
@@ -32,24 +32,23 @@ Row = tuple[str, str, float]  # what, unit, value
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def bench(as_json: bool) -> None:
-    """Measure this machine for some ten seconds: what rings can do here.
+    """Measure for about ten seconds what rings can do on this machine.
 
-    Two processes, one producer and one lossless consumer, on whatever cores the kernel gives them. Every seq
-    is checked: a measurement that lost a frame would fail. Other load on the machine shows in the results.
+    A producer and a lossless consumer run in two processes, on whatever cores the kernel gives them. Every
+    seq is checked: a measurement that loses a frame fails. Other load on the machine shows in the results.
 
-    Frames that are copied are written by the producer, and a few bytes of each are read by the consumer;
-    frames in place are only handed over. Latency is the time from put() in one process until the other has
-    the frame.
+    Frames that are copied are written by the producer, and the consumer reads a few bytes of each; frames in
+    place are only handed over. Latency is the time from put() in one process until the other has the frame.
     """
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     if not as_json:
         streams.say(
-            "shmring bench: six measurements of a second each; with two processes for each, some ten seconds"
+            "shmring bench: six measurements of a second each, with two processes for each; about ten seconds"
         )
     if load > max(0.5, cores - 2):
         streams.say(
-            f"shmring bench: the load is {load:.1f} on {cores} cores: other programs take part in what is "
-            f"measured; end them for numbers that count"
+            f"shmring bench: the load is {load:.1f} on {cores} cores: other programs distort the results; "
+            f"end them for numbers that count"
         )
     rows = [
         *_throughput("64 B, one frame per call", SMALL, 4096, _put_each, _take_each),
@@ -199,12 +198,8 @@ class _Child:
         spawn = multiprocessing.get_context("spawn")
         self._ours, theirs = spawn.Pipe(duplex=False)
         self._process = spawn.Process(target=target, args=(ring, theirs, argument), daemon=True)
-        resource_tracker.ensure_running()  # its start would unblock SIGINT
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end it
-        try:
+        with kept_from_children(signal.SIGINT):
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # the child's is then the only one: its death ends the pipe
 
     def answer(self) -> Any:

@@ -1,4 +1,4 @@
-"""`shmring capture`: what was before a signal, a key or a condition."""
+"""`shmring capture`: the frames before a signal, a key or a condition."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from shmring._cli.app import Refusal
-from shmring._cli.commands.record import FILE, Signals, as_json, as_plain, check_file, ring_timeout, tell
-from shmring._cli.support import names, output, streams, types
+from shmring._cli.support import names, options, output, plain, recordings, streams, types
 from shmring._cli.support.advice import advice
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import handled, stopped_by_signals
 
 if TYPE_CHECKING:
     from types import CodeType
 
     from shmring import Frame
     from shmring.recording import Capture
-    from shmring.recording._series import Mode
 
 
 def _compiled(text: str) -> CodeType:
@@ -40,7 +40,7 @@ def _compiled(text: str) -> CodeType:
 
 @click.command(options_metavar="--before N [OPTIONS]")
 @names.ring
-@click.argument("file", metavar="FILE", type=FILE)
+@recordings.file
 @click.option(
     "--before",
     metavar="N",
@@ -53,7 +53,7 @@ def _compiled(text: str) -> CodeType:
     metavar="M",
     type=types.whole("count", 0, "a number of frames"),
     default=0,
-    help="And M frames after it (default 0).",
+    help="Save M frames after it, too (default 0).",
 )
 @click.option(
     "--when",
@@ -65,11 +65,11 @@ def _compiled(text: str) -> CodeType:
 @click.option("--captures", metavar="N", type=types.COUNT, help="End after N captures (default 1).")
 @click.option("--forever", is_flag=True, help="Capture again and again, until Ctrl-C.")
 @click.option(
-    "--append", is_flag=True, help="With several captures: continue the numbers of those that exist."
+    "--append", is_flag=True, help="With several captures: continue the numbers of files that exist."
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@ring_timeout
-@as_json
+@options.ring_timeout
+@click.option("--json", "as_json", is_flag=True, help="Print what was saved as a JSON list.")
 def capture(
     name: str,
     file: str,
@@ -83,27 +83,24 @@ def capture(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Save the last frames of the ring NAME in FILE when a trigger comes, and some after it.
+    """When a trigger comes, save the last frames of the ring NAME in FILE, and some after it.
 
-    A trigger is the signal SIGUSR1, a key pressed in the terminal (any; q ends), or the condition --when.
+    A trigger is the signal SIGUSR1, any key in the terminal (but q, which ends), or the condition --when.
     Until then nothing is copied: the ring itself keeps the frames, and the producer is never held back.
-    For several captures the files are FILE-0001, FILE-0002, and so on. Formats as in shmring record.
+    Several captures go into FILE-0001, FILE-0002, and so on. The formats are those of shmring record.
 
-    Exit codes: 0 captured all, 1 the stream ended (or q was pressed) before, or the disk is full, 130
-    Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 everything was captured, 1 the stream ended (or q was pressed) before, or the disk is full,
+    130 Ctrl-C, 143 SIGTERM.
     """
     from shmring.recording import Capture
 
-    if forever and captures is not None:
-        raise click.UsageError("--captures and --forever are not allowed with one another")
-    if append and overwrite:
-        raise click.UsageError("--append and --overwrite are not allowed with one another")
-    wanted = None if forever else captures or 1
-    if append and wanted == 1:
+    options.at_most_one(captures=captures, forever=forever)
+    mode = options.mode_of(append=append, overwrite=overwrite)
+    most = None if forever else captures or 1
+    if append and most == 1:
         raise click.UsageError("--append needs --captures or --forever: one capture is one file")
-    mode: Mode = "a" if append else "w" if overwrite else "x"
-    check_file(file, several=wanted != 1, mode=mode, appendable=wanted != 1)
-    with Signals() as signals:
+    recordings.check_file(file, several=most != 1, mode=mode, appendable=most != 1)
+    with stopped_by_signals() as signals:
         with advice(name):
             one = Capture(
                 name,
@@ -111,23 +108,23 @@ def capture(
                 before=before,
                 after=after,
                 when=None if when is None else lambda frame: _is_true(when, frame),
-                captures=wanted,
+                captures=most,
                 mode=mode,
                 timeout=timeout,
-                on_capture=None if as_json else lambda summary: tell("capture", summary, as_json=False),
+                on_capture=None if as_json else partial(recordings.show_summary, "capture"),
             )
         signals.stop = one.stop
-        with _triggered_by_signal(one.trigger), _triggered_by_keys(one):
+        with handled(lambda number, frame: one.trigger(), signal.SIGUSR1), _triggered_by_keys(one):
             # Programs that send the signal wait for this line.
             streams.say(f"shmring capture: armed, pid {os.getpid()}: {_how(when is not None)}")
             captured = one.run()
     if as_json:
-        output.show_json([as_plain(summary) for summary in captured])
-    return signals.code or (0 if wanted is None or len(captured) == wanted else 1)
+        output.show_json([plain.recording(summary) for summary in captured])
+    return signals.code or (0 if most is None or len(captured) == most else 1)
 
 
 def _how(condition: bool) -> str:
-    """Say what triggers a capture, and what ends the command."""
+    """Describe what triggers a capture, and what ends the command."""
     triggers, ends = [f"at kill -USR1 {os.getpid()}"], "Ctrl-C ends"
     if sys.stdin.isatty():
         triggers, ends = ["at any key", *triggers], "q or Ctrl-C ends"
@@ -151,15 +148,6 @@ def _is_true(condition: CodeType, frame: Frame) -> bool:
         return bool(eval(condition, known))
     except Exception as error:
         raise Refusal(f"--when failed at frame {frame.seq}: {error!r}") from None
-
-
-@contextlib.contextmanager
-def _triggered_by_signal(trigger: Callable[[], None]) -> Iterator[None]:
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: trigger())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,12 @@ import re
 import click
 
 from shmring import NoSpace, Ring
-from shmring._cli.support import streams, types
+from shmring._cli.support import options, types
 from shmring._cli.support.advice import advice
+from shmring._cli.support.signals import ended_by_signals
 from shmring._demo.children import META, Limits
-from shmring._demo.parent import Demo, Signals
-from shmring._demo.sources import Drawn, Source, UserError, open_camera, open_film
+from shmring._demo.parent import Demo
+from shmring._demo.sources import Drawn, Source, open_camera, open_film
 
 SECONDS = 5.0
 SIZE = (720, 1280, 3)
@@ -38,7 +39,7 @@ def _size(text: str) -> tuple[int, int, int]:
     type=types.Parsed("size", _size),
     help="Size of the frames that the demo draws itself (default 1280x720).",
 )
-@click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
+@options.frames
 @click.option(
     "--seconds",
     metavar="S",
@@ -68,23 +69,23 @@ def demo(
 
     Exit codes: 0 verified, 1 not verified, 2 wrong usage, 130 Ctrl-C.
     """
-    if sum(chosen is not None for chosen in (video, camera, size)) > 1:
-        raise click.UsageError("--video, --camera and --size are not allowed with one another")
+    options.at_most_one(video=video, camera=camera, size=size)
     if seconds is None and frames is None:
         seconds = SECONDS
-    try:
-        with Signals() as signals:
+    with ended_by_signals():
+        with advice():
             source = _open_source(video, camera, size)
-            attrs = {"source": source.title, "axes": ["row", "column", "colour"]}
-            with advice():
-                ring = Ring.create(
-                    shape=source.shape, dtype="u1", slots=slots, consumers=4, meta=META, attrs=attrs
-                )
-            with ring:
-                return Demo(ring, source, Limits(frames, seconds, rate), signals).run()
-    except (UserError, NoSpace) as error:
-        streams.say(f"shmring demo: {error}")
-        return 2
+            ring = _create(source, slots)
+        with ring:
+            return Demo(ring, source, Limits(frames, seconds, rate)).run()
+
+
+def _create(source: Source, slots: int) -> Ring:
+    attrs = {"source": source.title, "axes": ["row", "column", "colour"]}
+    try:
+        return Ring.create(shape=source.shape, dtype="u1", slots=slots, consumers=4, meta=META, attrs=attrs)
+    except NoSpace as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _open_source(video: str | None, camera: int | None, size: tuple[int, int, int] | None) -> Source:

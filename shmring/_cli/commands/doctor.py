@@ -1,4 +1,4 @@
-"""`shmring doctor`: what is wrong on this machine, and what to type."""
+"""`shmring doctor`: problems on this machine, and what to type."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of findings.")
 def doctor(as_json: bool) -> int:
-    """Say what is wrong on this machine, and what to type.
+    """Find problems on this machine, and what to type to fix them.
 
     Looks at the size of /dev/shm (and Docker's limit), the memory limit, systemd's RemoveIPC, locked memory,
     huge pages, cores, stale and unreadable rings, dead and stopped participants, rings that stay full
     because of a consumer, other users' blocks.
 
-    Exit codes: 0 nothing is wrong (notes do not count), 1 a problem was found.
+    Exit codes: 0 no problem was found (notes do not count), 1 a problem was found.
     """
     blocks = look_at_all()
     findings = [finding for check in CHECKS for finding in check(blocks)]

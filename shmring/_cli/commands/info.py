@@ -8,10 +8,9 @@ import time
 import click
 
 from shmring import ConsumerStats
-from shmring._cli.app import Refusal
-from shmring._cli.commands.ls import INTERVAL
-from shmring._cli.support import full, names, output, processes, report
-from shmring._cli.support.rates import Meter, Rates, consumer_key, ring_key
+from shmring._cli.support import full, names, output, plain, processes
+from shmring._cli.support.rates import Rates, consumer_key, look_twice, ring_key
+from shmring._cli.support.refusal import Refusal
 from shmring._inventory import Found, RingFacts, look
 
 COLUMNS = (
@@ -34,24 +33,16 @@ COLUMNS = (
 def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
-    LAG is what a consumer has not taken yet, LOST what it never got, SKIPPED what it passed over on purpose,
-    HELD what it keeps from being overwritten; all in frames. The line "full" names the consumer that the
-    producer waits for or drops frames for.
+    Counts are in frames. LAG: published, but not taken yet. LOST: never received. SKIPPED: passed over on
+    purpose. HELD: kept from being overwritten. The line "full" names the consumer that the producer waits
+    for, or drops frames for.
     """
-    meter = Meter()
-    found = look(name)
+    [found], measured = look_twice(lambda: [look(name)])
     if found.ring is None:
         raise Refusal(found.problem)
-    meter.update([found])
-    rates: Rates | None = None
-    if found.ring.stats.producer.state == "live":
-        time.sleep(INTERVAL)
-        found = look(name)
-        rates = meter.update([found]).get(ring_key(found))
-    if found.ring is None:
-        raise Refusal(found.problem)
+    rates = measured.get(ring_key(found))
     if as_json:
-        output.show_json(report.of_block(found, rates))
+        output.show_json(plain.block(found, rates))
         return
     for title, text in _facts(found, found.ring, rates):
         click.echo(f"{title:<10} {text}")
@@ -68,7 +59,7 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     age = output.age(time.time() - ring.created_ns / 1e9)
     speed = ""
     if rates is not None:
-        speed = f"; {output.rate(rates.published)}, {output.size(rates.published * ring.frame_nbytes)}/s"
+        speed = f"; {output.rate(rates.published)}, {output.bandwidth(rates.published * ring.frame_nbytes)}"
     frames = f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}"
     facts = [
         ("ring", f"{output.clean(found.name)}, {found.state}"),

@@ -8,40 +8,31 @@ from collections.abc import Sequence
 import click
 
 from shmring import RingStats
-from shmring._cli.support import output, report, streams
-from shmring._cli.support.rates import Meter, Rates, ring_key
+from shmring._cli.support import output, plain, processes, streams
+from shmring._cli.support.rates import Rates, look_twice, ring_key
 from shmring._inventory import Found, look_at_all
-from shmring._participants import is_here
 
-INTERVAL = 0.25  # seconds between the two looks that make a rate
 COLUMNS = ("NAME", "STATE", "DTYPE", "SHAPE", ">SLOTS", ">SIZE", ">RATE", "~PRODUCER", ">CONS", ">AGE")
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="List the files in /dev/shm that are no rings, too.")
+@click.option("--all", "everything", is_flag=True, help="List the files in /dev/shm that are not rings, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object per line of the table.")
 def ls(everything: bool, as_json: bool) -> None:
     """List every ring on this machine.
 
-    Live: somebody is attached to it. Stale: nobody is (shmring rm --stale removes it). Rings that cannot be
-    read follow: other version, damaged, unfinished. The other files in that folder are counted only; --all
-    lists them, too: foreign (another program's), unfinished (empty), denied (this user may not read it, so
-    that it may be a ring or not).
+    A live ring has processes attached to it; a stale one does not (shmring rm --stale removes it). Rings
+    that cannot be read follow: other version, damaged, unfinished. The other files in that folder are only
+    counted; --all lists them, too: foreign (another program's), unfinished (empty), denied (you may not read
+    it, so it may or may not be a ring).
 
-    CONS counts the living consumers, and how many of them are lossless: 3 (1). The rate is measured for a
-    quarter of a second.
+    CONS counts the living consumers and, in parentheses, the lossless ones among them: 3 (1). The rate is
+    measured for a quarter of a second.
     """
-    meter = Meter()
-    found = look_at_all()
-    rates: dict[tuple[str, int], Rates] = {}
-    if any(one.ring and one.ring.stats.producer.state == "live" for one in found):
-        meter.update(found)
-        time.sleep(INTERVAL)
-        found = look_at_all()
-        rates = meter.update(found)
+    found, rates = look_twice(look_at_all)
     shown = [one for one in found if everything or one.is_ring]
     if as_json:
-        output.show_json([report.of_block(one, rates.get(ring_key(one))) for one in shown])
+        output.show_json([plain.block(one, rates.get(ring_key(one))) for one in shown])
         return
     shown.sort(key=lambda one: one.ring is None)
     if shown:
@@ -57,8 +48,8 @@ def _count(others: Sequence[Found]) -> str:
     if not others:
         return ""
     denied = sum(one.state == "denied" for one in others)
-    files = "1 other file" if len(others) == 1 else f"{len(others)} other files"
-    unreadable = f" ({denied} of them this user may not read)" if denied else ""
+    files = output.count(len(others), "other file")
+    unreadable = f" (you may not read {denied} of them)" if denied else ""
     return f"And {files}{unreadable}: --all lists {'it' if len(others) == 1 else 'them'}."
 
 
@@ -75,20 +66,10 @@ def _row(found: Found, rates: Rates | None) -> tuple[str, ...]:
         str(stats.slots),
         output.size(found.nbytes),
         output.rate(rates.published if rates else None) if stats.producer.state == "live" else "-",
-        producer_name(stats),
+        processes.producer_name(stats.producer),
         _consumers(stats),
         output.age(time.time() - found.ring.created_ns / 1e9),
     )
-
-
-def producer_name(stats: RingStats) -> str:
-    """Name the producer, or say what became of it."""
-    if stats.producer.state != "live":
-        return stats.producer.state
-    program = output.clean(stats.producer.command.partition(" ")[0].rpartition("/")[2])
-    if not is_here(stats.producer.pid, stats.producer.start_time):
-        program = "(elsewhere)"  # in another pid namespace
-    return f"{stats.producer.pid} {program}".rstrip()
 
 
 def _consumers(stats: RingStats) -> str:

@@ -7,9 +7,9 @@ import signal
 
 import click
 
-from shmring._cli.app import Refusal
 from shmring._cli.support import names, streams, types
-from shmring._cli.support.pipes import ended_by_signals
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import ended_by_signals
 from shmring._inventory import look
 
 
@@ -27,13 +27,13 @@ def _address(text: str) -> tuple[str, int]:
     "--listen",
     metavar="[HOST]:PORT",
     type=types.Parsed("address", _address),
-    help="Serve them over HTTP until Ctrl-C, rather than print them once.",
+    help="Serve them over HTTP until Ctrl-C, instead of printing them once.",
 )
 def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] | None) -> None:
     """Print counters of the rings NAME, or of all, in the text format of Prometheus.
 
-    With --listen, each scrape looks at the rings again; a NAME that is not there reports shmring_live 0.
-    Anybody who reaches the port sees the names and labels of the rings: bind 127.0.0.1 where that matters.
+    With --listen, each scrape looks at the rings again; shmring_live is 0 for a NAME without a ring. Anyone
+    who can reach the port sees the names and labels of your rings: bind 127.0.0.1 where that matters.
 
     \b
     shmring metrics --listen 127.0.0.1:9100 &
@@ -58,7 +58,7 @@ def metrics(chosen: tuple[str, ...], prometheus: bool, listen: tuple[str, int] |
         try:
             server, thread = start_http_server(port, host, registry)
         except (OSError, UnicodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "that is no host"
+            said = error.strerror if isinstance(error, OSError) else "unknown host"
             raise Refusal(f"cannot listen at {host}:{port}: {said}") from None
         try:
             where = f"[{host}]" if ":" in host else host

@@ -7,17 +7,17 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from shmring import Batch, Consumer, ProducerDied, Ring, RingClosed
-from shmring._cli.app import Refusal
-from shmring._cli.support import names, pipes, streams, types
+from shmring._cli.support import names, options, pipes, streams, types
 from shmring._cli.support.advice import advice
-from shmring._follow import Succession
-from shmring._messages import describe_frames
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import ended_by_signals
+from shmring._follow import Rejoiner, Start, Succession
+from shmring._format import format_of
 
 if TYPE_CHECKING:
     from shmring.recording.formats._npy_header import NpyHeader
@@ -25,19 +25,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @names.ring
-@click.option(
-    "--lossless/--lossy",
-    default=True,
-    help="Get every frame and hold the producer back (the default), or never hold it back.",
-)
-@click.option(
-    "--start",
-    metavar="oldest|newest|next",
-    type=click.Choice(["oldest", "newest", "next"]),
-    default="oldest",
-    help="Begin with the oldest frame still there, the newest, or the next to come (default oldest).",
-)
-@click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
+@options.lossless
+@options.start
+@options.frames
 @click.option(
     "--format",
     "layout",
@@ -63,12 +53,12 @@ if TYPE_CHECKING:
     "--timeout",
     metavar="S",
     type=types.SECONDS,
-    help="Seconds to wait for the ring, and for each frame (default: for ever).",
+    help="Seconds to wait for the ring, and for each frame (default: forever).",
 )
 def read(
     name: str,
     lossless: bool,
-    start: Literal["oldest", "newest", "next"],
+    start: Start,
     frames: int | None,
     layout: str,
     label: str,
@@ -77,9 +67,9 @@ def read(
 ) -> None:
     """Write the frames of the ring NAME to stdout, until its producer closes it.
 
-    Waits for the ring to appear; what an earlier producer left behind does not count (--timeout 0 reads
-    that). The bytes are written straight from the ring, nothing in between. Lost frames are reported on
-    stderr. A producer that failed or died is an error (exit code 1), after its last frame.
+    Waits for a ring with a living producer; --timeout 0 reads what an earlier one left behind. The bytes are
+    written straight from the ring. Lost frames are counted on stderr. If the producer failed or died, the
+    exit code is 1, after its last frame.
 
     \b
     shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
@@ -93,11 +83,11 @@ def read(
         raise click.UsageError("--format npy into a pipe (or with >>) needs --frames: the header comes first")
     pipes.widen(fd)
     with (
-        pipes.ended_by_signals(),
+        ended_by_signals(),
         contextlib.closing(_Source(name, lossless, start, label, follow, timeout)) as source,
     ):
         header = _npy_header(source.ring) if layout == "npy" else None
-        source.join()
+        source.joined.join(source.ring)
         if header is None:
             _pump(fd, source, frames)
         elif patchable:
@@ -118,32 +108,22 @@ class _Source:
         self,
         name: str,
         lossless: bool,
-        start: Literal["oldest", "newest", "next"],
+        start: Start,
         label: str,
         follow: bool,
         timeout: float | None,
     ) -> None:
         self._rings = Succession(name) if follow else None
-        self._lossless, self._label, self._timeout = lossless, label, timeout
-        self._start: Literal["oldest", "newest", "next"] = start
-        self._consumer: Consumer | None = None
-        self._generation, self._next_seq = b"", 0
+        self.joined = Rejoiner(lossless=lossless, start=start, label=label)
+        self._timeout = timeout
         self._lost = 0
         with advice(name):
             self.ring = self._rings.wait(timeout) if self._rings else Ring.attach(name, timeout=timeout)
-        self._kind = describe_frames(self.ring._schema)
-
-    def join(self) -> Consumer:
-        """Become a consumer of the ring."""
-        generation = self.ring._block.generation
-        if generation != self._generation:
-            self._generation, self._next_seq = generation, 0
-        self._consumer = self.ring.consumer(lossless=self._lossless, start=self._start, label=self._label)
-        return self._consumer
+        self._frame_format = format_of(self.ring)
 
     def take(self, most: int) -> Batch | None:
         """Take the next frames; None when the stream is over, and none is followed."""
-        consumer = self._consumer or self.join()
+        consumer = self.joined.consumer or self.joined.join(self.ring)
         while True:
             try:
                 return consumer.batch(most, 1, self._timeout)
@@ -155,33 +135,18 @@ class _Source:
                     raise
             consumer = self._join_next(self._rings)
 
-    def new(self, batch: Batch) -> slice:
-        """Return which frames were not taken before the ring was taken over."""
-        new = slice(int(np.searchsorted(batch.seqs, self._next_seq)), len(batch))
-        if new.start < new.stop:
-            self._next_seq = int(batch.seqs[-1]) + 1
-        return new
-
     def _join_next(self, rings: Succession) -> Consumer:
-        self._count_lost()
+        self._lost += self.joined.leave()
         rings.pass_by(self.ring)
-        self.ring, self._start = rings.wait(self._timeout), "oldest"
-        kind = describe_frames(self.ring._schema)
-        if kind != self._kind:
-            raise Refusal(
-                f"the next ring {rings.name!r} has frames of {kind}; those so far were of {self._kind}"
-            )
-        return self.join()
-
-    def _count_lost(self) -> None:
-        if self._consumer is not None:
-            self._lost += self._consumer.lost
-            self._consumer.close()
-            self._consumer = None
+        self.ring = rings.wait(self._timeout)
+        difference = format_of(self.ring).difference(self._frame_format)
+        if difference is not None:
+            raise Refusal(f"the next ring {rings.name!r} has other frames than those so far: {difference}")
+        return self.joined.join(self.ring)
 
     def close(self) -> None:
-        """Leave, and say what was lost."""
-        self._count_lost()
+        """Leave, and count what was lost."""
+        self._lost += self.joined.leave()
         self.ring.close()
         if self._lost:
             streams.say(f"shmring read: {self._lost} frames lost")
@@ -225,7 +190,7 @@ def _pump(
         batch = source.take(most if frames is None else min(most, frames - count))
         if batch is None:
             break
-        new = source.new(batch)
+        new = source.joined.new(batch.seqs)  # not taken before the ring was taken over
         with batch, source.ring._uncut():
             if new.start < new.stop:
                 _write_batch(fd, batch, new)

@@ -7,22 +7,22 @@ from typing import Literal
 
 import click
 
-from shmring._cli.commands.record import FILE, quiet
-from shmring._cli.support import names, output, pipes, streams, types
+from shmring._cli.support import names, options, output, recordings, streams, types
 from shmring._cli.support.advice import advice
 from shmring._cli.support.progress import ProgressLine
+from shmring._cli.support.signals import ended_by_signals
 
 
 @click.command()
-@click.argument("file", metavar="FILE", type=FILE)
+@recordings.file
 @names.ring
 @click.option(
     "--pace",
     metavar="FACTOR",
     type=types.POSITIVE,
-    help="Times the recorded pace: 2 is twice as fast (default 1).",
+    help="A multiple of the recorded pace: 2 is twice as fast (default 1).",
 )
-@click.option("--flat-out", is_flag=True, help="As fast as the ring takes the frames.")
+@click.option("--flat-out", is_flag=True, help="Play as fast as the ring takes the frames.")
 @click.option("--loops", metavar="N", type=types.COUNT, help="Play it N times (default 1).")
 @click.option("--forever", is_flag=True, help="Play it again and again, until Ctrl-C.")
 @click.option(
@@ -32,21 +32,21 @@ from shmring._cli.support.progress import ProgressLine
     default="recorded",
     help="Publish the timestamps that were recorded, or the time of the replay (default recorded).",
 )
-@click.option("--wait-for", metavar="N", type=types.CONSUMERS, help="Start when N consumers have joined.")
+@options.wait_for
 @click.option(
-    "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: for ever)."
+    "--timeout", metavar="S", type=types.SECONDS, help="Seconds to wait for them (default: forever)."
 )
 @click.option(
-    "--slots", metavar="N", type=types.SLOTS, help="Slots of the ring (default 16, for small frames more)."
+    "--slots", metavar="N", type=types.SLOTS, help="Slots of the ring (default 16, more for small frames)."
 )
 @click.option(
     "--on-full",
     metavar="wait|drop",
     type=click.Choice(["wait", "drop"]),
     default="wait",
-    help="With a full ring, play slower, or drop frames (default wait).",
+    help="When the ring is full, play slower, or drop frames (default wait).",
 )
-@quiet
+@options.quiet
 def replay(
     file: str,
     name: str,
@@ -63,20 +63,18 @@ def replay(
 ) -> None:
     """Create the ring NAME and publish the frames of the recording FILE, at the pace at which they came.
 
-    Of a rolling recording (FILE-0001.npy, ...) give FILE.npy: all of it is played. The frames carry their
-    metas and, by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At
-    the end the ring is closed: consumers get what is left, and its name is removed.
+    To play all of a rolling recording (FILE-0001.npy, ...), give FILE.npy. The frames carry their metas and,
+    by default, their recorded timestamps; their seqs begin at 0, with the recorded gaps. At the end the ring
+    is closed: consumers get what is left, and the name is removed.
 
-    A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
-    wait for the next producer continue.
+    If consumers still use a ring of that name and the same frames whose producer is gone, it is taken over:
+    consumers that wait for the next producer continue.
     """
     from shmring.recording import replay as play
 
-    if flat_out and pace is not None:
-        raise click.UsageError("--flat-out and --pace are not allowed with one another")
-    if forever and loops is not None:
-        raise click.UsageError("--forever and --loops are not allowed with one another")
-    with advice(name), pipes.ended_by_signals(), Progress(quiet, wait_for) as line:
+    options.at_most_one(flat_out=flat_out, pace=pace)
+    options.at_most_one(forever=forever, loops=loops)
+    with advice(name), ended_by_signals(), Progress(quiet, wait_for) as line:
         published = play(
             file,
             name,
@@ -93,7 +91,7 @@ def replay(
 
 
 class Progress(ProgressLine):
-    """How much, how fast."""
+    """Shows how much was published, and how fast."""
 
     def __init__(self, quiet: bool, wait_for: int | None) -> None:
         super().__init__(quiet, "waiting for consumers" if wait_for else "starting")

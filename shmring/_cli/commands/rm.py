@@ -11,18 +11,19 @@ from shmring._inventory import look_at_all, remove, unlink
 
 @click.command()
 @names.rings
-@click.option("--stale", is_flag=True, help="Remove every ring that nobody uses any more.")
+@click.option("--stale", is_flag=True, help="Remove every ring that is no longer in use.")
 @click.option(
     "--force",
     is_flag=True,
-    help="Remove the name of a ring in use, too: whoever is attached keeps the ring, nobody else gets it.",
+    help="Remove even the name of a ring in use: processes that are attached keep the ring, others cannot "
+    "attach.",
 )
-@click.option("--dry-run", is_flag=True, help="With --stale: only say what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object: what was removed, what was not.")
+@click.option("--dry-run", is_flag=True, help="With --stale: only list what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was removed and what was not, as JSON.")
 def rm(chosen: tuple[str, ...], stale: bool, force: bool, dry_run: bool, as_json: bool) -> int:
-    """Remove the rings NAME that nobody uses, or every stale one.
+    """Remove the rings NAME, if they are not in use, or every stale ring.
 
-    A ring in use is refused without --force, another program's block always.
+    A ring in use is refused without --force, and a block of another program always.
     """
     if bool(chosen) == stale:
         raise click.UsageError("give the NAME of a ring, or --stale")

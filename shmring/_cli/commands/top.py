@@ -10,8 +10,8 @@ import threading
 
 import click
 
-from shmring._cli.app import Refusal
 from shmring._cli.support import names, types
+from shmring._cli.support.refusal import Refusal
 from shmring._inventory import look
 
 
@@ -51,14 +51,14 @@ def top(name: str | None, interval: float) -> int:
             stream.reconfigure(encoding="utf-8")  # the screen is drawn with it, whatever LC_ALL=C says
     from shmring._cli.support.top_screen import Top
 
-    # Without a terminal the screen would wait for ever, busy, for somebody to take its output.
+    # Without a terminal the screen would wait forever, busy, for a reader of its output.
     signal.signal(signal.SIGHUP, lambda number, frame: os._exit(128 + number))
     threading.excepthook = _end_without_terminal
-    return Top(name, interval).run() or 0
+    return Top(name, interval, top.help or "").run() or 0
 
 
 def _end_without_terminal(failed: threading.ExceptHookArgs) -> None:
-    """End at once if the thread that writes to the terminal cannot any more."""
+    """End at once if the thread that writes to the terminal no longer can."""
     if isinstance(failed.exc_value, OSError):
         os._exit(128 + signal.SIGHUP)
     threading.__excepthook__(failed)

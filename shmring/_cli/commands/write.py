@@ -11,9 +11,10 @@ import click
 import numpy as np
 
 from shmring import Producer, Ring, RingIncompatible
-from shmring._cli.app import Refusal
-from shmring._cli.support import names, output, pipes, streams, types
+from shmring._cli.support import names, options, output, pipes, streams, types
 from shmring._cli.support.advice import advice, refuse_in_use
+from shmring._cli.support.refusal import Refusal
+from shmring._cli.support.signals import ended_by_signals
 from shmring._ring import create_or_take_over
 
 RING_BYTES = 8_000_000
@@ -35,22 +36,22 @@ RING_BYTES = 8_000_000
     "--slots",
     metavar="N",
     type=types.SLOTS,
-    help="Slots of the ring (default 16; for small frames up to 1024, in 8 MB).",
+    help="Slots of the ring (default 16; up to 1024 for small frames, in 8 MB).",
 )
-@click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
-@click.option("--wait-for", metavar="N", type=types.CONSUMERS, help="Start when N consumers have joined.")
+@options.frames
+@options.wait_for
 @click.option(
     "--on-full",
     metavar="wait|drop",
     type=click.Choice(["wait", "drop"]),
     default="wait",
-    help="With a full ring, hold the input back, or drop new frames (default wait).",
+    help="When the ring is full, hold the input back, or drop new frames (default wait).",
 )
 @click.option(
     "--timeout",
     metavar="S",
     type=types.SECONDS,
-    help="Seconds to wait for consumers, and for space (default: for ever).",
+    help="Seconds to wait for consumers, and for space (default: forever).",
 )
 def write(
     name: str,
@@ -63,14 +64,14 @@ def write(
     on_full: Literal["wait", "drop"],
     timeout: float | None,
 ) -> int:
-    """Create the ring NAME and publish what comes in on stdin, frame after frame.
+    """Create the ring NAME and publish the frames that come in on stdin.
 
     The bytes are read straight into the ring. At the end of the input the ring is closed: consumers get what
-    is left, and its name is removed. A frame that the input ends within is not published (exit code 1), and
-    consumers learn of that, as of every error, after the last whole frame.
+    is left, and the name is removed. If the input ends in the middle of a frame, that frame is not published
+    (exit code 1); consumers get this error, like any other, after the last whole frame.
 
-    A ring of the same frames that consumers still use, but whose producer is gone, is taken over: those that
-    wait for the next producer continue.
+    If consumers still use a ring of that name and the same frames whose producer is gone, it is taken over:
+    consumers that wait for the next producer continue.
 
     \b
     ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
@@ -78,32 +79,17 @@ def write(
     """  # noqa: D301  (\b keeps click from wrapping)
     if os.isatty(streams.stdin):
         raise click.UsageError("stdin is a terminal: pipe frames into it, or redirect it from a file")
-    if (layout == "raw") != (shape is not None and dtype is not None):
-        raise click.UsageError("give --shape and --dtype, or --format npy and neither")
     if layout == "npy":
         if shape is not None or dtype is not None:
             raise click.UsageError(
-                "--format npy has shape and dtype in the input: leave --shape and --dtype out"
+                "--format npy has shape and dtype in the input: leave out --shape and --dtype"
             )
-        refuse_in_use(name)
-        try:
-            (length, *rest), dtype = pipes.read_npy_header(streams.stdin)
-        except ValueError as error:
-            raise Refusal(f"stdin is no .npy file that this can read: {error}") from None
-        shape, frames = tuple(rest), min(length, frames or length)
-    frame_nbytes = np.dtype(dtype).itemsize * math.prod(shape or ())
-    slots = slots or max(16, min(RING_BYTES // max(frame_nbytes, 1), 1024))
+        shape, dtype, frames = _read_header(name, frames)
+    elif shape is None or dtype is None:
+        raise click.UsageError("give --shape and --dtype, or --format npy and neither")
     pipes.widen(streams.stdin)
-    with pipes.ended_by_signals():
-        with advice(name):
-            try:
-                ring = create_or_take_over(name, shape=shape, dtype=np.dtype(dtype), slots=slots)
-            except RingIncompatible:
-                raise
-            except ValueError as error:
-                if layout == "raw":
-                    raise
-                raise Refusal(f"the frames on stdin make no ring: {error}") from None
+    with ended_by_signals():
+        ring = _create(name, np.dtype(dtype), shape, slots, from_input=layout == "npy")
         with ring, ring.producer(on_full=on_full) as out:
             if wait_for is not None:
                 out.wait_for_consumers(wait_for, timeout)
@@ -112,6 +98,33 @@ def write(
             except Refusal as refusal:
                 out.close(error=str(refusal))
                 raise
+
+
+def _read_header(name: str, frames: int | None) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return what the .npy header on stdin says of the frames, and how many of them are wanted."""
+    refuse_in_use(name)
+    try:
+        (length, *rest), dtype = pipes.read_npy_header(streams.stdin)
+    except ValueError as error:
+        raise Refusal(f"stdin is not a .npy file that this can read: {error}") from None
+    return tuple(rest), dtype, min(length, frames or length)
+
+
+def _create(
+    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], slots: int | None, *, from_input: bool
+) -> Ring:
+    """Create the ring, or refuse its frames: wrong usage, unless the input's header describes them."""
+    nbytes = dtype.itemsize * math.prod(shape)
+    slots = slots or max(16, min(RING_BYTES // max(nbytes, 1), 1024))
+    with advice(name):
+        try:
+            return create_or_take_over(name, shape=shape, dtype=dtype, slots=slots)
+        except RingIncompatible:
+            raise
+        except ValueError as error:
+            if not from_input:
+                raise
+            raise Refusal(f"the frames on stdin make no ring: {error}") from None
 
 
 def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) -> int:
@@ -136,7 +149,7 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
     nbytes = out.published * ring.frame_nbytes
     streams.say(
         f"shmring write: {out.published} frames, {output.size(nbytes)} in {seconds:.1f} s "
-        f"({output.size(nbytes / max(seconds, 1e-9))}/s), {out.dropped - dropped} dropped"
+        f"({output.bandwidth(nbytes, seconds)}), {out.dropped - dropped} dropped"
     )
     if rest:
         raise Refusal(

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import click
 
 from shmring import RingExists, RingNotFound, ShmringError
-from shmring._cli.app import Refusal
+from shmring._cli.support.refusal import Refusal
 from shmring._inventory import look, users
 
-LIBRARIES = ("zarr", "h5py")  # whose absence the library explains itself
+LIBRARIES = ("zarr", "h5py", "av")  # their absence is explained where they are needed
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def advice(name: str | None = None) -> Iterator[None]:
 
 
 def refuse_in_use(name: str) -> None:
-    """Refuse the name of a ring that has a producer, before the input is there that a ring is made of."""
+    """Refuse the name of a ring that has a producer, before waiting for the input that describes a ring."""
     with contextlib.suppress(RingNotFound):
         ring = look(name).ring
         if ring is not None and ring.stats.producer.state == "live" and (said := _in_use(name)):
@@ -44,5 +44,5 @@ def _in_use(name: str | None) -> str:
         if name is None or (found := look(name)).ring is None or found.state != "live":
             return ""
         return f"ring {name!r} is in use ({users(name)}): end that first, or choose another name"
-    except RingNotFound:  # it went away meanwhile
+    except RingNotFound:  # it has just gone away
         return ""

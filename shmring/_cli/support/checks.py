@@ -54,7 +54,7 @@ def file_system(blocks: list[Found]) -> Findings:
         yield Finding(
             "size",
             "problem",
-            f"{found}: the default of Docker, little for frames",
+            f"{found}: Docker's default, which is small for frames",
             "docker run --shm-size=2g ...; in compose shm_size: 2g; in Kubernetes emptyDir, medium: Memory",
         )
     elif free < total * (1 - FULL):
@@ -65,13 +65,13 @@ def file_system(blocks: list[Found]) -> Findings:
         yield Finding(
             "access",
             "problem",
-            f"this user may not write to {_names.DIRECTORY}",
+            f"you may not write to {_names.DIRECTORY}",
             f"chmod 1777 {_names.DIRECTORY}",
         )
 
 
 def memory_limit(blocks: list[Found]) -> Findings:
-    """Memory that the control groups allow: shared memory counts for whoever touched it first."""
+    """Memory that the control groups allow: shared memory counts for the process that touches it first."""
     disk = os.statvfs(_names.DIRECTORY)
     total = disk.f_blocks * disk.f_frsize
     tightest = min(_cgroup.memory_limits(), key=lambda limit: limit.room, default=None)
@@ -82,7 +82,7 @@ def memory_limit(blocks: list[Found]) -> Findings:
         "note",
         f"{tightest.whose} may use {output.size(tightest.limit)} of memory, "
         f"{output.size(max(0, tightest.room))} are left; {_names.DIRECTORY} claims {output.size(total)}: "
-        f"larger rings are refused, and what else takes more is killed",
+        f"larger rings are refused, and a process that uses more is killed",
         f"docker run --memory=..., or raise {tightest.file}" if tightest.file else "end what uses the memory",
     )
 
@@ -90,7 +90,7 @@ def memory_limit(blocks: list[Found]) -> Findings:
 def remove_ipc(blocks: list[Found]) -> Findings:
     """Whether systemd removes this user's rings at the last logout."""
     if not Path("/run/systemd/system").is_dir():
-        yield Finding("logout", "ok", "no systemd here that could remove rings at logout")
+        yield Finding("logout", "ok", "there is no systemd here that could remove rings at logout")
         return
     uid = os.getuid()
     name = user_name(uid)
@@ -105,7 +105,7 @@ def remove_ipc(blocks: list[Found]) -> Findings:
         yield Finding(
             "logout",
             "note",
-            f"systemd removes all rings of {name} at its last logout (RemoveIPC=yes), also those in use",
+            f"systemd removes all rings of {name} at its last logout (RemoveIPC=yes), even those in use",
             f"sudo loginctl enable-linger {shlex.quote(name)}; or RemoveIPC=no in {LOGIND[0]} and "
             f"sudo systemctl restart systemd-logind",
         )
@@ -186,7 +186,7 @@ def cores(blocks: list[Found]) -> Findings:
 
 
 def kernel(blocks: list[Found]) -> Findings:
-    """Whether the kernel can tell who is alive."""
+    """Whether the kernel can say which processes are alive."""
     try:
         fd = os.open(_names.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -202,7 +202,7 @@ def kernel(blocks: list[Found]) -> Findings:
         yield Finding(
             "kernel",
             "problem",
-            f"{_names.DIRECTORY} has no OFD locks here: rings cannot tell who is alive",
+            f"{_names.DIRECTORY} has no OFD locks here: rings cannot find out whether a process is alive",
             "use a tmpfs of Linux 3.15 or newer",
         )
 
@@ -217,14 +217,14 @@ def _no_new_file(error: OSError) -> Finding:
         do = f"sudo mount -o remount,rw {where}"
         return Finding("kernel", "problem", f"{where} is mounted read-only: no ring can be created", do)
     if isinstance(error, PermissionError):
-        return Finding("kernel", "note", f"locks cannot be tried out: this user may not write to {where}")
+        return Finding("kernel", "note", f"locks cannot be tried out: you may not write to {where}")
     return Finding(
-        "kernel", "problem", f"{where} makes no file without a name: {error.strerror}", "use a tmpfs"
+        "kernel", "problem", f"{where} cannot hold a file without a name: {error.strerror}", "use a tmpfs"
     )
 
 
 def stale_rings(blocks: list[Found]) -> Findings:
-    """Rings that nobody uses, by who may remove them."""
+    """Rings that are not in use, by the user that may remove them."""
     stale: dict[str, list[Found]] = defaultdict(list)
     for one in blocks:
         if one.state == "stale":
@@ -261,7 +261,7 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
                 "rings",
                 "note",
                 output.clean(one.problem),
-                f"if nobody creates it: {_as_owner(one)}rm {shlex.quote(_names.path_of(one.name))}",
+                f"if no program is creating it: {_as_owner(one)}rm {shlex.quote(_names.path_of(one.name))}",
             )
 
 
@@ -277,7 +277,7 @@ def dead_participants(blocks: list[Found]) -> Findings:
                 "participants",
                 "problem",
                 f"the producer (pid {stats.producer.pid}) of ring {name} {stats.producer.state}{why}; "
-                f"somebody is still attached",
+                f"other processes are still attached",
                 "start the next producer",
             )
         if _is_stopped(stats.producer, alive=stats.producer.state == "live"):

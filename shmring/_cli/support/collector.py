@@ -16,7 +16,7 @@ from shmring._inventory import Found, RingFacts, look, look_at_all
 Families = dict[str, GaugeMetricFamily | CounterMetricFamily]
 CONSUMER = ("ring", "place", "label", "policy")
 GAUGES = {
-    "shmring_live": "1 if anybody is attached to the ring, 0 if it is stale or missing.",
+    "shmring_live": "1 if processes are attached to the ring, 0 if it is stale or missing.",
     "shmring_block_bytes": "Size of the ring's block.",
     "shmring_slots": "Slots of the ring.",
     "shmring_frame_bytes": "Size of one frame.",
@@ -51,7 +51,7 @@ class RingCollector(Collector):
         self.names = names
 
     def describe(self) -> Iterable[Metric]:
-        """Say nothing beforehand, so that registering looks at no ring."""
+        """Describe nothing beforehand, so that registering looks at no ring."""
         return []
 
     def collect(self) -> Iterable[Metric]:

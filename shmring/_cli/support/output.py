@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring._messages import age as age
@@ -12,6 +12,7 @@ from shmring._messages import age as age
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
+    from rich.table import Table
 
     from shmring._inventory import State
 
@@ -46,29 +47,40 @@ def make_console(least: int = 0) -> Console:
     return console
 
 
+def make_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int | None] | None = None
+) -> Table:
+    """Return rich's table: the column >NAME is aligned right, and one with a width is cut short to it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for column, width in zip(columns, widths or [None] * len(columns), strict=True):
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">~"), justify=justify, overflow="ellipsis", no_wrap=True, width=width)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] | None = None
 ) -> None:
     """Print a table: the column >NAME is aligned right, ~NAME is cut short where it must be."""
-    from rich.table import Table
-    from rich.text import Text
-
     console = make_console()
     widths = [
         max(len(cell) for cell in column)
         for column in zip((c.lstrip(">~") for c in columns), *rows, strict=True)
     ]
     excess = sum(widths) + GAP * (len(columns) - 1) - console.width
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for column, width in zip(columns, widths, strict=True):
+    for number, column in enumerate(columns):
         if column.startswith("~") and excess > 0:
-            kept = max(LEAST, width - excess)
-            excess -= max(0, width - kept)
-            width = min(width, kept)
-        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-        table.add_column(column.lstrip(">~"), justify=justify, overflow="ellipsis", no_wrap=True, width=width)
-    for number, row in enumerate(rows):
-        table.add_row(*(Text(cell) for cell in row), style=styles[number] if styles else None)
+            kept = min(widths[number], max(LEAST, widths[number] - excess))
+            excess -= widths[number] - kept
+            widths[number] = kept
+    table = make_table(columns, rows, widths)
+    for row, style in zip(table.rows, styles or (), strict=bool(styles)):
+        row.style = style
     # What is wider than the terminal all the same continues in its next line, whole.
     wide = make_console(console.width + excess)
     with wide.capture() as captured:
@@ -91,6 +103,11 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.1f} TB"
 
 
+def bandwidth(nbytes: float, seconds: float = 1.0) -> str:
+    """Write bytes per second for people."""
+    return f"{size(nbytes / max(seconds, 1e-9))}/s"
+
+
 def rate(per_second: float | None) -> str:
     """Write frames per second for people."""
     if per_second is None:
@@ -98,6 +115,11 @@ def rate(per_second: float | None) -> str:
     if per_second < 1000:
         return f"{per_second:.1f}/s" if 0 < per_second < 99.95 else f"{per_second:.0f}/s"
     return f"{per_second / 1e3:.1f}k/s" if per_second < 999_500 else f"{per_second / 1e6:.2f}M/s"
+
+
+def count(number: int, what: str) -> str:
+    """Write how many of something there are: 1 file, 2 files."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def dtype(described: np.dtype[Any], *, short: bool = False) -> str:

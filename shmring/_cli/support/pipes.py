@@ -9,10 +9,7 @@ import math
 import operator
 import os
 import select
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,7 +102,7 @@ def read_npy_header(fd: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise ValueError(f"it has version {version} of the .npy format, this reads 1.0 to 3.0")
     shape, fortran_order, dtype = readers[version](stream)
     if not shape or (fortran_order and len(shape) > 1):
-        raise ValueError("it is no array of frames: its first axis must count them, in C order")
+        raise ValueError("it is not an array of frames: its first axis must count them, in C order")
     if min(shape) < 0:
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
@@ -131,31 +128,9 @@ class _Stream:
         self._fd = fd
 
     def read(self, count: int) -> bytes:
-        """Read so many bytes, fewer only at the end of the input."""
+        """Read `count` bytes, fewer only at the end of the input."""
         data = bytearray(count)
         rest = memoryview(data)
         while rest and (done := _read(self._fd, [rest])):
             rest = rest[done:]
         return bytes(data[: count - len(rest)])
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """End by SystemExit at SIGTERM and SIGHUP, so that no ring outlives the program that made it."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, end)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.SIG_DFL  # nohup ignores SIGHUP
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,6 +16,16 @@ def command(who: ProducerStats | ConsumerStats) -> str:
     return output.clean(who.command) if is_here(who.pid, who.start_time) else ELSEWHERE
 
 
+def producer_name(producer: ProducerStats) -> str:
+    """Name a producer by its pid and program, or say what became of it."""
+    if producer.state != "live":
+        return producer.state
+    program = output.clean(producer.command.partition(" ")[0].rpartition("/")[2])
+    if not is_here(producer.pid, producer.start_time):
+        program = "(elsewhere)"  # in another pid namespace
+    return f"{producer.pid} {program}".rstrip()
+
+
 HALTED = {"stopped": "stopped", "tracing-stop": "traced", "zombie": "zombie"}  # by psutil's status
 
 

@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a long command is."""
+"""A line on the terminal that shows how far a long command is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class ProgressLine:
-    """A bar and a text on stderr, drawn again in place; nothing where that is no terminal."""
+    """A bar and a text on stderr, redrawn in place; nothing where that is not a terminal."""
 
     def __init__(self, quiet: bool, first: str) -> None:
         self._shown = sys.stderr.isatty() and not quiet
@@ -32,7 +32,7 @@ class ProgressLine:
                 self._display.stop()
 
     def draw(self, text: str, share: float | None) -> None:
-        """Show the text and how much is done, 0 to 1; None: nobody knows."""
+        """Show the text and how much is done, 0 to 1; None: unknown."""
         if not self._shown:
             return
         with contextlib.suppress(OSError):  # a terminal that is gone must not end the work that it shows

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from shmring import ConsumerStats
-from shmring._inventory import Found
+from shmring import ConsumerStats, RingStats
+from shmring._inventory import Found, RingFacts
 
+INTERVAL = 0.25  # seconds between the two looks that make a rate
 RingKey = tuple[str, int]
 ConsumerKey = tuple[int, int, int]
 
@@ -23,20 +25,20 @@ class Rates:
 
 
 def ring_key(found: Found) -> RingKey:
-    """Tell a ring from the next one of that name."""
+    """Distinguish a ring from the next one of that name."""
     return found.name, found.inode
 
 
 def consumer_key(one: ConsumerStats) -> ConsumerKey:
-    """Tell a consumer from the next one at its place."""
+    """Distinguish a consumer from the next one at its place."""
     return one.place, one.pid, one.joined_ns
 
 
 class Meter:
-    """Remembers the last look at every ring, and what came of it."""
+    """Remembers the last look at every ring, and turns the next one into rates."""
 
     def __init__(self) -> None:
-        self._before: dict[RingKey, Found] = {}
+        self._before: dict[RingKey, RingFacts] = {}
         self._rates: dict[RingKey, Rates] = {}
 
     def update(self, found: Iterable[Found]) -> dict[RingKey, Rates]:
@@ -50,28 +52,34 @@ class Meter:
                 continue
             key = ring_key(one)
             before = self._before.get(key)
+            looks[key] = one.ring
             if before is None:
-                looks[key] = one
-            elif _time_ns(one) > _time_ns(before):
-                looks[key], rates[key] = one, _between(before, one)
-            else:
-                looks[key] = before
-                if key in self._rates:
-                    rates[key] = self._rates[key]
+                continue
+            seconds = (one.ring.time_ns - before.time_ns) / 1e9
+            if seconds > 0:
+                rates[key] = between(before.stats, one.ring.stats, seconds)
+                continue
+            looks[key] = before
+            if key in self._rates:
+                rates[key] = self._rates[key]
         self._before, self._rates = looks, rates
         return rates
 
 
-def _time_ns(found: Found) -> int:
-    assert found.ring is not None
-    return found.ring.time_ns
+def look_twice(look: Callable[[], list[Found]]) -> tuple[list[Found], dict[RingKey, Rates]]:
+    """Look at rings, and again for their rates if one of them has a producer."""
+    found = look()
+    if not any(one.ring is not None and one.ring.stats.producer.state == "live" for one in found):
+        return found, {}
+    meter = Meter()
+    meter.update(found)
+    time.sleep(INTERVAL)
+    found = look()
+    return found, meter.update(found)
 
 
-def _between(before: Found, after: Found) -> Rates:
-    assert before.ring is not None
-    assert after.ring is not None
-    old, new = before.ring.stats, after.ring.stats
-    seconds = (after.ring.time_ns - before.ring.time_ns) / 1e9
+def between(old: RingStats, new: RingStats, seconds: float) -> Rates:
+    """Return the rates from one look at a ring to a later one."""
 
     def rate(earlier: int, later: int) -> float:
         return max(later - earlier, 0) / seconds  # counters grow, unless something overwrote them

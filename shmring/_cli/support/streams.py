@@ -14,8 +14,8 @@ stdin, stdout, stderr = 0, 1, 2
 def stand_in() -> None:
     """Take the numbers of closed streams, or the next file that is opened (a ring, say) would be one.
 
-    Reading from a closed stdin fails, writing to a closed stdout too; what is said on stderr is lost. Only
-    Python's own streams know which ones were closed: the numbers may belong to somebody else's files by now.
+    Reading from a closed stdin fails, and so does writing to a closed stdout; lines on stderr are lost. Only
+    Python's own streams know which ones were closed: the numbers may belong to other files by now.
     """
     global stdin, stdout, stderr
     if sys.stdin is None:
@@ -30,7 +30,7 @@ def stand_in() -> None:
 
 
 def _open(number: int, flags: int) -> int:
-    """Open nothing, under this number if nobody has it."""
+    """Open nothing, under this number if it is free."""
     opened = os.open(os.devnull, flags)
     if opened == number:
         os.set_inheritable(number, True)
@@ -55,7 +55,7 @@ def give_up_stdout() -> None:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr. Nobody being able to read it is no reason to fail."""
+    """Print a line on stderr. That it cannot be written is not a reason to fail."""
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):

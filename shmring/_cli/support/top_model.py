@@ -35,8 +35,8 @@ class Line:
         return self.rates.published if self.rates else 0.0
 
     @property
-    def standing(self) -> str:
-        """What to say of a ring without a producer, in place of a rate."""
+    def status(self) -> str:
+        """What is shown of a ring without a producer, in place of a rate."""
         if self.found.state == "stale":
             return "stale"
         return {"none": "-"}.get(self.ring.stats.producer.state, self.ring.stats.producer.state)
@@ -93,7 +93,7 @@ SORT_KEYS: dict[str, Callable[[Line], float | str]] = {
 
 
 class Model:
-    """Every ring, and how many blocks are none."""
+    """Every ring, and how many blocks are not rings."""
 
     def __init__(self) -> None:
         self.lines: dict[RingKey, Line] = {}

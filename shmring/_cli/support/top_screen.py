@@ -17,14 +17,13 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Sparkline, Static
 
 from shmring import ConsumerStats, RingNotFound, _names
-from shmring._cli.commands.ls import producer_name
 from shmring._cli.support import full, output, processes
 from shmring._cli.support.rates import RingKey, consumer_key, ring_key
 from shmring._cli.support.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
 from shmring._inventory import Found, look, look_at_all
 
-WIDE = 110  # columns from which on every column is shown
-TALL = 32  # lines from which on the graph of the chosen ring is shown below others
+WIDE = 110  # columns at which every column is shown
+TALL = 32  # lines at which the graph of the chosen ring is shown below the others
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = "▁▂▃▄▅▆▇█"
 
@@ -67,17 +66,15 @@ def bar(fraction: float, width: int) -> Text:
 
 
 def sparks(values: Iterable[float], width: int, most: float | None = None) -> str:
-    """Draw the last values as a line of small bars; against their largest unless told."""
+    """Draw the last values as a line of small bars, against `most` or the largest of them."""
     shown = list(values)[-width:]
     largest = most or max(shown, default=0) or 1
     return "".join(LEVELS[min(round(max(value, 0) / largest * 7), 7)] for value in shown)
 
 
-def help_text() -> str:
-    """Return the help of the command, for a screen of any width."""
-    from shmring._cli.commands.top import top
-
-    paragraphs = inspect.cleandoc(top.help or "").split("\n\n")
+def reflowed(text: str) -> str:
+    """Return the help of a command, for a screen of any width."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(
         one.removeprefix("\b\n") if one.startswith("\b") else " ".join(one.split()) for one in paragraphs
     )
@@ -125,10 +122,11 @@ class Top(App[int]):
     ]
     OF_SEVERAL_RINGS = ("sort", "reverse", "filter", "hide_stale")
 
-    def __init__(self, name: str | None, interval: float) -> None:
+    def __init__(self, name: str | None, interval: float, help_text: str) -> None:
         super().__init__()
         self.ring_name = name
         self.interval = interval
+        self.help_text = help_text
         self.model = Model()
         self.looking = False
         self.paused = False
@@ -151,7 +149,7 @@ class Top(App[int]):
             yield Static(id="title", markup=False)
             yield Sparkline(id="history", summary_function=max)
             yield DataTable(id="consumers", cursor_type="none")
-        yield Static(help_text(), id="help", markup=False)
+        yield Static(reflowed(self.help_text), id="help", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -186,7 +184,7 @@ class Top(App[int]):
     # ---- looking
 
     def look(self) -> None:
-        """Look at the rings in a thread: many of them take longer than a screen should stand still.
+        """Look at the rings in a thread: many of them take longer than a screen should freeze.
 
         One look at a time: two that overlap may end in the wrong order, and a cancelled thread runs on.
         """
@@ -272,14 +270,15 @@ class Top(App[int]):
             "NAME": Text(_cut(output.clean(line.found.name), cut), style=output.COLOURS[line.found.state]),
             "STATE": Text(line.found.state, style=output.COLOURS[line.found.state]),
             "RATE": self._ring_rate(line),
-            "BANDWIDTH": right(f"{output.size(line.bandwidth)}/s"),
+            "BANDWIDTH": right(output.bandwidth(line.bandwidth)),
             "FILL": bar(line.fill, width),
             "LAG": right(f"{line.lag:,}"),
             "LOST": Text(f"{line.lost:,}", justify="right", style="red" if line.lost_rate else ""),
             "LOST/s": right(output.rate(line.lost_rate)),
             "CONS": right(str(sum(one.alive for one in stats.consumers))),
             "PRODUCER": Text(
-                producer_name(stats), style="red" if stats.producer.state in ("failed", "died") else ""
+                processes.producer_name(stats.producer),
+                style="red" if stats.producer.state in ("failed", "died") else "",
             ),
             "PAST RATE": sparks(line.history, 30 if self.wide else 8),
         }
@@ -287,7 +286,7 @@ class Top(App[int]):
     def _ring_rate(self, line: Line) -> Text:
         producer = line.ring.stats.producer
         if producer.state != "live":
-            return right("-" if self.wide else line.standing)
+            return right("-" if self.wide else line.status)
         if line.rate == 0:
             halted = processes.describe(producer.pid, producer.start_time, alive=True).halted
             if halted:
@@ -310,7 +309,7 @@ class Top(App[int]):
             self._fill(consumers, [])
             return
         title.update(self._ring_title(line))
-        # Padded, so that time has one scale from the first look on.
+        # Padded, so that time has one scale from the first look.
         history.data = [0.0] * (REMEMBERED - len(line.history)) + list(line.history)
         self._fill(consumers, [self._consumer_row(line, one) for one in line.ring.stats.consumers])
 
@@ -323,11 +322,11 @@ class Top(App[int]):
             f"{output.shape(stats.shape)} {output.dtype(stats.dtype, short=True)}",
             f"{stats.slots} slots",
             output.size(line.found.nbytes),
-            f"{output.rate(line.rate)} {output.size(line.bandwidth)}/s",
+            f"{output.rate(line.rate)} {output.bandwidth(line.bandwidth)}",
             f"published {stats.published:,}",
             f"dropped {stats.dropped:,}",
             *([f"full: waits for {full.name(blocking[0])}"] if blocking else [f"fill {line.fill:.0%}"]),
-            f"producer {producer_name(stats)}",
+            f"producer {processes.producer_name(stats.producer)}",
             output.clean(stats.producer.failure),
         ]
         return "  ".join(filter(None, words))

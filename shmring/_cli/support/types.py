@@ -1,4 +1,4 @@
-"""What options and arguments may hold, with messages that say how to write it."""
+"""Types of options and arguments, with messages that say how to write them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ import numpy as np
 from shmring._core import LABEL_BYTES
 
 PLACES = 16  # for consumers, in the rings that commands create
+UNITS = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -23,7 +34,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse a word; what is no word is a default, parsed already."""
+        """Parse a word; anything else is a default, parsed already."""
         if not isinstance(value, str):
             return value
         try:
@@ -59,7 +70,7 @@ def _shape(text: str) -> tuple[int, ...]:
     if text in ("", "()"):
         return ()
     if not re.fullmatch(r"[1-9]\d*([,x][1-9]\d*)*,?", text):
-        raise ValueError(f"{text!r} is not a shape; write it as 720,1280,3, and that of scalars as ()")
+        raise ValueError(f"{text!r} is not a shape; write 720,1280,3, or () for scalar frames")
     return tuple(int(length) for length in re.split("[,x]", text.rstrip(",")))
 
 
@@ -77,6 +88,14 @@ def _label(text: str) -> str:
     return text
 
 
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]?|[KMGT]i)B?", text)
+    nbytes = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if nbytes < 1:
+        raise ValueError(f"{text!r} is not a size; write it as 500MB, 2GB or 4GiB")
+    return nbytes
+
+
 COUNT = whole("count", 1, "a number of frames")
 CONSUMERS = whole("count", 1, f"a number of consumers, 1 to {PLACES}", most=PLACES)
 SLOTS = whole("slots", 2, "a number of slots, 2 or more")
@@ -85,3 +104,4 @@ SECONDS = Parsed("seconds", lambda text: _seconds(text, 0, "a number of seconds"
 SHAPE = Parsed("shape", _shape)
 DTYPE = Parsed("dtype", _dtype)
 LABEL = Parsed("label", _label)
+SIZE = Parsed("size", _size)

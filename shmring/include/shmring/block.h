@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The block: choosing its geometry, writing a fresh ring into it, opening and mapping it.
+ * The block: choosing its geometry, writing a fresh ring into it, opening and mapping it. Nothing here waits.
  */
 #ifndef SHMRING_BLOCK_H
 #define SHMRING_BLOCK_H
@@ -10,8 +10,10 @@
 #include "internal/geometry.h"
 #include "internal/mapping.h"
 
-/* Chooses slot_stride and rounds slots up so that the data region is whole pages: gapless slots
- * if that costs little, else the padding that makes the smallest block. */
+/* Completes a geometry of which slots, frame_bytes, meta_bytes, row_bytes, consumers, page_bytes and
+ * schema_bytes are set. Chooses slot_stride and rounds slots up so that the data region is whole pages:
+ * gapless slots if that costs little, else the padding that makes the smallest block. SHMRING_TOO_LARGE if
+ * there is no such block. */
 static inline int
 shmring_geometry_choose(shmring_geometry *g)
 {
@@ -40,8 +42,9 @@ shmring_geometry_choose(shmring_geometry *g)
     return best == 0 ? SHMRING_TOO_LARGE : shmring_compute_offsets(g);
 }
 
-/* Writes a fresh, empty ring into the block behind fd, which is at least geometry->block_bytes
- * long and belongs to nobody yet. Nobody can attach before this is done. */
+/* Writes a fresh, empty ring into the block behind fd, which is at least geometry->block_bytes long and
+ * belongs to nobody yet. Nobody can attach before this is done. schema (schema_bytes bytes) may be NULL:
+ * zeros. SHMRING_SYSTEM and errno if the block cannot be mapped. */
 static inline int
 shmring_format(int fd, const shmring_geometry *geometry, const uint8_t generation[16], const void *schema)
 {
@@ -64,12 +67,12 @@ shmring_format(int fd, const shmring_geometry *geometry, const uint8_t generatio
         uint8_t *const at = bytes + geometry->entries_offset + index * geometry->entry_stride;
         ((shmring_entry *)(void *)at)->slot = (uint32_t)index;
     }
-    shmring_store_release(&identity->ready, 1u); /* [R9 -> A9] */
+    shmring_store_release(&identity->ready, 1u); /* [release ready] */
     munmap(control, geometry->slots_offset);
     return SHMRING_OK;
 }
 
-/* Gives the nameless file behind fd (O_TMPFILE) its name, if that is free. -1 and errno. */
+/* Gives the nameless file behind fd (O_TMPFILE) its name, if that is free. 0; -1 and errno if not. */
 static inline int
 shmring_link(int fd, const char *path)
 {
@@ -78,7 +81,8 @@ shmring_link(int fd, const char *path)
     return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
 }
 
-/* Opens the block of that name (as SharedMemory names it, without the slash). -1 and errno. */
+/* Opens the block of that name (as SharedMemory names it, without the slash) for one of SHMRING_OBSERVE,
+ * SHMRING_CONSUME and SHMRING_PRODUCE. A file descriptor; -1 and errno if there is none. */
 static inline int
 shmring_open(const char *name, int access)
 {
@@ -91,7 +95,8 @@ shmring_open(const char *name, int access)
     return shm_open(path, (access == SHMRING_OBSERVE ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK, 0);
 }
 
-/* A new description of the same file, never mapped: a mapping would keep its locks alive. */
+/* A new description of the same file, for the lock of a producer or a consumer. Never map it: a mapping
+ * would keep its locks alive. -1 and errno if there is none. */
 static inline int
 shmring_reopen(int fd, int writable)
 {
@@ -100,6 +105,7 @@ shmring_reopen(int fd, int writable)
     return open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 }
 
+/* Undoes shmring_map. Nothing may use the block any more. */
 static inline void
 shmring_unmap(shmring_block *block)
 {
@@ -112,7 +118,10 @@ shmring_unmap(shmring_block *block)
     block->data = NULL;
 }
 
-/* Maps the block behind fd after checking it. fd may be closed afterwards. */
+/* Maps the block behind fd after checking it, for one of SHMRING_OBSERVE, SHMRING_CONSUME (the slots for
+ * reading only) and SHMRING_PRODUCE. fd may be closed afterwards. SHMRING_OK, or what is wrong:
+ * SHMRING_FOREIGN, SHMRING_NOT_READY, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT or
+ * SHMRING_SYSTEM. */
 static inline int
 shmring_map(shmring_block *block, int fd, int access)
 {
@@ -156,6 +165,8 @@ shmring_prefault(const shmring_block *block, int writable, int huge_pages, int l
            (mlock(block->data, bytes) == 0 && mlock(block->control, block->geometry.slots_offset) == 0);
 }
 
+/* The memory of a slot: frame_bytes bytes, and padding up to slot_stride. The slots are mapped twice, back
+ * to back, so that frames of one hold lie side by side even across the end. */
 static inline uint8_t *
 shmring_slot_at(const shmring_block *block, uint64_t slot)
 {

@@ -34,7 +34,7 @@
 /* Bytes of the block's file that carry locks, far beyond any data. */
 #define SHMRING_LOCK_PRODUCER (INT64_C(1) << 40)
 #define SHMRING_LOCK_PLACE(place) (SHMRING_LOCK_PRODUCER + 1 + (int64_t)(place))
-/* A span: each attached Ring holds one byte of it, whichever; whoever replaces the ring takes all of it. */
+/* A span: each attached Ring holds one byte of it, chosen at random; to replace a ring takes all of it. */
 #define SHMRING_LOCK_PRESENCE (SHMRING_LOCK_PRODUCER + 1024)
 #define SHMRING_PRESENCE_BYTES (INT64_C(1) << 32)
 
@@ -91,7 +91,7 @@ typedef struct shmring_hot {
     uint8_t active_pad[112];
     uint32_t producer_state;
     uint32_t producer_pid;
-    uint64_t epoch;      /* counts producers */
+    uint64_t epoch;      /* of the producer: the first one's is 1 */
     uint64_t start_time; /* of the producer's process, in clock ticks since boot */
     uint64_t dropped;
     uint64_t swaps;
@@ -109,7 +109,7 @@ enum {
 };
 
 /* Bits of shmring_place.flags. */
-#define SHMRING_WANTS_RUNS 1u /* reads batches or windows: entries are best kept at home */
+#define SHMRING_WANTS_RUNS 1u /* reads batches or windows: consecutive frames are best adjacent in memory */
 
 typedef struct shmring_place {
     uint64_t cursor;
@@ -224,7 +224,11 @@ enum {
     SHMRING_TRUNCATED = 9,
     SHMRING_CORRUPT = 10,
     SHMRING_TOO_LARGE = 11,
-    SHMRING_SYSTEM = 12 /* errno says what */
+    SHMRING_SYSTEM = 12, /* errno says what */
+    SHMRING_ENDED = 13,  /* the producer closed, and fewer frames are left than were asked for */
+    SHMRING_FAILED = 14, /* as ENDED, because of an error of the producer */
+    SHMRING_DIED = 15,   /* as ENDED: the producer's process is gone, and closed nothing */
+    SHMRING_HELD = 16    /* the frames cannot come: the consumer itself holds the slots */
 };
 
 #endif /* SHMRING_LAYOUT_H */

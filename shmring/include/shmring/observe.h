@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Looking at a ring without taking part. What begins with shmring_look_at_identity reads the block's file, never a mapping:
- * whatever somebody puts or cuts there meanwhile, a read comes back. It ends where the file does, and finds zeros
- * in a hole without making pages for it. The kernel takes hold of a page by a fully ordered atomic before it
- * copies from it, so of two reads in a row the second sees nothing older than the first.
+ * Looking at a ring without taking part. What begins with shmring_look_at_identity reads the block's file,
+ * never a mapping: whatever another program writes there or cuts off, a read returns. It ends where the file
+ * does, and finds zeros in a hole without making pages for it. The kernel takes hold of a page by a fully
+ * ordered atomic before it copies from it, so of two reads in a row the second sees nothing older than the
+ * first.
  */
 #ifndef SHMRING_OBSERVE_H
 #define SHMRING_OBSERVE_H
@@ -12,35 +13,38 @@
 #include "internal/look.h"
 #include "internal/read.h"
 
+/* What the mapped block says about the ring and its producer. */
 static inline void
-shmring_read_ring_status(const shmring_block *block, shmring_ring_status *report)
+shmring_read_ring_status(const shmring_block *block, shmring_ring_status *status)
 {
     const shmring_hot *const hot = block->hot;
-    report->head = shmring_load_acquire(&hot->head);                     /* [A1 <- R1] */
-    report->next_seq = shmring_load_relaxed(&hot->next_seq);             /* [relaxed: a statistic] */
-    report->producer_state = shmring_load_acquire(&hot->producer_state); /* [A8 <- R8] */
-    report->epoch = shmring_load_relaxed(&hot->epoch);                   /* [relaxed: a statistic] */
-    report->start_time = shmring_load_relaxed(&hot->start_time);         /* [relaxed: A8 made it visible] */
-    report->producer_pid = shmring_load_relaxed(&hot->producer_pid);     /* [relaxed: A8 made it visible] */
-    report->dropped = shmring_load_relaxed(&hot->dropped);               /* [relaxed: a statistic] */
-    report->swaps = shmring_load_relaxed(&hot->swaps);                   /* [relaxed: a statistic] */
-    report->active = shmring_load_acquire(&hot->active);                 /* [A10 <- R10] */
-    memset(report->failure, 0, sizeof report->failure);
-    if (report->producer_state == SHMRING_PRODUCER_FAILED)
-        memcpy(report->failure, hot->failure, sizeof report->failure - 1);
+    status->head = shmring_load_acquire(&hot->head); /* [acquire head] */
+    status->next_seq = shmring_load_stat(&hot->next_seq);
+    status->producer_state = shmring_load_acquire(&hot->producer_state); /* [acquire producer_state] */
+    status->epoch = shmring_load_stat(&hot->epoch);
+    status->start_time = shmring_load_relaxed(&hot->start_time); /* [relaxed: acquired with producer_state] */
+    /* [relaxed: acquired with producer_state] */
+    status->producer_pid = shmring_load_relaxed(&hot->producer_pid);
+    status->dropped = shmring_load_stat(&hot->dropped);
+    status->swaps = shmring_load_stat(&hot->swaps);
+    status->active = shmring_load_acquire(&hot->active); /* [acquire active] */
+    memset(status->failure, 0, sizeof status->failure);
+    if (status->producer_state == SHMRING_PRODUCER_FAILED)
+        memcpy(status->failure, hot->failure, sizeof status->failure - 1);
 }
 
+/* What the mapped block says about the consumer at a place; its state is SHMRING_PLACE_FREE if there is
+ * none. */
 static inline void
-shmring_read_place_status(const shmring_block *block, unsigned place, shmring_place_status *report)
+shmring_read_place_status(const shmring_block *block, unsigned place, shmring_place_status *status)
 {
     const uint64_t bit = UINT64_C(1) << place;
-    shmring_copy_row(&block->table[place], report);
-    if ((report->state & 0xff) == SHMRING_PLACE_FREE)
+    shmring_copy_row(&block->table[place], status);
+    if ((status->state & 0xff) == SHMRING_PLACE_FREE)
         return;
     for (uint64_t slot = 0; slot < block->geometry.slots; slot++) {
-        const uint64_t pins =
-            shmring_load_relaxed(&shmring_entry_at(block, slot)->pins); /* [relaxed: a statistic] */
-        report->pins += (pins & bit) != 0;
+        const uint64_t pins = shmring_load_stat(&shmring_entry_at(block, slot)->pins);
+        status->pins += (pins & bit) != 0;
     }
 }
 
@@ -52,19 +56,22 @@ shmring_copy_out(const shmring_block *block, uint64_t position, void *target, sh
 {
     const uint64_t slots = block->geometry.slots;
     shmring_entry *const entry = shmring_entry_at(block, position % slots);
-    if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position)) /* [A2 <- R2] */
+    /* [acquire stamp] */
+    if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position))
         return SHMRING_EMPTY;
-    const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: A2 made it visible] */
+    const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with stamp] */
     if (slot >= slots)
         return SHMRING_CORRUPT;
     shmring_read_entry(taken, 0, &block->geometry, entry);
     memcpy(target, shmring_slot_at(block, slot), block->geometry.frame_bytes);
-    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] the copy before a second look at the stamp */
+    /* [fence recheck | announce, mark, swap] the copy before a second look at the stamp */
+    shmring_fence_acquire();
     const uint64_t stamp = shmring_load_relaxed(&entry->stamp); /* [relaxed: ordered by the fence above] */
     return stamp == shmring_published_stamp(position) ? SHMRING_OK : SHMRING_EMPTY;
 }
 
-/* As shmring_read_identity. */
+/* Reads and checks the identity of the block behind fd. SHMRING_OK, or what is wrong, as shmring_map says
+ * it. */
 static inline int
 shmring_look_at_identity(int fd, shmring_identity *identity)
 {
@@ -80,9 +87,9 @@ shmring_look_at_identity(int fd, shmring_identity *identity)
     return shmring_check_identity(identity, ready, &status);
 }
 
-/* 0 if the file was cut. */
+/* What the block says about the ring and its producer; 0 if the file was cut. */
 static inline int
-shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *report)
+shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *status)
 {
     shmring_hot hot;
     shmring_block copy;
@@ -90,23 +97,50 @@ shmring_look_at_ring(int fd, const shmring_geometry *g, shmring_ring_status *rep
         return 0;
     memset(&copy, 0, sizeof copy);
     copy.hot = &hot;
-    shmring_read_ring_status(&copy, report);
+    shmring_read_ring_status(&copy, status);
     return 1;
 }
 
-/* Fills in a report for each place of the consumer table; 0 if the file was cut. */
+/* As shmring_producer_outlook, and SHMRING_DIED where the producer's process ended without closing;
+ * SHMRING_TRUNCATED if the file was cut. The only place that knows what "died" means.
+ *
+ * A producer has the lock before its state is LIVE and until after it is not, so one whose state is LIVE
+ * between two looks at a free lock is dead; unless it came after the first and was gone before the second.
+ * Then it has left a new epoch. */
 static inline int
-shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *reports)
+shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status *status)
+{
+    if (!shmring_look_at_ring(fd, g, status))
+        return SHMRING_TRUNCATED;
+    if (status->producer_state != SHMRING_PRODUCER_LIVE || shmring_lock_held(fd, SHMRING_LOCK_PRODUCER))
+        return shmring_producer_outlook(status->producer_state);
+    const uint64_t epoch = status->epoch;
+    if (!shmring_look_at_ring(fd, g, status))
+        return SHMRING_TRUNCATED;
+    const int died =
+        status->producer_state == SHMRING_PRODUCER_LIVE && !shmring_lock_held(fd, SHMRING_LOCK_PRODUCER);
+    if (!shmring_look_at_ring(fd, g, status))
+        return SHMRING_TRUNCATED;
+    return died && status->epoch == epoch ? SHMRING_DIED : shmring_producer_outlook(status->producer_state);
+}
+
+/* Fills in a status for each place of the consumer table; 0 if the file was cut. */
+static inline int
+shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *statuses)
 {
     shmring_place table[SHMRING_MAX_CONSUMERS];
     int taken = 0;
     if (!shmring_read_file(fd, table, g->consumers * sizeof *table, g->table_offset))
         return 0;
-    for (uint64_t place = 0; place < g->consumers; place++) {
-        shmring_copy_row(&table[place], &reports[place]);
-        taken |= (reports[place].state & 0xff) != SHMRING_PLACE_FREE;
+    for (unsigned place = 0; place < g->consumers; place++) {
+        shmring_copy_row(&table[place], &statuses[place]);
+        if ((statuses[place].state & 0xff) == SHMRING_PLACE_FREE)
+            continue;
+        taken = 1;
+        if (!shmring_look_at_owner(fd, g, place, &statuses[place]))
+            return 0;
     }
-    return !taken || shmring_look_at_pins(fd, g, reports);
+    return !taken || shmring_look_at_pins(fd, g, statuses);
 }
 
 /* A private copy of the frame of this position, as shmring_copy_out makes it: a stamp, what it covers, the
@@ -120,8 +154,8 @@ shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void
     const uint64_t expected = shmring_published_stamp(position);
     uint64_t stamp;
     shmring_entry entry;
-    shmring_taken noted = *taken;
-    noted.metas = NULL; /* read from the file below */
+    shmring_taken read = *taken;
+    read.metas = NULL; /* read from the file below */
     if (!shmring_read_file(fd, &stamp, sizeof stamp, at))
         return SHMRING_TRUNCATED;
     if (stamp != expected)
@@ -130,8 +164,8 @@ shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void
         return SHMRING_TRUNCATED;
     if (entry.slot >= g->slots)
         return SHMRING_CORRUPT;
-    shmring_read_entry(&noted, 0, g, &entry);
-    taken->epoch = noted.epoch;
+    shmring_read_entry(&read, 0, g, &entry);
+    taken->epoch = read.epoch;
     if (taken->metas != NULL && !shmring_read_file(fd, taken->metas, g->meta_bytes, at + sizeof entry))
         return SHMRING_TRUNCATED;
     if (!shmring_read_file(fd, target, g->frame_bytes, g->slots_offset + entry.slot * g->slot_stride) ||

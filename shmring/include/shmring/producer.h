@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The producer's side: take over, claim, publish, abort, drop, close, fail.
- * One producer a ring, held by a kernel lock; a handle belongs to one thread at a time.
+ * The producer's side: take over, claim, publish, abort, drop, close, fail. A ring has one producer, the
+ * owner of a kernel lock; a handle belongs to one thread at a time. Nothing here waits: wait.h has what
+ * does.
  */
 #ifndef SHMRING_PRODUCER_H
 #define SHMRING_PRODUCER_H
 
 #include "block.h"
 #include "internal/claim.h"
-#include "internal/takeover.h"
 #include "internal/reap.h"
+#include "internal/takeover.h"
 
 /* Becomes the ring's producer, first or next. block is mapped with SHMRING_PRODUCE and outlives p;
  * lock_fd is a description of the block's file of its own (shmring_reopen).
@@ -28,10 +29,10 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->entry_of = (uint32_t *)malloc(slots * sizeof *p->entry_of);
     int result = SHMRING_SYSTEM;
     if (p->slot_of != NULL && p->entry_of != NULL) {
-        p->head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
-        p->claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
-        p->next_seq =
-            shmring_load_relaxed(&hot->next_seq); /* [relaxed: the producer lock orders producers] */
+        p->head = shmring_load_acquire(&hot->head);       /* [acquire head] */
+        p->claimed = shmring_load_acquire(&hot->claimed); /* [acquire claimed] */
+        /* [relaxed: the producer lock orders producers] */
+        p->next_seq = shmring_load_relaxed(&hot->next_seq);
         result =
             p->head > SHMRING_MAX_POSITION || p->claimed < p->head ? SHMRING_CORRUPT : shmring_rebuild(p);
     }
@@ -50,12 +51,14 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->warm_slots = cache / 2 / block->geometry.slot_stride;
     p->warm_slots = p->warm_slots < 2 ? 2 : p->warm_slots;
     p->trial_every = SHMRING_TRIAL_SOON;
-    shmring_store_relaxed(&hot->next_seq, p->next_seq);                /* [relaxed: R1 and R8 publish it] */
-    shmring_store_relaxed(&hot->producer_pid, (uint32_t)getpid());     /* [relaxed: for messages] */
-    shmring_store_relaxed(&hot->start_time, shmring_own_start_time()); /* [relaxed: for messages] */
-    shmring_store_release(&hot->producer_state, (uint32_t)SHMRING_PRODUCER_LIVE); /* [R8 -> A8] */
-    shmring_store_release(&hot->epoch, p->epoch); /* [R8 -> A8] last: a new epoch comes with a new state */
-    shmring_event_announce(&hot->data_event);     /* heals a wake-up that a killed producer owed, too */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with producer_state] */
+    shmring_store_stat(&hot->producer_pid, (uint32_t)getpid());
+    shmring_store_stat(&hot->start_time, shmring_own_start_time());
+    /* [release producer_state] */
+    shmring_store_release(&hot->producer_state, (uint32_t)SHMRING_PRODUCER_LIVE);
+    /* [release epoch] last: a new epoch comes with a new state */
+    shmring_store_release(&hot->epoch, p->epoch);
+    shmring_event_announce(&hot->data_event); /* heals a wake-up that a killed producer owed, too */
     return SHMRING_OK;
 }
 
@@ -66,8 +69,8 @@ shmring_producer_close(shmring_producer *p)
     shmring_end_stream(p, SHMRING_PRODUCER_CLOSED);
 }
 
-/* Ends the stream because of an error, and lets the next producer in. message is UTF-8 for people; of a longer
- * one the first SHMRING_FAILURE_BYTES - 1 bytes are kept, cut between two characters. */
+/* Ends the stream because of an error, and lets the next producer in. message is UTF-8 for people; of a
+ * longer one the first SHMRING_FAILURE_BYTES - 1 bytes are kept, cut between two characters. */
 static inline void
 shmring_producer_fail(shmring_producer *p, const char *message)
 {
@@ -78,7 +81,7 @@ shmring_producer_fail(shmring_producer *p, const char *message)
         while (length > 0 && ((unsigned char)message[length] & 0xc0) == 0x80)
             length--;
     }
-    memcpy(failure, message, length); /* R8 publishes it */
+    memcpy(failure, message, length); /* published with producer_state */
     memset(failure + length, 0, SHMRING_FAILURE_BYTES - length);
     shmring_end_stream(p, SHMRING_PRODUCER_FAILED);
 }
@@ -113,7 +116,7 @@ shmring_claim(shmring_producer *p, uint64_t want)
     return SHMRING_OK;
 }
 
-/* Where frame i of the open claim is to be written. The frames follow at slot_stride. */
+/* Where the first frame of the open claim is to be written. The others follow at slot_stride. */
 static inline void *
 shmring_claimed_slot(const shmring_producer *p)
 {
@@ -131,15 +134,15 @@ shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t byte
         memcpy(target, source, bytes);
 }
 
-/* Describes frame i of the open claim: timestamp, valid rows, meta (meta_bytes bytes or NULL: zeros). */
+/* Describes frame i of the open claim: timestamp, valid rows, meta (meta_bytes bytes; NULL: zeros). */
 static inline void
 shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
 {
     const uint64_t slots = p->block->geometry.slots;
     const uint64_t index = p->index + i < slots ? p->index + i : p->index + i - slots;
     shmring_entry *const entry = shmring_entry_at(p->block, index);
-    shmring_store_relaxed(&entry->timestamp_ns, timestamp_ns); /* [relaxed: R2 publishes it] */
-    shmring_store_relaxed(&entry->rows, rows);                 /* [relaxed: R2 publishes it] */
+    shmring_store_relaxed(&entry->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
+    shmring_store_relaxed(&entry->rows, rows);                 /* [relaxed: published with stamp] */
     if (p->block->geometry.meta_bytes == 0)
         return;
     if (meta != NULL)
@@ -148,7 +151,8 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
         memset(shmring_meta_at(entry), 0, p->block->geometry.meta_bytes);
 }
 
-/* Makes the first `count` frames of the open claim visible; the rest of the claim is given back. */
+/* Makes the first `count` frames of the open claim visible, and wakes the consumers that sleep; the rest of
+ * the claim is given back. */
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
@@ -161,16 +165,16 @@ shmring_publish(shmring_producer *p, uint64_t count)
     uint64_t index = p->index;
     for (uint64_t i = 0; i < count; i++) {
         shmring_entry *const entry = shmring_entry_at(&block, index);
-        shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: R2 publishes it] */
-        shmring_store_relaxed(&entry->seq, first_seq + i);   /* [relaxed: R2 publishes it] */
-        shmring_store_relaxed(&entry->epoch, epoch);         /* [relaxed: R2 publishes it] */
-        shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [R2 -> A2] */
+        shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&entry->seq, first_seq + i);   /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&entry->epoch, epoch);         /* [relaxed: published with stamp] */
+        shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [release stamp] */
         index = shmring_next_index(&block, index);
     }
     const uint64_t next = index;
     for (uint64_t i = count; i < p->count; i++) { /* written to, but not published: never readable */
-        shmring_store_relaxed(&shmring_entry_at(p->block, index)->stamp,
-                              0u); /* [relaxed: it was not readable before either] */
+        /* [relaxed: it was not readable before either] */
+        shmring_store_relaxed(&shmring_entry_at(p->block, index)->stamp, 0u);
         index = shmring_next_index(p->block, index);
     }
     p->count = 0;
@@ -185,9 +189,9 @@ shmring_publish(shmring_producer *p, uint64_t count)
     shmring_prefetch_write(shmring_slot_at(&block, shmring_next_index(&block, following)));
     if (slot_of[next] != following) /* the next claim swaps, and looks at the pins there */
         shmring_prefetch_write(shmring_entry_at(&block, following));
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: R1 publishes it] */
-    shmring_store_release(&hot->head, p->head);         /* [R1 -> A1] */
-    shmring_fence_seq_cst();                            /* [F2 <-> F1] head before a look for sleepers */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
+    shmring_store_release(&hot->head, p->head);         /* [release head] */
+    shmring_fence_seq_cst(); /* [fence publish | sleep] head before a look for sleepers */
     shmring_event_notify(&hot->data_event);
 }
 
@@ -198,19 +202,21 @@ shmring_abort(shmring_producer *p)
     shmring_publish(p, 0);
 }
 
-/* Counts frames that the producer offered and had to drop: their seqs are used up, so everyone sees
- * the gap. */
+/* Counts frames that the producer offered and had to drop: their seqs are used up, so every consumer counts
+ * them as lost. */
 static inline void
 shmring_drop(shmring_producer *p, uint64_t count)
 {
     shmring_hot *const hot = p->block->hot;
     p->next_seq += count;
     p->dropped += count;
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: R1 publishes it] */
-    shmring_store_relaxed(&hot->dropped, p->dropped);   /* [relaxed: a statistic] */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
+    shmring_store_stat(&hot->dropped, p->dropped);
 }
 
-/* Reaps every place. Returns how many dead consumers were evicted. */
+/* Frees the places of dead consumers, whose cursors and pins would hold the producer back. Returns how many
+ * there were. lock_fd is the producer's, or another description that owns no place: the place of its own
+ * consumer would look abandoned. */
 static inline unsigned
 shmring_reap_all(shmring_block *block, int lock_fd)
 {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Surviving a block whose file is cut while it is mapped. The kernel answers a touch of a lost page with
- * SIGBUS. The handler here, opt-in and for the whole process, notes the loss, puts zeros there and in all that
- * follows in the file, and lets the access go on; but only in mappings that were announced (covered). Any other
- * SIGBUS goes to whoever had the signal before. Not part of shmring.h: include it where it is wanted.
+ * Surviving a block whose file is cut while it is mapped. The kernel answers an access to a lost page with
+ * SIGBUS. The handler here, opt-in and for the whole process, records the loss, puts zeros there and in all
+ * that follows in the file, and lets the access continue; but only in mappings that were announced (covered).
+ * Any other SIGBUS goes to the handler that had the signal before. Not part of shmring.h: include it where
+ * you want it.
  *
- *     shmring_survive_truncation();    once
- *     shmring_cover(&block);           after shmring_map
+ *     shmring_survive_truncation();          once
+ *     shmring_cover(&block);                 after shmring_map
  *     if (shmring_lost_pages(&block)) ...    after a step: what it read or wrote may have been zeros
- *     shmring_uncover(&block);         before shmring_unmap
+ *     shmring_uncover(&block);               before shmring_unmap
  *
  * All of this is memory of the process, none of it of the block. A child of a fork has its own copy.
  */
@@ -17,7 +18,8 @@
 
 #include "internal/cover.h"
 
-/* 0 if the table is full: what found no room is as without the handler. */
+/* Announces a mapped block to the handler. 0 if the table is full: what found no room is as without the
+ * handler. */
 static inline int
 shmring_cover(const shmring_block *block)
 {
@@ -27,6 +29,7 @@ shmring_cover(const shmring_block *block)
     return shmring_cover_range(block->data + bytes, bytes) && first && control;
 }
 
+/* Undoes shmring_cover. */
 static inline void
 shmring_uncover(const shmring_block *block)
 {
@@ -44,8 +47,9 @@ shmring_uncover(const shmring_block *block)
 static inline int
 shmring_lost_pages(const shmring_block *block)
 {
-    shmring_compiler_barrier();                       /* the handler runs inside the accesses before */
-    if (shmring_load_relaxed(&shmring_any_lost) == 0) /* [relaxed: set before the zeros could be seen] */
+    shmring_compiler_barrier(); /* the handler runs inside the accesses before */
+    /* [relaxed: set before the zeros could be seen] */
+    if (shmring_load_relaxed(&shmring_any_lost) == 0)
         return 0;
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
         const uint64_t word = shmring_load_relaxed(&shmring_covered[i]); /* [relaxed: as before] */
@@ -56,7 +60,7 @@ shmring_lost_pages(const shmring_block *block)
 }
 
 /* 1 if the handler is installed, now or before. 0 and errno if not; EBUSY: another one was installed over it,
- * and each would pass signals on to the other for ever. */
+ * and the two would pass signals to each other without end. */
 static inline int
 shmring_survive_truncation(void)
 {

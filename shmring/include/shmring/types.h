@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the frames
- * that it took, what it looked at.
+ * The structures that a program holds: its view of a block, its handle as a producer or a consumer, the
+ * frames that it took, what it looked at. Programs may read the members that a comment here names; the others
+ * belong to the functions, and may change with every release.
  */
 #ifndef SHMRING_TYPES_H
 #define SHMRING_TYPES_H
 
 #include "layout.h"
 
-/* A process's view of a block: its own copy of the geometry and its mappings. */
+/* A process's view of a block: its own copy of the geometry and its mappings. To read: geometry, generation,
+ * created_ns. */
 typedef struct shmring_block {
     shmring_geometry geometry;
     uint8_t generation[16];
@@ -27,6 +29,7 @@ enum {
     SHMRING_PRODUCE = 2  /* everything */
 };
 
+/* A producer's handle. To read: count and slot of the open claim; head, next_seq, epoch, dropped, swaps. */
 typedef struct shmring_producer {
     shmring_block *block;
     int lock_fd;
@@ -57,9 +60,10 @@ typedef struct shmring_producer {
     uint64_t saved[SHMRING_MAX_BATCH]; /* stamps as found by the claim */
 } shmring_producer;
 
+/* Where a consumer begins: at the oldest frame still there, at the newest one, at the next to come. */
 enum { SHMRING_START_OLDEST = 0, SHMRING_START_NEWEST = 1, SHMRING_START_NEXT = 2 };
 
-/* Frames that the consumer still holds: behind its cursor, or pinned. */
+/* Frames that the consumer still holds: behind its cursor, or pinned. To read: position, count, slot. */
 typedef struct shmring_hold {
     uint64_t position;
     uint64_t count;
@@ -68,6 +72,8 @@ typedef struct shmring_hold {
     struct shmring_hold *next_spare;
 } shmring_hold;
 
+/* A consumer's handle. To read: place, next, delivered, lost, skipped, held, slots_taken. To set after the
+ * join: awaits_takeover. */
 typedef struct shmring_consumer {
     shmring_block *block;
     int lock_fd;
@@ -80,8 +86,8 @@ typedef struct shmring_consumer {
     uint64_t head;   /* as last seen */
     uint64_t cursor; /* as last stored (lossless) */
     uint64_t expected_seq;
-    uint64_t fresh; /* positions from here on were neither delivered nor counted as lost or skipped */
-    uint64_t aim;   /* where latest or windows jumped to: what lies between was passed over on purpose */
+    uint64_t first_uncounted; /* positions below it are delivered, or counted as lost or skipped */
+    uint64_t jumped_to;       /* by latest or windows: what lies below was skipped on purpose */
     uint64_t delivered;
     uint64_t lost;
     uint64_t skipped;
@@ -90,11 +96,12 @@ typedef struct shmring_consumer {
     shmring_hold *older;   /* lossless: the last two holds are kept by the lagging cursor, not by pins */
     shmring_hold *newer;
     shmring_hold *spare;
-    uint32_t *pin_counts; /* per slot: our holds that need the pin */
-    uint32_t *run;        /* the slots of the frames being taken */
+    uint32_t *pin_counts;  /* per slot: our holds that need the pin */
+    uint32_t *slots_taken; /* of the frames being taken */
+    int awaits_takeover;   /* a producer that failed or died is no end: another may follow */
 } shmring_consumer;
 
-/* What one take tells of its frames. The arrays are the caller's, room for the frames asked for;
+/* What a take says about its frames. The arrays are the caller's, with room for the frames asked for;
  * any of them but seqs may be NULL. */
 typedef struct shmring_taken {
     uint64_t *seqs;
@@ -105,10 +112,11 @@ typedef struct shmring_taken {
     uint64_t lost;   /* frames lost just before or between these */
     uint64_t epoch;  /* of the last frame */
     int interrupted; /* more frames were there, but not adjacent in memory */
-    int scattered;   /* the slots are not adjacent: consumer->run names them */
+    int scattered;   /* the slots are not adjacent: consumer->slots_taken names them */
     shmring_hold *hold;
 } shmring_taken;
 
+/* What a block says about the ring and its producer. */
 typedef struct shmring_ring_status {
     uint64_t head;
     uint64_t next_seq;
@@ -122,6 +130,7 @@ typedef struct shmring_ring_status {
     char failure[SHMRING_FAILURE_BYTES]; /* empty unless producer_state is FAILED */
 } shmring_ring_status;
 
+/* What a block says about the consumer at one place. */
 typedef struct shmring_place_status {
     uint64_t state;
     uint64_t cursor;
@@ -135,6 +144,7 @@ typedef struct shmring_place_status {
     uint64_t pins; /* slots with this consumer's bit */
     uint32_t pid;
     uint32_t flags;
+    uint32_t alive; /* the owner, as far as shmring_look_at_places asked the kernel */
     char label[SHMRING_LABEL_BYTES];
 } shmring_place_status;
 

@@ -1,14 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Waiting: for space, for frames, for consumers. shmring_wait_data may run in another thread than the one that
- * has the handle: it touches the block only.
+ * Waiting: for frames, for space, for consumers. A wait sleeps where there is nothing to do, and ends when there
+ * is nothing to wait for any more: nobody waits for the dead.
  */
 #ifndef SHMRING_WAIT_H
 #define SHMRING_WAIT_H
 
 #include "consumer.h"
+#include "observe.h"
 #include "producer.h"
-#include "internal/spin.h"
+#include "internal/outlook.h"
+#include "internal/slices.h"
+
+/* How to wait. */
+typedef struct shmring_patience {
+    int64_t slice_ns; /* the longest sleep: between two looks at whether the others live */
+    int64_t spin_ns;  /* to look again and again before the first sleep; SHMRING_FOR_EVER: no sleep at all */
+    long cores;       /* that the participants share */
+} shmring_patience;
+
+/* Ten looks a second, and a spin where there are cores for it. */
+static inline shmring_patience
+shmring_default_patience(void)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const shmring_patience patience = {SHMRING_SECOND / 10, cores > 1 ? SHMRING_SPIN_FIRST_NS : 0, cores};
+    return patience;
+}
 
 /* Claims as shmring_claim does, if there is space in a moment. */
 static inline int
@@ -40,51 +58,103 @@ shmring_claim_wait(shmring_producer *p, uint64_t want, int64_t deadline_ns, int6
     return shmring_claim(p, want);
 }
 
-/* 1 as soon as head >= needed, 0 if it does not come in a moment. */
+/* Frees the places of the dead and claims as shmring_claim does; then waits for space until `until_ns`
+ * (CLOCK_MONOTONIC) or a wake-up. SHMRING_FULL: look around, then call again. */
 static inline int
-shmring_wait_briefly(const shmring_block *block, uint64_t needed)
+shmring_claim_slice(shmring_producer *p, uint64_t want, int64_t until_ns, int64_t spin_ns, long cores)
 {
-    for (unsigned look = 0; look < SHMRING_BRIEF_LOOKS; look++) {
-        if (shmring_read_head(block) >= needed)
-            return 1;
-        shmring_cpu_relax();
+    shmring_reap_all(p->block, p->lock_fd);
+    if (shmring_claim(p, want) == SHMRING_OK)
+        return SHMRING_OK;
+    if (shmring_now_ns() >= until_ns)
+        return SHMRING_FULL;
+    return shmring_claim_wait(p, want, until_ns, spin_ns, cores);
+}
+
+/* What `least` more frames from next on depend on. SHMRING_OK: they are there. SHMRING_EMPTY: they may come.
+ * SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED: they will not, because of the producer. SHMRING_HELD: only
+ * once this consumer releases frames. The kernel is asked whether the producer lives if `ask_kernel`. */
+static inline int
+shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
+{
+    const shmring_block *const block = c->block;
+    const uint64_t needed = c->next + least;
+    const uint64_t epoch = shmring_read_epoch(block);
+    shmring_ring_status status;
+    /* Before head: the end comes after the last frame. */
+    int producer = shmring_producer_outlook(shmring_read_producer_state(block));
+    if (producer == SHMRING_OK && ask_kernel && !c->awaits_takeover && shmring_read_head(block) < needed)
+        producer = shmring_look_at_producer(c->lock_fd, &block->geometry, &status);
+    if (shmring_read_head(block) >= needed)
+        return SHMRING_OK;
+    if (producer == SHMRING_ENDED ||
+        (!c->awaits_takeover && (producer == SHMRING_FAILED || producer == SHMRING_DIED))) {
+        shmring_count_lost_at_end(c, epoch); /* frames that were dropped after the last published one */
+        return producer;
     }
-    return 0;
+    return shmring_holds_too_much(c, least) ? SHMRING_HELD : SHMRING_EMPTY;
 }
 
-/* Spins for spin_ns, then sleeps until head >= needed, the producer's state is no longer `state`,
- * the deadline (CLOCK_MONOTONIC) or a wake-up: look around, then call again. Touches nothing of the
- * handle, so that another thread may release frames meanwhile. */
-static inline void
-shmring_wait_data(const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns,
-                  int64_t spin_ns, long cores)
+/* Waits until `least` more frames are there (SHMRING_OK), or the deadline (CLOCK_MONOTONIC; SHMRING_TIMEOUT).
+ * SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD: as shmring_outlook; at the end of a stream fewer
+ * than `least` frames may be left to take. */
+static inline int
+shmring_await(shmring_consumer *c, uint64_t least, int64_t deadline_ns, const shmring_patience *patience)
 {
-    shmring_hot *const hot = block->hot;
-    shmring_spin spin = shmring_spin_start(block, spin_ns, cores);
-    do {
-        if (shmring_read_head(block) >= needed || shmring_read_producer_state(block) != state)
-            return;
-    } while (shmring_spin_once(&spin));
-    const uint32_t value = shmring_event_prepare(&hot->data_event);
-    if (shmring_read_head(block) >= needed || shmring_read_producer_state(block) != state)
-        return;
-    shmring_futex_wait(&hot->data_event, value, deadline_ns);
+    if (shmring_read_head(c->block) >= c->next + least)
+        return SHMRING_OK;
+    const int64_t started = shmring_now_ns();
+    int64_t ask_at = started;
+    for (;;) {
+        const uint32_t state = shmring_read_producer_state(c->block); /* a change of it ends the sleep */
+        const int64_t now = shmring_now_ns();
+        const int ask_kernel = now >= ask_at || now >= deadline_ns;
+        const int outlook = shmring_outlook(c, least, ask_kernel);
+        if (outlook != SHMRING_EMPTY)
+            return outlook;
+        if (now >= deadline_ns)
+            return SHMRING_TIMEOUT;
+        if (ask_kernel)
+            ask_at = now + patience->slice_ns;
+        shmring_wait_data(
+            c->block, c->next + least, state, shmring_slice_end(now, deadline_ns, patience->slice_ns),
+            shmring_spin_left(now, started, patience->spin_ns, patience->slice_ns), patience->cores);
+    }
 }
 
-static inline unsigned
-shmring_active_consumers(const shmring_block *block)
+/* Claims as shmring_claim does; waits for space until the deadline (CLOCK_MONOTONIC; SHMRING_TIMEOUT), and
+ * for no consumer that is dead. */
+static inline int
+shmring_claim_until(shmring_producer *p, uint64_t want, int64_t deadline_ns, const shmring_patience *patience)
 {
-    return (unsigned)__builtin_popcountll(shmring_load_acquire(&block->hot->active)); /* [A10 <- R10] */
+    if (shmring_claim(p, want) == SHMRING_OK)
+        return SHMRING_OK;
+    const int64_t started = shmring_now_ns();
+    for (;;) {
+        const int64_t now = shmring_now_ns();
+        if (shmring_claim_slice(p, want, shmring_slice_end(now, deadline_ns, patience->slice_ns),
+                                shmring_spin_left(now, started, patience->spin_ns, patience->slice_ns),
+                                patience->cores) == SHMRING_OK)
+            return SHMRING_OK;
+        if (now >= deadline_ns)
+            return SHMRING_TIMEOUT;
+    }
 }
 
-/* Sleeps until `least` consumers have joined, the deadline or a wake-up. */
-static inline void
-shmring_wait_consumers(const shmring_block *block, unsigned least, int64_t deadline_ns)
+/* Waits until `least` living consumers have joined, or the deadline (CLOCK_MONOTONIC; SHMRING_TIMEOUT). */
+static inline int
+shmring_await_consumers(shmring_producer *p, unsigned least, int64_t deadline_ns,
+                        const shmring_patience *patience)
 {
-    uint32_t *const event = &block->hot->space_event;
-    const uint32_t value = shmring_event_prepare(event);
-    if (shmring_active_consumers(block) < least)
-        shmring_futex_wait(event, value, deadline_ns);
+    for (;;) {
+        const int64_t now = shmring_now_ns();
+        shmring_reap_all(p->block, p->lock_fd);
+        if (shmring_active_consumers(p->block) >= least)
+            return SHMRING_OK;
+        if (now >= deadline_ns)
+            return SHMRING_TIMEOUT;
+        shmring_wait_consumers(p->block, least, shmring_slice_end(now, deadline_ns, patience->slice_ns));
+    }
 }
 
 #endif /* SHMRING_WAIT_H */

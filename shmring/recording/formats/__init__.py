@@ -24,7 +24,7 @@ LIBRARIES = {".zarr": ("zarr", "zarr"), ".h5": ("h5py", "hdf5"), ".hdf5": ("h5py
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Check that the suffix is one that is known."""
+    """Check that the suffix is known."""
     found = Path(path)
     if found.suffix not in SUFFIXES:
         raise ValueError(f"{found} must end in one of {', '.join(SUFFIXES)}: the suffix chooses the format")
@@ -47,7 +47,7 @@ def load_library(path: Path) -> None:
 def open_writer(
     path: Path, description: Description, *, append: bool, sync: float | None
 ) -> tuple[Writer, WriterLock]:
-    """Begin a recording, or go on with one; nobody else writes it until the lock is closed."""
+    """Begin a recording, or continue one; no other recorder writes it until the lock is closed."""
     if append:
         lock = WriterLock(path)
         try:
@@ -106,7 +106,7 @@ def read_description(path: Path) -> Description:
 
 
 def description_of(path: Path) -> Description | None:
-    """Return what a recording says about its frames; None if it is none, or cannot be read."""
+    """Return what a recording says about its frames; None if it is not a recording, or cannot be read."""
     try:
         return read_description(path)
     except (RecordingCorrupt, OSError):
@@ -140,10 +140,10 @@ def check_own(path: Path) -> None:
 def repair(path: str | os.PathLike[str]) -> int:
     """Make a recording whole after its recorder was killed, the disk was full or the power failed.
 
-    The one way for every format, and never needed for `open_recording` or to append: it is for other
+    This works for every format, and you never need it for `open_recording` or to append: it is for other
     programs, and for a recording whose replacement (``mode="w"``) was interrupted, which comes back.
-    No whole frame is given up. Frames of a .npy recording whose index rows were lost get rows that count
-    on, see ``Recording.known``.
+    No whole frame is lost. Frames of a .npy recording whose index rows were lost get rows that
+    continue the count, see ``Recording.known``.
 
     Parameters
     ----------
@@ -158,11 +158,11 @@ def repair(path: str | os.PathLike[str]) -> int:
     Raises
     ------
     FileNotFoundError
-        There is none.
+        There is no such file.
     RecordingBusy
-        It is being recorded at this moment.
+        It is being recorded.
     RecordingCorrupt
-        It is no recording, or parts of it are missing.
+        It is not a recording, or parts of it are missing.
     """
     path = as_path(path)
     recover(files(path))

@@ -22,7 +22,7 @@ from shmring.recording.formats._interface import Stored
 CHUNK = 4 << 20  # bytes of frames and their metas in a chunk
 INDEX_CHUNK = 4096  # rows; fewer where metas are large
 FLUSH_EVERY = 1.0  # seconds; a chunk that is not full is written again later
-NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that was made room for, and no more
+NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that has room but no frame
 SPARE = 1 << 20  # bytes that must stay free: what the libraries write besides, at the end too
 
 Create = Callable[[str, tuple[int, ...], tuple[int, ...], np.dtype[Any], int], Any]
@@ -50,7 +50,7 @@ class ColumnWriter:
             )
         self.forget_unfinished()
         self._chunk = chunk_frames(description)
-        self._array = np.zeros((self._chunk, *description.shape), description.dtype)
+        self._array = np.zeros((self._chunk, *description.frame_format.shape), description.frame_format.dtype)
         self._index = np.zeros(self._chunk, description.index_dtype)
         self._first = self._stored  # row of the first frame that is being collected
         self._count = 0
@@ -82,7 +82,7 @@ class ColumnWriter:
             room = self._chunk - self._first % self._chunk - self._count
             some = slice(done, done + min(room, len(array) - done))
             count = some.stop - some.start
-            if count == self._chunk and not self.description.variable_rows:
+            if count == self._chunk and not self.description.frame_format.variable_rows:
                 self._store(array[some], index[some])
                 self._first = self._stored
             else:
@@ -97,7 +97,7 @@ class ColumnWriter:
     def _collect(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         into = slice(self._count, self._count + len(array))
         as_items(self._array)[into], as_items(self._index)[into] = as_items(array), as_items(index)
-        if self.description.variable_rows:
+        if self.description.frame_format.variable_rows:
             for frame, rows in zip(self._array[into], index["rows"].tolist(), strict=True):
                 frame[rows:] = np.zeros((), frame.dtype)
         self._count += len(array)
@@ -112,7 +112,7 @@ class ColumnWriter:
         self._store(self._array[: self._count], self._index[: self._count])
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        """Write frames from row `_first` on; the seqs last."""
+        """Write frames, starting at row `_first`; the seqs last."""
         rows = slice(self._first, self._first + len(array))
         columns = {"frames": array, **{column_name(name): index[name] for name in index.dtype.names or ()}}
         seqs = columns.pop("seq")
@@ -155,8 +155,8 @@ def _chunk_bytes(dataset: Any, rows: slice) -> int:
 
 def chunk_frames(description: Description) -> int:
     """Frames in a chunk: as many are collected in memory, with their metas."""
-    meta_nbytes = 0 if description.meta_dtype is None else description.meta_dtype.itemsize
-    return max(1, CHUNK // (description.frame_nbytes + meta_nbytes))
+    frames = description.frame_format
+    return max(1, CHUNK // (frames.frame_bytes + frames.meta_bytes))
 
 
 def column_name(field: str) -> str:
@@ -172,7 +172,7 @@ def create_datasets(description: Description, create: Create) -> dict[str, Any]:
     """
     datasets = {}
     columns: list[tuple[str, np.dtype[Any], tuple[int, ...], int]] = [
-        ("frames", description.dtype, description.shape, chunk_frames(description))
+        ("frames", description.frame_format.dtype, description.frame_format.shape, chunk_frames(description))
     ]
     for name in description.index_dtype.names or ():
         dtype = description.index_dtype[name]
@@ -237,7 +237,9 @@ def read_columns(path: Path, description: Description, datasets: Any, close: Cal
         dataset, dtype = columns[column_name(name)], index.dtype[name]
         values = as_recorded(dataset[:count], dtype, raw=dataset.ndim > 1)
         as_items(index[name])[...] = as_items(values)
-    frames = LazyFrames(path, columns["frames"], description.dtype, (count, *description.shape))
+    frames = LazyFrames(
+        path, columns["frames"], description.frame_format.dtype, (count, *description.frame_format.shape)
+    )
 
     def close_all() -> None:
         frames.close()

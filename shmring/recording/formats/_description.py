@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import numpy as np
 
 from shmring import Ring
 from shmring._attrs import fixed
-from shmring._schema import describe_dtype
+from shmring._format import FrameFormat, format_of, parse_format
 from shmring.errors import RingIncompatible
 from shmring.recording._errors import RecordingCorrupt
 
@@ -58,13 +57,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Description:
-    """Schema and attrs of the ring, the clocks at the start, and in the end the totals."""
+    """Frames and attrs of the ring, the clocks at the start, and in the end the totals."""
 
     ring: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    meta_dtype: np.dtype[Any] | None
-    variable_rows: bool
+    frame_format: FrameFormat
     attrs: Mapping[str, Any]
     # Timestamps are CLOCK_MONOTONIC unless the producer gave its own: the pair makes them dates.
     realtime_ns: int = field(default_factory=time.time_ns)
@@ -80,27 +76,19 @@ class Description:
     def index_dtype(self) -> np.dtype[Any]:
         """One row for each frame: what `Batch` says of it, and the frames lost just before it."""
         fields: list[Any] = [("seq", "<u8"), ("timestamp_ns", "<i8"), ("lost", "<u8")]
-        if self.variable_rows:
+        if self.frame_format.variable_rows:
             fields.append(("rows", "<u8"))
-        if self.meta_dtype is not None:
-            fields.append(("meta", self.meta_dtype))
+        if self.frame_format.meta_dtype is not None:
+            fields.append(("meta", self.frame_format.meta_dtype))
         return np.dtype(fields)
-
-    @property
-    def frame_nbytes(self) -> int:
-        """Bytes of one frame."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
 
     def to_json(self) -> str:
         """Write it as text."""
-        meta = None if self.meta_dtype is None else describe_dtype(self.meta_dtype, "meta")
         said = {
             "format": FORMAT,
             "ring": self.ring,
-            "dtype": describe_dtype(self.dtype, "dtype"),
-            "shape": self.shape,
-            "meta": meta,
-            "variable_rows": self.variable_rows,
+            **self.frame_format.described(),
+            "variable_rows": self.frame_format.variable_rows,
             "attrs": self.attrs,
             "realtime_ns": self.realtime_ns,
             "monotonic_ns": self.monotonic_ns,
@@ -115,7 +103,7 @@ class Description:
         return json.dumps(said, indent=1)
 
     def parts(self, frames: int) -> tuple[Part, ...]:
-        """Return what was recorded in one go each, of so many frames in all."""
+        """Return the parts of a recording that has this many frames in all."""
         first = sum(part.frames for part in self.earlier)
         last = Part(
             first, max(0, frames - first), self.ring, self.attrs, self.realtime_ns, self.monotonic_ns,
@@ -124,7 +112,7 @@ class Description:
         return (*self.earlier, last)
 
     def after(self, before: Description, frames: int) -> Description:
-        """Return the same, appended to a recording of so many frames."""
+        """Return the same, appended to a recording of this many frames."""
         earlier = tuple(part for part in before.parts(frames) if part.frames)
         return replace(self, piece_of=before.piece_of, earlier=earlier, unknown=before.unknown)
 
@@ -134,23 +122,17 @@ class Description:
 
     def check_same(self, other: Description, where: str) -> None:
         """Refuse to append frames of another kind."""
-        mine, theirs = (
-            (one.shape, one.dtype.descr, one.meta_dtype and one.meta_dtype.descr, one.variable_rows)
-            for one in (self, other)
-        )
-        if mine != theirs:
+        difference = other.frame_format.difference(self.frame_format)
+        if difference is not None:
             raise RingIncompatible(
-                f"{where} holds frames of shape {other.shape}, dtype {other.dtype}, meta {other.meta_dtype}; "
-                f"ring {self.ring!r} has shape {self.shape}, dtype {self.dtype}, meta {self.meta_dtype}. "
-                f"Record into another file"
+                f"{where} holds other frames than ring {self.ring!r} has: {difference}. Record into another "
+                f"file"
             )
 
 
 def describe(ring: Ring, piece_of: str | None = None) -> Description:
     """Describe the frames of a ring."""
-    return Description(
-        ring.name, ring.dtype, ring.shape, ring.meta_dtype, ring.variable_rows, ring.attrs, piece_of=piece_of
-    )
+    return Description(ring.name, format_of(ring), ring.attrs, piece_of=piece_of)
 
 
 def parse(text: str | bytes, where: str) -> Description:
@@ -161,10 +143,7 @@ def parse(text: str | bytes, where: str) -> Description:
             raise ValueError(f"format {said['format']!r}")
         return Description(
             ring=said["ring"],
-            dtype=_dtype(said["dtype"]),
-            shape=tuple(said["shape"]),
-            meta_dtype=None if said["meta"] is None else _dtype(said["meta"]),
-            variable_rows=said["variable_rows"],
+            frame_format=parse_format(said, said["variable_rows"]),
             attrs=said["attrs"],
             realtime_ns=said["realtime_ns"],
             monotonic_ns=said["monotonic_ns"],
@@ -177,8 +156,3 @@ def parse(text: str | bytes, where: str) -> Description:
         )
     except (ValueError, KeyError, TypeError, SyntaxError) as error:
         raise RecordingCorrupt(f"{where} does not describe a recording of shmring: {error!r}") from None
-
-
-def _dtype(described: str) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.lib.format.descr_to_dtype(ast.literal_eval(described))
-    return dtype

@@ -166,7 +166,7 @@ class LazyFrames:
         return self._dataset
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._dataset = self._last = None
 
 

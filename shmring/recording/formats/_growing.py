@@ -120,7 +120,7 @@ def open_file(path: str | Path, flags: int) -> int:
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
-    raise RecordingCorrupt(f"{path} is no recording of shmring: it is no regular file")
+    raise RecordingCorrupt(f"{path} is not a recording of shmring: it is not a regular file")
 
 
 def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shmring.recording._errors import RecordingCorrupt, damage_is_told
+from shmring.recording._errors import RecordingCorrupt, as_corrupt
 from shmring.recording.formats import _superblock
 from shmring.recording.formats._columns import (
     SPARE,
@@ -83,7 +83,7 @@ class Hdf5Writer(ColumnWriter):
         self._datasets[name].flush()
 
     def _describe(self, description: Description) -> None:
-        """Write the description past the library: this works where nothing else does any more."""
+        """Write the description past the library: this works even where nothing else does."""
         write_all(self._fd, _padded(description, self._text_room), self._text_at)
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
@@ -322,7 +322,7 @@ def read(path: Path) -> Stored:
 
 
 def _read(path: Path) -> Stored:
-    with damage_is_told(path), contextlib.ExitStack() as stack:
+    with as_corrupt(path), contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(path))
         stored = read_columns(path, _description(file, path), file, lambda: None)
         # The interpreter must not end before HDF5 has closed a file that it reads through Python.

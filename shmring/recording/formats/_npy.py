@@ -50,7 +50,8 @@ class NpyWriter:
         self._json = json
         with contextlib.ExitStack() as undo:
             # The frames come first: of two recorders that begin at the same moment one fails at this file.
-            self._data = GrowingNpy(data, description.dtype, description.shape, append=append)
+            frames = description.frame_format
+            self._data = GrowingNpy(data, frames.dtype, frames.shape, append=append)
             undo.callback(self._give_up, self._data, delete=not append)
             if not append:
                 index.unlink(missing_ok=True)  # of a recording that was deleted; see check_own
@@ -92,7 +93,7 @@ class NpyWriter:
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         """Append frames. After an OSError the file holds those that fitted."""
         try:
-            self._data.append(array, index["rows"] if self.description.variable_rows else None)
+            self._data.append(array, index["rows"] if self.description.frame_format.variable_rows else None)
         except OSError:
             fitted = self._data.rows - self._index.rows
             self._index.append(index[:fitted])
@@ -105,7 +106,7 @@ class NpyWriter:
 
     def _begin_write_back(self) -> None:
         """Keep the disk busy between two syncs, so that the next one has little left to do."""
-        if (self._data.rows - self._written_back) * self.description.frame_nbytes >= WRITE_BACK:
+        if (self._data.rows - self._written_back) * self.description.frame_format.frame_bytes >= WRITE_BACK:
             self._data.write_back(self._written_back, self._data.rows)
             self._written_back = self._data.rows
 
@@ -207,8 +208,8 @@ def _sync_folder(path: Path) -> None:
 def read(path: Path, *, alone: bool | None = None) -> Stored:
     """Open a recording for reading, as far as it got.
 
-    Frames without an index row get one that counts on, unless a recorder is about to write it: `alone` says
-    that there is none.
+    Frames without an index row get one that continues the count, unless a recorder may be about to write it:
+    `alone` says that there is no recorder.
     """
     data, index, json = files(path)
     description = read_description(path)
@@ -230,7 +231,8 @@ def read(path: Path, *, alone: bool | None = None) -> Stored:
 
 
 def _check_kinds(path: Path, description: Description, frames: npt.NDArray[Any]) -> None:
-    if (frames.dtype, frames.shape[1:]) != (description.dtype, description.shape):
+    wanted = description.frame_format
+    if (frames.dtype, frames.shape[1:]) != (wanted.dtype, wanted.shape):
         raise RecordingCorrupt(f"{path} and {files(path)[2].name} do not belong together")
 
 
@@ -241,8 +243,8 @@ def guessed_rows(known: npt.NDArray[Any], count: int, description: Description) 
     if len(known):
         rows["seq"] += known["seq"][-1] + np.uint64(1)
         rows["timestamp_ns"] = known["timestamp_ns"][-1]
-    if description.variable_rows:
-        rows["rows"] = description.shape[0]
+    if description.frame_format.variable_rows:
+        rows["rows"] = description.frame_format.shape[0]
     return rows
 
 
@@ -253,7 +255,7 @@ def read_description(path: Path) -> Description:
         return _read_json(json)
     except FileNotFoundError:
         raise RecordingCorrupt(
-            f"{path} is no recording of shmring: there is no {json.name} beside it"
+            f"{path} is not a recording of shmring: there is no {json.name} beside it"
         ) from None
 
 
@@ -263,7 +265,7 @@ def _read_json(path: Path) -> Description:
 
 
 def check_own(path: Path) -> None:
-    """Refuse what no recorder has made, with RecordingCorrupt. Files with nothing in them are nobody's."""
+    """Refuse what was not made by a recorder, with RecordingCorrupt. Empty files may be replaced."""
     data, index, json = files(path)
     try:
         description = None if holds_nothing(json) else _read_json(json)
@@ -274,19 +276,19 @@ def check_own(path: Path) -> None:
             return
         frames = read_rows(data, "frames")
         if not can_grow(data):
-            raise RecordingCorrupt(f"{data} is no recording of shmring: its header is another program's")
+            raise RecordingCorrupt(f"{data} is not a recording of shmring: its header is another program's")
     except ValueError as error:
         raise RecordingCorrupt(str(error)) from None
     if description is not None:
         _check_kinds(path, description, frames)
     elif rows is None and len(frames):
-        raise RecordingCorrupt(f"{data} is no recording of shmring: there is no {json.name} beside it")
+        raise RecordingCorrupt(f"{data} is not a recording of shmring: there is no {json.name} beside it")
 
 
 def repair(path: Path) -> int:
     """Complete the index and let both headers say what is there; how many frames they did not count.
 
-    For whoever holds the lock of the recording.
+    The caller holds the lock of the recording.
     """
     stored = read(path, alone=True)
     description, (data, index, _) = stored.description, files(path)

@@ -1,4 +1,4 @@
-"""The first bytes of an HDF5 file, where it says whether somebody writes it, and where it ends."""
+"""The first bytes of an HDF5 file, which say whether a program writes it, and where it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_flagged(start: bytes) -> bool:
 
 
 def closed(start: bytes, end: int) -> bytes:
-    """Return these bytes as they are after a close: nobody writes, and the file ends at `end`."""
+    """Return these bytes as they are after a close: no program writes, and the file ends at `end`."""
     made = bytearray(start)
     made[FLAGS_AT] = 0
     made[END] = end.to_bytes(8, "little")
@@ -40,7 +40,7 @@ def close(fd: int) -> bool:
 
 
 def cut_spare(fd: int) -> None:
-    """Give back the space behind the end, unless a handle of somebody else keeps the file open."""
+    """Give back the space behind the end, unless another handle keeps the file open."""
     start = os.pread(fd, SIZE, 0)
     end = int.from_bytes(start[END], "little")
     if is_known(start) and not is_flagged(start) and end < os.fstat(fd).st_size:

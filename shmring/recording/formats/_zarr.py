@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shmring.recording._errors import RecordingCorrupt, damage_is_told
+from shmring.recording._errors import RecordingCorrupt, as_corrupt
 from shmring.recording.formats._columns import ColumnWriter, column_name, create_datasets, read_columns
 from shmring.recording.formats._description import Description, parse
 from shmring.recording.formats._interface import Stored
@@ -43,7 +43,7 @@ class ZarrWriter(ColumnWriter):
         # Zarr takes the -0 of complex frames for the fill value, 0, and would leave out a chunk of them.
         with zarr.config.set({"array.write_empty_chunks": True}):
             super().__init__(path, description, self._group, lambda name: None)
-        # Drops consolidated metadata, too: they would be wrong from the next frame on.
+        # Drops consolidated metadata, too: they would be wrong as soon as the next frame is there.
         self._group.attrs[ATTRIBUTE] = description.to_json()
 
     def close(self, ended: str, lost: int) -> None:
@@ -61,7 +61,7 @@ class ZarrWriter(ColumnWriter):
 
 
 def _create(path: Path, description: Description) -> None:
-    """Make an empty recording beside its place and move it there: nobody finds half of one."""
+    """Make an empty recording beside its place and move it there: no reader finds half of one."""
     import zarr
 
     if path.exists():
@@ -111,7 +111,7 @@ def _dimension_names(description: Description, name: str, ndim: int) -> list[str
 
 def _axis_names(description: Description) -> list[str]:
     """Take the names from the ring's attrs if there is a usable one for each axis."""
-    ndim, named = len(description.shape), description.attrs.get("axes")
+    ndim, named = len(description.frame_format.shape), description.attrs.get("axes")
     # xarray takes no axis with the name of an array, nor two axes with one name.
     taken = {FRAME_AXIS, "frames", "frames_bytes", "meta_bytes"}
     taken.update(column_name(field) for field in description.index_dtype.names or ())
@@ -133,14 +133,14 @@ def _open(path: Path, mode: Literal["r", "r+"]) -> Any:
 
 def read(path: Path) -> Stored:
     """Open a recording for reading, as far as it got."""
-    with damage_is_told(path):
+    with as_corrupt(path):
         group = _open_recording(path)
         return read_columns(path, _description_of(group, path), group, lambda: None)
 
 
 def read_description(path: Path) -> Description:
     """Read what the group says about its frames."""
-    with damage_is_told(path):
+    with as_corrupt(path):
         return _description_of(_open_recording(path), path)
 
 
@@ -148,13 +148,13 @@ def _open_recording(path: Path) -> Any:
     try:
         return _open(path, "r")
     except FileNotFoundError:
-        raise RecordingCorrupt(f"{path} is no recording of shmring: it is no Zarr group") from None
+        raise RecordingCorrupt(f"{path} is not a recording of shmring: it is not a Zarr group") from None
 
 
 def _description_of(group: Any, path: Path) -> Description:
     if ATTRIBUTE not in group.attrs:
         raise RecordingCorrupt(
-            f"{path} is no recording of shmring: it is a Zarr group without the attribute {ATTRIBUTE!r}"
+            f"{path} is not a recording of shmring: it is a Zarr group without the attribute {ATTRIBUTE!r}"
         )
     return parse(str(group.attrs[ATTRIBUTE]), str(path))
 

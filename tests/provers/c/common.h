@@ -207,7 +207,7 @@ kill_consumer(shmring_consumer *c)
         free(hold);
     }
     free(c->pin_counts);
-    free(c->run);
+    free(c->slots_taken);
 }
 
 /* One take and everything that it can tell. */
@@ -249,7 +249,7 @@ SHARED shmring_hold *
 take_seq(shmring_consumer *c, uint64_t seq)
 {
     take t;
-    CHECK_EQUAL(shmring_take_frames(c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_one(c, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.seqs[0], seq);
     CHECK_EQUAL(t.timestamps[0], seq);
     CHECK(holds(c, t.taken.hold, 0, seq));
@@ -266,7 +266,7 @@ SHARED int
 is_empty(shmring_consumer *c)
 {
     take t;
-    return shmring_take_frames(c, 1, 1, 0, 0, ask(&t)) == SHMRING_EMPTY;
+    return shmring_take_one(c, ask(&t)) == SHMRING_EMPTY;
 }
 
 /* ---- what always holds ---- */

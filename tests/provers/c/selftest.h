@@ -13,14 +13,10 @@ typedef struct test {
     void (*run)(void);
 } test;
 
-#define TEST(function) \
-    { \
-#function, function \
-    }
-#define LAST_TEST \
-    { \
-        NULL, NULL \
-    }
+/* clang-format off */
+#define TEST(function) {#function, function}
+#define LAST_TEST {NULL, NULL}
+/* clang-format on */
 
 extern const test layout_tests[];
 extern const test system_tests[];
@@ -34,5 +30,7 @@ extern const test lossy_tests[];
 extern const test join_tests[];
 extern const test liveness_tests[];
 extern const test waiting_tests[];
+extern const test await_tests[];
+extern const test look_tests[];
 
 #endif /* SHMRING_TESTS_SELFTEST_H */

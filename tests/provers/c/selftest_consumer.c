@@ -8,15 +8,15 @@
 static void
 check_row(const shmring_consumer *c)
 {
-    shmring_place_status report;
-    shmring_read_place_status(c->block, c->place, &report);
-    CHECK_EQUAL(report.delivered, c->delivered);
-    CHECK_EQUAL(report.lost, c->lost);
-    CHECK_EQUAL(report.skipped, c->skipped);
-    CHECK_EQUAL(report.held, c->held);
-    CHECK_EQUAL(report.next, c->next);
-    CHECK_EQUAL(report.cursor, c->lossless ? c->cursor : c->next);
-    CHECK_EQUAL(report.pins, c->pinned_slots);
+    shmring_place_status status;
+    shmring_read_place_status(c->block, c->place, &status);
+    CHECK_EQUAL(status.delivered, c->delivered);
+    CHECK_EQUAL(status.lost, c->lost);
+    CHECK_EQUAL(status.skipped, c->skipped);
+    CHECK_EQUAL(status.held, c->held);
+    CHECK_EQUAL(status.next, c->next);
+    CHECK_EQUAL(status.cursor, c->lossless ? c->cursor : c->next);
+    CHECK_EQUAL(status.pins, c->pinned_slots);
 }
 
 static void
@@ -94,7 +94,7 @@ arrays_that_are_not_wanted_may_be_missing(void)
     put_all(&p, 1);
     memset(&taken, 0, sizeof taken);
     taken.seqs = &seq;
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, &taken), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_one(&c, &taken), SHMRING_OK);
     CHECK_EQUAL(seq, 0);
     shmring_release(&c, taken.hold);
     leave(&c);
@@ -118,13 +118,13 @@ damaged_entries_lead_nowhere(void)
         join(&r, &c, lossless, SHMRING_START_OLDEST);
         put_all(&p, 2);
         entry_of(&r.block, 0)->rows = UINT64_MAX;
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.rows[0], 256 / 32);
         shmring_release(&c, t.taken.hold);
         entry_of(&r.block, 1)->slot = 4;
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, ask(&t)), SHMRING_CORRUPT);
+        CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_CORRUPT);
         entry_of(&r.block, 1)->slot = UINT32_MAX;
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, ask(&t)), SHMRING_CORRUPT);
+        CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_CORRUPT);
         CHECK_EQUAL(shmring_copy_out(&r.block, 1, t.metas, ask(&t)), SHMRING_CORRUPT);
         CHECK_EQUAL(c.pinned_slots + c.held, 0);
         entry_of(&r.block, 1)->slot = 1;
@@ -144,7 +144,7 @@ a_damaged_head_leads_nowhere(void)
     make_ring(&r, page_slots(4));
     join(&r, &c, 1, SHMRING_START_OLDEST);
     r.block.hot->head = UINT64_MAX;
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 4, 0, 0, ask(&t)), SHMRING_CORRUPT);
+    CHECK_EQUAL(shmring_take_batch(&c, 1, 4, ask(&t)), SHMRING_CORRUPT);
     leave(&c);
     end_ring(&r);
 }
@@ -163,14 +163,14 @@ a_batch_is_what_is_there_up_to_what_was_asked_for(void)
         open_producer(&r, &p);
         join(&r, &c, lossless, SHMRING_START_OLDEST);
         put_all(&p, 5);
-        CHECK_EQUAL(shmring_take_frames(&c, 6, 8, 0, 0, ask(&t)), SHMRING_EMPTY);
-        CHECK_EQUAL(shmring_take_frames(&c, 2, 3, 0, 0, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_batch(&c, 6, 8, ask(&t)), SHMRING_EMPTY);
+        CHECK_EQUAL(shmring_take_batch(&c, 2, 3, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.taken.count, 3);
         CHECK_EQUAL(t.seqs[2], 2);
         CHECK_EQUAL(c.held, 3);
         check_row(&c);
         shmring_release(&c, t.taken.hold);
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 8, 0, 0, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_batch(&c, 1, 8, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.taken.count, 2);
         for (uint64_t i = 0; i < 2; i++)
             CHECK(holds(&c, t.taken.hold, i, 3 + i));
@@ -205,12 +205,12 @@ a_batch_ends_where_the_run_does_and_says_so(void)
         shmring_consumer c;
         take t;
         make_broken_run(&r, &p, &c, lossless);
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 8, 0, 0, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_batch(&c, 1, 8, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.taken.count, 2);
         CHECK(t.taken.interrupted && !t.taken.scattered);
         CHECK_EQUAL(t.seqs[1], 9);
         shmring_release(&c, t.taken.hold);
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 8, 0, 0, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_batch(&c, 1, 8, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.taken.count, 4);
         CHECK(!t.taken.interrupted);
         CHECK_EQUAL(t.seqs[3], 13);
@@ -241,7 +241,7 @@ overlapping_windows_count_each_frame_once(void)
         static const uint64_t lost[] = {1, 0, 0};
         shmring_hold *before = NULL;
         for (uint64_t i = 0; i < 3; i++) {
-            CHECK_EQUAL(shmring_take_frames(&c, 4, 4, 1, 1, ask(&t)), SHMRING_OK);
+            CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_OK);
             CHECK_EQUAL(t.taken.count, 4);
             CHECK_EQUAL(t.taken.lost, lost[i]);
             CHECK_EQUAL(t.seqs[3], 4 + i);
@@ -250,7 +250,7 @@ overlapping_windows_count_each_frame_once(void)
                 shmring_release(&c, before);
             before = t.taken.hold;
         }
-        CHECK_EQUAL(shmring_take_frames(&c, 4, 4, 1, 1, ask(&t)), SHMRING_EMPTY);
+        CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_EMPTY);
         shmring_release(&c, before);
         check_counts(&c, 6, 1, 0);
         leave(&c);
@@ -273,9 +273,9 @@ windows_that_leave_frames_out_skip_them(void)
         put_all(&p, 4);
         shmring_drop(&p, 1);
         put_all(&p, 3); /* seqs 0 1 2 3 5 6 7 */
-        CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 5, 1, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_window(&c, 2, 5, ask(&t)), SHMRING_OK);
         shmring_release(&c, t.taken.hold);
-        CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 5, 1, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_window(&c, 2, 5, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.seqs[0], 6);
         CHECK_EQUAL(t.taken.lost, 1);
         shmring_release(&c, t.taken.hold);
@@ -297,13 +297,13 @@ scattered_windows_are_told_slot_by_slot(void)
         shmring_consumer c;
         take t;
         make_broken_run(&r, &p, &c, lossless);
-        CHECK_EQUAL(shmring_take_frames(&c, 4, 4, 1, 1, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_OK);
         CHECK_EQUAL(t.taken.count, 4);
         CHECK(t.taken.scattered);
         CHECK(t.taken.hold == NULL);
         CHECK_EQUAL(c.held, 0);
         for (uint64_t i = 0; i < 4; i++)
-            CHECK(frame_is(shmring_slot_at(&r.block, c.run[i]), 256, 8 + i));
+            CHECK(frame_is(shmring_slot_at(&r.block, c.slots_taken[i]), 256, 8 + i));
         CHECK_EQUAL(c.pinned_slots, lossless ? 0 : 4);
         CHECK_EQUAL(c.cursor, 8); /* lossless: they stay until the copy is done */
         shmring_end_scattered(&c, &t.taken);
@@ -324,9 +324,9 @@ a_frame_held_across_a_scattered_window_keeps_its_own_slot_only(void)
     shmring_consumer c;
     take t;
     make_broken_run(&r, &p, &c, 1);
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_OK);
     shmring_hold *const hold = t.taken.hold;
-    CHECK_EQUAL(shmring_take_frames(&c, 4, 4, 4, 1, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_window(&c, 4, 4, ask(&t)), SHMRING_OK);
     CHECK(t.taken.scattered);
     shmring_end_scattered(&c, &t.taken);
     CHECK_EQUAL(c.cursor, 13);
@@ -406,7 +406,7 @@ the_latest_after_windows_skips_only_what_was_never_delivered(void)
     open_producer(&r, &p);
     join(&r, &c, 1, SHMRING_START_OLDEST);
     put_all(&p, 4);
-    CHECK_EQUAL(shmring_take_frames(&c, 4, 4, 1, 1, ask(&t)), SHMRING_OK); /* seqs 0 to 3 */
+    CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_OK); /* seqs 0 to 3 */
     shmring_release(&c, t.taken.hold);
     shmring_drop(&p, 1); /* seq 4 */
     put_all(&p, 2);      /* seqs 5 and 6 */
@@ -480,7 +480,7 @@ frames_passed_over_at_the_end_are_skipped(void)
         open_producer(&r, &p);
         join(&r, &c, lossless, SHMRING_START_OLDEST);
         put_all(&p, 4);
-        CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 6, 1, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_window(&c, 1, 6, ask(&t)), SHMRING_OK);
         shmring_release(&c, t.taken.hold);
         close_producer(&p);
         CHECK(is_empty(&c));
@@ -576,7 +576,7 @@ a_look_at_a_file_that_is_cut_comes_back(void)
     take t;
     uint64_t copy[256 / 8];
     shmring_identity identity;
-    shmring_ring_status ring_report;
+    shmring_ring_status ring_status;
     shmring_place_status rows[SHMRING_MAX_CONSUMERS];
     shmring_geometry g = page_slots(4);
     const int fd = make_block(&g, NULL);
@@ -585,7 +585,7 @@ a_look_at_a_file_that_is_cut_comes_back(void)
     CHECK_EQUAL(shmring_look_at_identity(fd, &identity), SHMRING_TRUNCATED);
     CHECK_EQUAL(ftruncate(fd, 0), 0);
     CHECK_EQUAL(shmring_look_at_identity(fd, &identity), SHMRING_NOT_READY);
-    CHECK(!shmring_look_at_ring(fd, &g, &ring_report));
+    CHECK(!shmring_look_at_ring(fd, &g, &ring_status));
     CHECK(!shmring_look_at_places(fd, &g, rows));
     CHECK_EQUAL(shmring_look_at_frame(fd, &g, 0, copy, ask(&t)), SHMRING_TRUNCATED);
     CHECK_EQUAL(ftruncate(fd, (off_t)g.block_bytes), 0); /* zeros, and no memory for them */
@@ -597,35 +597,35 @@ a_look_at_a_file_that_is_cut_comes_back(void)
 }
 
 static void
-reports_say_what_the_header_knows(void)
+statuses_say_what_the_block_knows(void)
 {
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    shmring_ring_status ring_report;
-    shmring_place_status report;
+    shmring_ring_status ring_status;
+    shmring_place_status status;
     make_ring(&r, page_slots(4));
     open_producer(&r, &p);
-    shmring_read_place_status(&r.block, 0, &report);
-    CHECK_EQUAL(report.state & 0xff, SHMRING_PLACE_FREE);
+    shmring_read_place_status(&r.block, 0, &status);
+    CHECK_EQUAL(status.state & 0xff, SHMRING_PLACE_FREE);
     join(&r, &c, 0, SHMRING_START_OLDEST);
     put_all(&p, 2);
     shmring_drop(&p, 3);
     shmring_hold *const hold = take_seq(&c, 0);
-    shmring_read_ring_status(&r.block, &ring_report);
-    CHECK_EQUAL(ring_report.head, 2);
-    CHECK_EQUAL(ring_report.next_seq, 5);
-    CHECK_EQUAL(ring_report.dropped, 3);
-    CHECK_EQUAL(ring_report.epoch, 1);
-    CHECK_EQUAL(ring_report.active, 1);
-    CHECK_EQUAL(ring_report.producer_pid, getpid());
-    CHECK_EQUAL(ring_report.producer_state, SHMRING_PRODUCER_LIVE);
-    shmring_read_place_status(&r.block, 0, &report);
-    CHECK_EQUAL(report.state & 0xff, SHMRING_PLACE_LOSSY);
-    CHECK_EQUAL(report.pid, getpid());
-    CHECK_EQUAL(report.held, 1);
-    CHECK_EQUAL(report.pins, 1);
-    CHECK(strcmp(report.label, "test") == 0);
+    shmring_read_ring_status(&r.block, &ring_status);
+    CHECK_EQUAL(ring_status.head, 2);
+    CHECK_EQUAL(ring_status.next_seq, 5);
+    CHECK_EQUAL(ring_status.dropped, 3);
+    CHECK_EQUAL(ring_status.epoch, 1);
+    CHECK_EQUAL(ring_status.active, 1);
+    CHECK_EQUAL(ring_status.producer_pid, getpid());
+    CHECK_EQUAL(ring_status.producer_state, SHMRING_PRODUCER_LIVE);
+    shmring_read_place_status(&r.block, 0, &status);
+    CHECK_EQUAL(status.state & 0xff, SHMRING_PLACE_LOSSY);
+    CHECK_EQUAL(status.pid, getpid());
+    CHECK_EQUAL(status.held, 1);
+    CHECK_EQUAL(status.pins, 1);
+    CHECK(strcmp(status.label, "test") == 0);
     shmring_release(&c, hold);
     leave(&c);
     close_producer(&p);
@@ -651,7 +651,7 @@ const test consumer_tests[] = {
     TEST(frames_of_the_next_producer_are_not_lost),
     TEST(frames_passed_over_at_the_end_are_skipped),
     TEST(an_observer_copies_what_is_intact),
-    TEST(reports_say_what_the_header_knows),
+    TEST(statuses_say_what_the_block_knows),
     TEST(a_look_at_the_file_sees_what_a_mapping_does),
     TEST(a_look_at_a_file_that_is_cut_comes_back),
     LAST_TEST,

@@ -172,7 +172,7 @@ a_held_batch_is_kept_whole(void)
     for (uint64_t seq = 0; seq < 4; seq++)
         read_seq(&c, seq);
     put_all(&p, 6);
-    CHECK_EQUAL(shmring_take_frames(&c, 4, 4, 0, 0, ask(&t)), SHMRING_OK); /* across the wrap */
+    CHECK_EQUAL(shmring_take_batch(&c, 4, 4, ask(&t)), SHMRING_OK); /* across the wrap */
     shmring_hold *const batch = t.taken.hold;
     CHECK_EQUAL(batch->slot, 4);
     read_seq(&c, 8); /* pins it */
@@ -206,7 +206,7 @@ a_slot_of_two_holds_is_pinned_until_both_are_gone(void)
         put_all(&p, 6);
         shmring_hold *hold[4];
         for (uint64_t i = 0; i < 4; i++) {
-            CHECK_EQUAL(shmring_take_frames(&c, 3, 3, 1, 1, ask(&t)), SHMRING_OK);
+            CHECK_EQUAL(shmring_take_window(&c, 3, 1, ask(&t)), SHMRING_OK);
             hold[i] = t.taken.hold;
         }
         CHECK_EQUAL(c.held, 12);
@@ -267,13 +267,13 @@ a_window_held_before_a_jump_costs_its_own_slots(void)
     open_producer(&r, &p);
     join(&r, &c, 1, SHMRING_START_OLDEST);
     put_all(&p, 8);
-    CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 12, 1, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_window(&c, 2, 12, ask(&t)), SHMRING_OK);
     shmring_hold *const window = t.taken.hold;
     CHECK_EQUAL(c.next, 12);
     CHECK(is_empty(&c));
     CHECK(!shmring_holds_too_much(&c, 2));
     put_all(&p, 6); /* up to position 14, with two slots held */
-    CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 12, 1, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_window(&c, 2, 12, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.seqs[0], 12);
     for (uint64_t i = 0; i < 2; i++)
         CHECK(holds(&c, window, i, i));
@@ -337,14 +337,14 @@ overlapping_windows_need_each_slot_once(void)
     put_all(&p, 4);
     shmring_hold *hold[2];
     for (unsigned i = 0; i < 2; i++) {
-        CHECK_EQUAL(shmring_take_frames(&c, 3, 3, 1, 1, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(shmring_take_window(&c, 3, 1, ask(&t)), SHMRING_OK);
         hold[i] = t.taken.hold;
     }
     CHECK(shmring_holds_too_much(&c, 3)); /* 0 to 3 are held, 2 to 4 are asked for */
     shmring_release(&c, hold[0]);
     CHECK(!shmring_holds_too_much(&c, 3));
     CHECK_EQUAL(put(&p), SHMRING_OK);
-    CHECK_EQUAL(shmring_take_frames(&c, 3, 3, 1, 1, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_window(&c, 3, 1, ask(&t)), SHMRING_OK);
     shmring_release(&c, t.taken.hold);
     shmring_release(&c, hold[1]);
     leave(&c);

@@ -48,7 +48,7 @@ drops_and_laps_are_both_lost(void)
     read_seq(&c, 0);
     shmring_drop(&p, 3);
     put_all(&p, 5); /* positions 2 to 6, seqs 5 to 9; seq 1 and 5 are overwritten */
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.seqs[0], 6);
     CHECK_EQUAL(t.taken.lost, 5);
     CHECK_EQUAL(c.lost, 5);
@@ -154,7 +154,7 @@ a_mark_before_the_pin_is_noticed(void)
     c.head = 4;
     CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
     shmring_pin(&c, 0); /* too late: the slot is the producer's */
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 1, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.seqs[0], 1);
     write_frame(&p, 0);
     shmring_publish(&p, 1);
@@ -200,10 +200,10 @@ a_batch_is_cut_where_the_frames_are_gone(void)
     join(&r, &c, 0, SHMRING_START_OLDEST);
     put_all(&p, 8);
     entry_of(&r.block, 3)->stamp = 0;
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 8, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_batch(&c, 1, 8, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.taken.count, 3);
     shmring_release(&c, t.taken.hold);
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 8, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_batch(&c, 1, 8, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.taken.count, 4);
     CHECK_EQUAL(t.seqs[0], 4);
     CHECK_EQUAL(t.taken.lost, 1);
@@ -228,7 +228,7 @@ a_window_starts_anew_after_a_gap(void)
     join(&r, &c, 0, SHMRING_START_OLDEST);
     put_all(&p, 7);
     entry_of(&r.block, 2)->stamp = 0;
-    CHECK_EQUAL(shmring_take_frames(&c, 3, 3, 1, 1, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_window(&c, 3, 1, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.seqs[0], 3);
     CHECK_EQUAL(t.taken.lost, 3); /* 0 and 1 were there, but in no whole window */
     CHECK_EQUAL(c.pinned_slots, 3);

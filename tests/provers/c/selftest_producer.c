@@ -84,7 +84,7 @@ a_frame_carries_what_describes_it(void)
     shmring_describe(&p, 0, -5, 3, meta);
     shmring_describe(&p, 1, INT64_MAX, 2, NULL);
     shmring_publish(&p, 2);
-    CHECK_EQUAL(shmring_take_frames(&c, 2, 2, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_batch(&c, 2, 2, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.timestamps[0], -5);
     CHECK_EQUAL(t.timestamps[1], INT64_MAX);
     CHECK_EQUAL(t.rows[0], 3);
@@ -246,7 +246,7 @@ a_batch_crosses_the_wrap_in_one_piece(void)
     for (uint64_t i = 0; i < 5; i++)
         write_frame(&p, i);
     shmring_publish(&p, 5);
-    CHECK_EQUAL(shmring_take_frames(&c, 1, 5, 0, 0, ask(&t)), SHMRING_OK);
+    CHECK_EQUAL(shmring_take_batch(&c, 1, 5, ask(&t)), SHMRING_OK);
     CHECK_EQUAL(t.taken.count, 5);
     CHECK(!t.taken.interrupted && !t.taken.scattered);
     for (uint64_t i = 0; i < 5; i++) { /* one piece of memory, beyond the last slot too */
@@ -458,18 +458,18 @@ a_ring_has_one_producer(void)
 
 /* Fails with the message; what others read of it. */
 static const char *
-failure_of(ring *r, const char *message, shmring_ring_status *report)
+failure_of(ring *r, const char *message, shmring_ring_status *status)
 {
     shmring_producer p;
     open_producer(r, &p);
-    shmring_read_ring_status(&r->block, report);
-    CHECK_EQUAL(report->producer_state, SHMRING_PRODUCER_LIVE);
-    CHECK_EQUAL(report->failure[0], 0);
+    shmring_read_ring_status(&r->block, status);
+    CHECK_EQUAL(status->producer_state, SHMRING_PRODUCER_LIVE);
+    CHECK_EQUAL(status->failure[0], 0);
     shmring_producer_fail(&p, message);
     close(p.lock_fd);
     CHECK_EQUAL(shmring_read_producer_state(&r->block), SHMRING_PRODUCER_FAILED);
-    shmring_read_ring_status(&r->block, report);
-    return report->failure;
+    shmring_read_ring_status(&r->block, status);
+    return status->failure;
 }
 
 static void
@@ -477,23 +477,23 @@ a_failure_says_what_failed(void)
 {
     ring r;
     shmring_producer p;
-    shmring_ring_status report;
+    shmring_ring_status status;
     char longest[200] = {0};
     make_ring(&r, page_slots(4));
-    CHECK(strcmp(failure_of(&r, "camera unplugged", &report), "camera unplugged") == 0);
-    CHECK(strcmp(failure_of(&r, "lens", &report), "lens") == 0);
-    CHECK(strcmp(failure_of(&r, "", &report), "") == 0);
+    CHECK(strcmp(failure_of(&r, "camera unplugged", &status), "camera unplugged") == 0);
+    CHECK(strcmp(failure_of(&r, "lens", &status), "lens") == 0);
+    CHECK(strcmp(failure_of(&r, "", &status), "") == 0);
     memset(longest, 'x', 79);
-    CHECK(strcmp(failure_of(&r, longest, &report), longest) == 0);
+    CHECK(strcmp(failure_of(&r, longest, &status), longest) == 0);
     memcpy(longest + 77, "\xe2\x82\xac", 3); /* a character that does not fit as a whole */
-    CHECK_EQUAL(strlen(failure_of(&r, longest, &report)), 77);
+    CHECK_EQUAL(strlen(failure_of(&r, longest, &status)), 77);
     memset(longest, 0x80, sizeof longest - 1); /* no character at all */
-    CHECK_EQUAL(strlen(failure_of(&r, longest, &report)), 0);
+    CHECK_EQUAL(strlen(failure_of(&r, longest, &status)), 0);
     open_producer(&r, &p);
     close_producer(&p);
-    shmring_read_ring_status(&r.block, &report);
-    CHECK_EQUAL(report.producer_state, SHMRING_PRODUCER_CLOSED);
-    CHECK_EQUAL(report.failure[0], 0);
+    shmring_read_ring_status(&r.block, &status);
+    CHECK_EQUAL(status.producer_state, SHMRING_PRODUCER_CLOSED);
+    CHECK_EQUAL(status.failure[0], 0);
     end_ring(&r);
 }
 

@@ -154,7 +154,7 @@ sleepers_hand_frames_over(void)
         for (;;) {
             shmring_wait_data(&other.r.block, other.c.next + 1, SHMRING_PRODUCER_LIVE, LATE, 0, 1);
             const int closed = shmring_read_producer_state(&other.r.block) == SHMRING_PRODUCER_CLOSED;
-            const int result = shmring_take_frames(&other.c, 1, 1, 0, 0, ask(&t));
+            const int result = shmring_take_one(&other.c, ask(&t));
             if (result == SHMRING_EMPTY && closed)
                 break;
             if (result != SHMRING_OK)

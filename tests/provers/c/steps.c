@@ -282,7 +282,7 @@ fetch(actor *a, uint64_t most)
         give_back(a, 0);
     const uint64_t head = r->block.hot->head;
     const int result =
-        most == 0 ? shmring_take_latest(&a->c, ask(&t)) : shmring_take_frames(&a->c, 1, most, 0, 0, ask(&t));
+        most == 0 ? shmring_take_latest(&a->c, ask(&t)) : shmring_take_batch(&a->c, 1, most, ask(&t));
     if (result == SHMRING_EMPTY) {
         CHECK(a->c.next >= head);
         return 0;

@@ -7,9 +7,9 @@
  * with what happened, the seed and the round.
  *
  * What ThreadSanitizer sees here, and what not. It follows acquire and release, so it checks the edges
- * R1 to R10: payload, meta and the plain fields of a place are plain memory, and each access to them must
- * be ordered by such an edge. It knows nothing of stand-alone fences: whether the two sides of F1 to F10
- * see each other in time shows only in the patterns of the frames.
+ * of words: payload, meta and the plain fields of a place are plain memory, and each access to them must
+ * be ordered by such an edge. It knows nothing of stand-alone fences: whether the two sides of a pair of
+ * them see each other in time shows only in the patterns of the frames.
  * It needs one address for one byte (frames are therefore looked at through the first mapping of the
  * slots) and calls to memcpy that were not inlined (-fno-builtin). Two readings are races by design, as in
  * every seqlock, and are not done under it: the observer's copies, and the meta of a frame that a

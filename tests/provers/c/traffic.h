@@ -305,7 +305,7 @@ check_taken(session *s)
     const shmring_consumer *const c = &s->c;
     const shmring_taken *const taken = &s->seen.taken;
     for (uint64_t i = 0; i < taken->count; i++) {
-        const uint8_t *const frame = taken->scattered ? shmring_slot_at(c->block, c->run[i])
+        const uint8_t *const frame = taken->scattered ? shmring_slot_at(c->block, c->slots_taken[i])
                                                       : frame_at(c->block, taken->hold->slot, i);
         const label found = check_labelled(s->t, frame, s->seen.seqs[i]);
         CHECK_EQUAL(s->seen.timestamps[i], found.seq);
@@ -332,12 +332,12 @@ take_something(session *s, uint64_t *least)
         return shmring_take_latest(c, taken);
     case 1:
     case 2:
-        return shmring_take_frames(c, 1, some, 0, 0, taken);
+        return shmring_take_batch(c, 1, some, taken);
     case 3:
         *least = some;
-        return shmring_take_frames(c, some, some, 1 + below(&s->random, some + 2), 1, taken);
+        return shmring_take_window(c, some, 1 + below(&s->random, some + 2), taken);
     default:
-        return shmring_take_frames(c, 1, 1, 0, 0, taken);
+        return shmring_take_one(c, taken);
     }
 }
 

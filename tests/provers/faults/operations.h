@@ -110,17 +110,25 @@ claim_in_vain(void)
     produce(3, 0);
 }
 
+static const shmring_patience impatience = {SHMRING_SECOND / 1000, 1000, 2};
+
+static int64_t
+soon(void)
+{
+    return shmring_now_ns() + SHMRING_SECOND / 500;
+}
+
 static void
 wait_for_space(void)
 {
-    if (shmring_claim_wait(&p, 1, shmring_now_ns() + SHMRING_SECOND / 500, 1000, 2) == SHMRING_OK)
+    if (shmring_claim_until(&p, 1, soon(), &impatience) == SHMRING_OK)
         shmring_abort(&p);
 }
 
 static void
 wait_for_consumers(void)
 {
-    shmring_wait_consumers(p.block, SHMRING_MAX_CONSUMERS, shmring_now_ns() + SHMRING_SECOND / 500);
+    shmring_await_consumers(&p, SHMRING_MAX_CONSUMERS, soon(), &impatience);
 }
 
 static void
@@ -159,13 +167,13 @@ keep_or_end(int result)
 static void
 take_one(void)
 {
-    keep_or_end(shmring_take_frames(&mine->c, 1, 1, 0, 0, ask(&mine->seen)));
+    keep_or_end(shmring_take_one(&mine->c, ask(&mine->seen)));
 }
 
 static void
 take_a_batch(void)
 {
-    keep_or_end(shmring_take_frames(&mine->c, 1, mine->c.block->geometry.slots, 0, 0, ask(&mine->seen)));
+    keep_or_end(shmring_take_batch(&mine->c, 1, mine->c.block->geometry.slots, ask(&mine->seen)));
 }
 
 static void
@@ -178,7 +186,7 @@ static void
 take_windows(void)
 {
     for (int i = 0; i < 2; i++)
-        keep_or_end(shmring_take_frames(&mine->c, 2, 2, 1 + below(&chance, 3), 1, ask(&mine->seen)));
+        keep_or_end(shmring_take_window(&mine->c, 2, 1 + below(&chance, 3), ask(&mine->seen)));
 }
 
 /* Holds three frames, of which the cursor can lag behind two, and gives them back in any order. */
@@ -188,7 +196,7 @@ hold_and_release(void)
     while (mine->keeping > 0)
         end_one_keep(mine);
     for (int i = 0; i < 3; i++) {
-        if (shmring_take_frames(&mine->c, 1, 1, 0, 0, ask(&mine->seen)) != SHMRING_OK)
+        if (shmring_take_one(&mine->c, ask(&mine->seen)) != SHMRING_OK)
             break;
         check_taken(mine);
         mine->keeps[mine->keeping].hold = mine->seen.taken.hold;
@@ -201,8 +209,9 @@ hold_and_release(void)
 static void
 wait_for_a_frame(void)
 {
-    shmring_wait_data(mine->c.block, mine->c.next + 1000, shmring_read_producer_state(mine->c.block),
-                      shmring_now_ns() + SHMRING_SECOND / 500, 1000, 2);
+    shmring_await(&mine->c, mine->c.block->geometry.slots, soon(), &impatience);
+    shmring_wait_data(mine->c.block, mine->c.next + 1000, shmring_read_producer_state(mine->c.block), soon(),
+                      1000, 2);
 }
 
 static void

@@ -120,24 +120,12 @@ write_all(uint64_t count)
     }
 }
 
-/* As Producer.claim: reaps when the ring is full, waits in slices. 0 after a slice without success. */
-static int
-claim_patiently(uint64_t want)
-{
-    if (shmring_claim(&p, want) == SHMRING_OK)
-        return 1;
-    shmring_reap_all(p.block, p.lock_fd);
-    if (shmring_claim(&p, want) == SHMRING_OK ||
-        shmring_claim_wait(&p, want, shmring_now_ns() + WAIT_SLICE, 20000, 2) == SHMRING_OK)
-        return 1;
-    shmring_reap_all(p.block, p.lock_fd);
-    return 0;
-}
-
+/* 0 after a slice without space. */
 static int
 put_some(uint64_t want)
 {
-    if (!claim_patiently(want))
+    const shmring_patience patience = {WAIT_SLICE, 20000, 2};
+    if (shmring_claim_until(&p, want, shmring_now_ns() + WAIT_SLICE, &patience) != SHMRING_OK)
         return 0;
     write_all(p.count);
     shmring_publish(&p, p.count);
@@ -194,12 +182,9 @@ survive_as_producer(uint64_t random)
 static int
 producer_is_gone(const shmring_consumer *c)
 {
-    const uint32_t state = shmring_read_producer_state(c->block);
-    if (state != SHMRING_PRODUCER_LIVE)
-        return state == SHMRING_PRODUCER_CLOSED;
-    return !shmring_lock_held(c->lock_fd, SHMRING_LOCK_PRODUCER) &&
-           shmring_read_producer_state(c->block) == SHMRING_PRODUCER_LIVE &&
-           !shmring_lock_held(c->lock_fd, SHMRING_LOCK_PRODUCER);
+    shmring_ring_status status;
+    const int producer = shmring_look_at_producer(c->lock_fd, &c->block->geometry, &status);
+    return producer == SHMRING_ENDED || producer == SHMRING_DIED;
 }
 
 /* Waits at most a slice for `least` frames. */

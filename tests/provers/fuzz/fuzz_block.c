@@ -257,6 +257,8 @@ end_producer(int orderly)
     producer.open = 0;
 }
 
+static const shmring_patience impatience = {1, 0, 2};
+
 static void
 produce(void)
 {
@@ -284,7 +286,8 @@ produce(void)
     } else if (what == 3) {
         shmring_reap_all(&producer.block, p->lock_fd);
     } else if (what == 4) {
-        shmring_wait_consumers(&producer.block, take_below(5), shmring_now_ns());
+        const int result = shmring_await_consumers(p, take_below(5), 0, &impatience);
+        CHECK(result == SHMRING_OK || result == SHMRING_TIMEOUT);
     } else if (p->count != 0) {
         const uint64_t stride = p->block->geometry.slot_stride;
         memset(shmring_claimed_slot(p), (int)p->next_seq, p->count * stride);
@@ -294,10 +297,10 @@ produce(void)
         shmring_publish(p, what == 5 ? take_bytes(1) % (p->count + 1) : what == 6 ? 0 : p->count);
     } else {
         const uint64_t want = 1 + take_below(MOST_ASKED);
-        const int result =
-            what == 9 ? shmring_claim_wait(p, want, shmring_now_ns(), 0, 2) : shmring_claim(p, want);
-        CHECK(result == SHMRING_FULL || (result == SHMRING_OK && p->count >= 1 && p->count <= want &&
-                                         p->count <= p->block->geometry.slots));
+        const int result = what == 9 ? shmring_claim_until(p, want, 0, &impatience) : shmring_claim(p, want);
+        CHECK(result == SHMRING_FULL || result == SHMRING_TIMEOUT ||
+              (result == SHMRING_OK && p->count >= 1 && p->count <= want &&
+               p->count <= p->block->geometry.slots));
     }
 }
 
@@ -320,7 +323,7 @@ end_consumer(unsigned who, int orderly)
             free(hold);
         }
         free(c->pin_counts);
-        free(c->run);
+        free(c->slots_taken);
         close(fd);
         return;
     }
@@ -379,7 +382,7 @@ take_frames(unsigned who, unsigned how)
         CHECK(g->row_bytes == 0 || rows[i] * g->row_bytes <= g->frame_bytes);
     if (taken.scattered) {
         for (uint64_t i = 0; i < taken.count; i++)
-            read_all(shmring_slot_at(c->block, c->run[i]), g->frame_bytes);
+            read_all(shmring_slot_at(c->block, c->slots_taken[i]), g->frame_bytes);
         shmring_end_scattered(c, &taken);
         return;
     }
@@ -417,7 +420,8 @@ consume(void)
     } else if (what == 6) {
         shmring_wait_data(c->block, c->next + 1, shmring_read_producer_state(c->block), shmring_now_ns(), 0,
                           2);
-        (void)shmring_holds_too_much(c, 1 + take_bytes(1) % c->block->geometry.slots);
+        const int result = shmring_await(c, 1 + take_bytes(1) % c->block->geometry.slots, 0, &impatience);
+        CHECK(result == SHMRING_OK || result == SHMRING_TIMEOUT || result >= SHMRING_ENDED);
     } else if (what == 7) {
         shmring_count_lost_at_end(c, shmring_read_epoch(c->block));
     } else if (!c->left) {
@@ -455,6 +459,7 @@ observe(void)
     (void)shmring_copy_out(block, position, copy, &taken);
     shmring_place_status places[SHMRING_MAX_CONSUMERS];
     CHECK(shmring_look_at_ring(block_fd, &block->geometry, &report));
+    CHECK(shmring_look_at_producer(block_fd, &block->geometry, &report) != SHMRING_TRUNCATED);
     CHECK(shmring_look_at_places(block_fd, &block->geometry, places));
     (void)shmring_look_at_frame(block_fd, &block->geometry, position, copy, &taken);
 }

@@ -41,6 +41,6 @@ attach(void)
 }
 
 const litmus_test block_tests[] = {
-    {"attach", "R9-A9", LITMUS_FULL, unformatted, {format, attach}, NULL, NULL},
+    {"attach", "ready", LITMUS_FULL, unformatted, {format, attach}, NULL, NULL},
     {NULL, NULL, 0, NULL, {NULL}, NULL, NULL},
 };

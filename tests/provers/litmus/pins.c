@@ -131,12 +131,12 @@ reap(void)
 }
 
 const litmus_test pin_tests[] = {
-    {"pin", "F6-F8, R6-A6, R2-A2", 3, full_ring_and_lossy, {put_one, take_one}, NULL, NULL},
-    {"pin_swapped", "F7-F8, R6-A6", 3, first_slot_held_first_read, {put_one, take_one}, NULL, NULL},
-    {"pin_both", "F6-F8, F7-F8, R6-A6", 2, full_ring_and_lossy, {put_two, take_both}, NULL, NULL},
-    {"pin_after_swap", "R2-A2", 3, first_slot_held_all_read, {put_one, take_one}, NULL, NULL},
-    {"unpin", "R6-A6", 3, both_held, {put_two, give_both_back}, NULL, NULL},
-    {"pin_batch", "F6-F8, R6-A6, R2-A2", 3, full_ring_and_first_read, {claim_two, take_one}, NULL, NULL},
-    {"reap_pins", "R6-A6", 2, full_ring_one_held, {put_two, read_and_die, reap}, NULL, NULL},
+    {"pin", "mark-pin, pins, stamp", 3, full_ring_and_lossy, {put_one, take_one}, NULL, NULL},
+    {"pin_swapped", "swap-pin, pins", 3, first_slot_held_first_read, {put_one, take_one}, NULL, NULL},
+    {"pin_both", "mark-pin, swap-pin, pins", 2, full_ring_and_lossy, {put_two, take_both}, NULL, NULL},
+    {"pin_after_swap", "stamp", 3, first_slot_held_all_read, {put_one, take_one}, NULL, NULL},
+    {"unpin", "pins", 3, both_held, {put_two, give_both_back}, NULL, NULL},
+    {"pin_batch", "mark-pin, pins, stamp", 3, full_ring_and_first_read, {claim_two, take_one}, NULL, NULL},
+    {"reap_pins", "pins", 2, full_ring_one_held, {put_two, read_and_die, reap}, NULL, NULL},
     {NULL, NULL, 0, NULL, {NULL}, NULL, NULL},
 };

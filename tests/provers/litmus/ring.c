@@ -233,7 +233,7 @@ take(unsigned i, unsigned which)
     shmring_consumer *const c = &world.c[i];
     taken_frames t;
     ask(&t);
-    const int result = shmring_take_frames(c, 1, 1, 0, 0, &t.taken);
+    const int result = shmring_take_one(c, &t.taken);
     if (result == SHMRING_EMPTY)
         return 0;
     CHECK(result == SHMRING_OK);

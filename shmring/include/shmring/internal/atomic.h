@@ -2,8 +2,8 @@
  *
  * Every atomic operation of shmring is spelled here, once, for plain integers in
  * shared memory, so that the same headers compile as C11 and as C++17 (an _Atomic
- * member would not). Each use elsewhere carries a label; see docs/protocol.md. A checker brings a
- * spelling of its own: SHMRING_ATOMIC_SPELLING names a header that defines the same macros.
+ * member would not). Each use elsewhere has a label; see docs/protocol.md. A checker brings its own
+ * spelling: SHMRING_ATOMIC_SPELLING names a header that defines the same macros.
  */
 #ifndef SHMRING_INTERNAL_ATOMIC_H
 #define SHMRING_INTERNAL_ATOMIC_H
@@ -34,6 +34,10 @@
 #define shmring_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 
 #endif /* SHMRING_ATOMIC_SPELLING */
+
+/* A number for people: whole whenever it is read, and nothing is decided by it, so it needs no order. */
+#define shmring_load_stat(address) shmring_load_relaxed(address)
+#define shmring_store_stat(address, value) shmring_store_relaxed((address), (value))
 
 /* Tells the core that this is a spin loop. Not an ordering. */
 static inline void

@@ -19,7 +19,7 @@ shmring_secure_slot(shmring_producer *p)
         shmring_rejoin_run(p);
     if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)
         return SHMRING_OK;
-    if (p->limit - p->head < slots) /* the cached gate may be older than what consumers passed since */
+    if (p->limit - p->head < slots) /* consumers may have moved on since the gate was cached */
         shmring_rescan(p);
     uint64_t other = p->index;
     for (uint64_t later = p->head + 1; later < p->head + slots && later < p->limit; later++) {
@@ -37,7 +37,7 @@ shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
     const uint64_t end = p->head + to;
     if (end > p->claimed) { /* it never goes back */
         p->claimed = end;
-        shmring_store_release(&p->block->hot->claimed, end); /* [R7 -> A7] */
+        shmring_store_release(&p->block->hot->claimed, end); /* [release claimed] */
     }
     const shmring_block block =
         *p->block; /* a copy: to the compiler, stamps might be stored into the block */
@@ -48,11 +48,12 @@ shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
             shmring_prefetch_write(shmring_entry_ahead(&block, index));
         shmring_entry *const entry = shmring_entry_at(&block, index);
         p->saved[i] = shmring_load_relaxed(&entry->stamp); /* [relaxed: only the producer writes it] */
-        shmring_store_relaxed(&entry->stamp,
-                              shmring_writing_stamp(head + i)); /* [relaxed: ordered by the fence below] */
+        /* [relaxed: ordered by the fence below] */
+        shmring_store_relaxed(&entry->stamp, shmring_writing_stamp(head + i));
         index = shmring_next_index(&block, index);
     }
-    shmring_fence_seq_cst(); /* [F6 <-> F8, F9, F10] the marks before a look at pins and newcomers */
+    /* [fence mark | pin, join, recheck] the marks before a look at pins and newcomers */
+    shmring_fence_seq_cst();
     if (shmring_joined_since_rescan(p))
         shmring_rescan(p);
 }
@@ -63,7 +64,7 @@ shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
 {
     uint64_t index = (p->index + from) % p->block->geometry.slots;
     for (uint64_t i = from; i < to; i++) {
-        shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]); /* [R2 -> A2] */
+        shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]); /* [release stamp] */
         index = shmring_next_index(p->block, index);
     }
 }

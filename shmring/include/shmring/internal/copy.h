@@ -12,8 +12,8 @@
 #include <emmintrin.h>
 #endif
 
-/* Bytes of the last-level cache that a core shares. The kernel's word first: sysconf was seen to name
- * the whole socket's. A guess where the machine does not tell. */
+/* Bytes of the last-level cache that a core shares. Asks the kernel first, because sysconf may report that of
+ * the whole socket. A guess where the machine does not say. */
 static inline uint64_t
 shmring_cache_bytes(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mappings that are covered, and the handler that puts zeros where one of them lost its pages. All of this is
- * memory of the process, none of it of the block.
+ * The mappings that are covered, and the handler that puts zeros where one of them lost its pages. All of
+ * this is memory of the process, none of it of the block.
  */
 #ifndef SHMRING_INTERNAL_COVER_H
 #define SHMRING_INTERNAL_COVER_H
@@ -67,7 +67,7 @@ shmring_cover_range(const void *begin, size_t bytes)
         return 0;
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
         uint64_t none = 0;
-        /* [relaxed: whoever touches the mapping got it from the thread that announced it] */
+        /* [relaxed: a thread that touches the mapping got it from the one that announced it] */
         if (shmring_cas_relaxed(&shmring_covered[i], &none, first << 28 | pages << 1))
             return 1;
     }
@@ -84,7 +84,7 @@ shmring_cover_moved(const void *from, const void *to)
         if (word == 0 || shmring_covered_first(word) != shmring_page_of(from))
             continue;
         const uint64_t rest = word & ((UINT64_C(1) << 28) - 1);
-        /* [relaxed: whoever touches the mapping got it from the thread that moved it] */
+        /* [relaxed: a thread that touches the mapping got it from the one that moved it] */
         shmring_store_relaxed(&shmring_covered[i],
                               to == NULL ? UINT64_C(0) : shmring_page_of(to) << 28 | rest);
     }
@@ -100,7 +100,7 @@ shmring_put_zeros(uintptr_t begin, uintptr_t end)
 }
 
 /* 1 if the address lies in a covered mapping and can be read now. Where a file was cut, all that follows is
- * gone as well: one mapping of zeros for the rest, because a process may have so many mappings only
+ * gone as well: one mapping of zeros for the rest, because the number of mappings of a process is limited
  * (vm.max_map_count). When it has them all, a whole mapping is replaced, which takes no further one. */
 static inline int
 shmring_replace_lost(uintptr_t at)
@@ -142,7 +142,7 @@ shmring_on_sigbus(int number, siginfo_t *info, void *context)
     } else if (shmring_has_handler(&shmring_sigbus_before)) {
         shmring_sigbus_before.sa_handler(number);
     } else if (!sent || shmring_sigbus_before.sa_handler == SIG_DFL) {
-        sigaction(number, &shmring_sigbus_before, NULL); /* the access happens again, and kills as ever */
+        sigaction(number, &shmring_sigbus_before, NULL); /* the access happens again, and kills this time */
         if (sent)
             raise(number); /* this one would not */
     }

@@ -26,8 +26,7 @@ shmring_entry_at(const shmring_block *block, uint64_t index)
     return (shmring_entry *)(void *)(block->entries + index * block->geometry.entry_stride);
 }
 
-/* For loops over entries that another core wrote last: so many entries ahead, and no further than the
- * loop goes, their lines are asked for. */
+/* How many entries ahead a loop asks for the lines of entries that another core wrote last. */
 #define SHMRING_PREFETCH_AHEAD 16u
 
 static inline const void *

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Eventcounts: kernel waits on a word of the block without lost wake-ups.
- * Bit 0 says that somebody sleeps, bits 1 to 31 are the epoch; the word is the futex word.
- * A count of sleepers instead of a bit would leak one at every kill.
+ * Bit 0 says that somebody sleeps, bits 1 to 31 count wake-ups; the word is the futex word.
+ * A number of sleepers instead of a bit would leak one at every kill.
  */
 #ifndef SHMRING_INTERNAL_EVENTCOUNT_H
 #define SHMRING_INTERNAL_EVENTCOUNT_H
@@ -15,14 +15,15 @@
 static inline uint32_t
 shmring_event_prepare(uint32_t *event)
 {
-    const uint32_t value =
-        shmring_fetch_or_relaxed(event, 1u) | 1u; /* [relaxed: ordered by the fence below] */
-    shmring_fence_seq_cst(); /* [F1 <-> F2, F3, F4, F5] my bit before my look at the condition */
+    /* [relaxed: ordered by the fence below] */
+    const uint32_t value = shmring_fetch_or_relaxed(event, 1u) | 1u;
+    /* [fence sleep | publish, cursor, unpin, announce] my bit before my look at the condition */
+    shmring_fence_seq_cst();
     return value;
 }
 
 /* Wakes every sleeper. The caller has stored its news and passed a seq_cst fence since. The bit
- * falls only together with a new epoch: clearing it alone is the classic lost wake-up. */
+ * falls only together with a new count: clearing it alone is the classic lost wake-up. */
 static inline void
 shmring_event_notify(uint32_t *event)
 {
@@ -35,11 +36,11 @@ shmring_event_notify(uint32_t *event)
     }
 }
 
-/* For whoever has stored news of another kind (a handle was closed, a waiter registered). */
+/* After news that has no fence of its own: a close, a join, a leave, a takeover. */
 static inline void
 shmring_event_announce(uint32_t *event)
 {
-    shmring_fence_seq_cst(); /* [F5 <-> F1, F10] the news before a look for sleepers */
+    shmring_fence_seq_cst(); /* [fence announce | sleep, recheck] the news before a look for sleepers */
     shmring_event_notify(event);
 }
 

@@ -9,15 +9,15 @@
 #include "atomic.h"
 #include "entries.h"
 
-/* Finds the gate anew. join_count is read first: a consumer that joins later changes it, and the
+/* Finds the gate again. join_count is read first: a consumer that joins later changes it, and the
  * claim looks at it again after its fence. */
 static inline void
 shmring_rescan(shmring_producer *p)
 {
     const shmring_block *const block = p->block;
     const uint64_t slots = block->geometry.slots;
-    p->join_count = shmring_load_acquire(&block->hot->join_count); /* [A4 <- R4] */
-    uint64_t active = shmring_load_acquire(&block->hot->active);   /* [A10 <- R10] */
+    p->join_count = shmring_load_acquire(&block->hot->join_count); /* [acquire join_count] */
+    uint64_t active = shmring_load_acquire(&block->hot->active);   /* [acquire active] */
     p->active = active;
     uint64_t gate = UINT64_MAX;
     int wants_history = 0;
@@ -28,15 +28,15 @@ shmring_rescan(shmring_producer *p)
         if (place >= block->geometry.consumers)
             break;
         const shmring_place *const row = &block->table[place];
-        const uint64_t kind = shmring_load_acquire(&row->state) & 0xff; /* [A5 <- R5] */
+        const uint64_t kind = shmring_load_acquire(&row->state) & 0xff; /* [acquire state] */
         if (kind == SHMRING_PLACE_LOSSLESS) {
-            const uint64_t cursor = shmring_load_acquire(&row->cursor); /* [A3 <- R3] */
+            const uint64_t cursor = shmring_load_acquire(&row->cursor); /* [acquire cursor] */
             if (cursor < gate)
                 gate = cursor;
         } else if (kind == SHMRING_PLACE_LOSSY) {
             lossy = 1;
         }
-        const uint32_t flags = shmring_load_relaxed(&row->flags); /* [relaxed: A4 made it visible] */
+        const uint32_t flags = shmring_load_relaxed(&row->flags); /* [relaxed: acquired with join_count] */
         wants_history |= lossy || (flags & SHMRING_WANTS_RUNS) != 0;
     }
     p->gate = gate;
@@ -45,19 +45,22 @@ shmring_rescan(shmring_producer *p)
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
 }
 
-/* active too: a newcomer's bit comes before its join_count, and whoever waited for consumers has seen it. */
+/* active too: a newcomer's bit comes before its join_count, and a producer that waited for consumers has
+ * seen it. */
 static inline int
 shmring_joined_since_rescan(const shmring_producer *p)
 {
     const shmring_hot *const hot = p->block->hot;
     const uint64_t active = shmring_load_relaxed(&hot->active); /* [relaxed: the rescan acquires] */
-    return shmring_load_acquire(&hot->join_count) != p->join_count /* [A4 <- R4] */ || active != p->active;
+    /* [acquire join_count] */
+    return shmring_load_acquire(&hot->join_count) != p->join_count || active != p->active;
 }
 
+/* The consumers that hold the slot, a bit each. */
 static inline uint64_t
 shmring_read_pins(const shmring_producer *p, uint64_t slot)
 {
-    return shmring_load_acquire(&shmring_entry_at(p->block, slot)->pins); /* [A6 <- R6] */
+    return shmring_load_acquire(&shmring_entry_at(p->block, slot)->pins); /* [acquire pins] */
 }
 
 #endif /* SHMRING_INTERNAL_GATE_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where in the block everything lies: offsets from sizes.
+ * Where everything is in the block: offsets from sizes.
  */
 #ifndef SHMRING_INTERNAL_GEOMETRY_H
 #define SHMRING_INTERNAL_GEOMETRY_H

@@ -9,32 +9,36 @@
 #include "entries.h"
 #include "eventcount.h"
 
+/* Keeps the slot from being written to, until as many shmring_unpin. */
 static inline void
 shmring_pin(shmring_consumer *c, uint64_t slot)
 {
     if (c->pin_counts[slot]++ != 0)
         return;
     c->pinned_slots++;
-    shmring_fetch_or_relaxed(&shmring_entry_at(c->block, slot)->pins,
-                             c->bit); /* [relaxed: ordered by F8, or by R3 after it] */
+    /* [relaxed: ordered by the pin fence, or by the release of cursor after it] */
+    shmring_fetch_or_relaxed(&shmring_entry_at(c->block, slot)->pins, c->bit);
 }
 
+/* Undoes one shmring_pin. shmring_notify_unpinned follows after the last of several. */
 static inline void
 shmring_unpin(shmring_consumer *c, uint64_t slot)
 {
     if (--c->pin_counts[slot] != 0)
         return;
     c->pinned_slots--;
-    shmring_fetch_and_release(&shmring_entry_at(c->block, slot)->pins, ~c->bit); /* [R6 -> A6] */
+    shmring_fetch_and_release(&shmring_entry_at(c->block, slot)->pins, ~c->bit); /* [release pins] */
 }
 
+/* Wakes a producer that waits for a free slot. */
 static inline void
 shmring_notify_unpinned(const shmring_consumer *c)
 {
-    shmring_fence_seq_cst(); /* [F4 <-> F1] the pin is gone before a look for a sleeping producer */
+    shmring_fence_seq_cst(); /* [fence unpin | sleep] the pin is gone before a look for a sleeping producer */
     shmring_event_notify(&c->block->hot->space_event);
 }
 
+/* The slot of frame i of a hold. */
 static inline uint64_t
 shmring_held_slot(const shmring_consumer *c, const shmring_hold *hold, uint64_t i)
 {
@@ -42,6 +46,7 @@ shmring_held_slot(const shmring_consumer *c, const shmring_hold *hold, uint64_t 
     return slot < c->block->geometry.slots ? slot : slot - c->block->geometry.slots;
 }
 
+/* From now on pins keep the hold's frames, not the cursor. */
 static inline void
 shmring_pin_hold(shmring_consumer *c, shmring_hold *hold)
 {
@@ -63,24 +68,27 @@ shmring_store_cursor(shmring_consumer *c)
     if (cursor == c->cursor)
         return;
     c->cursor = cursor;
-    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [R3 -> A3] */
-    shmring_fence_seq_cst(); /* [F3 <-> F1] the cursor before a look for a sleeping producer */
+    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [release cursor] */
+    shmring_fence_seq_cst(); /* [fence cursor | sleep] the cursor before a look for a sleeping producer */
     shmring_event_notify(&c->block->hot->space_event);
 }
 
+/* Copies the counters into the consumer's row of the table, for people. */
 static inline void
 shmring_publish_stats(const shmring_consumer *c)
 {
     shmring_place *const row = &c->block->table[c->place];
-    shmring_store_relaxed(&row->delivered, c->delivered); /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->lost, c->lost);           /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->skipped, c->skipped);     /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->held, c->held);           /* [relaxed: a statistic] */
-    shmring_store_relaxed(&row->next, c->next);           /* [relaxed: a statistic] */
+    shmring_store_stat(&row->delivered, c->delivered);
+    shmring_store_stat(&row->lost, c->lost);
+    shmring_store_stat(&row->skipped, c->skipped);
+    shmring_store_stat(&row->held, c->held);
+    shmring_store_stat(&row->next, c->next);
+    /* [relaxed: a lossy cursor gates nobody] */
     if (!c->lossless)
-        shmring_store_relaxed(&row->cursor, c->next); /* [relaxed: a lossy cursor gates nobody] */
+        shmring_store_relaxed(&row->cursor, c->next);
 }
 
+/* NULL if there is no memory. Released holds are used again. */
 static inline shmring_hold *
 shmring_new_hold(shmring_consumer *c, uint64_t position, uint64_t count, uint64_t slot, int pinned)
 {
@@ -97,7 +105,7 @@ shmring_new_hold(shmring_consumer *c, uint64_t position, uint64_t count, uint64_
     return hold;
 }
 
-/* Pins the frames that the cursor lags behind for, so that it may go on. */
+/* Pins the frames that the cursor lags behind for, so that it may move on. */
 static inline void
 shmring_pin_lagging(shmring_consumer *c)
 {
@@ -109,6 +117,7 @@ shmring_pin_lagging(shmring_consumer *c)
     c->newer = NULL;
 }
 
+/* Pins what the cursor lags behind for, and moves it on. */
 static inline void
 shmring_stop_lagging(shmring_consumer *c)
 {

@@ -16,13 +16,13 @@ shmring_occupy_place(shmring_block *block, int lock_fd, unsigned *found)
     for (int round = 0; round < 8; round++) {
         const int dead_too = round % 2;
         for (unsigned place = 0; place < block->geometry.consumers; place++) {
-            const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [A5 <- R5] */
+            const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [acquire state] */
             if (!dead_too && (state & 0xff) != SHMRING_PLACE_FREE)
                 continue;
             if (!shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
                 continue;
-            const uint64_t now = shmring_load_relaxed(
-                &block->table[place].state); /* [relaxed: the place's lock orders owners] */
+            /* [relaxed: the place's lock orders owners] */
+            const uint64_t now = shmring_load_relaxed(&block->table[place].state);
             if ((now & 0xff) != SHMRING_PLACE_FREE) {
                 shmring_clear_pins(block, place);
                 shmring_retire_place(block, place, SHMRING_PLACE_FREE);
@@ -44,37 +44,39 @@ shmring_choose_start(shmring_consumer *c, int start)
     shmring_hot *const hot = c->block->hot;
     const uint64_t slots = c->block->geometry.slots;
     for (unsigned round = 0;; round++) {
-        const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
-        const uint64_t head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
+        const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [acquire claimed] */
+        const uint64_t head = shmring_load_acquire(&hot->head);       /* [acquire head] */
         const uint64_t oldest = claimed > slots ? claimed - slots : 0;
         const uint64_t most = start == SHMRING_START_NEXT ? 0 : start == SHMRING_START_NEWEST ? 1 : slots;
         uint64_t position = head;
-        c->expected_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A1 made it visible] */
+        c->expected_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: acquired with head] */
         while (position > oldest && head - position < most) {
             shmring_entry *const entry = shmring_entry_at(c->block, (position - 1) % slots);
-            if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position - 1)) /* [A2 <- R2] */
+            /* [acquire stamp] */
+            if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position - 1))
                 break;
-            c->expected_seq = shmring_load_relaxed(&entry->seq); /* [relaxed: A2 made it visible] */
+            c->expected_seq = shmring_load_relaxed(&entry->seq); /* [relaxed: acquired with stamp] */
             position--;
         }
         shmring_seek(c, position);
         c->head = head;
         if (c->lossless || position == head || round == SHMRING_MOST_LAPS)
             return;
-        shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] the seq before a second look at its stamp */
-        const uint64_t stamp = shmring_load_relaxed(
-            &shmring_entry_at(c->block, position % slots)->stamp); /* [relaxed: ordered by the fence above] */
+        /* [fence recheck | announce, mark, swap] the seq before a second look at its stamp */
+        shmring_fence_acquire();
+        /* [relaxed: ordered by the fence above] */
+        const uint64_t stamp = shmring_load_relaxed(&shmring_entry_at(c->block, position % slots)->stamp);
         if (stamp == shmring_published_stamp(position))
             return;
     }
 }
 
-/* A position that the newcomer's first one cannot be below: it holds the producer back meanwhile. */
+/* A position that the newcomer's first one cannot be below. Until that is known it holds the producer back. */
 static inline uint64_t
 shmring_guess_start(const shmring_hot *hot, uint64_t slots, int start)
 {
-    const uint64_t head = shmring_load_acquire(&hot->head);       /* [A1 <- R1] */
-    const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [A7 <- R7] */
+    const uint64_t head = shmring_load_acquire(&hot->head);       /* [acquire head] */
+    const uint64_t claimed = shmring_load_acquire(&hot->claimed); /* [acquire claimed] */
     if (start == SHMRING_START_NEXT)
         return head;
     if (start == SHMRING_START_NEWEST)

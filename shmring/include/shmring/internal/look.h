@@ -7,6 +7,7 @@
 
 #include "../types.h"
 #include "atomic.h"
+#include "os.h"
 
 /* 1 if the file has all of it; else errno, which is 0 where the file ends before. */
 static inline int
@@ -27,29 +28,30 @@ shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
     return 1;
 }
 
-/* A row of the consumer table; the pins, which lie elsewhere, are 0. */
+/* A row of the consumer table; the pins and the owner's lock, which lie elsewhere, are 0. */
 static inline void
-shmring_copy_row(const shmring_place *row, shmring_place_status *report)
+shmring_copy_row(const shmring_place *row, shmring_place_status *status)
 {
-    report->state = shmring_load_acquire(&row->state);         /* [A5 <- R5] */
-    report->cursor = shmring_load_relaxed(&row->cursor);       /* [relaxed: a statistic] */
-    report->delivered = shmring_load_relaxed(&row->delivered); /* [relaxed: a statistic] */
-    report->lost = shmring_load_relaxed(&row->lost);           /* [relaxed: a statistic] */
-    report->skipped = shmring_load_relaxed(&row->skipped);     /* [relaxed: a statistic] */
-    report->held = shmring_load_relaxed(&row->held);           /* [relaxed: a statistic] */
-    report->next = shmring_load_relaxed(&row->next);           /* [relaxed: a statistic] */
-    report->flags = shmring_load_relaxed(&row->flags);         /* [relaxed: a statistic] */
-    report->joined_ns = row->joined_ns;
-    report->start_time = row->start_time;
-    report->pid = row->pid;
-    memcpy(report->label, row->label, sizeof report->label);
-    report->label[sizeof report->label - 1] = 0;
-    report->pins = 0;
+    status->state = shmring_load_acquire(&row->state); /* [acquire state] */
+    status->cursor = shmring_load_stat(&row->cursor);
+    status->delivered = shmring_load_stat(&row->delivered);
+    status->lost = shmring_load_stat(&row->lost);
+    status->skipped = shmring_load_stat(&row->skipped);
+    status->held = shmring_load_stat(&row->held);
+    status->next = shmring_load_stat(&row->next);
+    status->flags = shmring_load_stat(&row->flags);
+    status->joined_ns = row->joined_ns;
+    status->start_time = row->start_time;
+    status->pid = row->pid;
+    memcpy(status->label, row->label, sizeof status->label);
+    status->label[sizeof status->label - 1] = 0;
+    status->pins = 0;
+    status->alive = 0;
 }
 
 /* Counts the slots that each consumer has pinned; 0 if the file was cut. */
 static inline int
-shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *reports)
+shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *statuses)
 {
     uint8_t chunk[1 << 14];
     const uint64_t at_once = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
@@ -64,10 +66,44 @@ shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *re
             for (; pins != 0; pins &= pins - 1) {
                 const unsigned place = (unsigned)__builtin_ctzll(pins);
                 if (place < g->consumers)
-                    reports[place].pins++;
+                    statuses[place].pins++;
             }
         }
     }
+    return 1;
+}
+
+/* What a producer's state says of the frames to come: SHMRING_OK while there is one, SHMRING_EMPTY before the
+ * first, SHMRING_ENDED, SHMRING_FAILED. */
+static inline int
+shmring_producer_outlook(uint32_t state)
+{
+    switch (state) {
+    case SHMRING_PRODUCER_LIVE:
+        return SHMRING_OK;
+    case SHMRING_PRODUCER_CLOSED:
+        return SHMRING_ENDED;
+    case SHMRING_PRODUCER_FAILED:
+        return SHMRING_FAILED;
+    default:
+        return SHMRING_EMPTY;
+    }
+}
+
+/* Finds out whether the owner of a taken place lives; one that left since the row was read has no place any
+ * more, and did not die. 0 if the file was cut. */
+static inline int
+shmring_look_at_owner(int fd, const shmring_geometry *g, unsigned place, shmring_place_status *status)
+{
+    const uint64_t at = g->table_offset + place * sizeof(shmring_place) + offsetof(shmring_place, state);
+    uint64_t state;
+    status->alive = (uint32_t)shmring_lock_held(fd, SHMRING_LOCK_PLACE(place));
+    if (status->alive)
+        return 1;
+    if (!shmring_read_file(fd, &state, sizeof state, at))
+        return 0;
+    if (state != status->state)
+        status->state = SHMRING_PLACE_FREE;
     return 1;
 }
 

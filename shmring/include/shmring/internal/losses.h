@@ -8,20 +8,20 @@
 #include "hold.h"
 #include "words.h"
 
-/* Positions below `end` that were passed over on purpose since the last frame taken. */
+/* Positions below `end` that were skipped on purpose since the last frame taken. */
 static inline uint64_t
 shmring_skipped_below(const shmring_consumer *c, uint64_t end)
 {
-    const uint64_t aim = c->aim < end ? c->aim : end;
-    return aim > c->fresh ? aim - c->fresh : 0;
+    const uint64_t reached = c->jumped_to < end ? c->jumped_to : end;
+    return reached > c->first_uncounted ? reached - c->first_uncounted : 0;
 }
 
 /* Counts frames first seen in this take (overlapping windows meet some again), and the gap before each:
- * what was passed over on purpose was skipped, the rest is lost, whatever the cause. */
+ * what was jumped over on purpose was skipped, the rest is lost, whatever the cause. */
 static inline void
 shmring_count_gaps(shmring_consumer *c, shmring_taken *taken)
 {
-    uint64_t passed = shmring_skipped_below(c, c->next);
+    uint64_t jumped = shmring_skipped_below(c, c->next);
     for (uint64_t i = 0; i < taken->count; i++) {
         const uint64_t seq = taken->seqs[i];
         if (seq < c->expected_seq && c->delivered == 0)
@@ -29,15 +29,16 @@ shmring_count_gaps(shmring_consumer *c, shmring_taken *taken)
         if (seq < c->expected_seq)
             continue;
         const uint64_t gap = seq - c->expected_seq;
-        const uint64_t wanted = gap < passed ? gap : passed;
-        c->skipped += wanted;
-        taken->lost += gap - wanted;
-        passed = 0;
+        const uint64_t skipped = gap < jumped ? gap : jumped;
+        c->skipped += skipped;
+        taken->lost += gap - skipped;
+        jumped = 0;
         c->delivered++;
         c->expected_seq = seq + 1;
     }
 }
 
+/* Counts the frames of a take, and what is missing before and between them. */
 static inline void
 shmring_count_taken(shmring_consumer *c, shmring_taken *taken)
 {
@@ -51,32 +52,34 @@ shmring_count_taken(shmring_consumer *c, shmring_taken *taken)
     } else {
         shmring_count_gaps(c, taken);
     }
-    if (c->fresh < c->next + taken->count)
-        c->fresh = c->next + taken->count;
+    if (c->first_uncounted < c->next + taken->count)
+        c->first_uncounted = c->next + taken->count;
     c->lost += taken->lost;
 }
 
-/* Frames that were offered after the last one taken, when the producer of that epoch offers no more. If
- * another one has begun, the seq of its first frame will tell. Frames that can still be read (fewer than a
- * batch or window needs) are not lost: then the count waits. */
+/* Counts frames that were offered after the last one taken, when the producer of that epoch offers no more.
+ * If another producer has begun, the seq of its first frame will show the gap. Frames that can still be read
+ * (fewer than a batch or window needs) are not lost: then the count waits. */
 static inline void
 shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
 {
     const shmring_hot *const hot = c->block->hot;
-    const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq); /* [relaxed: A8 made it visible] */
+    /* [relaxed: acquired with producer_state] */
+    const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq);
     const uint64_t head = shmring_read_head(c->block);
-    shmring_fence_acquire(); /* [F10 <-> F5, F6, F7] next_seq and head before a look at whose they are */
+    /* [fence recheck | announce, mark, swap] next_seq and head before a look at whose they are */
+    shmring_fence_acquire();
     const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */
-    if (now != epoch || next_seq <= c->expected_seq || (c->next < head && c->fresh < head))
+    if (now != epoch || next_seq <= c->expected_seq || (c->next < head && c->first_uncounted < head))
         return;
     const uint64_t gap = next_seq - c->expected_seq;
-    const uint64_t passed = shmring_skipped_below(c, head);
-    const uint64_t wanted = gap < passed ? gap : passed;
-    c->skipped += wanted;
-    c->lost += gap - wanted;
+    const uint64_t jumped = shmring_skipped_below(c, head);
+    const uint64_t skipped = gap < jumped ? gap : jumped;
+    c->skipped += skipped;
+    c->lost += gap - skipped;
     c->expected_seq = next_seq;
-    if (c->fresh < head)
-        c->fresh = head; /* not next: windows may have jumped to a frame of the next producer */
+    if (c->first_uncounted < head)
+        c->first_uncounted = head; /* not next: windows may have jumped to a frame of the next producer */
     shmring_publish_stats(c);
 }
 

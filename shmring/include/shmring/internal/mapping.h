@@ -56,7 +56,7 @@ shmring_read_identity(int fd, shmring_identity *identity)
     if (page == MAP_FAILED)
         return SHMRING_SYSTEM;
     const shmring_identity *shared = (const shmring_identity *)page;
-    const uint32_t ready = shmring_load_acquire(&shared->ready); /* [A9 <- R9] */
+    const uint32_t ready = shmring_load_acquire(&shared->ready); /* [acquire ready] */
     memcpy(identity, page, sizeof *identity);
     munmap(page, sizeof *identity);
     return shmring_check_identity(identity, ready, &status);

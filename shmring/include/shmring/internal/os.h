@@ -30,7 +30,7 @@ shmring_futex_wake_all(const uint32_t *word)
 #define SHMRING_MAX_WATCHED 128u /* FUTEX_WAITV_MAX */
 
 /* Sleeps while every *words[i] == values[i], until the deadline. May wake for no reason. Kernels before
- * 5.16 cannot wait for several words: there it looks every millisecond. */
+ * 5.16 cannot wait for several words: there it returns every millisecond. */
 static inline void
 shmring_futex_wait_any(uint32_t *const *words, const uint32_t *values, unsigned count, int64_t deadline_ns)
 {
@@ -77,7 +77,7 @@ shmring_set_span_lock(int fd, int64_t byte, int64_t length, int type)
 }
 
 /* 1 if another description holds a byte of the span. Only exclusive locks count, for which the file must be
- * open for writing: a shared one, which whoever may read the file can take, says nothing about who lives.
+ * open for writing: a shared one, which permission to read is enough for, says nothing about who is alive.
  * An error counts as held: never evict on doubt. */
 static inline int
 shmring_span_held(int fd, int64_t byte, int64_t length)
@@ -88,8 +88,7 @@ shmring_span_held(int fd, int64_t byte, int64_t length)
     return request.l_type != F_UNLCK;
 }
 
-/* 1 if what keeps this description from locking the byte is a shared lock: of somebody who need not be able
- * to write to the file, and no sign of life. */
+/* 1 if what keeps this description from locking the byte is a shared lock, which is no sign of life. */
 static inline int
 shmring_lock_blocked(int fd, int64_t byte)
 {

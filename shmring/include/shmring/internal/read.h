@@ -9,6 +9,7 @@
 #include "losses.h"
 #include "words.h"
 
+/* Moves to another position; the caller counts what lies between. */
 static inline void
 shmring_seek(shmring_consumer *c, uint64_t position)
 {
@@ -16,26 +17,26 @@ shmring_seek(shmring_consumer *c, uint64_t position)
     c->index = position % c->block->geometry.slots;
 }
 
-/* Copies what entry i of a take says; accounts for its seq. */
+/* Copies what the entry of frame i of a take says. */
 static inline void
 shmring_read_entry(shmring_taken *taken, uint64_t i, const shmring_geometry *g, shmring_entry *entry)
 {
+    /* [relaxed: acquired with stamp] */
     if (taken->timestamps_ns != NULL)
-        taken->timestamps_ns[i] =
-            shmring_load_relaxed(&entry->timestamp_ns); /* [relaxed: A2 made it visible] */
+        taken->timestamps_ns[i] = shmring_load_relaxed(&entry->timestamp_ns);
     if (taken->rows != NULL) {
-        const uint64_t rows = shmring_load_relaxed(&entry->rows); /* [relaxed: A2 made it visible] */
+        const uint64_t rows = shmring_load_relaxed(&entry->rows); /* [relaxed: acquired with stamp] */
         const uint64_t most = g->row_bytes == 0 ? rows : g->frame_bytes / g->row_bytes;
         taken->rows[i] = rows < most ? rows : most; /* a damaged entry must not lead out of the slot */
     }
     if (taken->metas != NULL) {
         memcpy(taken->metas + i * g->meta_bytes, shmring_meta_at(entry), g->meta_bytes);
     }
-    taken->seqs[i] = shmring_load_relaxed(&entry->seq); /* [relaxed: A2 made it visible] */
-    taken->epoch = shmring_load_relaxed(&entry->epoch); /* [relaxed: A2 made it visible] */
+    taken->seqs[i] = shmring_load_relaxed(&entry->seq); /* [relaxed: acquired with stamp] */
+    taken->epoch = shmring_load_relaxed(&entry->epoch); /* [relaxed: acquired with stamp] */
 }
 
-/* Published frames from next on; looks at head anew if fewer than `wanted` are known of. */
+/* Published frames from next on; looks at head again if fewer than `wanted` are known of. */
 static inline uint64_t
 shmring_available(shmring_consumer *c, uint64_t wanted)
 {
@@ -44,28 +45,29 @@ shmring_available(shmring_consumer *c, uint64_t wanted)
     return c->head > c->next ? c->head - c->next : 0;
 }
 
-/* Notes up to `most` published frames from next on in taken and their slots in c->run. Stops, unless
- * scattered ones will do, at the first that is not adjacent to the one before. A lossy consumer pins
- * them and stops at the first that is not intact. A lossless one needs no look at the stamp: the entry
- * holds the position by construction, even while a producer that met a newcomer puts a stamp back.
- * SHMRING_CORRUPT for a slot outside the block.
+/* Reads the entries of up to `most` published frames from next on into taken, and their slots into
+ * c->slots_taken. Stops, unless scattered ones will do, at the first that is not adjacent to the one before.
+ * A lossy consumer pins them and stops at the first that is not intact. A lossless one needs no look at the
+ * stamp: the entry holds the position by construction, even while a producer that met a newcomer puts a
+ * stamp back. SHMRING_CORRUPT for a slot outside the block.
  *
- * `lossless` and `bare` (neither rows nor metas are asked for) are constants to the compiler: a loop for each. */
+ * `lossless` and `seqs_only` (neither rows nor metas are asked for) are constants to the compiler, which
+ * makes a loop for each. */
 static inline __attribute__((always_inline)) int
 shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken, int lossless,
-                   int bare)
+                   int seqs_only)
 {
     /* Copies of what the loop reads: to the compiler, each of its stores might be one to these. */
     shmring_taken out = *taken;
     const shmring_block block = *c->block;
     const uint64_t slots = block.geometry.slots;
     const uint64_t next = c->next;
-    uint32_t *const run = c->run;
+    uint32_t *const slots_taken = c->slots_taken;
     uint64_t index = c->index;
     uint64_t following = slots; /* the slot after the last one; no slot at first */
     uint64_t i = 0;
     int result = SHMRING_OK;
-    if (bare) {
+    if (seqs_only) {
         out.rows = NULL;
         out.metas = NULL;
     }
@@ -75,10 +77,10 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
         if (i + SHMRING_PREFETCH_AHEAD < most)
             __builtin_prefetch(shmring_entry_ahead(&block, index), 0);
         shmring_entry *const entry = shmring_entry_at(&block, index);
-        if (!lossless &&
-            shmring_load_acquire(&entry->stamp) != shmring_published_stamp(next + i)) /* [A2 <- R2] */
+        /* [acquire stamp] */
+        if (!lossless && shmring_load_acquire(&entry->stamp) != shmring_published_stamp(next + i))
             break;
-        const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: A1 or A2 made it visible] */
+        const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with head or stamp] */
         if (slot >= slots) {
             result = SHMRING_CORRUPT;
             break;
@@ -90,7 +92,7 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
             }
             taken->scattered = 1;
         }
-        run[i] = slot;
+        slots_taken[i] = slot;
         following = slot + 1 == slots ? 0 : slot + 1;
         if (!lossless)
             shmring_pin(c, slot);
@@ -102,6 +104,7 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
     return result;
 }
 
+/* shmring_collect_as, by what this consumer is and this take asks for. */
 static inline int
 shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_taken *taken)
 {
@@ -110,12 +113,13 @@ shmring_collect(shmring_consumer *c, uint64_t most, int scattered_too, shmring_t
     return shmring_collect_as(c, most, scattered_too, taken, c->lossless, 0);
 }
 
+/* Makes a hold of the frames collected, counts them, moves on and lets the producer have what it may. */
 static inline int
 shmring_finish_take(shmring_consumer *c, uint64_t step, shmring_taken *taken)
 {
     shmring_hold *hold = NULL;
     if (!taken->scattered) {
-        hold = shmring_new_hold(c, c->next, taken->count, c->run[0], !c->lossless);
+        hold = shmring_new_hold(c, c->next, taken->count, c->slots_taken[0], !c->lossless);
         if (hold == NULL)
             return SHMRING_SYSTEM;
         c->held += taken->count;
@@ -127,24 +131,25 @@ shmring_finish_take(shmring_consumer *c, uint64_t step, shmring_taken *taken)
         c->index = shmring_next_index(c->block, c->index);
     } else {
         shmring_seek(c, c->next + (step != 0 ? step : taken->count));
-        c->aim = c->next;
+        c->jumped_to = c->next;
     }
     if (c->lossless && hold != NULL) {
         const shmring_hold *const before = c->newer;
         if (before != NULL && before->position + before->count < hold->position)
-            shmring_pin_lagging(c); /* a jump: what was passed over is given back */
+            shmring_pin_lagging(c); /* a jump: what was skipped is given back */
         if (c->older != NULL)
-            shmring_pin_hold(c, c->older); /* alive two takes later: it gets pins, the cursor goes on */
+            shmring_pin_hold(c, c->older); /* alive two takes later: it gets pins, the cursor moves on */
         c->older = c->newer;
         c->newer = hold;
         if (hold->position + hold->count < c->next)
-            shmring_pin_lagging(c); /* the next window lies further on: what comes before is given back */
+            shmring_pin_lagging(c); /* the next window lies further ahead: what comes before is given back */
         shmring_store_cursor(c);
     }
     shmring_publish_stats(c);
     return SHMRING_OK;
 }
 
+/* Lossless: what lies above the cursor is there. */
 static inline int
 shmring_take_lossless(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
                       shmring_taken *taken)
@@ -160,10 +165,11 @@ shmring_take_lossless(shmring_consumer *c, uint64_t least, uint64_t most, uint64
     return result == SHMRING_OK ? shmring_finish_take(c, step, taken) : result;
 }
 
-/* Rounds after which a read that is lapped again and again lets its caller look around. */
+/* Rounds after which a read that keeps being lapped returns, so that its caller can look at signals and the
+ * time. */
 #define SHMRING_MOST_LAPS 4096u
 
-/* Lossy: pin, then look again whether the frames are still there; else go on with the oldest left. */
+/* Lossy: pin, then look again whether the frames are still there; if not, continue with the oldest left. */
 static inline int
 shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
                    shmring_taken *taken)
@@ -183,31 +189,44 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
         const int result = shmring_collect(c, room < available ? room : available, scattered_too, taken);
         const uint64_t pinned = taken->count;
         uint64_t intact = 0;
-        shmring_fence_seq_cst(); /* [F8 <-> F6, F7] my pins before a second look at the stamps */
+        shmring_fence_seq_cst(); /* [fence pin | mark, swap] my pins before a second look at the stamps */
         uint64_t index = c->index;
+        /* [acquire stamp] */
         while (intact < pinned && shmring_load_acquire(&shmring_entry_at(c->block, index)->stamp) ==
-                                      shmring_published_stamp(c->next + intact)) { /* [A2 <- R2] */
+                                      shmring_published_stamp(c->next + intact)) {
             intact++;
             index = shmring_next_index(c->block, index);
         }
         taken->count = intact;
         const uint64_t kept = intact >= needed && result == SHMRING_OK ? intact : 0;
         for (uint64_t i = kept; i < pinned; i++)
-            shmring_unpin(c, c->run[i]);
+            shmring_unpin(c, c->slots_taken[i]);
         if (kept < pinned)
             shmring_notify_unpinned(c);
         if (result != SHMRING_OK)
             return result;
         if (kept != 0)
             return shmring_finish_take(c, step, taken);
-        const uint64_t claimed = shmring_load_acquire(&c->block->hot->claimed); /* [A7 <- R7] */
+        const uint64_t claimed = shmring_load_acquire(&c->block->hot->claimed); /* [acquire claimed] */
         if (claimed < c->head || claimed > SHMRING_MAX_POSITION)
             return SHMRING_CORRUPT; /* else this would go through all positions up to head one by one */
         const uint64_t oldest = claimed > slots ? claimed - slots : 0;
         const uint64_t after = c->next + intact + 1;
         shmring_seek(c, after > oldest ? after : oldest);
     }
-    return SHMRING_EMPTY; /* lapped again and again: the caller looks at signals and the time */
+    return SHMRING_EMPTY; /* it kept being lapped */
+}
+
+/* Every take: `least` (1 or more) to `most` frames from next on; SHMRING_EMPTY if there are fewer. Moves on
+ * by `step` (0: by as many as were taken). scattered_too: exactly `least` frames even where they are not
+ * adjacent in memory (then taken->scattered). */
+static inline int
+shmring_take_frames(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
+                    shmring_taken *taken)
+{
+    if (c->lossless)
+        return shmring_take_lossless(c, least, most, step, scattered_too, taken);
+    return shmring_take_lossy(c, least, most, step, scattered_too, taken);
 }
 
 #endif /* SHMRING_INTERNAL_READ_H */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Places of the consumer table given back, by their owner or because it is dead. Holding the kernel's lock on a
- * place's byte is owning the place, so this is serialised by the kernel even if whoever does it is killed.
+ * Places of the consumer table given back, by their owner or because it is dead. Holding the kernel's lock
+ * on a place's byte is owning the place, so the kernel serialises this even if the process that does it is
+ * killed.
  */
 #ifndef SHMRING_INTERNAL_REAP_H
 #define SHMRING_INTERNAL_REAP_H
@@ -19,7 +20,7 @@ shmring_clear_pins(shmring_block *block, unsigned place)
         uint64_t *const pins = &shmring_entry_at(block, slot)->pins;
         const uint64_t held = shmring_load_relaxed(pins); /* [relaxed: nobody else writes this bit now] */
         if (held & bit)
-            shmring_fetch_and_release(pins, ~bit); /* [R6 -> A6] */
+            shmring_fetch_and_release(pins, ~bit); /* [release pins] */
     }
 }
 
@@ -28,10 +29,10 @@ shmring_clear_pins(shmring_block *block, unsigned place)
 static inline void
 shmring_retire_place(shmring_block *block, unsigned place, uint64_t kind)
 {
-    uint64_t *const word = &block->table[place].state;
-    shmring_fetch_and_release(&block->hot->active, ~(UINT64_C(1) << place)); /* [R10 -> A10] */
-    const uint64_t state = shmring_load_relaxed(word);         /* [relaxed: the place's lock orders owners] */
-    shmring_store_release(word, (state | 0xff) - 0xff + kind); /* [R5 -> A5] */
+    uint64_t *const state = &block->table[place].state;
+    shmring_fetch_and_release(&block->hot->active, ~(UINT64_C(1) << place)); /* [release active] */
+    const uint64_t before = shmring_load_relaxed(state); /* [relaxed: the place's lock orders owners] */
+    shmring_store_release(state, (before | 0xff) - 0xff + kind); /* [release state] */
     shmring_event_announce(&block->hot->space_event);
 }
 
@@ -40,12 +41,12 @@ shmring_retire_place(shmring_block *block, unsigned place, uint64_t kind)
 static inline int
 shmring_reap(shmring_block *block, int lock_fd, unsigned place)
 {
-    const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [A5 <- R5] */
+    const uint64_t state = shmring_load_acquire(&block->table[place].state); /* [acquire state] */
     if ((state & 0xff) == SHMRING_PLACE_FREE || shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
         !shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_WRLCK))
         return 0;
-    const uint64_t found =
-        shmring_load_relaxed(&block->table[place].state); /* [relaxed: the place's lock orders owners] */
+    /* [relaxed: the place's lock orders owners] */
+    const uint64_t found = shmring_load_relaxed(&block->table[place].state);
     const int dead = (found & 0xff) != SHMRING_PLACE_FREE;
     if (dead) {
         shmring_clear_pins(block, place);

@@ -9,20 +9,21 @@
 #include "atomic.h"
 #include "os.h"
 
-/* Whether the ring has more participants than there are cores: who spins keeps one of them from its core. */
+/* Whether the ring has more participants than there are cores: a spinning thread would keep another
+ * participant off its core. */
 static inline int
 shmring_is_crowded(const shmring_block *block, long cores)
 {
-    const uint64_t active =
-        shmring_load_relaxed(&block->hot->active); /* [relaxed: a hint about how busy the machine is] */
+    /* [relaxed: a hint about how busy the machine is] */
+    const uint64_t active = shmring_load_relaxed(&block->hot->active);
     return __builtin_popcountll(active) + 1 > cores;
 }
 
 /* Looks of a brief wait, without a clock: about as long as a frame takes from core to core. */
 #define SHMRING_BRIEF_LOOKS 64u
 
-/* With a core for everybody, who spins gives way to strangers so often. A yield takes longer than a frame
- * takes from core to core. */
+/* With a core for everybody, a spin still yields this often to other programs. A yield takes longer than a
+ * frame takes from core to core. */
 #define SHMRING_YIELD_EVERY_NS 50000
 
 /* A spin that adapts: from the first to the most, about what a sleep costs, where waits are that short; else
@@ -31,7 +32,7 @@ shmring_is_crowded(const shmring_block *block, long cores)
 #define SHMRING_SPIN_FIRST_NS 20000
 #define SHMRING_SPIN_MOST_NS 50000
 
-/* The next wait's spin, after one that took so long. */
+/* How long the next wait spins, after one that took waited_ns. */
 static inline int64_t
 shmring_adapt_spin(int64_t spin_ns, int64_t waited_ns)
 {

@@ -20,22 +20,23 @@ shmring_swap(shmring_producer *p, uint64_t other, uint64_t later)
         return 0;
     const uint64_t stamp = shmring_load_relaxed(&theirs->stamp); /* [relaxed: only the producer writes it] */
     shmring_store_relaxed(&theirs->stamp, 0u);                   /* [relaxed: ordered by the fence below] */
-    shmring_fence_seq_cst(); /* [F7 <-> F8, F9, F10] invalid before a look at pins and newcomers */
+    /* [fence swap | pin, join, recheck] invalid before a look at pins and newcomers */
+    shmring_fence_seq_cst();
     if (shmring_joined_since_rescan(p))
         shmring_rescan(p);
     if (later >= p->limit || shmring_read_pins(p, taken) != 0) {
-        shmring_store_release(&theirs->stamp, stamp); /* [R2 -> A2] */
+        shmring_store_release(&theirs->stamp, stamp); /* [release stamp] */
         return 0;
     }
-    shmring_store_relaxed(&theirs->slot, given); /* [relaxed: the entry is invalid; R2 publishes it] */
-    shmring_store_relaxed(&mine->slot, taken);   /* [relaxed: the entry is invalid; R2 publishes it] */
+    shmring_store_relaxed(&theirs->slot, given); /* [relaxed: the entry is invalid; published with stamp] */
+    shmring_store_relaxed(&mine->slot, taken);   /* [relaxed: the entry is invalid; published with stamp] */
     p->slot_of[other] = given;
     p->slot_of[p->index] = taken;
     p->entry_of[given] = (uint32_t)other;
     p->entry_of[taken] = (uint32_t)p->index;
     p->saved[0] = 0; /* the claimed entry's old frame went with its slot */
     p->swaps++;
-    shmring_store_relaxed(&p->block->hot->swaps, p->swaps); /* [relaxed: a statistic] */
+    shmring_store_stat(&p->block->hot->swaps, p->swaps);
     return 1;
 }
 
@@ -46,9 +47,9 @@ shmring_position_of(const shmring_producer *p, uint64_t index)
     return p->head + (index >= p->index ? index - p->index : index + p->block->geometry.slots - p->index);
 }
 
-/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The consumers'
- * cursors are looked at anew each time: next to a large copy that is nothing, and each slot more that is in
- * use takes its share of the cache. */
+/* Prefers a slot freed last, which is still in the cache. Costs history: the frame there goes. The
+ * consumers' cursors are read again each time: next to a large copy that costs nothing, and every further
+ * slot in use takes its share of the cache. */
 static inline void
 shmring_swap_in_warm_slot(shmring_producer *p)
 {
@@ -60,8 +61,8 @@ shmring_swap_in_warm_slot(shmring_producer *p)
         if (freed + slots <= p->head || freed >= p->head) /* overwritten by now, or not published */
             return;
         const uint64_t other = freed % slots;
-        const uint64_t stamp = shmring_load_relaxed(
-            &shmring_entry_at(p->block, other)->stamp); /* [relaxed: only the producer writes it] */
+        /* [relaxed: only the producer writes it] */
+        const uint64_t stamp = shmring_load_relaxed(&shmring_entry_at(p->block, other)->stamp);
         if (stamp == shmring_published_stamp(freed) && shmring_swap(p, other, freed + slots))
             return;
     }

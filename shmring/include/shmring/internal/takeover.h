@@ -9,60 +9,80 @@
 #include "entries.h"
 #include "eventcount.h"
 
-/* Reads the permutation that the last producer left and makes it whole: a producer killed inside a
- * swap leaves two invalid entries with one slot. Every stamp that is not of a published position
- * below head becomes invalid, so that nothing half-done surfaces later. */
+#define SHMRING_NOBODY UINT32_MAX /* in slot_of and entry_of: not assigned yet */
+
+/* Gives an entry its slot, if the slot exists and no other entry has it. */
 static inline int
-shmring_rebuild(shmring_producer *p)
+shmring_assign_slot(shmring_producer *p, uint64_t index, uint32_t slot)
 {
-    const shmring_block *const block = p->block;
-    const uint64_t slots = block->geometry.slots;
-    const uint32_t nobody = UINT32_MAX;
-    uint64_t newest_seq = 0;
-    for (uint64_t i = 0; i < slots; i++)
-        p->entry_of[i] = p->slot_of[i] = nobody;
-    for (int valid = 1; valid >= 0; valid--) { /* entries in use first: the others take what is left */
-        for (uint64_t index = 0; index < slots; index++) {
-            shmring_entry *const entry = shmring_entry_at(block, index);
-            const uint64_t stamp =
-                shmring_load_relaxed(&entry->stamp); /* [relaxed: the producer lock orders producers] */
-            const uint64_t position = (stamp - 2) / 2;
-            const uint32_t slot =
-                shmring_load_relaxed(&entry->slot); /* [relaxed: the producer lock orders producers] */
-            const int whole = stamp != 0 && stamp % 2 == 0 && position < p->head && position % slots == index;
-            /* An entry that somebody damages between the two rounds must not be taken twice or never. */
-            if (valid ? !whole : p->slot_of[index] != nobody)
-                continue;
-            const int usable = slot < slots && p->entry_of[slot] == nobody;
-            if (valid) {
-                if (!usable)
-                    return SHMRING_CORRUPT;
-                if (entry->seq >= newest_seq)
-                    newest_seq = entry->seq + 1;
-            } else {
-                shmring_store_relaxed(&entry->stamp, 0u); /* [relaxed: readers look below head only] */
-            }
-            p->slot_of[index] = usable ? slot : nobody;
-            if (usable)
-                p->entry_of[slot] = (uint32_t)index;
-        }
-    }
-    uint64_t slot = 0;
+    if (slot >= p->block->geometry.slots || p->entry_of[slot] != SHMRING_NOBODY)
+        return 0;
+    p->slot_of[index] = slot;
+    p->entry_of[slot] = (uint32_t)index;
+    return 1;
+}
+
+/* Entries of published frames keep their slots. SHMRING_CORRUPT if two of them name the same one. */
+static inline int
+shmring_keep_published(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
     for (uint64_t index = 0; index < slots; index++) {
-        if (p->slot_of[index] != nobody)
+        shmring_entry *const entry = shmring_entry_at(p->block, index);
+        /* [relaxed: the producer lock orders producers] */
+        const uint64_t stamp = shmring_load_relaxed(&entry->stamp);
+        const uint64_t position = (stamp - 2) / 2;
+        if (stamp == 0 || stamp % 2 != 0 || position >= p->head || position % slots != index)
             continue;
-        while (p->entry_of[slot] != nobody)
-            slot++;
-        p->slot_of[index] = (uint32_t)slot;
-        p->entry_of[slot] = (uint32_t)index;
-        shmring_store_relaxed(&shmring_entry_at(block, index)->slot,
-                              (uint32_t)slot); /* [relaxed: the entry is invalid] */
+        /* [relaxed: the producer lock orders producers] */
+        if (!shmring_assign_slot(p, index, shmring_load_relaxed(&entry->slot)))
+            return SHMRING_CORRUPT;
+        if (entry->seq >= p->next_seq)
+            p->next_seq = entry->seq + 1;
     }
-    if (p->next_seq < newest_seq)
-        p->next_seq = newest_seq;
     return SHMRING_OK;
 }
 
+/* Every other entry becomes invalid, so that nothing half-done surfaces later. A producer killed inside a
+ * swap leaves two of them with one slot: the first keeps it, and what is left over takes the free slots.
+ * Looks at slot_of and not at the stamps, so that nothing is assigned twice or never, even if an entry is
+ * damaged in between. */
+static inline void
+shmring_repair_unpublished(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    for (uint64_t index = 0; index < slots; index++) {
+        shmring_entry *const entry = shmring_entry_at(p->block, index);
+        if (p->slot_of[index] != SHMRING_NOBODY)
+            continue;
+        shmring_store_relaxed(&entry->stamp, 0u); /* [relaxed: readers look below head only] */
+        /* [relaxed: the producer lock orders producers] */
+        shmring_assign_slot(p, index, shmring_load_relaxed(&entry->slot));
+    }
+    uint32_t slot = 0;
+    for (uint64_t index = 0; index < slots; index++) {
+        if (p->slot_of[index] != SHMRING_NOBODY)
+            continue;
+        while (!shmring_assign_slot(p, index, slot))
+            slot++;
+        /* [relaxed: the entry is invalid] */
+        shmring_store_relaxed(&shmring_entry_at(p->block, index)->slot, slot);
+    }
+}
+
+/* Reads the permutation that the last producer left, and makes it whole. */
+static inline int
+shmring_rebuild(shmring_producer *p)
+{
+    for (uint64_t i = 0; i < p->block->geometry.slots; i++)
+        p->entry_of[i] = p->slot_of[i] = SHMRING_NOBODY;
+    const int result = shmring_keep_published(p);
+    if (result == SHMRING_OK)
+        shmring_repair_unpublished(p);
+    return result;
+}
+
+/* Frees what the handle owns. */
 static inline void
 shmring_producer_free(shmring_producer *p)
 {
@@ -72,11 +92,12 @@ shmring_producer_free(shmring_producer *p)
     p->entry_of = NULL;
 }
 
+/* Says how the stream ended, frees what the handle owns, and lets the next producer in. */
 static inline void
 shmring_end_stream(shmring_producer *p, uint32_t state)
 {
     shmring_hot *const hot = p->block->hot;
-    shmring_store_release(&hot->producer_state, state); /* [R8 -> A8] */
+    shmring_store_release(&hot->producer_state, state); /* [release producer_state] */
     shmring_event_announce(&hot->data_event);
     shmring_producer_free(p);
     shmring_set_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);

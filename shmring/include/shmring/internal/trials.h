@@ -5,8 +5,8 @@
 #ifndef SHMRING_INTERNAL_TRIALS_H
 #define SHMRING_INTERNAL_TRIALS_H
 
-#include "../types.h"
 #include "../clock.h"
+#include "../types.h"
 #include "copy.h"
 
 #define SHMRING_LARGE_COPY ((size_t)1 << 20)
@@ -27,8 +27,8 @@ shmring_will_stream(const shmring_producer *p)
     return turn < SHMRING_TRIAL ? turn >= SHMRING_TRIAL_WARM : p->streaming_wins;
 }
 
-/* Notes how long the copy of a trial's turn took. After the last one the faster way is chosen; streaming must
- * win by a quarter, since the consumer then reads from memory. */
+/* Records how long the copy of a trial's turn took. After the last one the faster way is chosen; streaming
+ * must win by a quarter, since the consumer then reads from memory. */
 static inline void
 shmring_record_trial(shmring_producer *p, uint64_t turn, int streaming, int64_t took_ns)
 {

@@ -1,9 +1,9 @@
-"""What `--json` says of a ring: the same keys in every command."""
+"""Plain values as JSON takes them: what `--json` prints, with the same keys in every command."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,11 @@ from shmring._cli.support import processes
 from shmring._cli.support.rates import Rates, consumer_key
 from shmring._inventory import Found, RingFacts
 
+if TYPE_CHECKING:
+    from shmring.recording import Summary
 
-def of_block(found: Found, rates: Rates | None = None) -> dict[str, Any]:
+
+def block(found: Found, rates: Rates | None = None) -> dict[str, Any]:
     """Describe a block; the keys of a ring where it is a readable one, else `problem`."""
     described: dict[str, Any] = {
         "name": found.name,
@@ -24,10 +27,15 @@ def of_block(found: Found, rates: Rates | None = None) -> dict[str, Any]:
     }
     if found.ring is None:
         return {**described, "problem": found.problem}
-    return {**described, **_of_ring(found.ring, rates)}
+    return {**described, **_ring(found.ring, rates)}
 
 
-def _of_ring(ring: RingFacts, rates: Rates | None) -> dict[str, Any]:
+def recording(summary: Summary) -> dict[str, Any]:
+    """Describe what was recorded."""
+    return {**dataclasses.asdict(summary), "paths": [str(path) for path in summary.paths]}
+
+
+def _ring(ring: RingFacts, rates: Rates | None) -> dict[str, Any]:
     stats = ring.stats
     return {
         "dtype": _dtype(stats.dtype),

@@ -1,0 +1,250 @@
+"""Draws the pictures of the architecture page: python docs/drawings/draw.py writes them beside itself."""
+
+from html import escape
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+INK, FAINT, PAPER = "#1f2933", "#61707f", "#ffffff"
+BLUE, GREEN, AMBER, RED, GREY = "#dbeafe", "#dcfce7", "#fef3c7", "#fee2e2", "#eef1f4"
+
+STYLE = f"""
+text {{ font-family: system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 13px; fill: {INK} }}
+.small {{ font-size: 11px }} .faint {{ fill: {FAINT} }} .bold {{ font-weight: 600 }}
+.code {{ font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: 11px }}
+.line {{ stroke: {INK}; stroke-width: 1.3; fill: none }}
+.thin {{ stroke: {FAINT}; stroke-width: 1; fill: none }}
+"""
+
+
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "middle") -> str:
+    return f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def box(x: float, y: float, width: float, height: float, fill: str, *, dashed: bool = False) -> str:
+    dashes = ' stroke-dasharray="4 3"' if dashed else ""
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4" fill="{fill}" '
+        f'stroke="{INK}"{dashes}/>'
+    )
+
+
+def labelled_box(
+    x: float, y: float, width: float, height: float, fill: str, title: str, *lines: str, kind: str = "small"
+) -> str:
+    """A box with a title and lines of text in its middle."""
+    first = y + height / 2 - 8 * len(lines) + 5
+    rows = [text(x + width / 2, first, title, "bold")]
+    rows += [text(x + width / 2, first + 16 * n, line, kind) for n, line in enumerate(lines, 1)]
+    return box(x, y, width, height, fill) + "".join(rows)
+
+
+def arrow(*points: tuple[float, float], words: str = "", at: tuple[float, float] = (0, 0)) -> str:
+    path = " ".join(f"{x:g},{y:g}" for x, y in points)
+    line = f'<polyline points="{path}" class="line" marker-end="url(#head)"/>'
+    return line + (text(*at, words, "small") if words else "")
+
+
+def picture(width: int, height: int, title: str, *parts: str) -> str:
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n'
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+        f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{INK}"/></marker></defs>\n'
+        f'<rect width="{width}" height="{height}" fill="{PAPER}"/>\n'
+    )
+    return head + "\n".join(parts) + "\n</svg>\n"
+
+
+# ---- the block
+
+BLOCK_LEFT, BLOCK_WIDTH = 232, 456
+CELL = 48
+
+
+def cells(left: float, y: float, height: float, words: list[str], colours: dict[str, str]) -> str:
+    """A row of cells, each with a word in it."""
+    drawn = [
+        box(left + CELL * n, y, CELL, height, colours.get(word, GREEN))
+        + text(left + CELL * (n + 0.5), y + height / 2 + 4, word, "code")
+        for n, word in enumerate(words)
+    ]
+    return "".join(drawn)
+
+
+def ring(left: float, y: float, entries: list[str], slots: list[str], colours: dict[str, str]) -> str:
+    """Entries, `position→slot`, above the slots that they name."""
+    lines = [
+        f'<line x1="{left + CELL * (n + 0.5):g}" y1="{y + 40:g}" '
+        f'x2="{left + CELL * (int(entry[-1]) + 0.5):g}" y2="{y + 84:g}" class="thin"/>'
+        for n, entry in enumerate(entries)
+    ]
+    return cells(left, y, 40, entries, colours) + cells(left, y + 84, 56, slots, colours) + "\n".join(lines)
+
+
+def region(y: float, height: float, title: str) -> str:
+    return box(BLOCK_LEFT, y, BLOCK_WIDTH, height, PAPER) + text(
+        BLOCK_LEFT + 8, y + 17, title, "bold small", "start"
+    )
+
+
+def words_of(y: float, words: list[str], width: float) -> str:
+    left = BLOCK_LEFT + 60
+    drawn = [
+        box(left + (width + 8) * n, y, width, 22, AMBER)
+        + text(left + (width + 8) * n + width / 2, y + 15, word, "code")
+        for n, word in enumerate(words)
+    ]
+    return "".join(drawn)
+
+
+def block() -> str:
+    """The block in shared memory, who writes what in it, and who reads it."""
+    # A ring of eight slots. A consumer holds frame 11 in slot 3, so frames 19 to 21 moved on by one slot,
+    # and entry 6, the next one, has the held slot for now. Frame 21 is being written.
+    entries = ["16→0", "17→1", "18→2", "19→4", "20→5", "21→6", "22→3", "15→7"]
+    slots = ["16", "17", "18", "11", "19", "20", "21", "15"]
+    colours = {"11": AMBER, "21": RED, "21→6": RED, "22→3": GREY}
+    right = BLOCK_LEFT + 60 + 8 * CELL
+    return picture(
+        920,
+        520,
+        "One block of shared memory between a producer and its consumers",
+        text(460, 24, "/dev/shm/camera, one block of shared memory", "bold"),
+        box(BLOCK_LEFT - 12, 36, BLOCK_WIDTH + 24, 400, GREY),
+        region(48, 44, "identity, geometry, schema"),
+        text(BLOCK_LEFT + 8, 82, "written once, before the block has a name", "small faint", "start"),
+        region(100, 62, "hot words"),
+        words_of(128, ["head", "claimed", "active", "events"], 86),
+        region(170, 62, "places, one for each consumer"),
+        words_of(198, ["cursor", "state", "label", "counters"], 86),
+        region(240, 80, "entries"),
+        text(right, 257, "position→slot; also stamp, pins, seq, timestamp, meta", "small faint", "end"),
+        region(328, 96, "slots"),
+        ring(BLOCK_LEFT + 60, 272, entries, slots, colours),
+        labelled_box(
+            20,
+            100,
+            168,
+            324,
+            BLUE,
+            "Producer",
+            "claims a position,",
+            "writes the frame in place,",
+            "publishes it",
+        ),
+        arrow((188, 139), (BLOCK_LEFT + 58, 139), words="publish", at=(210, 132)),
+        arrow((BLOCK_LEFT, 209), (190, 209), words="gate", at=(206, 202)),
+        arrow((188, 292), (BLOCK_LEFT + 58, 292), words="mark", at=(206, 285)),
+        arrow((188, 384), (BLOCK_LEFT + 58, 384), words="write", at=(206, 377)),
+        box(732, 100, 168, 324, GREEN),
+        text(816, 126, "Consumers", "bold"),
+        text(816, 148, "(64 at most)", "small"),
+        text(816, 200, "lossless: a cursor protects", "small"),
+        text(816, 216, "what it has not read", "small"),
+        text(816, 283, "lossy: a pin protects", "small"),
+        text(816, 299, "the frame that it holds", "small"),
+        text(816, 372, "all read in place;", "small"),
+        text(816, 388, "observers take a copy", "small"),
+        arrow((732, 209), (right - 22, 209), words="cursor", at=(711, 202)),
+        arrow((732, 292), (right + 2, 292), words="pin", at=(711, 285)),
+        arrow((right, 384), (730, 384), words="read", at=(711, 377)),
+        labelled_box(
+            20,
+            450,
+            880,
+            52,
+            GREY,
+            "Linux",
+            "futex: a wait sleeps    ·    locks on bytes of the file: a death frees what the process had",
+        ),
+    )
+
+
+# ---- a claim
+
+
+def panel(left: float, title: str, entries: str, slots: str, words: str, colours: dict[str, str]) -> str:
+    """One moment of a ring of four slots; the colours are those of positions."""
+    of_entries = {entry: colours[entry[:-2]] for entry in entries.split() if entry[:-2] in colours}
+    return (
+        text(left, 24, title, "bold small", "start")
+        + ring(left, 40, entries.split(), slots.split(), colours | of_entries)
+        + text(left, 204, words, "small", "start")
+    )
+
+
+def claim() -> str:
+    """A claim, its publication, and a claim that goes round a held frame."""
+    before, after = "4→0 5→1 6→2 3→3", "8→3 5→1 6→2 7→0"
+    return picture(
+        920,
+        224,
+        "A frame is claimed and published; the next claim exchanges slots to go round a held frame",
+        panel(20, "1. Position 6 is claimed …", before, "4 5 6 3", "head 6 · claimed 7 · gate 4", {"6": RED}),
+        panel(248, "2. … and published", before, "4 5 6 3", "head 7 · claimed 7 · gate 4", {}),
+        panel(476, "3. A pin holds frame 3", before, "4 5 6 3", "head 7 · claimed 7 · gate 5", {"3": AMBER}),
+        panel(
+            704,
+            "4. Position 7 takes slot 0",
+            after,
+            "7 5 6 3",
+            "head 7 · claimed 8 · gate 5",
+            {"3": AMBER, "7": RED, "8": GREY},
+        ),
+    )
+
+
+# ---- the layers
+
+
+def layers() -> str:
+    """Which part of the code calls which: downwards, but for what need not be fast."""
+    return picture(
+        920,
+        452,
+        "The layers of shmring, from the command line to the kernel",
+        labelled_box(20, 20, 190, 60, GREY, "your program"),
+        labelled_box(230, 20, 250, 60, BLUE, "shmring/_cli/, shmring/_demo/", "the commands"),
+        labelled_box(500, 104, 184, 56, BLUE, "shmring/recording/", "files and their formats"),
+        labelled_box(704, 20, 196, 60, GREY, "your C or C++ program"),
+        labelled_box(704, 184, 196, 60, GREY, "tests/provers/", "Relacy, kills, fuzzers"),
+        labelled_box(
+            20,
+            184,
+            664,
+            60,
+            BLUE,
+            "shmring/*.py",
+            "Ring, names, messages, statistics, observers, following a name",
+        ),
+        labelled_box(
+            20, 268, 664, 60, GREEN, "src/", "Cython: Producer, Slot, Consumer, Frame, Batch; no protocol"
+        ),
+        labelled_box(
+            20,
+            352,
+            880,
+            60,
+            AMBER,
+            "shmring/include/shmring/",
+            "C: the protocol, every atomic access, every call of the kernel",
+        ),
+        arrow((115, 80), (115, 182)),
+        arrow((290, 80), (290, 182)),
+        arrow((480, 50), (592, 50), (592, 102)),
+        arrow((592, 160), (592, 182)),
+        arrow((290, 244), (290, 266)),
+        arrow((420, 268), (420, 246), words="what need not be fast", at=(490, 261)),
+        arrow((290, 328), (290, 350)),
+        arrow((802, 80), (802, 110), (692, 110), (692, 350)),
+        arrow((802, 244), (802, 350), words="another atomic.h", at=(852, 300)),
+        text(20, 438, "An arrow means that one calls the other.", "small faint", "start"),
+    )
+
+
+PICTURES = {"block.svg": block, "claim.svg": claim, "layers.svg": layers}
+
+if __name__ == "__main__":
+    for name, draw in PICTURES.items():
+        (HERE / name).write_text(draw())

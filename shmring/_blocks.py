@@ -1,0 +1,168 @@
+"""New rings: in a block that is complete before it gets its name, or in one that somebody else made.
+
+Blocks are made without ``multiprocessing.shared_memory.SharedMemory``, because its resource tracker would
+destroy them when any process that used them ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from shmring import _core, _limits, _messages, _names, _presence, errors
+
+if TYPE_CHECKING:
+    from multiprocessing.shared_memory import SharedMemory
+
+__all__ = ["create", "format_given"]
+
+STEP = 64 << 20  # bytes taken between two checks of what is left
+
+
+def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.LockFile]:
+    """Make a ring's block under a name that is free or stale.
+
+    Returns
+    -------
+    fd : int
+        Its descriptor, never mapped and never locked.
+    presence : LockFile
+        Holds the presence lock.
+
+    Raises
+    ------
+    RingExists
+        The name belongs to a live ring or to a foreign block.
+    NoSpace
+        It does not fit.
+    """
+    free_name(name, geometry.block_bytes)
+    with contextlib.ExitStack() as undo:
+        fd = allocate(name, geometry.block_bytes, mode)
+        undo.callback(os.close, fd)
+        _format(fd, geometry)
+        presence = _presence.enter(fd)
+        assert presence is not None  # nobody else has this file yet
+        undo.callback(presence.close)
+        while True:
+            try:
+                _core.link(fd, _names.path_of(name))
+            except FileExistsError:
+                replace_stale(name)
+            else:
+                undo.pop_all()
+                return fd, presence
+
+
+def format_given(block: SharedMemory, geometry: _core.Geometry) -> tuple[int, _core.LockFile]:
+    """Make a ring in a block that somebody else created and unlinks; returns as `create`.
+
+    Raises
+    ------
+    RingExists
+        It holds a ring that is in use.
+    ValueError
+        It is too small.
+    """
+    name = _names.check_name(block.name)
+    if block.size < geometry.block_bytes:
+        raise ValueError(
+            f"block {name!r} has {block.size} bytes, the ring needs {geometry.block_bytes} "
+            f"(Ring.required_size(...))"
+        )
+    with contextlib.ExitStack() as undo:
+        fd = _names.open_block(name, _core.CONSUME)
+        undo.callback(os.close, fd)
+        presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
+        if not _presence.keep_out(presence.fd):
+            raise errors.RingExists(f"the block {name!r} holds a ring that is in use")
+        reserve(fd, name, geometry.block_bytes)
+        _format(fd, geometry)
+        _presence.let_in(presence.fd)
+        undo.pop_all()
+        return fd, presence
+
+
+def _format(fd: int, geometry: _core.Geometry) -> None:
+    """Write a ring through a description of its own: a mapping keeps its description's locks."""
+    mapped = _core.reopen(fd, True)
+    try:
+        _core.format_block(mapped, geometry, os.urandom(16))
+    finally:
+        os.close(mapped)
+
+
+def free_name(name: str, size: int) -> None:
+    """Remove a stale ring of that name if a block of `size` bytes fits once its space is free."""
+    try:
+        there = os.lstat(_names.path_of(name))
+    except FileNotFoundError:
+        return
+    _limits.check_room(name, size, bytes_of(there), _names.DIRECTORY)
+    replace_stale(name)
+
+
+def replace_stale(name: str) -> None:
+    """Remove the ring of that name if nobody uses it; RingExists if somebody does, or it is not a ring."""
+    try:
+        fd = _names.open_block(name, _core.CONSUME)
+    except FileNotFoundError:
+        return
+    except (errors.RingAccessDenied, errors.RingIncompatible) as error:
+        raise errors.RingExists(f"the name {name!r} is taken, choose another name: {error}") from None
+    try:
+        if _core.read_identity(fd).result in (_core.FOREIGN, _core.NOT_READY):
+            raise errors.RingExists(
+                f"the name {name!r} is taken by a block of another program "
+                f"({os.fstat(fd).st_size} bytes); choose another name"
+            )
+        with contextlib.closing(_core.LockFile(fd)) as presence:
+            if not _presence.keep_out(presence.fd):
+                raise _messages.in_use(name, fd)
+            if _names.same_file(fd, name):
+                with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                    _names.unlink(name)
+    finally:
+        os.close(fd)
+
+
+def allocate(name: str, size: int, mode: int) -> int:
+    """Return a descriptor of a nameless block whose pages are all there, so that no touch is a SIGBUS."""
+    try:
+        fd = os.open(_names.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        raise errors.RingAccessDenied(
+            f"cannot create ring {name!r}: this user may not write to {_names.DIRECTORY} "
+            f"(chmod 1777 {_names.DIRECTORY})"
+        ) from None
+    except OSError as error:
+        raise _limits.refused(error.errno or 0, f"cannot create ring {name!r}") from None
+    try:
+        os.fchmod(fd, mode)
+        reserve(fd, name, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def reserve(fd: int, name: str, size: int) -> None:
+    """Take all pages of a block that are not there yet; NoSpace if that fails.
+
+    In steps, each after a check of what is left: of two that start together and do not both fit, one gives
+    up before the file system is full.
+    """
+    try:
+        for done in range(0, size, STEP):
+            _limits.check_room(name, size, bytes_of(os.fstat(fd)), _names.DIRECTORY)
+            os.posix_fallocate(fd, done, min(STEP, size - done))
+    except errors.NoSpace:
+        raise
+    except OSError as error:
+        raise _limits.refused(error.errno or 0, f"no space for ring {name!r} of {size} bytes") from None
+
+
+def bytes_of(status: os.stat_result) -> int:
+    """Return the bytes that a file takes, whatever its length."""
+    return status.st_blocks * 512
