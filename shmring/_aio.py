@@ -91,7 +91,7 @@ class Helper:
     def _complete(self, ready: list[asyncio.Future[None]]) -> None:
         loop = self._loop()
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop was closed in between
                 loop.call_soon_threadsafe(complete, ready)
         with self._lock:
             for waiter in ready:

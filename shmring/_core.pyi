@@ -131,9 +131,6 @@ def survive_truncation() -> None:
     >>> shmring.survive_truncation()
     """
 
-def survives_buffers(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
-
 @final
 class LockFile:
     """A descriptor for locks: of a description of its own, never mapped, and closed in forked children.
@@ -705,7 +702,7 @@ class Consumer:
             The producer died and every published frame was read.
         SlotsHeld
             The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
-            and at once if no other thread of the process could release one meanwhile.
+            and at once if no other thread of the process can release one.
         RingCorrupt, ForkedHandle, HandleBusy
             The ring or the handle cannot be used.
 

@@ -450,6 +450,7 @@ class Ring:
         self._check_open(writing=True)
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
+        check_label(label)
         handle = _core.open_consumer(self, self._block, self._schema, lossless, start, label, spin)
         handle._join(self._lock_file(), start, wait_for_takeover)
         self._had_handles = True
@@ -672,3 +673,15 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
     if not ring._creator and not os.path.exists(f"/proc/{_core.read_identity(ring._fd).creator_pid}"):
         ring._creator = True
     return ring
+
+
+def check_label(label: str) -> None:
+    """Raise unless a place of the consumer table can keep the label."""
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a str, not {label!r}")
+    if "\0" in label:
+        raise ValueError(f"a label has no NUL: {label!r}")
+    if len(label.encode()) > _core.LABEL_BYTES:
+        raise ValueError(
+            f"a label has at most {_core.LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}"
+        )

@@ -28,7 +28,8 @@ from operator import index
 
 import numpy as np
 
-from shmring import _limits, _messages, errors  # here: an import inside of a wait may swallow Ctrl-C
+# Here, not where they are used: an import inside of a wait may swallow Ctrl-C.
+from shmring import _arrays, _limits, _messages, _repr, errors
 from shmring._others import others_run
 
 cnp.import_array()

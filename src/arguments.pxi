@@ -40,18 +40,6 @@ def check_flag(str what, value):
     return bool(value)
 
 
-cdef cnp.ndarray timestamps_of(object value, uint64_t count):
-    """One timestamp for each of `count` frames, as int64 in one piece."""
-    given = np.asarray(value)
-    if given.dtype.kind not in "iu":
-        raise TypeError(f"timestamps are integers of nanoseconds, not {given.dtype}")
-    if given.shape != (count,):
-        raise ValueError(f"timestamps have shape {given.shape}, expected ({count},): one for each frame")
-    if given.dtype.kind == "u" and given.size and given.max() > np.iinfo(np.int64).max:
-        raise OverflowError("a timestamp does not fit in 64 bits")
-    return np.ascontiguousarray(given, np.int64)
-
-
 cdef cnp.ndarray plain_array(object given):
     """What was given as an array, without a copy where that can be."""
     if cnp.PyArray_CheckExact(given):

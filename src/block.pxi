@@ -212,8 +212,8 @@ cdef class Block:
             {
                 "place": place, "policy": POLICIES[statuses[place].state & 0xff],
                 "cursor": statuses[place].cursor, "delivered": statuses[place].delivered,
-                "lost": statuses[place].lost, "skipped": statuses[place].skipped, "next": statuses[place].next,
-                "held": statuses[place].held, "pins": statuses[place].pins,
+                "lost": statuses[place].lost, "skipped": statuses[place].skipped,
+                "next": statuses[place].next, "held": statuses[place].held, "pins": statuses[place].pins,
                 "joined_ns": statuses[place].joined_ns, "pid": statuses[place].pid,
                 "start_time": statuses[place].start_time,
                 "label": (<bytes>statuses[place].label).decode(errors="replace"),

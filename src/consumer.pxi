@@ -283,7 +283,7 @@ cdef class Consumer:
             The producer died and every published frame was read.
         SlotsHeld
             The frame cannot come, because this consumer holds the slots itself: at the end of the timeout,
-            and at once if no other thread of the process could release one meanwhile.
+            and at once if no other thread of the process can release one.
         RingCorrupt, ForkedHandle, HandleBusy
             The ring or the handle cannot be used.
 
@@ -714,15 +714,7 @@ cdef class Consumer:
         return not self.is_open or self.fork_mark != fork_count
 
     def __repr__(self):
-        if self.fork_mark != fork_count:
-            state = "of the parent process"
-        else:
-            state = "open" if self.is_open else "closed"
-        policy = "lossless" if self.lossless else "lossy"
-        label = f" {self.label!r}" if self.label else ""
-        return (f"<shmring.Consumer{label} of {self.block.name!r}, {policy}, {state}, "
-                f"{self.delivered} delivered, lag {self.lag}, {self.lost} lost, {self.skipped} skipped, "
-                f"{self.held} held>")
+        return _repr.consumer(self, state_of(self.is_open, self.fork_mark))
 
 
 def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label, spin):
@@ -730,12 +722,6 @@ def open_consumer(ring, Block block, Schema schema, bint lossless, str start, st
     cdef Consumer consumer = Consumer.__new__(Consumer)
     if start not in STARTS:
         raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
-    if label is None:
-        raise TypeError("label must be a str, not None")
-    if "\0" in label:
-        raise ValueError(f"a label has no NUL: {label!r}")
-    if len(label.encode()) > LABEL_BYTES:
-        raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}")
     consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
     consumer.ring, consumer.block, consumer.schema = ring, block, schema
     consumer.lossless, consumer.label = lossless, label

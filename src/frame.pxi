@@ -149,21 +149,10 @@ cdef class Held:
         return self.get_array()[key]
 
     def __array__(self, dtype=None, *, copy=None):
-        array = self.get_array()
-        if dtype is not None and np.dtype(dtype) != array.dtype:
-            if copy is False:
-                raise ValueError(
-                    f"a frame of dtype {array.dtype} cannot be seen as {np.dtype(dtype)} without a copy")
-            return array.astype(dtype)
-        return array.copy() if copy else array
+        return _arrays.as_array(self.get_array(), dtype, copy)
 
     def __dlpack__(self, *, max_version=None, copy=None, **options):
-        array = self.get_array()
-        if not copy and (max_version is None or max_version[0] < 1):
-            raise BufferError(
-                f"a {type(self).__name__} is read-only, which DLPack before 1.0 cannot express; copy it "
-                "(.array.copy()), or ask for max_version=(1, 0)")
-        return array.__dlpack__(max_version=max_version, copy=copy, **options)
+        return _arrays.as_dlpack(self.get_array(), type(self).__name__, max_version, copy, options)
 
     def __dlpack_device__(self):
         return self.get_array().__dlpack_device__()
@@ -230,10 +219,7 @@ cdef class Frame(Held):
         return np.frombuffer(self.own_meta, self.consumer.schema.meta_dtype)[0]
 
     def __repr__(self):
-        state = "released" if self.let_go else "held"
-        lost = f", {self.lost_before} lost before it" if self.lost_before else ""
-        return (f"<shmring.Frame seq {self.own_seq} of {self.consumer.block.name!r}, shape {self.shape}, "
-                f"dtype {self.dtype}, {state}{lost}>")
+        return _repr.frame(self, self.consumer.block.name)
 
 
 @cython.final
@@ -302,6 +288,4 @@ cdef class Batch(Held):
         return self.count
 
     def __repr__(self):
-        state = "released" if self.let_go else "copied" if self.copied else "held"
-        return (f"<shmring.Batch of {self.count} frames, seq {self.seqs[0]} to {self.seqs[-1]}, of "
-                f"{self.consumer.block.name!r}, shape {self.shape}, dtype {self.dtype}, {state}>")
+        return _repr.batch(self, self.consumer.block.name)

@@ -52,6 +52,13 @@ def warn_unclosed(str kind, str name, str left=""):
 # ---- handles that cannot be used ----
 
 
+cdef str state_of(bint is_open, unsigned long fork_mark):
+    """Of a handle, in words."""
+    if fork_mark != fork_count:
+        return "of the parent process"
+    return "open" if is_open else "closed"
+
+
 cdef enum Refusal:
     NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED, FINISHED
 

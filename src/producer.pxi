@@ -461,7 +461,7 @@ cdef class Producer:
         cdef size_t nbytes = rows * schema.row_bytes if schema.variable_rows else schema.frame_bytes
         cdef const char *data = <const char *>cnp.PyArray_DATA(source)
         if timestamps_ns is not None:
-            timestamps_ns = timestamps_of(timestamps_ns, total)
+            timestamps_ns = _arrays.timestamps_of(timestamps_ns, total)
             times = <const int64_t *>cnp.PyArray_DATA(timestamps_ns)
         if metas is not None:
             meta_given = meta_bytes_of(schema, metas, total, False)
@@ -691,12 +691,7 @@ cdef class Producer:
         return not self.is_open or self.fork_mark != fork_count
 
     def __repr__(self):
-        if self.fork_mark != fork_count:
-            state = "of the parent process"
-        else:
-            state = "open" if self.is_open else "closed"
-        return (f"<shmring.Producer of {self.block.name!r}, {state}, next seq {self.core.next_seq}, "
-                f"{self.core.dropped} dropped, on_full={self.on_full!r}>")
+        return _repr.producer(self, state_of(self.is_open, self.fork_mark))
 
 
 def open_producer(ring, Block block, Schema schema, str on_full, spin):

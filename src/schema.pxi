@@ -1,29 +1,5 @@
 # What a frame looks like.
 
-cdef Py_ssize_t MOST_BUFFER_FIELDS = 1000  # numpy reads the description of n fields in n * n steps
-
-
-cdef Py_ssize_t count_fields(object dtype) except -1:
-    """How many fields a dtype has, those of its fields included; 1 if it has none."""
-    names = dtype.base.names
-    if names is None:
-        return 1
-    cdef Py_ssize_t count = 0
-    for name in names:
-        count += count_fields(dtype.base.fields[name][0])
-    return count
-
-
-def survives_buffers(dtype):
-    """Whether a dtype comes back out of the buffer protocol (PEP 3118) as it went in, and soon."""
-    if count_fields(dtype) > MOST_BUFFER_FIELDS:
-        return False
-    try:
-        return np.asarray(memoryview(np.empty(1, dtype))).dtype == dtype
-    except (ValueError, RuntimeError, NotImplementedError, BufferError):
-        return False
-
-
 @cython.final
 @cython.no_gc
 cdef class Schema:
@@ -55,7 +31,7 @@ cdef class Schema:
 
     cdef bint exports_buffers(self) except -1:
         if self.survives_buffers is None:
-            self.survives_buffers = survives_buffers(self.dtype)
+            self.survives_buffers = _arrays.survives_buffers(self.dtype)
         return self.survives_buffers
 
     cdef cnp.ndarray frame_array(self, void *data, uint64_t rows, object base, bint writable):

@@ -145,7 +145,7 @@ cdef class Slot:
             checked = index(value)
             self.timestamps = checked
         else:
-            self.timestamps = timestamps_of(value, self.claim.count)
+            self.timestamps = _arrays.timestamps_of(value, self.claim.count)
 
     @property
     def meta(self):
@@ -259,11 +259,7 @@ cdef class Slot:
         return self.producer.has_open(self.claim.number)
 
     def __repr__(self):
-        if not self.is_open():
-            state = "finished"
-        else:
-            state = "dropped, scratch memory" if self.claim.scratch else "open"
-        return f"<shmring.Slot seq {self.claim.first_seq}, {self.claim.count} frame(s), {state}>"
+        return _repr.slot(self, self.is_open())
 
     cdef int describe(self, uint64_t count) except -1:
         """Cannot fail: the setters took only what fits."""

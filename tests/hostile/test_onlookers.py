@@ -425,8 +425,8 @@ def test_a_stale_ring_of_another_user(block, name, fork, mode):
 @ROOT
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o600])
 def test_the_command_line_says_whose_a_stale_ring_is(block, name, fork, mode):
-    from shmring._cli.app import Refusal
     from shmring._cli.support.advice import advice, refuse_in_use
+    from shmring._cli.support.refusal import Refusal
 
     fork(lambda _: shmring.Ring.create(name, **FRAMES, mode=mode)).wait()
 

@@ -79,8 +79,8 @@ def test_the_error_says_what_was_found(leave, name, end, readonly):
     with pytest.raises(shmring.RingNotFound) as caught:
         shmring.Ring.attach(name, timeout=0.01, readonly=readonly)
     said = str(caught.value)
-    assert "none came within 0.01 s" in said
-    assert "left-over (created " in said
+    assert "no new one came within 0.01 s" in said
+    assert "left-over that nobody uses any more (created " in said
     assert {"died": ") died", "closed": ") closed it", "never came": "its producer never came"}[end] in said
     assert "timeout=0" in said
 

@@ -1,0 +1,49 @@
+"""What handles and frames say at a prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shmring._core import Batch, Consumer, Frame, Producer, Slot
+
+__all__ = ["batch", "consumer", "frame", "producer", "slot"]
+
+
+def producer(handle: Producer, state: str) -> str:
+    return (
+        f"<shmring.Producer of {handle.name!r}, {state}, next seq {handle.next_seq}, "
+        f"{handle.dropped} dropped, on_full={handle.on_full!r}>"
+    )
+
+
+def consumer(handle: Consumer, state: str) -> str:
+    policy = "lossless" if handle.lossless else "lossy"
+    label = f" {handle.label!r}" if handle.label else ""
+    return (
+        f"<shmring.Consumer{label} of {handle.name!r}, {policy}, {state}, {handle.delivered} delivered, "
+        f"lag {handle.lag}, {handle.lost} lost, {handle.skipped} skipped, {handle.held} held>"
+    )
+
+
+def slot(claimed: Slot, is_open: bool) -> str:
+    state = "finished"
+    if is_open:
+        state = "dropped, scratch memory" if claimed.dropped else "open"
+    return f"<shmring.Slot seq {claimed.seq}, {claimed.count} frame(s), {state}>"
+
+
+def frame(held: Frame, ring: str) -> str:
+    state = "released" if held.released else "held"
+    lost = f", {held.lost} lost before it" if held.lost else ""
+    return (
+        f"<shmring.Frame seq {held.seq} of {ring!r}, shape {held.shape}, dtype {held.dtype}, {state}{lost}>"
+    )
+
+
+def batch(held: Batch, ring: str) -> str:
+    state = "released" if held.released else "copied" if held.copied else "held"
+    return (
+        f"<shmring.Batch of {len(held)} frames, seq {held.seqs[0]} to {held.seqs[-1]}, of {ring!r}, "
+        f"shape {held.shape}, dtype {held.dtype}, {state}>"
+    )
