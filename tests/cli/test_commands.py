@@ -38,8 +38,7 @@ COMMAND = [sys.executable, "-m", "shmring"]
 @pytest.fixture
 def cli(capsys, monkeypatch):
     """Runs a command in this process; its exit code, stdout and stderr."""
-    for module in (ls, info):
-        monkeypatch.setattr(module, "INTERVAL", 0.02)
+    monkeypatch.setattr(rates, "INTERVAL", 0.02)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
