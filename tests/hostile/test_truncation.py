@@ -20,6 +20,7 @@ import pytest
 import shmring
 from support.blocks import SHM, block_file
 from support.frames import WORDS, feed
+from support.private_shm import give_private_shm
 from support.processes import PeerError
 
 pytestmark = pytest.mark.usefixtures("zarr_thread")
@@ -387,7 +388,6 @@ def test_a_fork_after_the_cut_copies_zeros(victim):
 # ---- holes
 
 PUNCH = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-NEW_NAMESPACE, PRIVATE = 0x20000, 1 << 14 | 1 << 18
 
 
 def punch_slots(here):
@@ -406,16 +406,6 @@ def test_a_punched_hole_is_zeros_and_no_signal(victim):
     assert other.ask("ring.stats().published") == 3
 
 
-def mount_small(here):
-    """Whether this process has a small /dev/shm of its own now."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    return (
-        libc.unshare(NEW_NAMESPACE) == 0
-        and libc.mount(None, b"/", None, PRIVATE, None) == 0
-        and libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, b"size=256k") == 0
-    )
-
-
 def punch_slots_and_fill_up(here):
     with open(SHM / "fill", "wb", 0) as file:
         os.posix_fallocate(file.fileno(), 0, os.statvfs(SHM).f_bavail * mmap.PAGESIZE)
@@ -426,8 +416,7 @@ def punch_slots_and_fill_up(here):
 def test_a_hole_in_a_full_file_system(peer, name):
     """There the kernel has no page to fill the hole with: SIGBUS, though the file is as long as ever."""
     other = peer()
-    if not other.run(mount_small):
-        pytest.skip("may not mount a file system")
+    give_private_shm(other, "size=256k")
     other.run(open_everything, name)
     other.run(punch_slots_and_fill_up)
     other.run(survive)
