@@ -253,6 +253,7 @@ class Enough(Exception):
 
 
 @pytest.mark.parametrize("wait", LONG)
+@pytest.mark.slow
 def test_a_wait_without_an_end_is_not_silent(ring, impatient, monkeypatch, wait):
     seen = []
 
