@@ -90,7 +90,7 @@ def _used_by_others(name: str) -> bool:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a new file in /dev/shm comes from this run; other runs go on at the same time."""
+    """Whether a new file in /dev/shm comes from this run; there may be other runs at the same time."""
     made = re.match(r"shmring-test-(\d+)-", name)
     return int(made[1]) == os.getpid() if made else not _used_by_others(name)
 

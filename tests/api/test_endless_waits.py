@@ -1,4 +1,4 @@
-"""Waits that could never end are refused, all others go on; a long one says what it waits for."""
+"""Waits that could never end are refused, all others continue; a long one says what it waits for."""
 
 import asyncio
 import ctypes

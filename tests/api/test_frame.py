@@ -1,4 +1,4 @@
-"""Frame: read-only for good, alive as long as any view of it, never overwritten meanwhile, then gone."""
+"""Frame: read-only for good, alive as long as any view of it, never overwritten while it is, then gone."""
 
 import contextlib
 import gc
@@ -636,7 +636,7 @@ def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring,
         with pytest.raises(shmring.RingFull):
             producer.put(payload(0), timeout=0.01)
         other.do("del held[1]")
-        assert feed(producer, 3) == 3  # one slot is enough to go on
+        assert feed(producer, 3) == 3  # one slot is enough to continue
         assert other.ask("[check(frame) for frame in held]") == [0, *list(range(2, ring.slots))]
 
 

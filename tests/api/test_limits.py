@@ -328,7 +328,7 @@ def test_the_next_producer_is_let_in_when_the_first_closed(make):
     ring.producer().close()
 
 
-# ---- somebody who removes the ring, and stands still
+# ---- a process that is stopped while it removes the ring
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""stats(): who is there, how far, how well; exact, and the same from every process."""
+"""stats(): the participants, how far and how well they are; exact, and the same from every process."""
 
 import dataclasses
 import json

@@ -206,7 +206,7 @@ def test_many_threads_iterate_over_one_consumer(make, lossless):
 
 
 def test_many_threads_claim_from_one_producer(make):
-    """One claim is open at a time; whoever gets it publishes or aborts it alone, and no frame is mixed."""
+    """One claim is open at a time; its thread alone publishes or aborts it, and no frame is mixed."""
     ring = make(slots=8)
     rounds = 100
     with ring.producer() as producer, ring.consumer() as consumer:

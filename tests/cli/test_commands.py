@@ -51,7 +51,7 @@ def cli(capsys, monkeypatch):
 
 @pytest.fixture
 def only_mine(monkeypatch):
-    """Whatever else goes on in /dev/shm at the same time is out of sight, and out of danger."""
+    """Whatever else happens in /dev/shm at the same time is out of sight, and out of danger."""
 
     def look_at_all() -> list[_inventory.Found]:
         prefix = f"shmring-test-{os.getpid()}-"

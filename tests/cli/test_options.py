@@ -156,7 +156,7 @@ def test_ports_that_do_not_exist(capsys, port) -> None:
 
 
 def test_a_recording_without_frames_is_played_at_once(ring) -> None:
-    """For ever, too: there is nothing to wait for."""
+    """Forever, too: there is nothing to wait for."""
     assert app.run(["replay", "empty.npy", fresh_name(), "--forever"]) == 0
 
 

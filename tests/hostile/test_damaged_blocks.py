@@ -314,7 +314,7 @@ def test_any_damage_between_any_two_calls_for_long(kind, steps):
 
 
 def lie(name: str, seed: int) -> None:
-    """Damage the block at full speed, for ever; now and then set things right again."""
+    """Damage the block at full speed, without end; now and then set things right again."""
     random = np.random.default_rng(seed)
     with open(block_file(name), "r+b") as file:
         memory = np.frombuffer(mmap.mmap(file.fileno(), 0), "u8")

@@ -1,4 +1,4 @@
-"""Whoever only looks: any file, cut at any moment, harms nobody who looks, and no reader stops a ring."""
+"""Onlookers: any file, cut at any moment, harms none of them, and no reader stops a ring."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_look_maps_nothing(make, peer):
         assert other.ask("mappings(inode(ring.name))") == []
 
 
-# ---- locks of whoever may only read
+# ---- locks of processes that may only read
 
 
 @pytest.fixture

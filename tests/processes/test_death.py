@@ -67,7 +67,7 @@ def test_a_killed_consumer_frees_a_producer_of_any_policy(ring, peer, on_full):
             except shmring.RingFull:
                 return False
 
-        wait_until(goes_on, "the producer goes on")
+        wait_until(goes_on, "the producer continues")
         for _ in range(3 * ring.slots):
             assert producer.put(payload(producer.next_seq))
 
@@ -349,7 +349,7 @@ def test_frames_held_over_the_takeover_stay(ring, peer, lossless):
 @pytest.mark.parametrize("kills", [15, pytest.param(400, marks=LONG)])
 @pytest.mark.slow
 def test_producers_killed_at_random_moments(ring, fork, kills):
-    """Half-written slots, swaps, gates: after each kill the next producer goes on, and no frame is torn."""
+    """Half-written slots, swaps, gates: after each kill the next producer continues, and no frame is torn."""
     random = np.random.default_rng(11)
 
     def work(send):

@@ -1,4 +1,4 @@
-"""Rings that nobody uses any more: who waits for a ring does not take them, who does not wait reads them."""
+"""Rings that nobody uses any more: a wait for a ring does not take them, an attach without a wait does."""
 
 from __future__ import annotations
 

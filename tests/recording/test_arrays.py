@@ -213,7 +213,7 @@ def test_structured_frames_come_back_with_what_is_between_their_fields(take) -> 
 
 @pytest.mark.parametrize("suffix", FORMATS[1:])
 def test_a_frame_that_was_read_is_a_copy(take, suffix) -> None:
-    """Whoever changes it does not change what is read next."""
+    """Changing it does not change what is read next."""
     path, frames = take(suffix, "numbers")
     with recording.open_recording(path) as found:
         for some in (4, np.s_[3:5], np.s_[4, 0], [4], np.s_[5:3:-1]):

@@ -258,7 +258,7 @@ def test_seconds_limit_holds_without_frames(make, tmp_path) -> None:
 
 @every_format
 def test_rolling_files(make, tmp_path, suffix) -> None:
-    """A new file after so many frames; the last ones are kept with all that is theirs; numbers go on."""
+    """A new file after so many frames; the last ones are kept with all that is theirs; numbers continue."""
     ring = make(slots=32)
     path = tmp_path / f"take{suffix}"
     roll = recording.Roll(frames=4, keep=3)
@@ -280,8 +280,8 @@ def test_rolling_files(make, tmp_path, suffix) -> None:
     assert seqs == list(range(8, 18))
     more = recording.record(ring, path, roll=recording.Roll(nbytes=1 << 30), mode="a")
     assert [file.stem for file in more.paths] == ["take-0003", "take-0004", "take-0005", "take-0006"]
-    anew = recording.record(ring, path, roll=recording.Roll(seconds=1e-9), mode="w")
-    assert recording.pieces(path) == list(anew.paths)
+    second = recording.record(ring, path, roll=recording.Roll(seconds=1e-9), mode="w")
+    assert recording.pieces(path) == list(second.paths)
 
 
 @every_format
@@ -361,7 +361,7 @@ def test_stop_from_another_thread(ring, tmp_path) -> None:
 
 @every_format
 def test_keyboard_interrupt(make, tmp_path, suffix) -> None:
-    """Ctrl-C: the file is finished, then the exception goes on."""
+    """Ctrl-C: the file is finished, then the exception continues."""
 
     def interrupt(recorder: recording.Recorder) -> None:
         if recorder.frames == 3:
@@ -391,7 +391,7 @@ def test_producer_dies(make, peer, tmp_path) -> None:
 
 
 def test_takeover(make, peer, tmp_path) -> None:
-    """Told to wait, it goes on with the next producer."""
+    """Told to wait, it continues with the next producer."""
     ring = make(slots=8)
     producer = peer(ring)
     recorder = recording.Recorder(ring, tmp_path / "take.npy", wait_for_takeover=True)
@@ -406,7 +406,7 @@ def test_takeover(make, peer, tmp_path) -> None:
 
 
 def test_ring_replaced(make, peer, monkeypatch, tmp_path) -> None:
-    """Its producer died and another ring took its name: no wait for ever, and no mix of two rings."""
+    """Its producer died and another ring took its name: no wait forever, and no mix of two rings."""
     from shmring.recording import _recorder
 
     monkeypatch.setattr(_recorder, "IDENTITY_EVERY", 0)
@@ -463,7 +463,7 @@ def test_killed_at_every_step(make, monkeypatch, tmp_path, shape, variable_rows)
 
 
 def test_killed_while_recording(make, peer, tmp_path) -> None:
-    """A process killed in the middle of a stream: the frames before are there, the producer goes on."""
+    """A process killed in the middle of a stream: the frames before are there, the producer continues."""
     ring = make(slots=8)
     path, other = tmp_path / "take.npy", peer()
     other.do("from shmring import recording")
@@ -590,7 +590,7 @@ def limit_growth(monkeypatch, room: int) -> None:
 
 
 def test_file_size_limit(make, fork, tmp_path) -> None:
-    """The kernel's own refusal (here the limit of a process) is told as it is."""
+    """The kernel's own refusal (here the limit of a process) is reported as it is."""
     ring = make(slots=64)
     with ring.producer() as out:
         feed(out, 40)
@@ -648,7 +648,7 @@ def test_a_really_full_disk(make, tmp_path, suffix) -> None:
 
 
 def test_sync_comes_before_the_header(make, monkeypatch, tmp_path) -> None:
-    """With `sync`, a header never counts a frame that was not told to be on the disk before."""
+    """With `sync`, a header never counts a frame that the disk had not confirmed before."""
     ring = make(slots=16)
     events: list[tuple[str, int]] = []
     from shmring.recording.formats import _growing

@@ -248,7 +248,7 @@ def test_other_groups(tmp_path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing is tidied up."""
+    """Simulates the end of the process: nothing is tidied up."""
 
 
 class Steps:

@@ -126,3 +126,22 @@ def test_no_path_of_one_machine() -> None:
     binary = {".png", ".mp4", ".so", ".pyc"}
     named = [path.name for path in sources() if path.suffix not in binary and place.search(path.read_bytes())]
     assert not named, named
+
+
+# A file of this project, named from its root or as C includes it.
+NAMED = re.compile(
+    r"(?<![\w./-])(?:shmring|src|tests|benchmarks|docs|examples|findings)/[\w./-]*\.(?:py|p[xy][dix]|h|c|md|sh|svg)\b"
+)
+
+
+def test_files_that_are_named_exist() -> None:
+    """In pages, comments and messages: a file that was moved takes its name along."""
+    kinds = {".md", ".py", ".pyx", ".pxi", ".h", ".c", ".yml", ""}
+    gone = {
+        f"{path.relative_to(TREE)}: {name}"
+        for path in sources()
+        if path.suffix in kinds
+        for name in NAMED.findall(path.read_text(errors="replace"))
+        if "NAME" not in name and not any((root / name).exists() for root in [TREE, INCLUDE.parent])
+    }
+    assert not gone, sorted(gone)
