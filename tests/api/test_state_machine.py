@@ -22,6 +22,8 @@ from support import ring_model
 from support.blocks import fresh_name
 from support.frames import WORDS, fill, payload
 
+pytestmark = pytest.mark.slow
+
 PLACES = 4
 ANY = st.integers(0, 11)
 

@@ -19,7 +19,10 @@ from support.waiting import PATIENCE, wait_until
 
 ROUNDS = 50 if GIL else 200  # with the GIL, threads meet in few places only
 THREADS = 4
-pytestmark = pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -119,6 +119,7 @@ def test_two_threads_put_into_one_producer(make):
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "cast"])
+@pytest.mark.slow
 def test_two_threads_put_large_frames(make, layout):
     """Large copies run without the GIL: the handle is busy meanwhile, or the other thread waits."""
     shape = (512, 512)

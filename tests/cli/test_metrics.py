@@ -110,6 +110,7 @@ def test_a_block_that_is_no_ring(metrics, name):
         path.unlink()
 
 
+@pytest.mark.slow
 def test_http(make, name):
     """Each scrape looks again; a ring that is not there is 0."""
     pytest.importorskip("prometheus_client")

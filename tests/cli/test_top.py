@@ -32,6 +32,8 @@ from support.blocks import block_file, fresh_name
 from support.frames import drain, feed
 from support.waiting import PATIENCE, task_state, wait_until
 
+pytestmark = pytest.mark.slow
+
 NARROW, WIDE = (80, 24), (200, 50)
 
 

@@ -14,7 +14,8 @@ import shmring
 from shmring import recording
 from shmring.recording.formats import _columns
 from support import recordings
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slow
 
 FORMATS = [".npy", ".zarr", ".h5"]
 COUNT, CHUNK = 11, 3  # frames, and of these in a chunk
@@ -173,7 +174,7 @@ def test_every_index_is_as_for_numpy(take, suffix, kind) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_index_is_as_for_numpy(take, suffix, data) -> None:
     """Indices that nobody thought of."""

@@ -25,6 +25,8 @@ from shmring.recording.formats import _columns, _hdf5, _superblock  # noqa: E402
 from shmring.recording.formats._description import Description  # noqa: E402
 from shmring.recording.formats._frames import as_items  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 READERS = {
     "h5py with swmr": "h5py.File(path, 'r', swmr=True, locking=False)",
     "open_recording": "recording.open_recording(path)",
@@ -409,7 +411,7 @@ def test_every_dtype_in_the_format_of_1_10(path, dtype, shape) -> None:
         for dataset in file.values():
             version = dataset.id.get_type().encode()[2] >> 4
             assert version <= 3, "version 4 came with HDF5 1.12, 5 with 2.0"
-    if shutil.which("h5dump"):
+    if shutil.which("h5dump") and shape:
         assert subprocess.run(["h5dump", "-H", path], stdout=subprocess.DEVNULL).returncode == 0
 
 

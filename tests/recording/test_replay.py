@@ -14,7 +14,7 @@ import shmring
 from shmring import recording
 from support.blocks import block_file, fresh_name
 from support.frames import feed, payload
-from support.recordings import feed_seqs, need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.recordings import feed_seqs, need
 from support.waiting import PATIENCE, wait_until
 
 META = np.dtype([("exposure", ">f4")])
