@@ -1,4 +1,4 @@
-"""Races between threads, with and without a GIL: what tests/api/test_threads.py lacks, bounded by counts."""
+"""Races between threads, with and without a GIL, each bounded by a count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weak memory: the tests of provers/litmus, explored by Relacy; what mutants.py takes for granted."""
+"""Weak memory: the tests of tests/provers/litmus, explored by Relacy; what mutants.py takes for granted."""
 
 import re
 import shutil
