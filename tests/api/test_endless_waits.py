@@ -1,4 +1,4 @@
-"""Waits that could never end are refused, all others go on; a long one says what it waits for."""
+"""Waits that could never end are refused, all others continue; a long one says what it waits for."""
 
 import asyncio
 import ctypes
@@ -253,6 +253,7 @@ class Enough(Exception):
 
 
 @pytest.mark.parametrize("wait", LONG)
+@pytest.mark.slow
 def test_a_wait_without_an_end_is_not_silent(ring, impatient, monkeypatch, wait):
     seen = []
 

@@ -11,6 +11,8 @@ import pytest
 
 import shmring
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).parents[2]
 INSTALLED = Path(shmring.__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
@@ -115,6 +117,7 @@ def test_get_include_has_every_header() -> None:
 
 
 @pytest.mark.parametrize(("compiler", "language", "standard"), COMPILERS, ids=lambda word: word)
+@pytest.mark.slow
 def test_foreign_program_builds_against_get_include(
     tmp_path: Path, compiler: str, language: str, standard: str
 ) -> None:
