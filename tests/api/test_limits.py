@@ -498,6 +498,13 @@ def test_what_may_go_out_to_swap_is_room(tmp_path, most, room):
     assert rooms(root)["/own"] == (5000, room)
 
 
+def test_a_mount_point_may_have_any_bytes_in_its_name(tmp_path):
+    root = groups(tmp_path, {f"{V2}/own/memory.max": 5000}, "0::/own", MOUNTED_2)
+    with (root / "proc/self/mountinfo").open("ab") as file:
+        file.write(b"31 25 0:27 / /mnt/caf\xe9 rw - tmpfs tmpfs rw\n")
+    assert rooms(root)["/own"] == (5000, 5000)
+
+
 def test_a_machine_that_says_nothing(tmp_path):
     assert _cgroup.memory_limits(str(tmp_path)) == []
     assert _cgroup.cores_of_time(str(tmp_path)) is None
@@ -535,6 +542,12 @@ def test_a_memory_limit_below_the_ring_is_no_space(name, monkeypatch):
     ):
         shmring.Ring.create(name, shape=(1 << 20,), dtype="u1", slots=4)
     assert not block_file(name).exists()
+
+
+def test_a_small_ring_does_not_wait_for_the_memory_limits_to_be_read(name, monkeypatch):
+    monkeypatch.setattr(_cgroup, "memory_limits", lambda: pytest.fail("read"))
+    shmring.Ring.create(name, shape=(1 << 16,), dtype="u1", slots=16).close()
+    shmring.unlink(name)
 
 
 IN_A_GROUP = """

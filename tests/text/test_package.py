@@ -17,6 +17,7 @@ TREE = Path(__file__).parents[2]
 INSTALLED = Path(shmring.__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
 COMPILERS = [("gcc", "c", "c11"), ("clang", "c", "c11"), ("g++", "c++", "c++17"), ("clang++", "c++", "c++17")]
+SMALL = {"__future__", "_json", "atexit", "errno", "gc", "json", "pwd", "resource", "select", "shlex"}
 FOREIGN = """
 #include <shmring/shmring.h>
 #include <stdio.h>
@@ -86,6 +87,8 @@ def test_import_is_light() -> None:
     }
     later = {"shmring._aio", "shmring._stats", "shmring._log", "shmring._cli", "shmring.recording"}
     assert new & (heavy | later) == set()
+    packages = {name.partition(".")[0] for name in new}
+    assert packages & sys.stdlib_module_names <= SMALL
 
 
 def test_what_is_imported_later_is_there_all_the_same() -> None:
