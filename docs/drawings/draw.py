@@ -123,7 +123,7 @@ def block() -> str:
         region(328, 96, "slots"),
         ring(BLOCK_LEFT + 60, 272, entries, slots, colours),
         labelled_box(
-            16,
+            20,
             100,
             154,
             324,
@@ -150,9 +150,9 @@ def block() -> str:
         arrow((744, 292), (right + 2, 292), words="pin", at=(722, 285)),
         arrow((right, 384), (742, 384), words="read", at=(722, 377)),
         labelled_box(
-            16,
+            20,
             450,
-            888,
+            880,
             52,
             GREY,
             "Linux",

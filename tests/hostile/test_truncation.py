@@ -538,7 +538,7 @@ def test_a_fault_elsewhere_goes_to_the_handler_before(victim):
 
 
 def test_a_handler_installed_over_it_is_an_error(victim):
-    """Each would pass the signal on to the other for ever."""
+    """Each would pass the signal on to the other forever."""
     other = victim(survive, enable_faulthandler)
     with pytest.raises(PeerError, match=r"faulthandler\.enable") as raised:
         other.run(survive)

@@ -577,7 +577,7 @@ def test_read_ends_with_1(make, command):
 
 
 def test_write_passes_its_error_on(name, command):
-    """The input ends within a frame: whoever reads the ring learns of it, after the last whole frame."""
+    """The input ends within a frame: readers of the ring learn of it, after the last whole frame."""
     options = ["--shape", "4", "--dtype", "u1", "--wait-for", "1"]
     process = command("write", name, *options, stdin=subprocess.PIPE)
     with shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
