@@ -71,7 +71,7 @@ def store_plain(cell: np.ndarray[Any, Any], value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     kept = cell.item() if structured else (cell.item(),)
-    return PLAIN.issuperset(map(type, kept)) and all(map(same_number, given, kept))
+    return PLAIN.issuperset(map(type, kept)) and (given == kept or all(map(same_number, given, kept)))
 
 
 def store(target: np.ndarray[Any, Any], value: Any, where: str) -> None:

@@ -39,7 +39,7 @@ def is_here(pid: int, start_time: int) -> bool:
     itself. In another pid namespace the same number is another process, which started at another time.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
             fields = file.read().rpartition(b")")[2].split()  # the command may hold spaces
         return int(fields[19]) == start_time
     except (OSError, IndexError, ValueError):
@@ -51,7 +51,7 @@ def command_of(pid: int, start_time: int) -> str:
     if not is_here(pid, start_time):
         return ""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with open(f"/proc/{pid}/cmdline", "rb", 0) as file:
             return file.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
