@@ -1,4 +1,4 @@
-"""New rings: in a block that is complete before it gets its name, or in one that somebody else made.
+"""New rings: in a block that is complete before it gets its name, or in one that others made.
 
 Blocks are made without ``multiprocessing.shared_memory.SharedMemory``, because its resource tracker would
 destroy them when any process that used them ends.
@@ -56,7 +56,7 @@ def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.L
 
 
 def format_given(block: SharedMemory, geometry: _core.Geometry) -> tuple[int, _core.LockFile]:
-    """Make a ring in a block that somebody else created and unlinks; returns as `create`.
+    """Make a ring in a block that others created and unlink; returns as `create`.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def free_name(name: str, size: int) -> None:
 
 
 def replace_stale(name: str) -> None:
-    """Remove the ring of that name if nobody uses it; RingExists if somebody does, or it is not a ring."""
+    """Remove the ring of that name if nobody uses it; RingExists if it is in use, or is not a ring."""
     try:
         fd = _names.open_block(name, _core.CONSUME)
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def replace_stale(name: str) -> None:
             if not _presence.keep_out(presence.fd):
                 raise _messages.in_use(name, fd)
             if _names.same_file(fd, name):
-                with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
                     _names.unlink(name)
     finally:
         os.close(fd)

@@ -17,7 +17,7 @@ MACHINE_USED = ("AnonPages", "Shmem", "SUnreclaim", "KernelStack", "PageTables")
 
 
 class MemoryLimit:
-    """How much memory somebody may use, and how much of it is left, in bytes."""
+    """How much memory a control group or the machine allows, and how much of it is left, in bytes."""
 
     def __init__(self, whose: str, limit: int, room: int, file: str) -> None:
         self.whose, self.limit, self.room = whose, limit, room

@@ -83,10 +83,10 @@ def reopen(fd: int, writable: bool) -> int:
     """Return a new open file description of the file behind fd, with no locks and no mapping."""
 
 def link(fd: int, path: str) -> None:
-    """Give the nameless file behind fd a name; FileExistsError if somebody has it."""
+    """Give the nameless file behind fd a name; FileExistsError if it is taken."""
 
 def lock(fd: int, byte: int, type: int, length: int = 1) -> bool:
-    """Take or drop this description's lock on bytes; False if somebody else has one there."""
+    """Take or drop this description's lock on bytes; False if another one is there."""
 
 def lock_held(fd: int, byte: int, length: int = 1) -> bool:
     """Return whether another description, open for writing, holds a lock on one of the bytes."""

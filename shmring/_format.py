@@ -114,7 +114,7 @@ def describe_array(shape: tuple[object, ...], dtype: np.dtype[Any]) -> str:
 def check_format(
     shape: Any, dtype: npt.DTypeLike, meta: npt.DTypeLike | None, variable_rows: object
 ) -> FrameFormat:
-    """Return the format that somebody asks for; TypeError or ValueError if no ring can have it."""
+    """Return the format that was asked for; TypeError or ValueError if no ring can have it."""
     lengths = _check_shape(shape)
     plain, inner = plain_dtype(dtype, "dtype")
     if len(lengths) + len(inner) > MAX_AXES:

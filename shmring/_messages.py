@@ -266,7 +266,9 @@ def attached_to(generation: bytes) -> str:
         isinstance(one, Ring) and not one.readonly and one._generation == generation
         for one in list(_core.handles)
     )
-    return f"pid {os.getpid()}, this process, is attached to it" if mine else "somebody is attached to it"
+    return (
+        f"pid {os.getpid()}, this process, is attached to it" if mine else "another process is attached to it"
+    )
 
 
 def in_use(name: str, fd: int) -> errors.RingExists:
@@ -280,7 +282,7 @@ def in_use(name: str, fd: int) -> errors.RingExists:
 def users(name: str, fd: int) -> str:
     """Name the users of a ring."""
     who = []
-    attached = "somebody is attached to it"
+    attached = "another process is attached to it"
     with contextlib.suppress(OSError, errors.ShmringError):
         block = _core.Block(fd, _core.OBSERVE, name)
         attached = attached_to(block.generation)

@@ -31,7 +31,7 @@ def _all_left(fd: int) -> bool:
 
 
 def enter(fd: int) -> _core.LockFile | None:
-    """Mark this descriptor's ring as in use until the result is closed; None while somebody replaces it.
+    """Mark this descriptor's ring as in use until the result is closed; None while it is being replaced.
 
     A shared lock in the way may belong to a process that only reads: attaching continues without a lock then.
     """
@@ -44,7 +44,7 @@ def enter(fd: int) -> _core.LockFile | None:
 
 
 def is_kept_out(fd: int) -> bool:
-    """Return whether somebody keeps everyone out: an attached process locks only one byte of many."""
+    """Return whether a process keeps everyone out: an attached process locks only one byte of many."""
     return _core.lock_held(fd, _core.LOCK_PRESENCE + int.from_bytes(os.urandom(4), "little"))
 
 

@@ -538,7 +538,7 @@ class Ring:
     ) -> None:
         """Close, the producer as one that failed if an error ends the block; the creator removes the name."""
         if self._creator and self._process == os.getpid():  # a child of a fork has it from its parent
-            with contextlib.suppress(FileNotFoundError):  # somebody else removed it already
+            with contextlib.suppress(FileNotFoundError):  # it was removed already
                 self.unlink()
         if error is None:
             self.close()

@@ -20,7 +20,7 @@ MAX_LEVELS = 100  # of attrs: an attacher deep in a stack of calls must be able 
 def choose_geometry(
     frame_format: FrameFormat, slots: int, consumers: int, attrs: Mapping[str, Any] | None
 ) -> _core.Geometry:
-    """Return the geometry that somebody asks for; TypeError or ValueError if no ring can have it."""
+    """Return the geometry that was asked for; TypeError or ValueError if no ring can have it."""
     slots = _check_int("slots", slots, 2, _core.MAX_SLOTS)
     consumers = _check_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
     return _core.Geometry(frame_format, slots, consumers, write_schema(frame_format, attrs))

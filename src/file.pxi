@@ -38,13 +38,13 @@ cdef object cannot_reopen(int fd, int number):
 
 
 def link(int fd, str path):
-    """Give the nameless file behind fd a name; FileExistsError if somebody has it."""
+    """Give the nameless file behind fd a name; FileExistsError if it is taken."""
     if shmring_link(fd, os.fsencode(path)) != 0:
         raise refused(errno, f"cannot give a ring the name {path!r}")
 
 
 def lock(int fd, int64_t byte, int type, int64_t length=1):
-    """Take or drop this description's lock on bytes; False if somebody else has one there."""
+    """Take or drop this description's lock on bytes; False if another one is there."""
     return bool(shmring_set_span_lock(fd, byte, length, type))
 
 

@@ -36,7 +36,7 @@ cdef class Producer:
     cdef bytes failure_asked  # what that close is to say
     cdef bint is_open
     cdef Claim open_claim
-    cdef cnp.ndarray open_view  # its array, if somebody asked for that
+    cdef cnp.ndarray open_view  # its array, once it was asked for
     cdef uint64_t claims
     cdef bint warned_of_untouched
     cdef LockFile lock

@@ -192,7 +192,7 @@ cdef class Slot:
                 self.samples[i] = self.sample(i)
 
     cdef bint is_untouched(self) noexcept:
-        """Whether the slots, which somebody meant to write, look as they did before."""
+        """Whether the slots, which were to be written, look as they did before."""
         cdef int i
         if not self.sampled:
             return False

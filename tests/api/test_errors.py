@@ -510,11 +510,11 @@ def test_a_taken_name_that_another_process_is_attached_to(make, peer):
     ring = make()
     other = peer(ring)
     ring.close()
-    with pytest.raises(shmring.RingExists, match="somebody is attached"):
+    with pytest.raises(shmring.RingExists, match="another process is attached"):
         shmring.Ring.create(ring.name, shape=(4,), dtype="f4", slots=4)
     with (
         shmring.Ring.attach(ring.name, readonly=True),
-        pytest.raises(shmring.RingExists, match="somebody is attached"),
+        pytest.raises(shmring.RingExists, match="another process is attached"),
     ):
         shmring.unlink(ring.name)
     other.do("ring.close()")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Eventcounts: kernel waits on a word of the block without lost wake-ups.
- * Bit 0 says that somebody sleeps, bits 1 to 31 count wake-ups; the word is the futex word.
+ * Bit 0 says that a participant sleeps, bits 1 to 31 count wake-ups; the word is the futex word.
  * A number of sleepers instead of a bit would leak one at every kill.
  */
 #ifndef SHMRING_INTERNAL_EVENTCOUNT_H

@@ -68,7 +68,7 @@ shmring_lock_request(int64_t byte, int64_t length, int type)
     return request;
 }
 
-/* type: F_WRLCK or F_UNLCK. 1 if done, 0 if somebody else has a lock there or on an error. */
+/* type: F_WRLCK or F_UNLCK. 1 if done, 0 if another one has a lock there or on an error. */
 static inline int
 shmring_set_span_lock(int fd, int64_t byte, int64_t length, int type)
 {
