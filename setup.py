@@ -1,4 +1,4 @@
-"""Builds the extension module; everything else about the package stands in pyproject.toml.
+"""Builds the extension module; everything else about the package is in pyproject.toml.
 
 Environment variables for developers:
 

@@ -9,6 +9,7 @@ cdef struct Want:
     uint64_t step   # of windows, else 0
     bint latest
 
+
 cdef Want NEXT = Want(1, 0, 0, False)
 cdef Want NEWEST = Want(1, 0, 0, True)
 
@@ -127,7 +128,7 @@ cdef class Consumer:
         return how
 
     cdef bint frees_itself(self, uint64_t least, bint tasks_too) except -1:
-        """Whether slots that it holds may come free: by another thread, or in a garbage collection."""
+        """Whether slots that this consumer holds may come free: by another thread, or with garbage."""
         if others_run(tasks_too):
             return True
         gc.collect()  # frames in a cycle of garbage go back with it

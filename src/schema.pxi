@@ -69,14 +69,14 @@ cdef class Schema:
         cnp.PyArray_SetBaseObject(array, base)
         return array
 
-    cdef bint fits(self, cnp.ndarray array, int lead) noexcept:
+    cdef inline bint fits(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
         cdef void *dtype = cnp.PyArray_DESCR(array)
         if dtype != <void *>self.dtype and not cnp.PyArray_EquivTypes(<cnp.dtype>dtype, self.dtype):
             return False
         return self.has_shape(array, lead)
 
-    cdef bint has_shape(self, cnp.ndarray array, int lead) noexcept:
+    cdef inline bint has_shape(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has the frames' shape, after `lead` leading axes."""
         cdef int i
         if cnp.PyArray_NDIM(array) != self.ndim + lead:

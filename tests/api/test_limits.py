@@ -15,7 +15,10 @@ import pytest
 import shmring
 from shmring import _blocks, _cgroup, _core, _limits, _names, _presence, _ring
 from support.blocks import SHM, block_file, fresh_name
+from support.private_shm import give_private_shm
 from support.processes import PeerError
+
+pytestmark = pytest.mark.slow
 
 RING = 'shape=(1 << 20,), dtype="u1", slots=4'  # 4 MiB and a little
 
@@ -43,19 +46,6 @@ def other(peer):
     return started
 
 
-def mount(other, options: str) -> None:
-    """Give it a /dev/shm of its own."""
-    other.do(f"""if True:
-        import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-        newns, private = 0x20000, 1 << 14 | 1 << 18
-        mounted = (libc.unshare(newns) == 0 and libc.mount(None, b"/", None, private, None) == 0
-                   and libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, {options.encode()!r}) == 0)
-    """)
-    if not other.ask("mounted"):
-        pytest.skip("may not mount a file system")
-
-
 def check_refusal(found, kind: str, *parts: str) -> None:
     kinds, number, message = found
     assert kind in kinds
@@ -77,7 +67,7 @@ def test_what_cannot_fit_takes_nothing(name, monkeypatch):
 
 
 def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
-    mount(other, "size=16m")
+    give_private_shm(other, "size=16m")
     other.do("""if True:
         from shmring import _blocks
         _blocks.STEP, really = 1 << 20, os.posix_fallocate
@@ -97,7 +87,7 @@ def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
 
 
 def test_a_stale_ring_gives_its_space_to_the_next_one(other):
-    mount(other, "size=6m")
+    give_private_shm(other, "size=6m")
     other.do(f"shmring.Ring.create('again', {RING}).close()")
     other.do(f"ring = shmring.Ring.create('again', {RING}); ring.close()")
     other.do("generation = open('/dev/shm/again', 'rb').read(32)")
@@ -107,18 +97,18 @@ def test_a_stale_ring_gives_its_space_to_the_next_one(other):
 
 
 def test_an_existing_ring_is_attached_where_there_is_no_space_for_another(other):
-    mount(other, "size=6m")
+    give_private_shm(other, "size=6m")
     other.do(f"ring = shmring.Ring.create('there', {RING})")
     assert other.ask(f"shmring.Ring.create('there', exist_ok=True, {RING}).nbytes == ring.nbytes")
 
 
 def test_a_file_system_without_a_limit(other):
-    mount(other, "size=0")
+    give_private_shm(other, "size=0")
     other.do(f"with shmring.Ring.create({RING}) as ring: ring.producer().put(np.ones(1 << 20, 'u1'))")
 
 
 def test_no_inodes(other):
-    mount(other, "nr_inodes=3")
+    give_private_shm(other, "nr_inodes=3")
     other.do("for i in range(2): open(f'/dev/shm/{i}', 'w').close()")
     check_refusal(
         other.ask(f"refused(lambda: shmring.Ring.create({RING}))"),
@@ -130,7 +120,7 @@ def test_no_inodes(other):
 
 def test_a_given_block_that_cannot_be_filled(other):
     """A SharedMemory's pages come with the first touch; as a ring it has them all."""
-    mount(other, "size=6m")
+    give_private_shm(other, "size=6m")
     other.do("""if True:
         from multiprocessing.shared_memory import SharedMemory
         kind = dict(shape=(1 << 20,), dtype="u1", slots=4)
@@ -147,7 +137,7 @@ def test_a_given_block_that_cannot_be_filled(other):
 
 
 def test_a_file_system_that_is_read_only(other):
-    mount(other, "size=16m")
+    give_private_shm(other, "size=16m")
     other.do(f"ring = shmring.Ring.create('there', {RING}); writer = ring.producer()")
     other.do("writer.put(np.ones(1 << 20, 'u1')); writer.close(); ring.close()")
     other.do("bind, remount, readonly = 4096, 32, 1")
@@ -167,7 +157,7 @@ def test_a_file_system_that_is_read_only(other):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_directory_that_this_user_may_not_write_to(other):
-    mount(other, "size=16m,mode=755")
+    give_private_shm(other, "size=16m,mode=755")
     other.do("os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
     found = other.ask(f"refused(lambda: shmring.Ring.create('new', {RING}))")
     check_refusal(found, "RingAccessDenied", "may not write to /dev/shm", "chmod 1777")
@@ -338,7 +328,7 @@ def test_the_next_producer_is_let_in_when_the_first_closed(make):
     ring.producer().close()
 
 
-# ---- somebody who removes the ring, and stands still
+# ---- a process that is stopped while it removes the ring
 
 
 @pytest.fixture
@@ -483,6 +473,13 @@ def test_what_may_go_out_to_swap_is_room(tmp_path, most, room):
     assert rooms(root)["/own"] == (5000, room)
 
 
+def test_a_mount_point_may_have_any_bytes_in_its_name(tmp_path):
+    root = groups(tmp_path, {f"{V2}/own/memory.max": 5000}, "0::/own", MOUNTED_2)
+    with (root / "proc/self/mountinfo").open("ab") as file:
+        file.write(b"31 25 0:27 / /mnt/caf\xe9 rw - tmpfs tmpfs rw\n")
+    assert rooms(root)["/own"] == (5000, 5000)
+
+
 def test_a_machine_that_says_nothing(tmp_path):
     assert _cgroup.memory_limits(str(tmp_path)) == []
     assert _cgroup.cores_of_time(str(tmp_path)) is None
@@ -520,6 +517,12 @@ def test_a_memory_limit_below_the_ring_is_no_space(name, monkeypatch):
     ):
         shmring.Ring.create(name, shape=(1 << 20,), dtype="u1", slots=4)
     assert not block_file(name).exists()
+
+
+def test_a_small_ring_does_not_wait_for_the_memory_limits_to_be_read(name, monkeypatch):
+    monkeypatch.setattr(_cgroup, "memory_limits", lambda: pytest.fail("read"))
+    shmring.Ring.create(name, shape=(1 << 16,), dtype="u1", slots=16).close()
+    shmring.unlink(name)
 
 
 IN_A_GROUP = """
