@@ -45,14 +45,13 @@ variant = [f"{name}={os.environ[name]}" for name in ("SANITIZE", "COVERAGE", "DE
 build_base = "/".join(["build", *variant])
 
 # No -march=native and no -ffast-math: a wheel runs on every machine and computes what it says.
-compile_args = ["-std=c11", *optimisation(), "-fvisibility=hidden", "-Wall"]
+compile_args = ["-std=c11", *optimisation(), "-fvisibility=hidden"]
+compile_args += ["-Wall", "-Werror"] if enabled("SHMRING_WERROR") else ["-w"]  # warnings are for developers
 if not (debug or sanitizers or coverage):
     compile_args += ["-g0"]  # Python's own flags ask for debug data: a third of the time, most of the file
 macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
 if debug:
     compile_args += ["-g", "-UNDEBUG"]
-if enabled("SHMRING_WERROR"):
-    compile_args += ["-Werror"]
 if sanitizers:
     compile_args += ["-g", "-fsanitize=" + sanitizers, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 if coverage:
@@ -77,6 +76,7 @@ directives = {
     "auto_pickle": False,
     "autotestdict": False,
     "cdivision": True,
+    "emit_code_comments": coverage,
     "linetrace": coverage,
 }
 

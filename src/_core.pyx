@@ -5,7 +5,6 @@ is one concept; they share one module, so that its classes call each other direc
 """
 
 cimport cython
-cimport numpy as cnp
 from cpython.buffer cimport PyBUF_FORMAT, PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
@@ -17,6 +16,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_fd
 
+cimport c_numpy as cnp
 from c_shmring cimport *
 
 import atexit
@@ -33,15 +33,7 @@ import numpy as np
 from shmring import _arrays, _limits, _messages, _repr, errors
 from shmring._others import others_run
 
-cnp.import_array()
-
-cdef extern from "numpy/arrayobject.h":
-    object PyArray_NewFromDescr(
-        type subtype, cnp.dtype descr, int nd, cnp.npy_intp *dims, cnp.npy_intp *strides, void *data,
-        int flags, object obj)
-    int PyArray_SetBaseObject(cnp.ndarray array, object base) except -1
-    int PyArray_CastingConverter(object given, cnp.NPY_CASTING *casting) except 0
-    bint PyArray_CanCastTypeTo(cnp.dtype given, cnp.dtype wanted, cnp.NPY_CASTING casting)
+cnp._import_array()
 
 cdef extern from "sys/inotify.h" nogil:
     int inotify_init1(int flags)

@@ -62,8 +62,9 @@ cdef cnp.ndarray array_of(object given):
 cdef int check_castable(Schema schema, cnp.ndarray source, object casting, int lead) except -1:
     """Refuses another shape, whatever the casting, and another dtype unless that may be cast."""
     cdef cnp.NPY_CASTING allowed
-    PyArray_CastingConverter(casting, &allowed)
-    if not PyArray_CanCastTypeTo(source.descr, schema.dtype, allowed) or not schema.has_shape(source, lead):
+    cnp.PyArray_CastingConverter(casting, &allowed)
+    cdef cnp.dtype given = <cnp.dtype>cnp.PyArray_DESCR(source)
+    if not cnp.PyArray_CanCastTypeTo(given, schema.dtype, allowed) or not schema.has_shape(source, lead):
         raise _messages.wrong_array(source, schema.frame_format, lead == 1)
     return 0
 

@@ -248,10 +248,10 @@ cdef class Batch(Held):
         cdef cnp.npy_intp length = self.count
         cdef cnp.dtype dtype = cnp.PyArray_DescrFromType(type_number)
         Py_INCREF(dtype)
-        array = PyArray_NewFromDescr(
+        array = cnp.PyArray_NewFromDescr(
             cnp.ndarray, dtype, 1, &length, NULL, PyBytes_AS_STRING(values), cnp.NPY_ARRAY_CARRAY_RO, None)
         Py_INCREF(values)
-        PyArray_SetBaseObject(array, values)
+        cnp.PyArray_SetBaseObject(array, values)
         return array
 
     @property

@@ -357,7 +357,7 @@ cdef class Producer:
         if not exact or casting is not NO_CASTING:
             check_castable(schema, source, casting, 0)
         if schema.variable_rows:
-            rows = source.shape[0]
+            rows = cnp.PyArray_DIM(source, 0)
             nbytes = rows * schema.row_bytes
         if meta is not None:
             meta_given = meta_bytes_of(schema, meta, 1, True)
@@ -451,10 +451,10 @@ cdef class Producer:
             check_castable(schema, source, casting, 1)
         if not schema.fits(source, 1) or not cnp.PyArray_IS_C_CONTIGUOUS(source):
             source = np.ascontiguousarray(source, schema.dtype)
-        total = source.shape[0]
+        total = cnp.PyArray_DIM(source, 0)
         if total == 0:
             return 0
-        cdef uint64_t rows = source.shape[1] if schema.variable_rows else 0
+        cdef uint64_t rows = cnp.PyArray_DIM(source, 1) if schema.variable_rows else 0
         cdef size_t nbytes = rows * schema.row_bytes if schema.variable_rows else schema.frame_bytes
         cdef const char *data = <const char *>cnp.PyArray_DATA(source)
         if timestamps_ns is not None:

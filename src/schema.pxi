@@ -44,10 +44,10 @@ cdef class Schema:
             dims[0] = <cnp.npy_intp>rows
             shape = dims
         Py_INCREF(self.dtype)
-        array = PyArray_NewFromDescr(cnp.ndarray, self.dtype, self.ndim, shape, NULL, data, flags, None)
+        array = cnp.PyArray_NewFromDescr(cnp.ndarray, self.dtype, self.ndim, shape, NULL, data, flags, None)
         if base is not None:
             Py_INCREF(base)
-            PyArray_SetBaseObject(array, base)
+            cnp.PyArray_SetBaseObject(array, base)
         return array
 
     cdef cnp.ndarray batch_array(self, void *data, uint64_t count, uint64_t stride, object base,
@@ -63,25 +63,26 @@ cdef class Schema:
             dims[i], strides[i] = self.dims[i - 1], step
             step *= self.dims[i - 1]
         Py_INCREF(self.dtype)
-        array = PyArray_NewFromDescr(
+        array = cnp.PyArray_NewFromDescr(
             cnp.ndarray, self.dtype, self.ndim + 1, dims, strides, data, flags, None)
         Py_INCREF(base)
-        PyArray_SetBaseObject(array, base)
+        cnp.PyArray_SetBaseObject(array, base)
         return array
 
     cdef inline bint fits(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
-        if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
+        cdef void *dtype = cnp.PyArray_DESCR(array)
+        if dtype != <void *>self.dtype and not cnp.PyArray_EquivTypes(<cnp.dtype>dtype, self.dtype):
             return False
         return self.has_shape(array, lead)
 
     cdef inline bint has_shape(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has the frames' shape, after `lead` leading axes."""
         cdef int i
-        if array.ndim != self.ndim + lead:
+        if cnp.PyArray_NDIM(array) != self.ndim + lead:
             return False
         for i in range(self.ndim):
-            if array.shape[i + lead] != self.dims[i]:
-                if i != 0 or not self.variable_rows or array.shape[lead] > self.dims[0]:
+            if cnp.PyArray_DIM(array, i + lead) != self.dims[i]:
+                if i != 0 or not self.variable_rows or cnp.PyArray_DIM(array, lead) > self.dims[0]:
                     return False
         return True
