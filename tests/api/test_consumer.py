@@ -3,12 +3,14 @@
 import contextlib
 import itertools
 import re
+import signal
 
 import numpy as np
 import pytest
 
 import shmring
 from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.processes import PeerError
 from support.waiting import settle, unclosed
 
 
@@ -520,6 +522,23 @@ def test_the_last_batch_may_be_short(ring):
         assert check_batch(consumer.batch(4, 3, 1)) == [0, 1]
         with pytest.raises(shmring.RingClosed):
             consumer.batch(4, 3, 1)
+
+
+def test_a_batch_out_of_time_is_not_the_end_while_frames_are_left(ring, peer):
+    """The producer publishes one more frame and closes just then: that frame can still be read."""
+    other = peer(ring)
+    other.do("import signal, time; consumer, producer = ring.consumer(), ring.producer()")
+    other.do(
+        "def handler(number, frame):\n"
+        "    feed(producer, 1); producer.close()\n"
+        "    while time.monotonic() < over: pass"
+    )
+    other.do("signal.signal(signal.SIGUSR1, handler); over = time.monotonic() + 0.5")
+    other.start("consumer.batch(4, 3, max(0, over - time.monotonic()))").asleep()
+    other.signal(signal.SIGUSR1)
+    with pytest.raises(PeerError, match="RingEmpty: fewer than 3 new frames"):
+        other.answer()
+    assert other.ask("check_batch(consumer.batch(4, 3, 0))") == [0]
 
 
 def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):
