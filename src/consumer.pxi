@@ -190,7 +190,7 @@ cdef class Consumer:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == SHMRING_HELD:
             raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
-        raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd)
+        raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd, self.lag)
 
     cdef object take(self, Want *want):
         """What is wanted, None if it is not there yet."""

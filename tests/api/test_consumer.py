@@ -524,6 +524,26 @@ def test_the_last_batch_may_be_short(ring):
             consumer.batch(4, 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("failure", "error"), [(None, shmring.RingClosed), ("no light", shmring.ProducerFailed)]
+)
+def test_the_end_of_a_stream_says_whether_frames_are_left(make, failure, error):
+    """A window takes no fewer frames than its length."""
+    ring = make(slots=8)
+    with ring.consumer() as consumer:
+        with ring.producer() as producer:
+            feed(producer, 3)
+            windows = consumer.windows(2)
+            next(windows)
+            producer.close(error=failure)
+        if failure is not None:
+            with pytest.raises(error, match="3 frames were published; the last 1, fewer than you asked for"):
+                next(windows)
+        assert check(consumer.get(0)) == 2
+        with pytest.raises(error, match="3 frames were published, and none is left to read"):
+            consumer.get(0)
+
+
 def test_a_batch_out_of_time_is_not_the_end_while_frames_are_left(ring, peer):
     """The producer publishes one more frame and closes just then: that frame can still be read."""
     other = peer(ring)
