@@ -378,8 +378,9 @@ def how_to_fit(found: np.ndarray, wanted: FrameFormat, many: bool) -> str:
     for casting in ("equiv", "safe", "same_kind"):
         if can_cast(found.dtype, dtype, casting):
             return f'nothing is cast unless you ask for it (casting="{casting}")'
+    target = repr(str(dtype)) if dtype.names is None else "ring.dtype"
     return (
-        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({str(dtype)!r})), which '
+        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({target})), which '
         f"changes values that do not fit"
     )
 
