@@ -380,8 +380,9 @@ def how_to_fit(found: np.ndarray, wanted: FrameFormat, many: bool) -> str:
     for casting in ("equiv", "safe", "same_kind"):
         if can_cast(found.dtype, dtype, casting):
             return f'nothing is cast unless you ask for it (casting="{casting}")'
+    target = repr(str(dtype)) if dtype.names is None else "ring.dtype"
     return (
-        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({str(dtype)!r})), which '
+        f'nothing is cast unless you ask for it (casting="unsafe", or array.astype({target})), which '
         f"changes values that do not fit"
     )
 
@@ -567,32 +568,35 @@ def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> er
     )
 
 
-def _all_read(status: RingStatus) -> str:
-    return f"{status['head']} frames were published, and none is left to read"
+def _what_is_left(status: RingStatus, left: int) -> str:
+    published = f"{status['head']} frames were published"
+    if left == 0:
+        return f"{published}, and none is left to read"
+    return f"{published}; the last {left}, fewer than you asked for, are left to read with get()"
 
 
-def stream_ended(block: _core.Block, lock_fd: int) -> errors.RingClosed:
-    """Explain the end of a stream."""
+def stream_ended(block: _core.Block, lock_fd: int, left: int = 0) -> errors.RingClosed:
+    """Explain the end of a stream, of which frames may be left if a window was asked for."""
     return errors.RingClosed(
-        f"the producer of ring {block.name!r} closed it; {_all_read(block.status(lock_fd))}"
+        f"the producer of ring {block.name!r} closed it; {_what_is_left(block.status(lock_fd), left)}"
     )
 
 
-def producer_died(block: _core.Block, lock_fd: int) -> errors.ProducerDied:
+def producer_died(block: _core.Block, lock_fd: int, left: int = 0) -> errors.ProducerDied:
     """Explain a dead producer."""
     status = block.status(lock_fd)
     return errors.ProducerDied(
         f"the producer of ring {block.name!r} (pid {status['producer_pid']}) ended without closing it; "
-        f"{_all_read(status)}. To continue with the next producer, join with wait_for_takeover=True"
+        f"{_what_is_left(status, left)}. To continue with the next producer, join with wait_for_takeover=True"
     )
 
 
-def producer_failed(block: _core.Block, lock_fd: int) -> errors.ProducerFailed:
+def producer_failed(block: _core.Block, lock_fd: int, left: int = 0) -> errors.ProducerFailed:
     """Explain a stream that ended by an error of the producer."""
     status = block.status(lock_fd)
     error = errors.ProducerFailed(
         f"the producer of ring {block.name!r} ({producer_of(status)}) failed: {status['failure']}; "
-        f"{_all_read(status)}. To continue with the next producer, join with wait_for_takeover=True"
+        f"{_what_is_left(status, left)}. To continue with the next producer, join with wait_for_takeover=True"
     )
     error.failure = status["failure"]
     return error

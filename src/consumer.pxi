@@ -190,7 +190,7 @@ cdef class Consumer:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
         if how == SHMRING_HELD:
             raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
-        raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd)
+        raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd, self.lag)
 
     cdef object take(self, Want *want):
         """What is wanted, None if it is not there yet."""
@@ -209,8 +209,7 @@ cdef class Consumer:
         wait.started = shmring_now_ns()
         while True:
             how = self.pause(want.least, &wait)
-            if (how in (SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED) and want.least > 1 and want.step == 0
-                    and shmring_read_head(&self.block.view) > self.core.next):
+            if want.least > 1 and want.step == 0 and self.has_rest(how):
                 want.least = 1
             elif how != SHMRING_OK:
                 self.raise_for(how, want.least, timeout)
@@ -230,7 +229,14 @@ cdef class Consumer:
     cdef int give_up(self, uint64_t least, object timeout) except -1:
         """The error for a wait whose time is over."""
         cdef int how = self.outlook(least, shmring_coarse_now_ns(), False)
-        return self.raise_for(SHMRING_EMPTY if how == SHMRING_OK else how, least, timeout)
+        if how == SHMRING_OK or self.has_rest(how):
+            how = SHMRING_EMPTY
+        return self.raise_for(how, least, timeout)
+
+    cdef bint has_rest(self, int how) noexcept:
+        """Whether a stream that has ended left frames to take, though fewer than were wanted."""
+        return (how in (SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED)
+                and shmring_read_head(&self.block.view) > self.core.next)
 
     # ---- single frames ----
 

@@ -1,6 +1,7 @@
 """What is given wrongly to handles is refused by name: constructors, flags, arrays; and threads that meet."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -128,6 +129,17 @@ def test_the_advice_of_an_error_works(make, given, dtype, casting, many):
             assert "array.astype(" in str(caught.value)
             put(array.astype(dtype))
         assert consumer.get(0).array.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", ["u1", ">i2", "M8[ns]", [("a", "u1"), ("b", "f4")]], ids=str)
+def test_the_conversion_that_an_error_advises_is_python(make, dtype):
+    ring = make(shape=(4,), dtype=dtype)
+    array = np.arange(4.0)
+    with ring.producer() as producer:
+        with pytest.raises(ValueError, match="unless you ask for it") as caught:
+            producer.put(array)
+        advised = re.search(r"array\.astype\(.*\)(?=\), which)", str(caught.value))[0]
+        assert producer.put(eval(advised, {"array": array, "ring": ring}))
 
 
 def test_one_frame_and_many_are_told_apart(ring):

@@ -3,12 +3,14 @@
 import contextlib
 import itertools
 import re
+import signal
 
 import numpy as np
 import pytest
 
 import shmring
 from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.processes import PeerError
 from support.waiting import settle, unclosed
 
 
@@ -519,6 +521,43 @@ def test_the_last_batch_may_be_short(ring):
         assert check_batch(consumer.batch(4, 3, 1)) == [0, 1]
         with pytest.raises(shmring.RingClosed):
             consumer.batch(4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"), [(None, shmring.RingClosed), ("no light", shmring.ProducerFailed)]
+)
+def test_the_end_of_a_stream_says_whether_frames_are_left(make, failure, error):
+    """A window takes no fewer frames than its length."""
+    ring = make(slots=8)
+    with ring.consumer() as consumer:
+        with ring.producer() as producer:
+            feed(producer, 3)
+            windows = consumer.windows(2)
+            next(windows)
+            producer.close(error=failure)
+        if failure is not None:
+            with pytest.raises(error, match="3 frames were published; the last 1, fewer than you asked for"):
+                next(windows)
+        assert check(consumer.get(0)) == 2
+        with pytest.raises(error, match="3 frames were published, and none is left to read"):
+            consumer.get(0)
+
+
+def test_a_batch_out_of_time_is_not_the_end_while_frames_are_left(ring, peer):
+    """The producer publishes one more frame and closes just then: that frame can still be read."""
+    other = peer(ring)
+    other.do("import signal, time; consumer, producer = ring.consumer(), ring.producer()")
+    other.do(
+        "def handler(number, frame):\n"
+        "    feed(producer, 1); producer.close()\n"
+        "    while time.monotonic() < over: pass"
+    )
+    other.do("signal.signal(signal.SIGUSR1, handler); over = time.monotonic() + 0.5")
+    other.start("consumer.batch(4, 3, max(0, over - time.monotonic()))").asleep()
+    other.signal(signal.SIGUSR1)
+    with pytest.raises(PeerError, match="RingEmpty: fewer than 3 new frames"):
+        other.answer()
+    assert other.ask("check_batch(consumer.batch(4, 3, 0))") == [0]
 
 
 def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):

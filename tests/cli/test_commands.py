@@ -675,6 +675,27 @@ def test_bench_says_what_it_does_and_what_disturbs_it(cli, monkeypatch, load, co
     assert [f"the load is {load:.1f} on {cores} cores" in line for line in rest] == [True] * warns
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_bench_and_removes_its_ring(number):
+    measuring = subprocess.Popen([*COMMAND, "bench"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        ring = wait_until(lambda: published_by(measuring.pid), "the bench has a ring")
+        measuring.send_signal(number)
+        _, err = measuring.communicate(timeout=PATIENCE)
+    finally:
+        measuring.kill()
+    assert (measuring.returncode, b"Traceback" in err) == (128 + number, False)
+    assert not block_file(ring).exists()
+
+
+def published_by(pid: int) -> str | None:
+    """The name of the ring that the process publishes to."""
+    for one in shmring.rings():
+        if one.stats.producer.pid == pid:
+            return one.name
+    return None
+
+
 # ---- mistakes, exit codes, terminals
 
 

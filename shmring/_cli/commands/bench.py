@@ -18,7 +18,7 @@ import numpy as np
 from shmring import Consumer, Producer, Ring, RingClosed
 from shmring._cli.support import output, streams
 from shmring._cli.support.refusal import Refusal
-from shmring._cli.support.signals import kept_from_children
+from shmring._cli.support.signals import ended_by_signals, kept_from_children
 
 SECONDS = 1.0  # of each measurement
 PATIENCE = 30.0  # seconds to wait for an answer of the other process
@@ -50,14 +50,15 @@ def bench(as_json: bool) -> None:
             f"shmring bench: the load is {load:.1f} on {cores} cores: other programs distort the results; "
             f"end them for numbers that count"
         )
-    rows = [
-        *_throughput("64 B, one frame per call", SMALL, 4096, _put_each, _take_each),
-        *_throughput(f"64 B, batches of {BATCH}", SMALL, 4096, _put_batches, _take_batches),
-        *_throughput("1080p RGB by copy", VIDEO, 8, _put_each, _take_each),
-        *_throughput("1080p RGB in place", VIDEO, 8, _claim_each, _take_each),
-        *_latency("consumer asleep", None, PAUSE),
-        *_latency("consumer spinning", math.inf, 0.0),
-    ]
+    with ended_by_signals():
+        rows = [
+            *_throughput("64 B, one frame per call", SMALL, 4096, _put_each, _take_each),
+            *_throughput(f"64 B, batches of {BATCH}", SMALL, 4096, _put_batches, _take_batches),
+            *_throughput("1080p RGB by copy", VIDEO, 8, _put_each, _take_each),
+            *_throughput("1080p RGB in place", VIDEO, 8, _claim_each, _take_each),
+            *_latency("consumer asleep", None, PAUSE),
+            *_latency("consumer spinning", math.inf, 0.0),
+        ]
     machine = f"{_cpu()}, {cores} cores, Linux {os.uname().release}"
     if as_json:
         results = [{"what": what, "unit": unit, "value": round(value, 3)} for what, unit, value in rows]
