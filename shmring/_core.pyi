@@ -504,7 +504,24 @@ class Producer:
         ...         print(failed.failure)
         camera unplugged
         """
-    def _end(self, failure: bytes | None) -> None: ...
+    def abandon(self) -> None:
+        """Leave the ring as if this process had died, without an end of the stream. May be called twice.
+
+        For a program that forwards a stream and finds that its source died: its own consumers get what is
+        left and then ProducerDied, or wait for the next producer. A claim that is still open is aborted.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     ring.producer().abandon()
+        ...     try:
+        ...         frames.get(timeout=1)
+        ...     except shmring.ProducerDied:
+        ...         print("died", ring.stats().producer.state)
+        died died
+        """
+    def _end(self, failure: bytes | None, how: int = ...) -> None: ...
     def __enter__(self) -> Producer: ...
     def __exit__(
         self,
