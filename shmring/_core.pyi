@@ -275,6 +275,12 @@ class Slot:
     def dropped(self) -> bool:
         """True if the ring was full under ``on_full="drop"``: the array is scratch memory."""
     @property
+    def block_offset(self) -> int:
+        """Where `array` begins in the ring's file, in bytes: for programs that take (name, offset, size).
+
+        The bytes there are yours to write until the slot is published or aborted.
+        """
+    @property
     def timestamp_ns(self) -> int | npt.ArrayLike | None:
         """Timestamp in nanoseconds, None: CLOCK_MONOTONIC at publish; a sequence for ``n > 1``."""
     @timestamp_ns.setter
@@ -584,6 +590,12 @@ class Held:
     @property
     def released(self) -> bool:
         """Whether `release` was called."""
+    @property
+    def block_offset(self) -> int:
+        """Where `array` begins in the ring's file, in bytes: for programs that take (name, offset, size).
+
+        The bytes there are this frame's as long as the frame is held.
+        """
     @property
     def lost(self) -> int:
         """Frames lost just before (for a batch, also between) the ones here."""

@@ -94,7 +94,7 @@ def test_the_next_producer_continues(ring):
 
 def test_it_ends_once(ring):
     """After a close there is nothing to abandon, and the other way round."""
-    closed, abandoned = ring.producer(), None
+    closed = ring.producer()
     closed.close()
     closed.abandon()
     assert ring.stats().producer.state == "closed"
