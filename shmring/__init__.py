@@ -15,7 +15,7 @@ except ModuleNotFoundError as _error:
         f"directory."
     ) from None
 
-from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation
+from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation, wait
 from shmring._observer import FrameCopy, Observer
 from shmring._ring import Ring
 from shmring.errors import (
@@ -55,6 +55,8 @@ __all__ = [
     "Ring", "Producer", "Consumer", "Observer",
     # one ring after another
     "follow", "Follower",
+    # several rings at once
+    "wait",
     # frames
     "Frame", "FrameCopy", "Batch", "Slot",
     # statistics

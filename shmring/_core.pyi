@@ -1,6 +1,6 @@
 import sys
 import weakref
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
@@ -963,6 +963,47 @@ class Windows:
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def __iter__(self) -> Windows: ...
     def __next__(self) -> Batch: ...
+
+def wait(consumers: Iterable[Consumer], timeout: float | None = None) -> list[Consumer]:
+    """Sleep until at least one of several consumers has something to take, and return those.
+
+    Parameters
+    ----------
+    consumers : iterable of Consumer
+        Of different rings, or of the same one. The kernel watches up to 128 of them (Linux 5.16); with more,
+        and on older kernels, the call looks at them every millisecond.
+    timeout : float, optional
+        Seconds; None waits forever, 0 never waits.
+
+    Returns
+    -------
+    list of Consumer
+        Those whose next `get` does not wait, in the order given: it returns a frame, or raises what it has
+        to say of the end of the stream, such as RingClosed or ProducerDied. Leave those out of the next
+        call. Empty if the time is over.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something that is not a Consumer, no consumer at all, or one that is given twice.
+    RingClosed, ForkedHandle, HandleBusy
+        One of the handles cannot be used: closed, of another process, or in use.
+
+    Notes
+    -----
+    It does not spin first, whatever the consumers' ``spin=``. A frame that is there for a lossy consumer may
+    be overwritten before you take it: use `try_get`, or a timeout.
+
+    Examples
+    --------
+    >>> import numpy as np, shmring
+    >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as left, left.consumer() as a:
+    ...     with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as right, right.consumer() as b:
+    ...         with right.producer() as out:
+    ...             _ = out.put(np.ones(2, "f4"))
+    ...             shmring.wait([a, b], timeout=1) == [b]
+    True
+    """
 
 def open_producer(ring: Ring, block: Block, schema: Schema, on_full: str, spin: float | None) -> Producer:
     """Return a Producer that is not open yet."""

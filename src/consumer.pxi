@@ -191,6 +191,13 @@ cdef class Consumer:
             self.asked_at = 0  # woken by a producer that abandoned the ring, or the slice is over
         guard_unlock(&self.guard)
 
+    cdef bint is_ready(self, int64_t now, bint ask_kernel) except -1:
+        """Whether the next `get` would not wait."""
+        if shmring_lost_pages(&self.block.view):
+            return True
+        cdef int how = self.outlook(1, now, ask_kernel)
+        return how != SHMRING_EMPTY and not (how == SHMRING_HELD and self.frees_itself(1, False))
+
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
         if self.outlook(least, shmring_coarse_now_ns(), False) == SHMRING_HELD:
