@@ -42,6 +42,7 @@ __all__ = [
     "no_file",
     "no_frame",
     "no_ring",
+    "no_set",
     "no_stream",
     "not_awaitable",
     "not_pickled",
@@ -507,6 +508,14 @@ def nothing_ready(consumers: list[_core.Consumer], seconds: float) -> errors.Rin
     """Explain a timeout of a wait for several rings."""
     names = ", ".join(dict.fromkeys(repr(one.name) for one in consumers))
     return errors.RingEmpty(f"no new frame in any of the rings {names} within {seconds:g} s")
+
+
+def no_set(awaited: list[_core.Consumer], seconds: float) -> errors.RingEmpty:
+    """Explain a timeout of an alignment."""
+    names = ", ".join(repr(one.name) for one in awaited)
+    return errors.RingEmpty(
+        f"no set of matching frames within {seconds:g} s; what decides is the next frame of {names}"
+    )
 
 
 def _not_reaped(one: ConsumerRow, lock_fd: int) -> str:
