@@ -62,6 +62,8 @@ CALLS = {
     "next(consumer.windows(2))": HEADER,
     "asyncio.run(consumer.get_async(9))": HEADER,
     "lossy.get(0)": HEADER,
+    "shmring.wait([lossy, consumer], 9)[0].get(9)": HEADER,
+    "next(shmring.align({'a': lossy, 'b': consumer}, tolerance_ns=0, timeout=9))": HEADER,
     "observer.latest(0)": EVERYWHERE,
     "twice(lambda: observer.latest(0))": EVERYWHERE,
     "producer.put(ones)": EVERYWHERE,
@@ -69,6 +71,8 @@ CALLS = {
     "in_place()": EVERYWHERE,
     "twice(in_place)": EVERYWHERE,
     "producer.claim().abort()": (),
+    "producer.claim(); producer.abandon()": (),
+    "held.block_offset": (),
     "producer.drop(); ring.stats()": HEADER,
     "producer.wait_for_consumers(2, timeout=0)": ("to nothing",),
     "held.array.sum(); held.release()": (),
@@ -135,6 +139,19 @@ def test_a_consumer_that_sleeps_is_told(victim, name):
     os.truncate(block_file(name), 0)
     with pytest.raises(PeerError, match="was cut"):
         other.answer()
+
+
+def test_a_wait_for_several_rings_is_told(victim, name):
+    other = victim(
+        SURVIVE, "consumer.batch(2)", "other = shmring.Ring.create(shape=(4,), dtype='u8', slots=4)"
+    )
+    other.do("silent = other.consumer()")
+    other.start("shmring.wait([silent, consumer]) == [consumer]").asleep()
+    os.truncate(block_file(name), 0)
+    assert other.answer() is True
+    with pytest.raises(PeerError, match="was cut"):
+        other.do("consumer.get()")
+    other.do("silent.close(); other.close()")
 
 
 def test_a_producer_that_sleeps_is_told(victim, name):
