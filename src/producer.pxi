@@ -631,7 +631,7 @@ cdef class Producer:
         self._end(None, ABANDON)
 
     def _end(self, bytes failure, End how=CLOSE):
-        """End the stream (with `failure`, as one that failed), or ask the thread that waits in here to do so."""
+        """End the stream, with `failure` as one that failed; or ask the thread that waits in here to do so."""
         cdef bint usable, mine
         guard_lock(&self.guard)
         usable = self.is_open and self.fork_mark == fork_count

@@ -145,7 +145,7 @@ cdef class Slot:
             raise ValueError("this slot was published or aborted before")
         if self.claim.scratch:
             raise ValueError(
-                "the ring was full (`dropped` is True): this is scratch memory, which is not in the ring's file")
+                "the ring was full (`dropped` is True): this is scratch memory, not in the ring's file")
         return producer.block.offset_of(slot)
 
     @property

@@ -93,6 +93,7 @@ class WaitReceiver(Receiver):
         for consumer in self._consumers:
             consumer.close()
         for ring in self._silent:
+            ring.unlink()
             ring.close()
 
 

@@ -151,7 +151,7 @@ def test_a_wait_for_several_rings_is_told(victim, name):
     assert other.answer() is True
     with pytest.raises(PeerError, match="was cut"):
         other.do("consumer.get()")
-    other.do("silent.close(); other.close()")
+    other.do("silent.close(); other.unlink(); other.close()")
 
 
 def test_a_producer_that_sleeps_is_told(victim, name):
