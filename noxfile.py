@@ -14,6 +14,7 @@ TREE = Path(__file__).parent
 PROJECT = nox.project.load_toml(TREE / "pyproject.toml")["project"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 C_FOLDERS = ["shmring/include", "tests", "examples", "benchmarks"]
+QUICK = "not slow and not stress and not model and not sanitizer"
 C_SOURCES = [str(path) for folder in C_FOLDERS for path in sorted((TREE / folder).rglob("*.[ch]"))]
 
 
@@ -59,6 +60,12 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
 
 
+@nox.session(venv_backend="none", default=False)
+def quick(session: nox.Session) -> None:
+    """The tests that are quick, in the environment that is there: half a minute, for in between."""
+    session.run("pytest", "-m", QUICK, *session.posargs, external=True)
+
+
 @nox.session(python=PYTHONS)
 def package(session: nox.Session) -> None:
     """Build the sdist, the wheel from it, and test the installed wheel from outside the tree."""
@@ -72,9 +79,12 @@ def package(session: nox.Session) -> None:
     check_wheel(session, wheel)
     session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(f"{wheel}[cli,test]")
-    # The README's command runs all of them on the first one.
     few = test_files("text/test_package", "api/test_ring", "processes/test_start_methods")
-    test_installed(session, few if session.python == PYTHONS[0] else [])
+    shares = {  # the README's command runs all of them on the first one
+        PYTHONS[0]: few,
+        PYTHONS[-1]: [],
+    }
+    test_installed(session, shares.get(session.python, ["-m", QUICK, str(TREE / "tests")]))
 
 
 def test_files(*names: str) -> list[str]:
@@ -209,7 +219,8 @@ def fuzz(session: nox.Session) -> None:
         program = str(TREE / "tests" / "provers" / "fuzz" / "fuzz_python.py")
         options = [f"-max_total_time={int(duration) // 2}", "-seed=1", "-len_control=0", "-max_len=4000"]
         with session.chdir(folder):  # not the tree: the wheel is what is tested
-            session.run("python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000")
+            command = ["python", program, target, *options, "-timeout=30", "-rss_limit_mb=2000"]
+            session.run(*command, env={"PYTHONPATH": f"{TREE}/tests:{TREE}/tests/hostile"})
 
 
 @nox.session(venv_backend="none", default=False)

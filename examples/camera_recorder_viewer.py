@@ -38,7 +38,7 @@ def camera(ring: shmring.Ring) -> None:
 
 
 def recorder(ring: shmring.Ring, path: Path) -> None:
-    """Lossless: if the disk were too slow, the camera would have to wait (or drop, if told to)."""
+    """Lossless: if the disk were too slow, the camera would have to wait (or drop, with on_full="drop")."""
     with ring, ring.consumer(label="recorder") as frames, path.open("wb") as file:
         for frame in frames:
             file.write(frame)  # from shared memory into the file, no copy between

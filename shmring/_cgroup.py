@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 __all__ = ["MemoryLimit", "cores_of_time", "memory_limits"]
 
@@ -17,13 +16,12 @@ USED = {
 MACHINE_USED = ("AnonPages", "Shmem", "SUnreclaim", "KernelStack", "PageTables")
 
 
-class MemoryLimit(NamedTuple):
+class MemoryLimit:
     """How much memory somebody may use, and how much of it is left, in bytes."""
 
-    whose: str
-    limit: int
-    room: int
-    file: str  # where the limit can be changed; "" for the machine
+    def __init__(self, whose: str, limit: int, room: int, file: str) -> None:
+        self.whose, self.limit, self.room = whose, limit, room
+        self.file = file  # where the limit can be changed; "" for the machine
 
 
 def memory_limits(root: str = "") -> list[MemoryLimit]:
@@ -129,8 +127,8 @@ def _paths(controller: str, root: str) -> dict[int, str]:
 
 def _text(path: str) -> str:
     try:
-        with open(path) as file:
-            return file.read().strip()
+        with open(path, "rb", 0) as file:
+            return os.fsdecode(file.read()).strip()
     except OSError:
         return ""
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from shmring import _core
 from shmring._dtypes import describe_dtype, parse_dtype, plain_dtype
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a Protocol takes as long to make as a module to import
+    from typing import Protocol
+
     import numpy.typing as npt
+
+    class HasFrames(Protocol):
+        """A ring, or a recording."""
+
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+        @property
+        def dtype(self) -> np.dtype[Any]: ...
+        @property
+        def meta_dtype(self) -> np.dtype[Any] | None: ...
+        @property
+        def variable_rows(self) -> bool: ...
+
 
 __all__ = ["FrameFormat", "check_format", "format_of", "parse_format"]
 
@@ -42,7 +58,7 @@ class FrameFormat:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one frame."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
+        return self.dtype.itemsize * math.prod(self.shape)
 
     @property
     def row_bytes(self) -> int:
@@ -83,19 +99,6 @@ class FrameFormat:
         """Return what `parse_format` reads, as JSON can hold it: all but `variable_rows`."""
         meta = None if self.meta_dtype is None else describe_dtype(self.meta_dtype, "meta")
         return {"dtype": describe_dtype(self.dtype, "dtype"), "shape": self.shape, "meta": meta}
-
-
-class HasFrames(Protocol):
-    """A ring, or a recording."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    @property
-    def meta_dtype(self) -> np.dtype[Any] | None: ...
-    @property
-    def variable_rows(self) -> bool: ...
 
 
 def format_of(frames: HasFrames) -> FrameFormat:

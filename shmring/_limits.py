@@ -11,7 +11,7 @@ from shmring import _cgroup, errors
 __all__ = ["cannot_prefault", "check_room", "refused"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LITTLE = 1 << 20  # bytes for which the memory limits, a millisecond's reading, are not looked at
+LITTLE = 4 << 20  # bytes; for fewer, reading the memory limits would take as long as getting the memory
 MAPPINGS = 4  # that a ring takes
 PAGE_TABLES = 128  # a ring's page tables and the kernel's index of its pages take at most this part of it
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import pwd
 import shlex
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
 from shmring._format import FrameFormat, describe_array
-from shmring._participants import ConsumerRow, command_of, consumer_rows, is_here
+from shmring._participants import command_of, consumer_rows, is_here
 
 if TYPE_CHECKING:
     import numpy as np
 
     from shmring._core import RingStatus
+    from shmring._participants import ConsumerRow
 
 __all__ = [
     "ENDS",
@@ -486,10 +486,14 @@ def waits_for_itself(
 
 def still_waiting(what: str, why: Exception) -> None:
     """Report what a wait without a timeout is waiting for: in the log and, at a prompt, by a warning."""
-    logger = logging.getLogger("shmring")
     at_prompt = hasattr(sys, "ps1")
     if at_prompt:
         warnings.warn(f"{what} is still waiting: {why}", UserWarning, stacklevel=2)
+    try:
+        import logging  # here: importing shmring would take half as long again
+    except OSError:  # without a descriptor for its file; no reason to end the wait
+        return
+    logger = logging.getLogger("shmring")
     if logger.hasHandlers() or not at_prompt:  # else logging would print it twice
         logger.warning("%s is still waiting: %s", what, why)
 

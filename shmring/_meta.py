@@ -16,6 +16,9 @@ PLAIN = frozenset({bool, int, float})
 def pack_one(value: Any, dtype: np.dtype[Any]) -> bytes:
     """Return the bytes of the meta of one frame."""
     cell = np.zeros((), dtype)
+    if is_exact(value, cell):
+        cell[()] = value
+        return cell.tobytes()
     with np.errstate(all="ignore"):
         if not store_plain(cell, value):
             store(cell, value, "meta")
@@ -34,9 +37,18 @@ def pack_many(values: Any, dtype: np.dtype[Any], count: int) -> bytes:
     if len(values) != count:
         raise ValueError(f"{len(values)} metas given for {count} frame(s)")
     cells = np.zeros(count, dtype)
+    if is_exact(values, cells):
+        cells[...] = values
+        return cells.tobytes()
     with np.errstate(all="ignore"):
         store(cells, values, "metas")
     return cells.tobytes()
+
+
+def is_exact(value: Any, target: np.ndarray[Any, Any]) -> bool:
+    """Whether a value is numpy's own, of the target's dtype and shape, so that nothing can change."""
+    own = type(value) is np.ndarray or isinstance(value, np.generic)
+    return own and value.dtype == target.dtype and value.shape == target.shape
 
 
 def refuse_masked(array: Any) -> None:
@@ -59,7 +71,7 @@ def store_plain(cell: np.ndarray[Any, Any], value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     kept = cell.item() if structured else (cell.item(),)
-    return PLAIN.issuperset(map(type, kept)) and all(map(same_number, given, kept))
+    return PLAIN.issuperset(map(type, kept)) and (given == kept or all(map(same_number, given, kept)))
 
 
 def store(target: np.ndarray[Any, Any], value: Any, where: str) -> None:

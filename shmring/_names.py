@@ -48,7 +48,7 @@ def check_name(name: str) -> str:
 
 def path_of(name: str) -> str:
     """Return the block's path."""
-    return os.path.join(DIRECTORY, name)
+    return f"{DIRECTORY}/{name}"
 
 
 def same_file(fd: int, name: str) -> bool:

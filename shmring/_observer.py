@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
+from _thread import allocate_lock
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -108,12 +108,12 @@ class Observer:
         self._next = max(0, self._block.status(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed, self._process = False, os.getpid()
-        self._busy = threading.Lock()  # a thread is inside a call
+        self._busy = allocate_lock()  # a thread is inside a call
         _core.handles.add(self)
 
     def _enter_child(self) -> None:
         """In the child of a fork no other thread is inside a call."""
-        self._busy = threading.Lock()
+        self._busy = allocate_lock()
 
     def __del__(self) -> None:
         """Warn if nobody closed it."""

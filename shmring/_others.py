@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
+from _thread import get_ident
 
 __all__ = ["HELPER", "others_run"]
 
@@ -12,8 +12,10 @@ HELPER = "shmring-asyncio"  # threads of this name only wake event loops
 
 def others_run(tasks_too: bool) -> bool:
     """Whether another thread (or, if asked for, another task of this event loop) may release a frame."""
-    idents = set(sys._current_frames()) - {threading.get_ident()}
-    if idents:
+    idents = set(sys._current_frames()) - {get_ident()}
+    if idents and "threading" in sys.modules:  # else none of them is a helper
+        import threading
+
         idents -= {thread.ident for thread in threading.enumerate() if thread.name == HELPER}
     return bool(idents) or (tasks_too and other_tasks())
 

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
 
 from shmring import _core
 
-__all__ = ["ConsumerRow", "ProducerState", "command_of", "consumer_rows", "is_here"]
+__all__ = ["ProducerState", "command_of", "consumer_rows", "is_here"]
 
 ProducerState = Literal["none", "live", "closed", "failed", "died"]
 
+if TYPE_CHECKING:  # rows are plain dicts; to make the class would slow down the import of shmring
+    from typing import TypedDict
 
-class ConsumerRow(TypedDict):
-    """What ConsumerStats documents; a plain dict, because it costs nothing when shmring is imported."""
+    class ConsumerRow(TypedDict):
+        """What ConsumerStats documents."""
 
-    place: int
-    pid: int
-    command: str
-    label: str
-    policy: Literal["lossless", "lossy", "left"]
-    cursor: int
-    lag: int
-    lost: int
-    skipped: int
-    delivered: int
-    held: int
-    alive: bool
-    joined_ns: int
-    start_time: int
+        place: int
+        pid: int
+        command: str
+        label: str
+        policy: Literal["lossless", "lossy", "left"]
+        cursor: int
+        lag: int
+        lost: int
+        skipped: int
+        delivered: int
+        held: int
+        alive: bool
+        joined_ns: int
+        start_time: int
 
 
 def is_here(pid: int, start_time: int) -> bool:
@@ -37,7 +39,7 @@ def is_here(pid: int, start_time: int) -> bool:
     itself. In another pid namespace the same number is another process, which started at another time.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
             fields = file.read().rpartition(b")")[2].split()  # the command may hold spaces
         return int(fields[19]) == start_time
     except (OSError, IndexError, ValueError):
@@ -49,7 +51,7 @@ def command_of(pid: int, start_time: int) -> str:
     if not is_here(pid, start_time):
         return ""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with open(f"/proc/{pid}/cmdline", "rb", 0) as file:
             return file.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""

@@ -9,6 +9,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyBUF_FORMAT, PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
+from cpython.float cimport PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EACCES, EBADF, EBUSY, ENOMEM, errno
@@ -39,6 +40,8 @@ cdef extern from "numpy/arrayobject.h":
         type subtype, cnp.dtype descr, int nd, cnp.npy_intp *dims, cnp.npy_intp *strides, void *data,
         int flags, object obj)
     int PyArray_SetBaseObject(cnp.ndarray array, object base) except -1
+    int PyArray_CastingConverter(object given, cnp.NPY_CASTING *casting) except 0
+    bint PyArray_CanCastTypeTo(cnp.dtype given, cnp.dtype wanted, cnp.NPY_CASTING casting)
 
 cdef extern from "sys/inotify.h" nogil:
     int inotify_init1(int flags)

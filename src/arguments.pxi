@@ -15,10 +15,15 @@ cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
     return most if n > most else n
 
 
+cdef inline bint is_plain_number(object value) noexcept:
+    """Whether a value is a float or an int of Python's own, as nearly always."""
+    return PyFloat_CheckExact(value) or PyLong_CheckExact(value)
+
+
 cdef double seconds_of(str what, object value) except -1:
     cdef double seconds
     try:
-        if isinstance(value, (bool, np.bool_)):
+        if not is_plain_number(value) and isinstance(value, (bool, np.bool_)):
             raise TypeError
         seconds = value
     except TypeError:
@@ -40,18 +45,25 @@ def check_flag(str what, value):
     return bool(value)
 
 
-cdef cnp.ndarray plain_array(object given):
+cdef inline cnp.ndarray plain_array(object given):
     """What was given as an array, without a copy where that can be."""
-    if cnp.PyArray_CheckExact(given):
+    return <cnp.ndarray>given if cnp.PyArray_CheckExact(given) else array_of(given)
+
+
+cdef cnp.ndarray array_of(object given):
+    """What is no plain array as one; what is masked is refused."""
+    if isinstance(given, cnp.ndarray) and not isinstance(given, np.ma.MaskedArray):
         return given
     from shmring import _meta
     _meta.refuse_masked(given)
-    return given if isinstance(given, cnp.ndarray) else np.asarray(given)
+    return np.asarray(given)
 
 
 cdef int check_castable(Schema schema, cnp.ndarray source, object casting, int lead) except -1:
     """Refuses another shape, whatever the casting, and another dtype unless that may be cast."""
-    if not np.can_cast(source.dtype, schema.dtype, casting) or not schema.has_shape(source, lead):
+    cdef cnp.NPY_CASTING allowed
+    PyArray_CastingConverter(casting, &allowed)
+    if not PyArray_CanCastTypeTo(source.descr, schema.dtype, allowed) or not schema.has_shape(source, lead):
         raise _messages.wrong_array(source, schema.frame_format, lead == 1)
     return 0
 

@@ -271,7 +271,7 @@ cdef class Batch(Held):
 
     cdef object nowhere(self):
         if self.copied:
-            return ValueError("this window is a private copy (`copied` is True): it is not in the ring's file")
+            return ValueError("this window is a private copy (`copied` is True), not in the ring's file")
         return Held.nowhere(self)
 
     cdef cnp.ndarray column(self, bytes values, int type_number):

@@ -291,18 +291,15 @@ cdef class Producer:
         cdef uint64_t want = count_of(n, "n", SHMRING_MAX_BATCH)
         cdef int64_t deadline = deadline_of(timeout)
         cdef Slot slot = Slot.__new__(Slot)
+        cdef uint64_t count
+        cdef bint scratch
         self.occupy(NO_CLAIM)
-        slot.claim.scratch = self.claim_frames(want, deadline) == FULL
-        if not slot.claim.scratch:
-            slot.claim.count = self.core.count
-        else:
-            slot.claim.count = min(want, self.block.view.geometry.slots)
-        slot.producer, slot.single = self, want == 1
-        slot.claim.first_seq = self.core.next_seq
-        slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
+        scratch = self.claim_frames(want, deadline) == FULL
+        count = min(want, self.block.view.geometry.slots) if scratch else self.core.count
         self.claims += 1
-        slot.claim.number = self.claims
-        self.open_claim = slot.claim
+        self.open_claim = slot.claim = Claim(self.claims, count, self.core.next_seq, scratch)
+        slot.producer, slot.single = self, want == 1
+        slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.vacate()
         return slot
 
@@ -631,7 +628,7 @@ cdef class Producer:
         self._end(None, ABANDON)
 
     def _end(self, bytes failure, End how=CLOSE):
-        """End the stream, with `failure` as one that failed; or ask the thread that waits in here to do so."""
+        """End the stream, with `failure` as one that failed; or ask the thread that waits here to do so."""
         cdef bint usable, mine
         guard_lock(&self.guard)
         usable = self.is_open and self.fork_mark == fork_count

@@ -69,13 +69,13 @@ cdef class Schema:
         PyArray_SetBaseObject(array, base)
         return array
 
-    cdef bint fits(self, cnp.ndarray array, int lead) noexcept:
+    cdef inline bint fits(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has exactly the frames' dtype and shape, after `lead` leading axes."""
         if array.descr is not self.dtype and not cnp.PyArray_EquivTypes(array.descr, self.dtype):
             return False
         return self.has_shape(array, lead)
 
-    cdef bint has_shape(self, cnp.ndarray array, int lead) noexcept:
+    cdef inline bint has_shape(self, cnp.ndarray array, int lead) noexcept:
         """Whether an array has the frames' shape, after `lead` leading axes."""
         cdef int i
         if array.ndim != self.ndim + lead:

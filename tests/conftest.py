@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from support.blocks import SHM, fresh_name, inode
 from support.frames import WORDS
-from support.processes import Forked, FreshPrograms, Peer, Programs
+from support.processes import Command, Forked, FreshPrograms, Peer, Programs
 from support.waiting import settle
 
 LIMIT = 120  # seconds, as in pyproject.toml
@@ -89,7 +90,7 @@ def _used_by_others(name: str) -> bool:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a new file in /dev/shm comes from this run; other runs go on at the same time."""
+    """Whether a new file in /dev/shm comes from this run; there may be other runs at the same time."""
     made = re.match(r"shmring-test-(\d+)-", name)
     return int(made[1]) == os.getpid() if made else not _used_by_others(name)
 
@@ -118,6 +119,15 @@ def quick_collections():
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def zarr_thread() -> None:
+    """Zarr starts a thread that never ends: here, before the tests look what is left behind."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import zarr
+
+        zarr.create_group({})
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request, watchdog):
     """No file in /dev/shm, no descriptor and no process outlives a test."""
@@ -126,6 +136,7 @@ def nothing_left_behind(request, watchdog):
     yield
     if request.node.stash.get(_failed, False):
         return  # the traceback keeps objects alive: one failure is enough
+    gc.collect()  # a handle that nobody closed warns in its own test, also if it is part of a cycle
     deadline = time.monotonic() + 3
     while (left := _left_behind(*before)) and time.monotonic() < deadline:
         settle()
@@ -202,6 +213,35 @@ def peer(programs, nothing_left_behind):
     yield start
     for other in started:
         other.clean_up()
+
+
+@pytest.fixture
+def command(programs, nothing_left_behind):
+    """`command("read", name)` starts `shmring read NAME` in a process, which is ended with the test.
+
+    With `fresh=True` it is started from scratch, as a user does it: slow.
+    """
+    pytest.importorskip("click", reason="needs the extra cli")
+    started = []
+
+    def start(*words, fresh: bool = False, **options) -> subprocess.Popen:
+        words = [str(word) for word in words]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        if fresh:
+            started.append(subprocess.Popen([sys.executable, "-m", "shmring", *words], **options))
+        else:
+            started.append(Command(programs, *words, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        with contextlib.suppress(ValueError):  # the test has closed its input
+            process.communicate()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
 
 @pytest.fixture

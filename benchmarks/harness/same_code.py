@@ -34,8 +34,12 @@ HOT = (
     "Held.release",
     "Schema.frame_array",
     "shmring_claim",
+    "shmring_rescan",
+    "shmring_copy_in",
     "shmring_publish",
-    "shmring_take",
+    "shmring_take_lossy",
+    "shmring_collect",
+    "shmring_finish_take",
     "shmring_release",
 )
 

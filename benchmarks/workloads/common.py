@@ -16,7 +16,6 @@ UHD = 2160 * 3840 * 3
 RATE = {"frames": "frames/s"}
 TIMES = {"p50": "ns", "p99": "ns", "p99.9": "ns"}
 PACE = 2e-11  # seconds per byte, roughly: decides how many frames a C program sends
-OURS_TO_BEGIN_WITH = 3_000_000
 
 
 def kind_of(transport: Transport) -> str:

@@ -108,6 +108,7 @@ def test_a_timeout(ring, timeout):
     assert asyncio.run(main()) == 0
 
 
+@pytest.mark.slow
 def test_another_process_wakes_the_loop(ring, peer):
     other = peer(ring)
     other.do("producer = ring.producer()")
@@ -115,7 +116,7 @@ def test_another_process_wakes_the_loop(ring, peer):
     async def main():
         with ring.consumer() as consumer:
             seqs = []
-            for _ in range(100):
+            for _ in range(40):
                 task = asyncio.create_task(consumer.get_async())
                 await asyncio.sleep(0)
                 other._send("do", "feed(producer, 1)")
@@ -124,8 +125,8 @@ def test_another_process_wakes_the_loop(ring, peer):
             return seqs
 
     begin = time.monotonic()
-    assert asyncio.run(main()) == list(range(100))
-    assert time.monotonic() - begin < 9  # lost wake-ups would cost 100 ms each
+    assert asyncio.run(main()) == list(range(40))
+    assert time.monotonic() - begin < 3.6  # lost wake-ups would cost 100 ms each
 
 
 def test_the_loop_goes_on_meanwhile(ring):
@@ -142,16 +143,17 @@ def test_the_loop_goes_on_meanwhile(ring):
     assert asyncio.run(main()) == 0
 
 
+@pytest.mark.slow
 def test_no_busy_loop(ring):
     async def main():
         with ring.consumer() as one, ring.consumer() as two:
             used = time.process_time()
-            results = await asyncio.gather(one.get_async(1), two.get_async(1), return_exceptions=True)
+            results = await asyncio.gather(one.get_async(0.5), two.get_async(0.5), return_exceptions=True)
             used = time.process_time() - used
             assert [type(result) for result in results] == [shmring.RingEmpty] * 2
             return used
 
-    assert asyncio.run(main()) < 0.4
+    assert asyncio.run(main()) < 0.2
 
 
 # ---- cancellation
@@ -185,6 +187,7 @@ def test_a_cancelled_wait_loses_no_frame(ring, lossless):
 
 
 @pytest.mark.parametrize("how", ["wait_for", "timeout"])
+@pytest.mark.slow
 def test_timeouts_of_asyncio_lose_no_frame(ring, peer, how):
     """Cut at any moment, while another program publishes at full speed."""
     other = peer(ring)

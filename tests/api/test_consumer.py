@@ -252,16 +252,15 @@ def test_policies_live_side_by_side(ring):
         assert some.lost > 0
 
 
+def produce(here, count):
+    with here.ring.producer() as producer:
+        producer.wait_for_consumers(1, 20)
+        return feed(producer, count)
+
+
 def test_a_lapped_consumer_is_never_given_a_torn_frame(ring, peer):
     """Two programs at full speed, the payload checks itself, the books balance."""
-    other = peer(ring)
-    other.do(
-        "def run():\n"
-        "    with ring.producer() as producer:\n"
-        "        producer.wait_for_consumers(1, 20)\n"
-        "        return feed(producer, 20000)\n"
-    )
-    other.start("run()")
+    other = peer(ring).begin(produce, 20000)
     seen, expected = 0, 0
     with ring.consumer(lossless=False, start="next") as consumer:
         for frame in consumer:

@@ -1,10 +1,11 @@
-"""Waits that could never end are refused, all others go on; a long one says what it waits for."""
+"""Waits that could never end are refused, all others continue; a long one says what it waits for."""
 
 import asyncio
 import ctypes
 import gc
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -252,6 +253,7 @@ class Enough(Exception):
 
 
 @pytest.mark.parametrize("wait", LONG)
+@pytest.mark.slow
 def test_a_wait_without_an_end_is_not_silent(ring, impatient, monkeypatch, wait):
     seen = []
 
@@ -306,6 +308,24 @@ def test_a_wait_at_a_prompt_warns(impatient, monkeypatch, name):
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     with pytest.raises(UserWarning, match=f"attach is still waiting: there is no ring '{name}'"):
         shmring.Ring.attach(name, timeout=None)  # here, warnings are errors
+
+
+def test_a_wait_goes_on_where_the_log_cannot_be_imported():
+    code = """if True:
+        import contextlib, os, resource, sys
+        from shmring import _messages
+        assert "logging" not in sys.modules
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        _messages.still_waiting("get", "without a descriptor")
+        os.close(taken.pop())
+        _messages.still_waiting("get", "with one")
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stderr == "get is still waiting: with one\n"
 
 
 def test_a_wait_with_a_timeout_says_nothing_before_it_ends(ring, impatient, caplog):

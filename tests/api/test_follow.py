@@ -7,8 +7,6 @@ import concurrent.futures
 import functools
 import io
 import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -18,7 +16,7 @@ import shmring
 from shmring import _presence, recording
 from support.blocks import SHM
 from support.frames import check, feed, payload
-from support.recordings import need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.recordings import need
 from support.waiting import PATIENCE, settle, wait_until
 
 
@@ -55,15 +53,19 @@ def is_used(name: str) -> bool:
         os.close(fd)
 
 
+def follow(here, name):
+    here.frames = shmring.follow(name, timeout=30, label="follower")
+
+
+def take(here, count):
+    return [(int(frame.array[0]), frame.seq) for _, frame in zip(range(count), here.frames, strict=False)]
+
+
 @pytest.fixture
 def follower(peer, name):
     """Another process that follows; what it got is asked for."""
     other = peer()
-    other.do(
-        "def take(frames, count):\n"
-        "    return [(int(frame.array[0]), frame.seq) for _, frame in zip(range(count), frames)]"
-    )
-    other.do(f"frames = shmring.follow({name!r}, timeout=30, label='follower')")
+    other.run(follow, name)
     yield other
     (SHM / name).unlink(missing_ok=True)
 
@@ -74,7 +76,7 @@ def frames_from(first: int, seq: int = 0) -> list[list[int]]:
 
 @pytest.mark.parametrize("end", ["close", "crash"])
 def test_the_next_ring_is_followed(follower, name, end):
-    follower.start("take(frames, 9)")
+    follower.begin(take, 9)
     for first in 10, 20, 30:
         camera(name, first, end=end)
     assert follower.answer() == frames_from(10) + frames_from(20) + frames_from(30)
@@ -84,7 +86,7 @@ def test_left_overs_are_not_followed(follower, name):
     with shmring.Ring.create(name, shape=(2,), dtype="i4", slots=8) as ring, ring.producer() as out:
         out.put(np.full(2, 1, "i4"))
         ring._owner = 0  # so that it is left behind
-    follower.start("take(frames, 3)")
+    follower.begin(take, 3)
     camera(name, 10)
     assert follower.answer() == frames_from(10)
 
@@ -386,22 +388,6 @@ def test_what_following_recorders_cannot_have(ring, tmp_path):
 
 
 # ---- commands
-
-
-@pytest.fixture
-def command(nothing_left_behind):
-    pytest.importorskip("click", reason="needs the extra cli")
-    running = []
-
-    def start(*words) -> subprocess.Popen:
-        program = [sys.executable, "-m", "shmring", *map(str, words)]
-        running.append(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 def test_record_and_read_have_the_option(name, command, tmp_path):

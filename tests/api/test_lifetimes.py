@@ -158,6 +158,7 @@ def test_no_descriptor_left_is_an_error_and_nothing_else(ring, fork, what):
 
 
 @pytest.mark.parametrize("wait", ["consumer.get", "full.put(frame)", "asyncio"])
+@pytest.mark.slow
 def test_an_exit_while_a_thread_waits_is_quiet(wait):
     code = f"""
 import asyncio, threading, time, os

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import mmap
 import os
+import resource
+import signal
 import subprocess
 import sys
 import types
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
@@ -15,45 +21,48 @@ import pytest
 import shmring
 from shmring import _blocks, _cgroup, _core, _limits, _names, _presence, _ring
 from support.blocks import SHM, block_file, fresh_name
+from support.private_shm import give_private_shm
 from support.processes import PeerError
+
+pytestmark = pytest.mark.slow
 
 RING = 'shape=(1 << 20,), dtype="u1", slots=4'  # 4 MiB and a little
 
-# Runs in a process of its own: what there is, and what an expression leaves of it.
-LOOK = """if True:
-    import errno, mmap, resource, signal
-    def state():
-        return sorted(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
-    def refused(call):
-        before = state()
-        try:
-            call()
-        except Exception as error:
-            found = [one.__name__ for one in type(error).__mro__], error.errno, str(error)
-        assert state() == before, (before, state())
-        return found
-"""
+
+# ---- in a process of its own: what there is, and what a call leaves of it
+
+
+def state():
+    return sorted(os.listdir(SHM)), len(os.listdir("/proc/self/fd"))
+
+
+def error_of(call):
+    """The kinds of the error, its number and its message."""
+    try:
+        call()
+    except Exception as error:
+        return [one.__name__ for one in type(error).__mro__], error.errno, str(error)
+
+
+def refused(call):
+    """The error of a call that leaves nothing."""
+    before = state()
+    found = error_of(call)
+    assert state() == before, (before, state())
+    return found
+
+
+def offer(here):
+    for thing in (errno, mmap, resource, signal, state, error_of, refused):
+        setattr(here, thing.__name__, thing)
 
 
 @pytest.fixture
 def other(peer):
     """Another process that can look at what is left."""
     started = peer()
-    started.do(LOOK)
+    started.run(offer)
     return started
-
-
-def mount(other, options: str) -> None:
-    """Give it a /dev/shm of its own."""
-    other.do(f"""if True:
-        import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-        newns, private = 0x20000, 1 << 14 | 1 << 18
-        mounted = (libc.unshare(newns) == 0 and libc.mount(None, b"/", None, private, None) == 0
-                   and libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, {options.encode()!r}) == 0)
-    """)
-    if not other.ask("mounted"):
-        pytest.skip("may not mount a file system")
 
 
 def check_refusal(found, kind: str, *parts: str) -> None:
@@ -76,18 +85,22 @@ def test_what_cannot_fit_takes_nothing(name, monkeypatch):
     assert not block_file(name).exists()
 
 
+def let_somebody_come_between(here):
+    """Once the first step of a block has its space, another file takes most of what is left."""
+    _blocks.STEP, here.really = 1 << 20, os.posix_fallocate
+
+    def take(fd, start, length):
+        here.really(fd, start, length)
+        if start == 0:
+            with open(SHM / "other", "wb") as file:
+                here.really(file.fileno(), 0, 13 << 20)
+
+    os.posix_fallocate = take
+
+
 def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
-    mount(other, "size=16m")
-    other.do("""if True:
-        from shmring import _blocks
-        _blocks.STEP, really = 1 << 20, os.posix_fallocate
-        def take(fd, start, length):
-            really(fd, start, length)
-            if start == 0:  # somebody else comes between
-                with open("/dev/shm/other", "wb") as file:
-                    really(file.fileno(), 0, 13 << 20)
-        os.posix_fallocate = take
-    """)
+    give_private_shm(other, "size=16m")
+    other.run(let_somebody_come_between)
     with pytest.raises(PeerError, match="bytes free of 16777216") as raised:
         other.do(f"shmring.Ring.create('late', {RING})")
     assert raised.value.kind == "NoSpace"
@@ -97,7 +110,7 @@ def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
 
 
 def test_a_stale_ring_gives_its_space_to_the_next_one(other):
-    mount(other, "size=6m")
+    give_private_shm(other, "size=6m")
     other.do(f"shmring.Ring.create('again', {RING}).close()")
     other.do(f"ring = shmring.Ring.create('again', {RING}); ring.close()")
     other.do("generation = open('/dev/shm/again', 'rb').read(32)")
@@ -107,18 +120,18 @@ def test_a_stale_ring_gives_its_space_to_the_next_one(other):
 
 
 def test_an_existing_ring_is_attached_where_there_is_no_space_for_another(other):
-    mount(other, "size=6m")
+    give_private_shm(other, "size=6m")
     other.do(f"ring = shmring.Ring.create('there', {RING})")
     assert other.ask(f"shmring.Ring.create('there', exist_ok=True, {RING}).nbytes == ring.nbytes")
 
 
 def test_a_file_system_without_a_limit(other):
-    mount(other, "size=0")
+    give_private_shm(other, "size=0")
     other.do(f"with shmring.Ring.create({RING}) as ring: ring.producer().put(np.ones(1 << 20, 'u1'))")
 
 
 def test_no_inodes(other):
-    mount(other, "nr_inodes=3")
+    give_private_shm(other, "nr_inodes=3")
     other.do("for i in range(2): open(f'/dev/shm/{i}', 'w').close()")
     check_refusal(
         other.ask(f"refused(lambda: shmring.Ring.create({RING}))"),
@@ -128,16 +141,17 @@ def test_no_inodes(other):
     )
 
 
+def make_block_without_space(here):
+    here.kind = {"shape": (1 << 20,), "dtype": "u1", "slots": 4}
+    here.block = SharedMemory(create=True, size=shmring.Ring.required_size(**here.kind))
+    with open(SHM / "other", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 5 << 20)
+
+
 def test_a_given_block_that_cannot_be_filled(other):
     """A SharedMemory's pages come with the first touch; as a ring it has them all."""
-    mount(other, "size=6m")
-    other.do("""if True:
-        from multiprocessing.shared_memory import SharedMemory
-        kind = dict(shape=(1 << 20,), dtype="u1", slots=4)
-        block = SharedMemory(create=True, size=shmring.Ring.required_size(**kind))
-        with open("/dev/shm/other", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, 5 << 20)
-    """)
+    give_private_shm(other, "size=6m")
+    other.run(make_block_without_space)
     found = other.ask("refused(lambda: shmring.Ring.create(block=block, **kind))")
     check_refusal(found, "NoSpace", "bytes free of 6291456")
     other.do("block.close(); block.unlink()")
@@ -147,7 +161,7 @@ def test_a_given_block_that_cannot_be_filled(other):
 
 
 def test_a_file_system_that_is_read_only(other):
-    mount(other, "size=16m")
+    give_private_shm(other, "size=16m")
     other.do(f"ring = shmring.Ring.create('there', {RING}); writer = ring.producer()")
     other.do("writer.put(np.ones(1 << 20, 'u1')); writer.close(); ring.close()")
     other.do("bind, remount, readonly = 4096, 32, 1")
@@ -167,7 +181,7 @@ def test_a_file_system_that_is_read_only(other):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_directory_that_this_user_may_not_write_to(other):
-    mount(other, "size=16m,mode=755")
+    give_private_shm(other, "size=16m,mode=755")
     other.do("os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
     found = other.ask(f"refused(lambda: shmring.Ring.create('new', {RING}))")
     check_refusal(found, "RingAccessDenied", "may not write to /dev/shm", "chmod 1777")
@@ -176,21 +190,22 @@ def test_a_directory_that_this_user_may_not_write_to(other):
 # ---- limits of the process
 
 
-FILES = """if True:
+def take_descriptors(here, but):
+    """All that this process may have, but for so many."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (40, 80))
-    taken = []
-    def take_all(but):
-        with __import__("contextlib").suppress(OSError):
-            while True:
-                taken.append(os.open("/dev/null", os.O_RDONLY))
-        for _ in range(but):
-            os.close(taken.pop())
-    def refused(call):
-        try:
-            call()
-        except Exception as error:
-            return [one.__name__ for one in type(error).__mro__], error.errno, str(error)
-"""
+    here.before, here.taken = state(), []
+    with contextlib.suppress(OSError):
+        while True:
+            here.taken.append(os.open("/dev/null", os.O_RDONLY))
+    for _ in range(but):
+        os.close(here.taken.pop())
+
+
+def give_descriptors_back(here):
+    while here.taken:
+        os.close(here.taken.pop())
+
+
 CALLS = {
     f"shmring.Ring.create('new', {RING})": (0, 1),
     f"shmring.Ring.create({{name!r}}, exist_ok=True, {RING})": (0, 1),
@@ -208,12 +223,10 @@ CALLS = {
 def test_no_descriptor_left(other, name, call, left):
     other.do(f"ring = shmring.Ring.create({name!r}, {RING})")
     other.do(f"closed = shmring.Ring.create({name + '-closed'!r}, {RING}); closed.close()")
-    other.do(FILES)
     try:
-        other.do(f"before = state(); take_all({left})")
-        found = other.ask(f"refused(lambda: {call.format(name=name)})")
-        other.do("for fd in taken: os.close(fd)")
-        other.do("taken.clear()")
+        other.run(take_descriptors, left)
+        found = other.ask(f"error_of(lambda: {call.format(name=name)})")
+        other.run(give_descriptors_back)
         check_refusal(found, "OSError", "limit of 40 open files", "ulimit -n 80")
         assert other.ask("state() == before")
         other.do(f"found = {call.format(name=name)}; found and found.close()")  # and it works again
@@ -229,21 +242,24 @@ def test_no_address_space(other):
     check_refusal(found, "OSError", "address space", "ulimit -v")
 
 
-MAPPINGS = """if True:
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
+AREA = ctypes.c_size_t(1 << 29)
+
+
+def take_mappings(here, but):
+    """All that this process may have, but for so many: every second page is made a mapping of its own."""
+    libc = here.libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
+    at = here.area = libc.mmap(None, AREA, 0, 0x22, -1, ctypes.c_long(0))
     page = mmap.PAGESIZE
-    def give_mappings_back():
-        libc.munmap(ctypes.c_void_p(area), ctypes.c_size_t(1 << 29))
-    def take_mappings(but):
-        global area  # every second page is made a mapping of its own
-        area = libc.mmap(None, ctypes.c_size_t(1 << 29), 0, 0x22, -1, ctypes.c_long(0))
-        at, one = area, ctypes.c_size_t(page)
-        while libc.mprotect(ctypes.c_void_p(at), one, mmap.PROT_READ) == 0:
-            at += 2 * page
-        libc.munmap(ctypes.c_void_p(at - but * page), ctypes.c_size_t((but + 1) * page))
-"""
+    while libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(page), mmap.PROT_READ) == 0:
+        at += 2 * page
+    libc.munmap(ctypes.c_void_p(at - but * page), ctypes.c_size_t((but + 1) * page))
+
+
+def give_mappings_back(here):
+    here.libc.munmap(ctypes.c_void_p(here.area), AREA)
+
+
 most_mappings = int(Path("/proc/sys/vm/max_map_count").read_text())
 few_mappings = pytest.mark.skipif(most_mappings > 100_000, reason="vm.max_map_count is large here")
 
@@ -252,13 +268,12 @@ few_mappings = pytest.mark.skipif(most_mappings > 100_000, reason="vm.max_map_co
 def test_no_mapping_left(other, name):
     other.do(f"ring = shmring.Ring.create({name!r}, {RING})")
     try:
-        other.do(MAPPINGS)
-        other.do("take_mappings(2)")
+        other.run(take_mappings, 2)
         for call in ("ring.producer()", f"shmring.Ring.attach({name!r})"):
             check_refusal(
                 other.ask(f"refused(lambda: {call})"), "OSError", "vm.max_map_count=", str(most_mappings * 2)
             )
-        other.do("give_mappings_back()")
+        other.run(give_mappings_back)
         other.do("ring.producer().close()")
     finally:
         block_file(name).unlink(missing_ok=True)
@@ -338,7 +353,7 @@ def test_the_next_producer_is_let_in_when_the_first_closed(make):
     ring.producer().close()
 
 
-# ---- somebody who removes the ring, and stands still
+# ---- a process that is stopped while it removes the ring
 
 
 @pytest.fixture
@@ -387,11 +402,11 @@ def test_lost_pages_take_no_mapping_each(other, name):
     try:
         other.do("writer, reader = ring.producer(), ring.consumer()")
         other.do("writer.put_many(np.ones((256, 4096), 'u1')); frames = reader.batch(256)")
-        other.do(MAPPINGS)
-        other.do("order = list(range(1, 256, 2)) + list(range(254, 0, -2)); take_mappings(60)")
+        other.do("order = list(range(1, 256, 2)) + list(range(254, 0, -2))")
+        other.run(take_mappings, 60)
         os.truncate(path, path.stat().st_size - 255 * 4096)
         assert other.ask("sum(int(frames.array[i, 0]) for i in order)") == 0
-        other.do("give_mappings_back()")
+        other.run(give_mappings_back)
         with pytest.raises(PeerError, match="was cut"):
             other.do("reader.try_get()")
     finally:
@@ -483,6 +498,13 @@ def test_what_may_go_out_to_swap_is_room(tmp_path, most, room):
     assert rooms(root)["/own"] == (5000, room)
 
 
+def test_a_mount_point_may_have_any_bytes_in_its_name(tmp_path):
+    root = groups(tmp_path, {f"{V2}/own/memory.max": 5000}, "0::/own", MOUNTED_2)
+    with (root / "proc/self/mountinfo").open("ab") as file:
+        file.write(b"31 25 0:27 / /mnt/caf\xe9 rw - tmpfs tmpfs rw\n")
+    assert rooms(root)["/own"] == (5000, 5000)
+
+
 def test_a_machine_that_says_nothing(tmp_path):
     assert _cgroup.memory_limits(str(tmp_path)) == []
     assert _cgroup.cores_of_time(str(tmp_path)) is None
@@ -520,6 +542,12 @@ def test_a_memory_limit_below_the_ring_is_no_space(name, monkeypatch):
     ):
         shmring.Ring.create(name, shape=(1 << 20,), dtype="u1", slots=4)
     assert not block_file(name).exists()
+
+
+def test_a_small_ring_does_not_wait_for_the_memory_limits_to_be_read(name, monkeypatch):
+    monkeypatch.setattr(_cgroup, "memory_limits", lambda: pytest.fail("read"))
+    shmring.Ring.create(name, shape=(1 << 16,), dtype="u1", slots=16).close()
+    shmring.unlink(name)
 
 
 IN_A_GROUP = """

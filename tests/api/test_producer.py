@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import shmring
+from shmring import _claims
 from support.frames import WORDS, check, drain, feed, fill, payload
 from support.processes import PeerError
 from support.waiting import PATIENCE, settle, unclosed, wait_asleep, wait_until
@@ -757,6 +758,21 @@ def test_a_block_that_says_what_it_means_is_silent(ring, caplog, way, options):
     with ring.producer() as out:
         leave(way, out, **options)
     assert not caplog.records
+
+
+def test_a_still_picture_is_looked_into_once(ring, caplog, monkeypatch):
+    """To look how a block ends takes as long as a hundred frames."""
+    looks = []
+    really = _claims.dis.get_instructions
+    monkeypatch.setattr(_claims.dis, "get_instructions", lambda code: looks.append(code) or really(code))
+    _claims.is_one_of_many.cache_clear()
+    with ring.producer() as out:
+        for _ in range(2 * ring.slots):
+            leave("end", out)
+        assert len(looks) == 1
+        assert not caplog.records
+        leave("break", out)
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (9,), (40,)])

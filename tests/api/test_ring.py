@@ -224,6 +224,7 @@ def test_attrs_cannot_be_changed_behind_the_rings_back(make):
         assert other.attrs == {"a": [1]}
 
 
+@pytest.mark.slow
 def test_attrs_have_a_bounded_size(name):
     with pytest.raises(ValueError, match="attrs"):
         shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, attrs={"x": "y" * (1 << 26)})

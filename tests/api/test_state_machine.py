@@ -22,6 +22,8 @@ from support import ring_model
 from support.blocks import fresh_name
 from support.frames import WORDS, fill, payload
 
+pytestmark = pytest.mark.slow
+
 PLACES = 4
 ANY = st.integers(0, 11)
 
@@ -297,7 +299,7 @@ class RingMachine(RuleBasedStateMachine):
         reader.miss(self.next_seq, self.position_of)
 
     def past_what_is_gone(self, reader: Reader, least: int) -> int:
-        """Where a lossy read arrives, which goes on as long as `least` frames may follow."""
+        """Where a lossy read arrives, which continues as long as `least` frames may follow."""
         position = reader.next
         while not reader.lossless and self.head - position >= least and not self.core.published(position):
             position = max(position + 1, self.core.oldest)

@@ -1,4 +1,4 @@
-"""stats(): who is there, how far, how well; exact, and the same from every process."""
+"""stats(): the participants, how far and how well they are; exact, and the same from every process."""
 
 import dataclasses
 import json
@@ -199,10 +199,18 @@ def test_stats_change_nothing(ring):
         assert drain(consumer) == [0, 1]
 
 
+def join(here):
+    here.consumer = here.ring.consumer()
+
+
+def take_all(here):
+    return sum(1 for frame in here.consumer)
+
+
 def test_stats_while_everyone_is_busy(ring, peer):
     other = peer(ring)
-    other.do("consumer = ring.consumer()\ndef run():\n    return sum(1 for frame in consumer)")
-    other.start("run()")
+    other.run(join)
+    other.begin(take_all)
     with ring.producer() as producer:
         last = 0
         for _ in range(300):

@@ -19,7 +19,10 @@ from support.waiting import PATIENCE, wait_until
 
 ROUNDS = 50 if GIL else 200  # with the GIL, threads meet in few places only
 THREADS = 4
-pytestmark = pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +206,7 @@ def test_many_threads_iterate_over_one_consumer(make, lossless):
 
 
 def test_many_threads_claim_from_one_producer(make):
-    """One claim is open at a time; whoever gets it publishes or aborts it alone, and no frame is mixed."""
+    """One claim is open at a time; its thread alone publishes or aborts it, and no frame is mixed."""
     ring = make(slots=8)
     rounds = 100
     with ring.producer() as producer, ring.consumer() as consumer:

@@ -119,6 +119,7 @@ def test_two_threads_put_into_one_producer(make):
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "cast"])
+@pytest.mark.slow
 def test_two_threads_put_large_frames(make, layout):
     """Large copies run without the GIL: the handle is busy meanwhile, or the other thread waits."""
     shape = (512, 512)
@@ -162,7 +163,7 @@ class Slow:
 
 @pytest.mark.parametrize("use", ["put", "put_many"])
 def test_a_claim_while_another_thread_is_on_its_way_into_put(ring, use):
-    """Whoever comes second is refused; two threads never write into one slot."""
+    """The second thread is refused; two threads never write into one slot."""
     slow = Slow(payload(1) if use == "put" else payload(1)[None])
     with ring.producer() as producer, ring.consumer() as consumer:
         other = Running(lambda: getattr(producer, use)(slow))

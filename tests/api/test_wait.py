@@ -120,9 +120,14 @@ def test_the_end_of_a_stream_wakes_it(rings, consumers, end):
         assert waiting.end().value == [consumers[5]]
 
 
+def publish(here):
+    here.producer = here.ring.producer()
+    feed(here.producer, 1)
+
+
 def test_a_killed_producer_is_noticed(rings, consumers, peer):
     other = peer(rings[2])
-    other.do("producer = ring.producer()\nfeed(producer, 1)")
+    other.run(publish)
     assert shmring.wait(consumers) == [consumers[2]]
     assert check(consumers[2].get()) == 0
     waiting = Running(lambda: shmring.wait(consumers)).asleep()
@@ -130,16 +135,24 @@ def test_a_killed_producer_is_noticed(rings, consumers, peer):
     assert waiting.end().value == [consumers[2]]
 
 
+def join_twice(here):
+    here.consumers = [here.ring.consumer(), here.ring.consumer()]
+
+
+def wait_for_both(here):
+    return [check(one.get(5)) for one in shmring.wait(here.consumers)]
+
+
+@pytest.mark.event("Ctrl-C in any wait")
 def test_ctrl_c_ends_it(ring, peer):
     other = peer(ring)
-    other.do("some = [ring.consumer(), ring.consumer()]")
-    other.start("shmring.wait(some)").asleep()
-    other.signal(signal.SIGINT)
+    other.run(join_twice)
+    other.begin(wait_for_both).asleep().signal(signal.SIGINT)
     with pytest.raises(PeerError, match="KeyboardInterrupt"):
         other.answer()
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("[check(one.get(5)) for one in shmring.wait(some, 5)]") == [0, 0]
+        assert other.run(wait_for_both) == [0, 0]
 
 
 def test_it_sleeps(rings, consumers):

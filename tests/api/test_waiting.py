@@ -1,46 +1,137 @@
 """Waits: timeouts, Ctrl-C, sleep instead of spinning, wake-ups from other processes."""
 
-import os
+import asyncio
 import signal
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
 import shmring
-from support import frames
 from support.frames import check, feed, payload
 from support.processes import PeerError
-from support.waiting import PATIENCE, wait_asleep
+from support.threads import Running
+from support.waiting import PATIENCE
 
-# name: (what has to be there, the wait itself, how it fails after a timeout)
+# ---- what waits: in this process, or in another one, whose name space is `here`
+
+
+def with_consumer(here):
+    here.waiter = here.ring.consumer()
+
+
+def with_lossy_consumer(here):
+    here.waiter = here.ring.consumer(lossless=False)
+
+
+def with_observer(here):
+    here.waiter = here.ring.observer()
+
+
+def with_producer(here):
+    here.waiter = here.ring.producer()
+
+
+def with_full_ring(here):
+    """Where put may wait: another thread could read."""
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    here.gate = here.ring.consumer()
+    with_producer(here)
+    feed(here.waiter, here.ring.slots)
+
+
+def with_nothing(here):
+    pass
+
+
+def get(here, timeout=None):
+    return here.waiter.get(timeout)
+
+
+def latest(here, timeout=None):
+    return here.waiter.latest(timeout)
+
+
+def batch(here, timeout=None):
+    return here.waiter.batch(3, 2, timeout)
+
+
+def put(here, timeout=None):
+    return here.waiter.put(payload(99), timeout=timeout)
+
+
+def put_many(here, timeout=None):
+    return here.waiter.put_many(payload(99)[None], timeout=timeout)
+
+
+def claim(here, timeout=None):
+    return here.waiter.claim(timeout=timeout)
+
+
+def wait_for_consumers(here, timeout=None):
+    return here.waiter.wait_for_consumers(9, timeout)
+
+
+def attach(here, timeout=None):
+    return shmring.Ring.attach("shmring-test-nobody-makes-this", timeout=timeout)
+
+
+# ---- what an interrupted wait leaves
+
+
+def the_newest_is_taken(other, ring):
+    with ring.producer() as producer:
+        feed(producer, 2)
+        assert other.ask("waiter.latest(5).seq") == 1
+        assert ring.stats().published == 2
+
+
+def a_batch_is_taken(other, ring):
+    with ring.producer() as producer:
+        feed(producer, 2)
+        assert other.ask("waiter.batch(2, 2, 5).seqs") == [0, 1]
+
+
+def frames_are_put(other, ring):
+    assert other.ask("waiter.published, waiter.next_seq") == [ring.slots, ring.slots]
+    assert other.ask("drain(gate)") == list(range(ring.slots))
+    assert other.ask("feed(waiter, 2)") == 2
+    assert other.ask("drain(gate)") == [ring.slots, ring.slots + 1]
+
+
+def nothing_changed(other, ring):
+    assert ring.stats().published == 0
+
+
+@dataclass(frozen=True)
+class Wait:
+    prepare: Callable
+    call: Callable
+    error: type[Exception]  # after a timeout
+    still_works: Callable
+
+    def fails(self, here, timeout):
+        with pytest.raises(self.error):
+            self.call(here, timeout)
+
+
 WAITS = {
-    "get": ("x = ring.consumer()", "x.get({})", "RingEmpty"),
-    "get lossy": ("x = ring.consumer(lossless=False)", "x.get({})", "RingEmpty"),
-    "latest": ("x = ring.consumer()", "x.latest({})", "RingEmpty"),
-    "batch": ("x = ring.consumer()", "x.batch(3, 2, {})", "RingEmpty"),
-    "observer.get": ("x = ring.observer()", "x.get({})", "RingEmpty"),
-    "observer.latest": ("x = ring.observer()", "x.latest({})", "RingEmpty"),
-    "put": ("x = full(ring)", "x.put(payload(99), timeout={})", "RingFull"),
-    "put_many": ("x = full(ring)", "x.put_many(payload(99)[None], timeout={})", "RingFull"),
-    "claim": ("x = full(ring)", "x.claim(timeout={})", "RingFull"),
-    "wait_for_consumers": ("x = ring.producer()", "x.wait_for_consumers(9, {})", "TooFewConsumers"),
-    "attach": (
-        "x = None",
-        "shmring.Ring.attach('shmring-test-nobody-makes-this', timeout={})",
-        "RingNotFound",
-    ),
+    "get": Wait(with_consumer, get, shmring.RingEmpty, the_newest_is_taken),
+    "get lossy": Wait(with_lossy_consumer, get, shmring.RingEmpty, the_newest_is_taken),
+    "latest": Wait(with_consumer, latest, shmring.RingEmpty, the_newest_is_taken),
+    "batch": Wait(with_consumer, batch, shmring.RingEmpty, a_batch_is_taken),
+    "observer.get": Wait(with_observer, get, shmring.RingEmpty, the_newest_is_taken),
+    "observer.latest": Wait(with_observer, latest, shmring.RingEmpty, the_newest_is_taken),
+    "put": Wait(with_full_ring, put, shmring.RingFull, frames_are_put),
+    "put_many": Wait(with_full_ring, put_many, shmring.RingFull, frames_are_put),
+    "claim": Wait(with_full_ring, claim, shmring.RingFull, frames_are_put),
+    "wait_for_consumers": Wait(with_producer, wait_for_consumers, shmring.TooFewConsumers, nothing_changed),
+    "attach": Wait(with_nothing, attach, shmring.RingNotFound, nothing_changed),
 }
-FULL = """
-import threading
-threading.Thread(target=threading.Event().wait, daemon=True).start()  # which could read: put may wait for it
-def full(ring):
-    global gate
-    gate = ring.consumer()
-    producer = ring.producer()
-    feed(producer, ring.slots)
-    return producer
-"""
+TAKES = [name for name, wait in WAITS.items() if wait.error is shmring.RingEmpty]
 
 
 @pytest.fixture(params=WAITS, ids=lambda key: key.replace(" ", "-"))
@@ -48,58 +139,66 @@ def wait(request):
     return WAITS[request.param]
 
 
-def set_up(ring, before: str) -> dict:
-    space = {"ring": ring, "shmring": shmring, **vars(frames), "PATIENCE": PATIENCE}
-    exec(FULL, space)
-    exec(before, space)
-    ring.space = space  # its handles live until the ring is closed
-    return space
+@pytest.fixture
+def prepare(make):
+    """Rings on which a wait of this process is prepared: `here`."""
+    prepared = []  # handles live until the rings are closed
+
+    def prepare(wait):
+        here = SimpleNamespace(ring=make())
+        prepared.append(here)
+        wait.prepare(here)
+        return here
+
+    return prepare
 
 
 # ---- timeouts
 
 
-@pytest.mark.parametrize("timeout", [0, 0.0, 0.01, 0.15], ids=str)
-def test_a_timeout_ends_every_wait(ring, wait, timeout):
-    before, expression, error = wait
-    space = set_up(ring, before)
+@pytest.mark.parametrize("timeout", [0, 0.05], ids=str)
+def test_a_timeout_ends_every_wait(prepare, wait, timeout):
+    here = prepare(wait)
     begin = time.monotonic()
-    with pytest.raises(TimeoutError if error != "RingNotFound" else FileNotFoundError) as caught:
-        eval(expression.format(timeout), space)
-    assert type(caught.value).__name__ == error
+    wait.fails(here, timeout)
     assert time.monotonic() - begin >= timeout
-    with pytest.raises(TimeoutError if error != "RingNotFound" else FileNotFoundError):
-        eval(expression.format(timeout), space)  # and again
+    wait.fails(here, timeout)  # and again
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), "'soon'", "[]", "object()"], ids=str)
-def test_an_impossible_timeout_is_refused(ring, wait, timeout):
-    before, expression, _ = wait
-    space = set_up(ring, before)
+def refuses(wait, here, timeout):
     with pytest.raises((ValueError, TypeError), match="timeout must be None or seconds >= 0, not "):
-        eval(expression.format("float('nan')" if timeout != timeout else timeout), space)
+        wait.call(here, timeout)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, _, error) in WAITS.items() if error == "RingEmpty"])
-def test_an_impossible_timeout_is_refused_although_there_is_no_need_to_wait(ring, name):
-    before, expression, _ = WAITS[name]
-    space = set_up(ring, before)
-    with ring.producer() as producer:
+def test_every_wait_refuses_an_impossible_timeout(prepare, wait):
+    refuses(wait, prepare(wait), -1)
+
+
+@pytest.mark.parametrize(
+    "timeout", [-0.5, float("nan"), "soon", [], object()], ids=lambda value: type(value).__name__
+)
+def test_every_impossible_timeout_is_refused(prepare, timeout):
+    refuses(WAITS["get"], prepare(WAITS["get"]), timeout)
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_an_impossible_timeout_is_refused_although_there_is_no_need_to_wait(prepare, name):
+    here = prepare(WAITS[name])
+    with here.ring.producer() as producer:
         feed(producer, 3)
-        with pytest.raises(ValueError, match="timeout must be None or seconds >= 0, not -1"):
-            eval(expression.format(-1), space)
-        assert eval(expression.format(0), space) is not None  # nothing was taken
+        refuses(WAITS[name], here, -1)
+        assert WAITS[name].call(here, 0) is not None  # nothing was taken
 
 
-@pytest.mark.parametrize("timeout", ["1e9", "1e300", "float('inf')", "10**30"])
+@pytest.mark.parametrize("timeout", [1e9, 1e300, float("inf"), 10**30])
 def test_a_huge_timeout_is_a_long_wait(ring, peer, timeout):
     other = peer(ring)
-    other.do("consumer = ring.consumer()")
-    other.start(f"check(consumer.get({timeout}))")
+    other.run(with_consumer)
+    other.begin(get, timeout)
     with ring.producer() as producer:
         other.asleep()
         feed(producer, 1)
-        assert other.answer() == 0
+        assert other.answer()
 
 
 def test_what_is_there_is_taken_without_a_wait(ring, lossless):
@@ -122,66 +221,83 @@ def test_attach_waits_for_a_ring_that_comes(peer, make, name):
 
 @pytest.mark.event("Ctrl-C in any wait")
 def test_ctrl_c_ends_every_wait_and_the_ring_stays_consistent(ring, peer, wait):
-    before, expression, _ = wait
     other = peer(ring)
-    other.do(FULL)
-    other.do(before)
+    other.run(wait.prepare)
     for _ in range(2):
-        other.start(expression.format(None)).asleep()
-        other.signal(signal.SIGINT)
-        with pytest.raises(PeerError) as caught:
-            other.answer()
-        assert caught.value.kind == "KeyboardInterrupt"
-    if "full" in before:
-        assert other.ask("x.published, x.next_seq") == [ring.slots, ring.slots]
-        assert other.ask("drain(gate)") == list(range(ring.slots))
-        assert other.ask("feed(x, 2)") == 2
-        assert other.ask("drain(gate)") == [ring.slots, ring.slots + 1]
-    elif "wait_for_consumers" in expression:
-        assert other.ask("feed(x, 2)") == 2
-    elif "attach" not in expression:
-        with ring.producer() as producer:
-            feed(producer, 2)
-            assert other.ask("x.batch(2, 2, 5).seqs" if "batch" in expression else "x.latest(5).seq") in (
-                [0, 1],
-                1,
-            )
-            assert ring.stats().published == 2
+        interrupt(other.begin(wait.call))
+    wait.still_works(other, ring)
+
+
+def interrupt(other):
+    """Ctrl-C, once it sleeps."""
+    other.asleep().signal(signal.SIGINT)
+    with pytest.raises(PeerError, match="KeyboardInterrupt"):
+        other.answer()
+
+
+def take_for_ever(here):
+    for _ in here.ring.consumer():
+        pass
+
+
+def take_windows_for_ever(here):
+    for _ in here.ring.consumer().windows(2):
+        pass
 
 
 @pytest.mark.event("Ctrl-C in any wait")
-@pytest.mark.parametrize(
-    "how", ["for frame in ring.consumer(): pass", "for w in ring.consumer().windows(2): pass"]
-)
-def test_ctrl_c_ends_a_loop(ring, peer, how):
+@pytest.mark.parametrize("loop", [take_for_ever, take_windows_for_ever])
+def test_ctrl_c_ends_a_loop(ring, peer, loop):
     other = peer(ring)
-    other.do(f"def run():\n    {how}")
-    other.start("run()").asleep()
-    other.signal(signal.SIGINT)
-    with pytest.raises(PeerError, match="KeyboardInterrupt"):
-        other.answer()
+    interrupt(other.begin(loop))
     assert other.ask("settle() or ring.stats().consumers") == []
+
+
+def get_in_a_loop_of_asyncio(here):
+    asyncio.run(here.waiter.get_async())
 
 
 @pytest.mark.event("Ctrl-C in any wait")
 def test_ctrl_c_ends_an_asyncio_wait(ring, peer):
     other = peer(ring)
-    other.do("consumer = ring.consumer()\nasync def run():\n    await consumer.get_async()")
-    other.start("asyncio.run(run())").asleep()
-    other.signal(signal.SIGINT)
-    with pytest.raises(PeerError, match="KeyboardInterrupt"):
-        other.answer()
+    other.run(with_consumer)
+    interrupt(other.begin(get_in_a_loop_of_asyncio))
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("check(consumer.get(5))") == 0
+        assert other.ask("check(waiter.get(5))") == 0
 
 
-def test_a_handler_that_returns_does_not_end_a_wait(ring, peer):
-    """Another signal is handled while the wait goes on, as everywhere in Python."""
-    other = peer(ring)
-    other.do("seen = []; signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))")
-    other.do("consumer = ring.consumer()")
-    other.start("check(consumer.get())").asleep()
+# ---- other signals
+
+
+def remember_signals(here):
+    here.seen = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: here.seen.append(len(here.ring.stats().consumers)))
+
+
+def raise_at_a_signal(here):
+    def handler(number, frame):
+        raise LookupError("from the handler")
+
+    signal.signal(signal.SIGUSR1, handler)
+
+
+@pytest.fixture
+def signalled(ring, peer):
+    """A process that waits for a frame, with some handler of a signal."""
+
+    def start(arrange):
+        other = peer(ring)
+        other.run(arrange)
+        other.run(with_consumer)
+        return other.start("check(waiter.get())").asleep()
+
+    return start
+
+
+def test_a_handler_that_returns_does_not_end_a_wait(ring, signalled):
+    """The wait continues, as everywhere in Python; the handler meets a consistent ring."""
+    other = signalled(remember_signals)
     for _ in range(3):
         other.signal(signal.SIGUSR1)
         other.asleep()
@@ -189,71 +305,33 @@ def test_a_handler_that_returns_does_not_end_a_wait(ring, peer):
     with ring.producer() as producer:
         feed(producer, 1)
         assert other.answer() == 0
-    assert other.ask("len(seen) > 0")
+    assert set(other.ask("seen")) == {1}
 
 
-def test_an_exception_of_a_handler_comes_out_of_the_wait(ring, peer):
-    other = peer(ring)
-    other.do("def handler(number, frame): raise LookupError('from the handler')")
-    other.do("signal.signal(signal.SIGUSR1, handler); consumer = ring.consumer()")
-    other.start("consumer.get()").asleep()
+def test_an_exception_of_a_handler_comes_out_of_the_wait(ring, signalled):
+    other = signalled(raise_at_a_signal)
     other.signal(signal.SIGUSR1)
     with pytest.raises(PeerError, match="LookupError: from the handler"):
         other.answer()
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("check(consumer.get(5))") == 0
-
-
-def test_a_handler_may_use_the_ring(ring, peer):
-    """A handler that runs inside a wait and takes stock, or leaves, meets a consistent ring."""
-    other = peer(ring)
-    other.do(
-        "consumer = ring.consumer()\ndef handler(number, frame): seen.append(len(ring.stats().consumers))"
-    )
-    other.do("seen = []; signal.signal(signal.SIGUSR1, handler)")
-    other.start("check(consumer.get())").asleep()
-    other.signal(signal.SIGUSR1)
-    with ring.producer() as producer:
-        other.asleep()
-        feed(producer, 1)
-        assert other.answer() == 0
-    assert other.ask("seen") == [1]
+        assert other.ask("check(waiter.get(5))") == 0
 
 
 # ---- asleep means asleep
 
+SECONDS = 0.5  # of a wait whose CPU time is measured
 
-def test_blocked_means_asleep(make):
-    """A second of every wait at once costs this process next to no CPU time."""
-    threads, done = [], []
 
-    def run(expression, space, error):
-        with pytest.raises((TimeoutError, FileNotFoundError)) as caught:
-            eval(expression.format(1.0), space)
-        done.append(type(caught.value).__name__ == error)
-
-    sleeping = {key: value for key, value in WAITS.items() if "observer" not in key and "attach" not in key}
-    for before, expression, error in sleeping.values():
-        threads.append(threading.Thread(target=run, args=(expression, set_up(make(), before), error)))
+@pytest.mark.slow
+def test_blocked_means_asleep(prepare):
+    """A while of every wait at once, those that poll included, costs this process next to no CPU time."""
+    places = [(wait, prepare(wait)) for wait in WAITS.values()]
     used = time.process_time()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    threads = [Running(lambda wait=wait, here=here: wait.fails(here, SECONDS)) for wait, here in places]
+    assert [thread.end().error for thread in threads] == [None] * len(WAITS)
     used = time.process_time() - used
-    assert done == [True] * len(sleeping)
-    assert used < 0.25 * len(sleeping), f"{used} s of CPU time for {len(sleeping)} waits of 1 s"
-
-
-@pytest.mark.parametrize("wait", ["observer.get", "attach"], indirect=True)
-def test_polling_waits_are_cheap_too(ring, wait):
-    before, expression, _ = wait
-    space = set_up(ring, before)
-    used = time.process_time()
-    with pytest.raises((TimeoutError, FileNotFoundError)):
-        eval(expression.format(1.0), space)
-    assert time.process_time() - used < 0.5
+    assert used < SECONDS / 4 * len(WAITS), f"{used} s of CPU time for {len(WAITS)} waits of {SECONDS} s"
 
 
 def wait_in_vain(consumer, seconds):
@@ -264,7 +342,7 @@ def wait_in_vain(consumer, seconds):
 def test_other_threads_run_meanwhile(ring):
     """The GIL is free during a wait."""
     with ring.consumer() as consumer:
-        thread = threading.Thread(target=wait_in_vain, args=(consumer, 0.5))
+        thread = threading.Thread(target=wait_in_vain, args=(consumer, 0.2))
         thread.start()
         turns = 0
         while thread.is_alive():
@@ -276,22 +354,23 @@ def test_other_threads_run_meanwhile(ring):
 # ---- wake-ups
 
 
+def echo(here, name, spin):
+    """Answer each frame of `ring` with the same frame of another one."""
+    with shmring.Ring.attach(name) as back, back.producer(spin=spin) as producer:
+        for frame in here.ring.consumer(spin=spin):
+            check(frame)
+            producer.put(payload(frame.seq))
+            count = frame.seq + 1
+    return count
+
+
 @pytest.mark.parametrize("spin", [0, None, 0.001], ids=str)
 def test_two_processes_wake_each_other(make, peer, spin):
     """Were the wake-ups lost, each of the 400 handovers would take a wait slice of 100 ms."""
     there, back = make(), make()
-    other = peer()
-    other.do(
-        f"there, back = shmring.Ring.attach({there.name!r}), shmring.Ring.attach({back.name!r})\n"
-        f"producer, consumer = back.producer(spin={spin}), there.consumer(spin={spin})\n"
-        "def run():\n"
-        "    for frame in consumer:\n"
-        "        check(frame)\n"
-        "        producer.put(payload(frame.seq))\n"
-        "    return consumer.delivered"
-    )
-    other.start("run()")
+    other = peer(there).begin(echo, back.name, spin)
     with there.producer(spin=spin) as producer, back.consumer(spin=spin) as consumer:
+        producer.wait_for_consumers(1, PATIENCE)
         deadline = time.monotonic() + 15
         for seq in range(200):
             feed(producer, 1)
@@ -299,37 +378,45 @@ def test_two_processes_wake_each_other(make, peer, spin):
     assert other.answer() == 200
 
 
+def take_all(here):
+    """How many right frames came until the stream ended."""
+    return sum(check(frame) >= 0 for frame in here.ring.consumer(spin=0))
+
+
 def test_a_release_wakes_the_producer(make, peer):
     """The same from the consumer's side: a ring of two, always full."""
     ring = make(slots=2)
-    other = peer(ring)
-    other.do("consumer = ring.consumer(spin=0)\ndef run(): return [check(frame) for frame in consumer][-1]")
-    other.start("run()")
+    other = peer(ring).begin(take_all)
     with ring.producer(spin=0) as producer:
+        producer.wait_for_consumers(1, PATIENCE)
         deadline = time.monotonic() + 15
         for _ in range(400):
             assert producer.put(payload(producer.next_seq), timeout=max(deadline - time.monotonic(), 0))
-    assert other.answer() == 399
+    assert other.answer() == 400
+
+
+def hold_the_newest(here):
+    here.held = [*getattr(here, "held", []), here.waiter.latest(5)]
+
+
+def release_all(here):
+    here.held.clear()
 
 
 def test_a_lossy_release_wakes_the_producer(make, peer):
     ring = make(slots=2)
     other = peer(ring)
-    other.do("consumer = ring.consumer(lossless=False)")
+    other.run(with_lossy_consumer)
     with ring.producer(spin=0) as producer:
         for _ in range(20):
-            other.do("held = []")
             for _ in range(2):  # one after the other, until it holds both slots
                 feed(producer, 1)
-                other.do("held.append(consumer.latest(5))")
+                other.run(hold_the_newest)
             published = producer.published
-            thread = threading.Thread(target=feed, args=(producer, 1))
-            thread.start()
-            wait_asleep(os.getpid(), thread.native_id)
+            thread = Running(lambda: feed(producer, 1)).asleep()
             assert producer.published == published
-            other.do("held.pop()")
-            thread.join()
-            assert producer.published == published + 1
+            other.run(release_all)
+            assert thread.end().value == 1
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "fast"])
@@ -347,14 +434,7 @@ def test_an_impossible_spin_is_refused(ring, seconds):
 def test_never_a_lost_wake_up(make, peer, slots):
     """Many short sleeps on both sides; a lost wake-up costs 100 ms and would add up."""
     ring = make(slots=slots)
-    others = [peer(ring) for _ in range(3)]
-    for other in others:
-        other.do(
-            "consumer = ring.consumer(spin=0)\n"
-            "def run():\n"
-            "    return sum(1 for frame in consumer if check(frame) >= 0)"
-        )
-        other.start("run()")
+    others = [peer(ring).begin(take_all) for _ in range(3)]
     with ring.producer(spin=0) as producer:
         producer.wait_for_consumers(3)
         feed(producer, 50_000)

@@ -36,8 +36,9 @@ COMMAND = [sys.executable, "-m", "shmring"]
 
 
 @pytest.fixture
-def cli(capsys):
+def cli(capsys, monkeypatch):
     """Runs a command in this process; its exit code, stdout and stderr."""
+    monkeypatch.setattr(rates, "INTERVAL", 0.02)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -50,7 +51,7 @@ def cli(capsys):
 
 @pytest.fixture
 def only_mine(monkeypatch):
-    """Whatever else goes on in /dev/shm at the same time is out of sight, and out of danger."""
+    """Whatever else happens in /dev/shm at the same time is out of sight, and out of danger."""
 
     def look_at_all() -> list[_inventory.Found]:
         prefix = f"shmring-test-{os.getpid()}-"
@@ -641,6 +642,7 @@ def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):
 # ---- bench
 
 
+@pytest.mark.slow
 def test_bench(cli, monkeypatch):
     monkeypatch.setattr(bench, "SECONDS", 0.05)
     monkeypatch.setattr(bench, "VIDEO", (48, 64, 3))
@@ -761,6 +763,7 @@ def without(library: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_what_to_install(make):
     ring = make()
     for library in ("click", "rich.console"):
@@ -770,6 +773,7 @@ def test_what_to_install(make):
         assert (said.returncode, said.stderr) == (2, expected)
 
 
+@pytest.mark.slow
 def test_help_and_version_without_the_extra():
     for option in ("--help", "-h"):
         said = without("click", option)
@@ -802,6 +806,7 @@ def test_output_that_nobody_reads(make):
         ("info {name}-2 2>&- | cat >&2", 0, ""),
     ],
 )
+@pytest.mark.slow
 def test_standard_streams_that_are_closed_or_full(make, words, code, said):
     """Whatever is opened gets the number of a closed one: a ring must not be taken for stdin or stdout."""
     name = make().name if words.startswith("ls") else fresh_name()
@@ -818,6 +823,7 @@ def test_standard_streams_that_are_closed_or_full(make, words, code, said):
         ("ls <&- >&- 2>&-", 1, ""),
     ],
 )
+@pytest.mark.slow
 def test_a_library_s_file_has_the_number_of_a_closed_stream(make, tmp_path, words, code, said):
     """As with libffi 3.8, which numpy loads: its file is no input, and nothing is written into it."""
     ring = make(shape=(8,), dtype="u1")
@@ -870,6 +876,7 @@ def on_terminal(*arguments: str, **environment: str) -> str:
     return said.decode()
 
 
+@pytest.mark.slow
 def test_colours_on_a_terminal_only(make):
     ring = make()
     coloured = on_terminal("ls")
@@ -879,6 +886,7 @@ def test_colours_on_a_terminal_only(make):
     assert "\x1b[3" not in on_terminal("ls", TERM="dumb")
 
 
+@pytest.mark.slow
 def test_locale_c(make):
     ring = make(attrs={"unit": "µV"})
     with ring.consumer(label="größe"):
@@ -915,6 +923,7 @@ def test_completion_script(cli, shell):
     shutil.which("bash") is None or not (Path(sys.executable).parent / "shmring").exists(),
     reason="needs bash, and the command in this environment",
 )
+@pytest.mark.slow
 def test_completion_in_bash(make):
     ring = make()
     script = f"""

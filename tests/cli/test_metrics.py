@@ -110,8 +110,9 @@ def test_a_block_that_is_no_ring(metrics, name):
         path.unlink()
 
 
+@pytest.mark.slow
 def test_http(make, name):
-    """Each scrape looks anew; a ring that is not there is 0."""
+    """Each scrape looks again; a ring that is not there is 0."""
     pytest.importorskip("prometheus_client")
     ring = make()
     command = [sys.executable, "-m", "shmring", "metrics", ring.name, name, "--listen", "127.0.0.1:0"]
@@ -179,7 +180,7 @@ def test_report_warns(make, caplog, peer):
         assert "the producer dropped 2 frames" in message
         assert f"gone (pid {other.pid}) died" in message
         caplog.clear()
-        with report_to_log(ring, interval=3600):  # told once
+        with report_to_log(ring, interval=3600):  # said once
             pass
     assert [record.levelno for record in caplog.records] == [logging.INFO]
 

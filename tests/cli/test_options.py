@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import shmring
 from shmring import _core, recording
 from support.blocks import fresh_name
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 pytest.importorskip("click")
 
@@ -18,6 +17,8 @@ import click
 
 from shmring._cli import COMMANDS, app
 from shmring._cli.support import rates
+
+pytestmark = pytest.mark.usefixtures("zarr_thread")
 
 FRAMES = ("record", "replay", "capture", "read", "write")
 PARSED_ONLY = ("bench", "demo", "doctor", "rm", "top")  # they run long, or look at what others have
@@ -113,6 +114,7 @@ def ring(make, monkeypatch, tmp_path):
     return ring
 
 
+@pytest.mark.slow
 def test_no_traceback(ring, capsys, tmp_path) -> None:
     names = {"RING": ring.name, "NEW": fresh_name()}
 
@@ -154,7 +156,7 @@ def test_ports_that_do_not_exist(capsys, port) -> None:
 
 
 def test_a_recording_without_frames_is_played_at_once(ring) -> None:
-    """For ever, too: there is nothing to wait for."""
+    """Forever, too: there is nothing to wait for."""
     assert app.run(["replay", "empty.npy", fresh_name(), "--forever"]) == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -23,28 +22,9 @@ pytest.importorskip("click")
 
 from shmring._cli.support import pipes
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "shmring"]
-
-
-@pytest.fixture
-def start(nothing_left_behind):
-    """`start("read", name, ...)` starts a command; it is ended with the test."""
-    started = []
-
-    def start(*arguments: str, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) -> subprocess.Popen:
-        process = subprocess.Popen([*COMMAND, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        with contextlib.suppress(ValueError):
-            process.communicate()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
 
 
 def ended(process: subprocess.Popen, data: bytes | None = None) -> tuple[int, bytes, str]:
@@ -74,12 +54,12 @@ RANDOM = np.random.default_rng(1).bytes(3_000_000)
     ],
     ids=["small", "scalar", "large", "two slots"],
 )
-def test_what_goes_in_comes_out(start, name, tmp_path, shape, dtype, slots):
+def test_what_goes_in_comes_out(command, name, tmp_path, shape, dtype, slots):
     came = tmp_path / "came"
     with came.open("wb") as file:
-        reader = start("read", name, "--timeout", "20", stdout=file)
+        reader = command("read", name, "--timeout", "20", stdout=file)
     more = [] if slots is None else ["--slots", slots]
-    writer = start(
+    writer = command(
         "write", name, "--shape", shape, "--dtype", dtype, "--wait-for", "1", *more, stdin=subprocess.PIPE
     )
     code, _, err = ended(writer, RANDOM)
@@ -98,7 +78,7 @@ def test_frames_are_read_into_the_slot_and_written_from_it(make):
     node = inode(ring.name)
 
     def lies_in_the_ring(rows: np.ndarray) -> bool:
-        spans = [(start, end) for start, end, _ in mappings(node)]
+        spans = [(command, end) for command, end, _ in mappings(node)]
         return all(any(s <= address(row) < e for s, e in spans) for row in rows)
 
     os.write(writer, bytes(range(250)) + bytes(50))
@@ -137,9 +117,9 @@ def test_read_into_waits_for_the_rest_of_a_frame():
     os.close(reader)
 
 
-def test_a_partial_last_frame_is_not_published(start, name):
-    reader = start("read", name, "--timeout", "20")
-    writer = start("write", name, "--shape", "8", "--dtype", "u1", "--wait-for", "1", stdin=subprocess.PIPE)
+def test_a_partial_last_frame_is_not_published(command, name):
+    reader = command("read", name, "--timeout", "20")
+    writer = command("write", name, "--shape", "8", "--dtype", "u1", "--wait-for", "1", stdin=subprocess.PIPE)
     code, _, err = ended(writer, bytes(range(20)))
     assert code == 1
     assert "4 of 8 bytes were not published" in err
@@ -148,17 +128,17 @@ def test_a_partial_last_frame_is_not_published(start, name):
     assert "4 of 8 bytes were not published" in err
 
 
-def test_empty_input(start, name):
-    code, _, err = ended(start("write", name, "--shape", "8", "--dtype", "u1"))
+def test_empty_input(command, name):
+    code, _, err = ended(command("write", name, "--shape", "8", "--dtype", "u1"))
     assert code == 0
     assert "0 frames" in err
     assert not block_file(name).exists()
 
 
-def test_frames_limit_both_ends(start, name):
-    reader = start("read", name, "--frames", "5", "--timeout", "20")
+def test_frames_limit_both_ends(command, name):
+    reader = command("read", name, "--frames", "5", "--timeout", "20")
     with open("/dev/zero", "rb") as zeros:
-        writer = start(
+        writer = command(
             "write", name, "--shape", "7", "--dtype", "u1", "--frames", "1000", "--wait-for", "1",
             stdin=zeros,
         )  # fmt: skip
@@ -167,8 +147,8 @@ def test_frames_limit_both_ends(start, name):
     assert (code, len(out)) == (0, 35)
 
 
-def test_input_that_ends_before_frames(start, name):
-    writer = start("write", name, "--shape", "8", "--dtype", "u1", "--frames", "3", stdin=subprocess.PIPE)
+def test_input_that_ends_before_frames(command, name):
+    writer = command("write", name, "--shape", "8", "--dtype", "u1", "--frames", "3", stdin=subprocess.PIPE)
     code, _, err = ended(writer, bytes(16))
     assert code == 1
     assert "after 2 of 3 frames" in err
@@ -177,7 +157,7 @@ def test_input_that_ends_before_frames(start, name):
 # ---- npy
 
 
-def test_npy_into_a_file_and_back(start, name, make, tmp_path):
+def test_npy_into_a_file_and_back(command, name, make, tmp_path):
     """A file is one array, as long as the stream was; written back it is the same stream."""
     descr = [("t", "<f8"), ("v", "<i2", (3,))]
     ring = make(shape=(5,), dtype=descr, slots=16)
@@ -185,7 +165,7 @@ def test_npy_into_a_file_and_back(start, name, make, tmp_path):
     frames["t"] = np.arange(30).reshape(6, 5)
     path = tmp_path / "stream.npy"
     with ring.producer() as out, path.open("wb") as file:
-        reader = start("read", ring.name, "--format", "npy", stdout=file)
+        reader = command("read", ring.name, "--format", "npy", stdout=file)
         joined(ring.name).close()
         out.put_many(frames)
         out.close()
@@ -193,18 +173,18 @@ def test_npy_into_a_file_and_back(start, name, make, tmp_path):
     assert np.array_equal(np.load(path, mmap_mode="r"), frames)
     again = tmp_path / "again.npy"
     with path.open("rb") as source, again.open("wb") as file:
-        reader = start("read", name, "--format", "npy", "--timeout", "20", stdout=file)
-        writer = start("write", name, "--format", "npy", "--wait-for", "1", stdin=source)
+        reader = command("read", name, "--format", "npy", "--timeout", "20", stdout=file)
+        writer = command("write", name, "--format", "npy", "--wait-for", "1", stdin=source)
         assert ended(writer)[0] == 0
         assert ended(reader)[0] == 0
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_npy_file_is_whole_after_ctrl_c(start, make, tmp_path):
+def test_npy_file_is_whole_after_ctrl_c(command, make, tmp_path):
     ring = make(shape=(4,), dtype="u1")
     path = tmp_path / "stream.npy"
     with ring.producer() as out, path.open("wb") as file:
-        reader = start("read", ring.name, "--format", "npy", stdout=file)
+        reader = command("read", ring.name, "--format", "npy", stdout=file)
         joined(ring.name).close()
         for number in range(3):
             out.put(np.full(4, number, "u1"))
@@ -215,12 +195,12 @@ def test_npy_file_is_whole_after_ctrl_c(start, make, tmp_path):
     assert np.load(path)[:, 0].tolist() == [0, 1, 2]
 
 
-def test_npy_into_a_pipe(start, make):
+def test_npy_into_a_pipe(command, make):
     ring = make(shape=(4,), dtype="u1")
-    code, _, err = ended(start("read", ring.name, "--format", "npy"))
+    code, _, err = ended(command("read", ring.name, "--format", "npy"))
     assert code == 2
     assert "needs --frames" in err
-    reader = start("read", ring.name, "--format", "npy", "--frames", "2")
+    reader = command("read", ring.name, "--format", "npy", "--frames", "2")
     with ring.producer() as out:
         joined(ring.name).close()
         for number in range(3):
@@ -230,9 +210,9 @@ def test_npy_into_a_pipe(start, make):
     assert np.load(io.BytesIO(data)).tolist() == [[0] * 4, [1] * 4]
 
 
-def test_npy_of_a_stream_that_ends_too_early(start, make):
+def test_npy_of_a_stream_that_ends_too_early(command, make):
     ring = make(shape=(4,), dtype="u1")
-    reader = start("read", ring.name, "--format", "npy", "--frames", "3")
+    reader = command("read", ring.name, "--format", "npy", "--frames", "3")
     with ring.producer() as out:
         joined(ring.name).close()
         out.put(np.zeros(4, "u1"))
@@ -241,24 +221,24 @@ def test_npy_of_a_stream_that_ends_too_early(start, make):
     assert "1 of the 3 frames" in err
 
 
-def test_what_is_no_npy(start, name):
+def test_what_is_no_npy(command, name):
     for data in (b"raw bytes that are no header" * 9, b""):
-        writer = start("write", name, "--format", "npy", stdin=subprocess.PIPE)
+        writer = command("write", name, "--format", "npy", stdin=subprocess.PIPE)
         code, _, err = ended(writer, data)
         assert code == 1
         assert "not a .npy file" in err
-    code, _, err = ended(start("write", name, "--format", "npy", "--dtype", "u1"))
+    code, _, err = ended(command("write", name, "--format", "npy", "--dtype", "u1"))
     assert code == 2
 
 
 @pytest.mark.parametrize("offset", [0, 100])
-def test_npy_file_is_right_after_a_kill(start, make, tmp_path, offset):
+def test_npy_file_is_right_after_a_kill(command, make, tmp_path, offset):
     """The header counts up with the frames."""
     ring = make(shape=(4,), dtype="i4", slots=64)
     path = tmp_path / "stream.npy"
     with ring.producer() as out, path.open("w+b") as file:
         os.lseek(file.fileno(), offset, os.SEEK_SET)  # as behind what another program has written
-        reader = start("read", ring.name, "--format", "npy", stdout=file)
+        reader = command("read", ring.name, "--format", "npy", stdout=file)
         joined(ring.name).close()
         out.put_many(np.arange(80, dtype="i4").reshape(20, 4))
         # What is delivered is written, and counted, before the next wait.
@@ -270,15 +250,15 @@ def test_npy_file_is_right_after_a_kill(start, make, tmp_path, offset):
     assert np.load(io.BytesIO(data[offset:])).tolist() == np.arange(80).reshape(20, 4).tolist()
 
 
-def test_npy_cannot_describe_every_dtype(start, make):
+def test_npy_cannot_describe_every_dtype(command, make):
     """It is refused before anything is written, as by `record`; just below, numpy.load reads it."""
     wide = make(shape=(3,), dtype=[(f"channel_{i:04d}", "f4") for i in range(600)], slots=4)
-    code, data, err = ended(start("read", wide.name, "--format", "npy", "--frames", "1"))
+    code, data, err = ended(command("read", wide.name, "--format", "npy", "--frames", "1"))
     assert (code, data) == (1, b"")
     assert "more than numpy.load reads from the header" in err
     assert not wide.stats().consumers
     ring = make(shape=(3,), dtype=[(f"channel_{i:04d}", "f4") for i in range(300)], slots=4)
-    reader = start("read", ring.name, "--format", "npy", "--frames", "1")
+    reader = command("read", ring.name, "--format", "npy", "--frames", "1")
     with ring.producer() as out:
         joined(ring.name).close()
         out.put(np.ones(3, ring.dtype))
@@ -287,11 +267,11 @@ def test_npy_cannot_describe_every_dtype(start, make):
     assert np.load(io.BytesIO(data)).dtype == ring.dtype
 
 
-def test_npy_with_names_beyond_latin_1_and_back(start, name, make):
+def test_npy_with_names_beyond_latin_1_and_back(command, name, make):
     """Version 3.0 of the format."""
     descr = [("Ω", "f4"), ("温度", "<i2")]
     ring = make(shape=(2,), dtype=descr, slots=8)
-    reader = start("read", ring.name, "--format", "npy", "--frames", "2")
+    reader = command("read", ring.name, "--format", "npy", "--frames", "2")
     frames = np.zeros((2, 2), descr)
     frames["Ω"] = [[1, 2], [3, 4]]
     with ring.producer() as out:
@@ -300,8 +280,8 @@ def test_npy_with_names_beyond_latin_1_and_back(start, name, make):
         code, data, _ = ended(reader)
     assert code == 0
     assert np.array_equal(np.load(io.BytesIO(data)), frames)
-    reader = start("read", name, "--format", "npy", "--frames", "2", "--timeout", "20")
-    writer = start("write", name, "--format", "npy", "--wait-for", "1", stdin=subprocess.PIPE)
+    reader = command("read", name, "--format", "npy", "--frames", "2", "--timeout", "20")
+    writer = command("write", name, "--format", "npy", "--wait-for", "1", stdin=subprocess.PIPE)
     assert ended(writer, data)[0] == 0
     assert ended(reader)[1] == data
 
@@ -353,12 +333,12 @@ def set_blocking_later(fd: int, asleep: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize(("when", "layout"), [("before", "npy"), ("meanwhile", "raw")])
-def test_write_from_a_pipe_that_does_not_block(start, name, when, layout):
+def test_write_from_a_pipe_that_does_not_block(command, name, when, layout):
     near, far = os.pipe()
     if when == "before":
         os.set_blocking(near, False)
     words = ["--format", "npy"] if layout == "npy" else ["--shape", "4", "--dtype", "u1"]
-    writer = start("write", name, *words, "--wait-for", "1", stdin=near)
+    writer = command("write", name, *words, "--wait-for", "1", stdin=near)
     frames = np.arange(12, dtype="u1").reshape(3, 4)
     data = frames.tobytes()
     if layout == "npy":
@@ -379,13 +359,13 @@ def test_write_from_a_pipe_that_does_not_block(start, name, when, layout):
 
 
 @pytest.mark.parametrize(("when", "layout"), [("before", "raw"), ("meanwhile", "npy")])
-def test_read_into_a_pipe_that_does_not_block(start, make, when, layout):
+def test_read_into_a_pipe_that_does_not_block(command, make, when, layout):
     """The frames are far larger than the pipe."""
     near, far = os.pipe()
     if when == "before":
         os.set_blocking(far, False)
     ring = make(shape=(3_000_000,), dtype="u1", slots=4)
-    reader = start("read", ring.name, "--format", layout, "--frames", "4", stdout=far)
+    reader = command("read", ring.name, "--format", layout, "--frames", "4", stdout=far)
     with ring.producer() as out:
         out.wait_for_consumers(1, timeout=PATIENCE)
         if when == "meanwhile":
@@ -404,22 +384,22 @@ def test_read_into_a_pipe_that_does_not_block(start, make, when, layout):
 # ---- frames of other kinds
 
 
-def test_variable_rows(start, make):
+def test_variable_rows(command, make):
     ring = make(shape=(4, 2), dtype="u1", variable_rows=True)
-    reader = start("read", ring.name)
+    reader = command("read", ring.name)
     with ring.producer() as out:
         joined(ring.name).close()
         for rows in (1, 0, 4, 2):
             out.put(np.full((rows, 2), rows, "u1"))
     assert ended(reader)[1] == bytes([1] * 2 + [4] * 8 + [2] * 4)
-    code, _, err = ended(start("read", ring.name, "--format", "npy", "--frames", "1"))
+    code, _, err = ended(command("read", ring.name, "--format", "npy", "--frames", "1"))
     assert code == 1
     assert "differ in length" in err
 
 
-def test_lossy_reader_tells_what_it_lost(start, make):
+def test_lossy_reader_tells_what_it_lost(command, make):
     ring = make(shape=(1 << 17,), dtype="u1", slots=2)
-    reader = start("read", ring.name, "--lossy", "--label", "viewer")
+    reader = command("read", ring.name, "--lossy", "--label", "viewer")
     with ring.producer() as out:
         joined(ring.name).close()
         for number in range(50):  # far more than slots and pipe hold, and nobody reads the pipe
@@ -431,17 +411,17 @@ def test_lossy_reader_tells_what_it_lost(start, make):
     assert err == f"shmring read: {50 - len(frames)} frames lost\n"
 
 
-def test_start_newest(start, make):
+def test_start_newest(command, make):
     ring = make(shape=(), dtype="u1", slots=4096)
     with ring.producer() as out:
         out.put_many(np.arange(10, dtype="u1"))
-        reader = start("read", ring.name, "--start", "newest", "--frames", "1")
+        reader = command("read", ring.name, "--start", "newest", "--frames", "1")
         assert ended(reader)[1] == b"\x09"
 
 
-def test_full_ring_drops(start, name):
+def test_full_ring_drops(command, name):
     """Nobody waits for the ring: the input flows on."""
-    writer = start(
+    writer = command(
         "write", name, "--shape", "100000", "--dtype", "u1", "--slots", "2", "--on-full", "drop",
         "--wait-for", "1", stdin=subprocess.PIPE,
     )  # fmt: skip
@@ -457,56 +437,56 @@ def test_full_ring_drops(start, name):
 # ---- how it ends
 
 
-def test_the_ring_s_name_is_taken(start, make):
+def test_the_ring_s_name_is_taken(command, make):
     ring = make()
     with open("/dev/zero", "rb") as zeros, ring.producer():
-        code, _, err = ended(start("write", ring.name, "--shape", "8", "--dtype", "u1", stdin=zeros))
+        code, _, err = ended(command("write", ring.name, "--shape", "8", "--dtype", "u1", stdin=zeros))
     assert code == 1
     assert f"in use (producer pid {os.getpid()}" in err
     assert block_file(ring.name).exists()
 
 
-def test_the_ring_s_name_is_taken_and_no_input_comes(start, make):
+def test_the_ring_s_name_is_taken_and_no_input_comes(command, make):
     """It is said before the header is there."""
     ring = make()
     near, far = os.pipe()
     with ring.producer():
-        code, _, err = ended(start("write", ring.name, "--format", "npy", stdin=near))
+        code, _, err = ended(command("write", ring.name, "--format", "npy", stdin=near))
     os.close(near)
     os.close(far)
     assert (code, "is in use (producer pid" in err) == (1, True)
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [("O", (3, 2)), ("u1", (3, 0))])
-def test_npy_input_that_makes_no_ring(start, name, tmp_path, dtype, shape):
+def test_npy_input_that_makes_no_ring(command, name, tmp_path, dtype, shape):
     path = tmp_path / "input.npy"
     np.save(path, np.zeros(shape, dtype), allow_pickle=True)
     with path.open("rb") as file:
-        code, _, err = ended(start("write", name, "--format", "npy", stdin=file))
+        code, _, err = ended(command("write", name, "--format", "npy", stdin=file))
     assert (code, err.count("\n")) == (1, 1)
     assert "the frames on stdin make no ring" in err
 
 
-def test_timeouts(start, name, make):
-    code, out, err = ended(start("read", name, "--timeout", "0.05"))
+def test_timeouts(command, name, make):
+    code, out, err = ended(command("read", name, "--timeout", "0.05"))
     assert (code, out) == (3, b"")
     assert err.startswith(f"shmring: there is no ring {name!r} ")
     assert "none came within 0.05 s" in err
     ring = make()
-    code, _, err = ended(start("read", ring.name, "--timeout", "0.05"))
+    code, _, err = ended(command("read", ring.name, "--timeout", "0.05"))
     assert code == 1
     assert "no producer has come yet" in err
     with open("/dev/zero", "rb") as zeros:
         arguments = ("write", name, "--shape", "8", "--dtype", "u1", "--wait-for", "1", "--timeout", "0.05")
-        code, _, err = ended(start(*arguments, stdin=zeros))
+        code, _, err = ended(command(*arguments, stdin=zeros))
     assert code == 1
     assert "0 of 1 consumers joined" in err
     assert not block_file(name).exists()
 
 
-def test_the_producer_dies(start, make, peer):
+def test_the_producer_dies(command, make, peer):
     ring = make(shape=(8,), dtype="u1")
-    reader = start("read", ring.name)
+    reader = command("read", ring.name)
     joined(ring.name).close()
     other = peer(ring)
     other.do("out = ring.producer(); out.put(np.arange(8, dtype='u1'))")
@@ -517,9 +497,9 @@ def test_the_producer_dies(start, make, peer):
     assert f"pid {other.pid}" in err
 
 
-def test_the_program_behind_read_ends(start, make):
+def test_the_program_behind_read_ends(command, make):
     ring = make(shape=(1 << 16,), dtype="u1")
-    reader = start("read", ring.name)
+    reader = command("read", ring.name)
     with ring.producer() as out:
         joined(ring.name).close()
         out.put(np.zeros(1 << 16, "u1"))
@@ -533,9 +513,9 @@ def test_the_program_behind_read_ends(start, make):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("waits_for", ["input", "consumers"])
-def test_signals_end_write_and_remove_its_ring(start, name, number, waits_for):
+def test_signals_end_write_and_remove_its_ring(command, name, number, waits_for):
     more = ["--wait-for", "9"] if waits_for == "consumers" else []
-    writer = start("write", name, "--shape", "8", "--dtype", "u1", *more, stdin=subprocess.PIPE)
+    writer = command("write", name, "--shape", "8", "--dtype", "u1", *more, stdin=subprocess.PIPE)
     with shmring.Ring.attach(name, timeout=PATIENCE, readonly=True) as ring:
         wait_until(lambda: ring.stats().producer.state == "live")
         if waits_for == "input":
@@ -548,10 +528,10 @@ def test_signals_end_write_and_remove_its_ring(start, name, number, waits_for):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_read(start, make, number):
+def test_signals_end_read(command, make, number):
     ring = make()
     with ring.producer():
-        reader = start("read", ring.name)
+        reader = command("read", ring.name)
         joined(ring.name).close()
         wait_asleep(reader.pid)
         reader.send_signal(number)
@@ -560,12 +540,12 @@ def test_signals_end_read(start, make, number):
         assert not ring.stats().consumers
 
 
-def test_terminals_are_refused(start, make, name):
+def test_terminals_are_refused(command, make, name):
     ours, theirs = pty.openpty()
     try:
-        code, _, err = ended(start("write", name, "--shape", "8", "--dtype", "u1", stdin=theirs))
+        code, _, err = ended(command("write", name, "--shape", "8", "--dtype", "u1", stdin=theirs))
         assert (code, "stdin is a terminal" in err) == (2, True)
-        code, _, err = ended(start("read", make().name, stdout=theirs))
+        code, _, err = ended(command("read", make().name, stdout=theirs))
         assert (code, "stdout is a terminal" in err) == (2, True)
     finally:
         os.close(ours)
@@ -580,10 +560,10 @@ RAW = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
-def test_ffmpeg_as_producer_and_consumer(start, name, tmp_path):
+def test_ffmpeg_as_producer_and_consumer(command, name, tmp_path):
     """A film through a ring into a lossless codec is the same film."""
     film = tmp_path / "film.mkv"
-    reader = start("read", name, "--timeout", "20")
+    reader = command("read", name, "--timeout", "20")
     consumer = subprocess.Popen(
         [
             *FFMPEG,
@@ -604,7 +584,7 @@ def test_ffmpeg_as_producer_and_consumer(start, name, tmp_path):
     )
     reader.stdout.close()
     producer = subprocess.Popen([*FFMPEG, *SOURCE, *RAW, "-"], stdout=subprocess.PIPE)
-    writer = start(
+    writer = command(
         "write", name, "--shape", "120,160,3", "--dtype", "u1", "--wait-for", "1", stdin=producer.stdout
     )
     producer.stdout.close()

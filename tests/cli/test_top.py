@@ -32,12 +32,14 @@ from support.blocks import block_file, fresh_name
 from support.frames import drain, feed
 from support.waiting import PATIENCE, task_state, wait_until
 
+pytestmark = pytest.mark.slow
+
 NARROW, WIDE = (80, 24), (200, 50)
 
 
 @pytest.fixture(autouse=True)
 def only_mine(monkeypatch):
-    """Whatever else goes on in /dev/shm at the same time is not on the screen."""
+    """Whatever else happens in /dev/shm at the same time is not on the screen."""
 
     def look_at_all() -> list[_inventory.Found]:
         prefix = f"shmring-test-{os.getpid()}-"
@@ -344,7 +346,7 @@ def test_keys_of_several_rings_do_nothing_for_one(make):
 
 
 def test_who_is_stopped_is_marked_on_80_columns(make, peer):
-    """Whoever looks at a full ring looks for that."""
+    """That is what people look for in a full ring."""
     pytest.importorskip("psutil")
     ring = make()
     consumer, producer = peer(ring), peer(ring)

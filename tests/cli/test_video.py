@@ -19,6 +19,8 @@ from shmring._demo.sources import open_film
 from support.waiting import PATIENCE
 
 av = pytest.importorskip("av")
+
+pytestmark = pytest.mark.slow
 FRAMES = 132
 
 

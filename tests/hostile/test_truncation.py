@@ -5,260 +5,456 @@ After survive_truncation() nothing ends that process; without it, SIGBUS does.
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import errno
+import faulthandler
+import mmap
 import os
+import resource
 import signal
 
+import numpy as np
 import pytest
 
 import shmring
-from support.blocks import block_file
+from support.blocks import SHM, block_file
 from support.frames import WORDS, feed
+from support.private_shm import give_private_shm
 from support.processes import PeerError
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
-# Runs in the child: a ring of four one-page slots with three frames in it, everything open, one frame held.
-OPENED = """if True:
-    import ctypes, faulthandler, mmap, resource
+pytestmark = pytest.mark.usefixtures("zarr_thread")
+
+# ---- the process whose ring is cut: `here` is its name space
+
+
+def open_everything(here, name):
+    """A ring of four one-page slots with three frames in it, every handle, one frame held."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ring = shmring.Ring.create({name!r}, shape=(WORDS,), dtype="u8", slots=4)
-    path = f"/dev/shm/{{ring.name}}"
-    producer = ring.producer(on_full="drop")
-    consumer, lossy, observer = ring.consumer(), ring.consumer(lossless=False), ring.observer()
-    ones = np.ones(WORDS, "u8")
+    here.ring = shmring.Ring.create(name, shape=(WORDS,), dtype="u8", slots=4)
+    here.path = block_file(name)
+    here.producer = here.ring.producer(on_full="drop")
+    here.consumer, here.lossy = here.ring.consumer(), here.ring.consumer(lossless=False)
+    here.observer = here.ring.observer()
+    here.ones = np.ones(WORDS, "u8")
     for _ in range(3):
-        producer.put(ones)
-    held = consumer.get(0)
-    def in_place():
-        with producer.claim() as slot:
-            slot.array[:] = 1
-    def failing():
-        with producer.claim():
-            raise LookupError("the user's own")
-    def twice(call):
-        try:
-            call()
-        except shmring.RingCorrupt:
-            call()
-"""
-SURVIVE = "shmring.survive_truncation()"
+        here.producer.put(here.ones)
+    here.held = here.consumer.get(0)
 
-TO_NOTHING = "os.truncate(path, 0)"
-AFTER_FIRST_PAGE = "os.truncate(path, mmap.PAGESIZE)"
-LAST_SLOTS = "os.truncate(path, os.stat(path).st_size - 2 * mmap.PAGESIZE)"
-CUTS = {"to nothing": TO_NOTHING, "after the first page": AFTER_FIRST_PAGE, "last slots": LAST_SLOTS}
 
-EVERYWHERE = ("to nothing", "after the first page", "last slots")
-HEADER = ("to nothing", "after the first page")
+def survive(here):
+    shmring.survive_truncation()
+
+
+def cut_to_nothing(here):
+    os.truncate(here.path, 0)
+
+
+def cut_after_the_first_page(here):
+    os.truncate(here.path, mmap.PAGESIZE)
+
+
+def cut_the_last_slots(here):
+    os.truncate(here.path, here.path.stat().st_size - 2 * mmap.PAGESIZE)
+
+
+CUTS = (cut_to_nothing, cut_after_the_first_page, cut_the_last_slots)
+
+
+def stats(here):
+    here.ring.stats()
+
+
+def new_consumer(here):
+    here.ring.consumer()
+
+
+def get(here):
+    here.consumer.get(0)
+
+
+def try_get(here):
+    here.consumer.try_get()
+
+
+def latest(here):
+    here.consumer.latest(0)
+
+
+def batch(here):
+    here.consumer.batch(2, timeout=0)
+
+
+def iterate(here):
+    next(here.consumer)
+
+
+def window(here):
+    next(here.consumer.windows(2))
+
+
+def get_async(here):
+    asyncio.run(here.consumer.get_async(9))
+
+
+def lossy_get(here):
+    here.lossy.get(0)
+
+
+def wait_for_several(here):
+    [ready, *_] = shmring.wait([here.lossy, here.consumer], 9)
+    ready.get(9)
+
+
+def align(here):
+    next(shmring.align({"a": here.lossy, "b": here.consumer}, tolerance_ns=0, timeout=9))
+
+
+def observe(here):
+    here.observer.latest(0)
+
+
+def put(here):
+    here.producer.put(here.ones)
+
+
+def put_many(here):
+    here.producer.put_many(np.stack([here.ones] * 2))
+
+
+def fill_in_place(here):
+    with here.producer.claim() as slot:
+        slot.array[:] = 1
+
+
+def fail_in_place(here):
+    with here.producer.claim():
+        raise LookupError("the user's own")
+
+
+def abort(here):
+    here.producer.claim().abort()
+
+
+def abandon(here):
+    here.producer.claim()
+    here.producer.abandon()
+
+
+def find_in_the_file(here):
+    assert here.held.block_offset > 0
+
+
+def drop(here):
+    here.producer.drop()
+    stats(here)
+
+
+def wait_for_consumers(here):
+    here.producer.wait_for_consumers(2, timeout=0)
+
+
+def read_and_release(here):
+    here.held.array.sum()
+    here.held.release()
+
+
+def close_all(here):
+    for handle in (here.consumer, here.lossy, here.producer, here.ring):
+        handle.close()
+
+
+def end(here):
+    here.held.release()
+    here.ring.close()
+
+
+EVERYWHERE = CUTS
+HEADER = CUTS[:2]
 # Each call, and the cuts after which it raises RingCorrupt, by itself and not only the next one.
 CALLS = {
-    "ring.stats()": HEADER,
-    "ring.consumer()": HEADER,
-    "consumer.get(0)": HEADER,
-    "consumer.try_get()": HEADER,
-    "consumer.latest(0)": HEADER,
-    "consumer.batch(2, timeout=0)": HEADER,
-    "next(consumer)": HEADER,
-    "next(consumer.windows(2))": HEADER,
-    "asyncio.run(consumer.get_async(9))": HEADER,
-    "lossy.get(0)": HEADER,
-    "shmring.wait([lossy, consumer], 9)[0].get(9)": HEADER,
-    "next(shmring.align({'a': lossy, 'b': consumer}, tolerance_ns=0, timeout=9))": HEADER,
-    "observer.latest(0)": EVERYWHERE,
-    "twice(lambda: observer.latest(0))": EVERYWHERE,
-    "producer.put(ones)": EVERYWHERE,
-    "producer.put_many(np.stack([ones] * 2))": EVERYWHERE,
-    "in_place()": EVERYWHERE,
-    "twice(in_place)": EVERYWHERE,
-    "producer.claim().abort()": (),
-    "producer.claim(); producer.abandon()": (),
-    "held.block_offset": (),
-    "producer.drop(); ring.stats()": HEADER,
-    "producer.wait_for_consumers(2, timeout=0)": ("to nothing",),
-    "held.array.sum(); held.release()": (),
-    "consumer.close(); lossy.close(); producer.close(); ring.close()": (),
+    stats: HEADER,
+    new_consumer: HEADER,
+    get: HEADER,
+    try_get: HEADER,
+    latest: HEADER,
+    batch: HEADER,
+    iterate: HEADER,
+    window: HEADER,
+    get_async: HEADER,
+    lossy_get: HEADER,
+    wait_for_several: HEADER,
+    align: HEADER,
+    observe: EVERYWHERE,
+    put: EVERYWHERE,
+    put_many: EVERYWHERE,
+    fill_in_place: EVERYWHERE,
+    abort: (),
+    abandon: (),
+    find_in_the_file: (),
+    drop: HEADER,
+    wait_for_consumers: (cut_to_nothing,),
+    read_and_release: (),
+    close_all: (),
 }
 
 
 @pytest.fixture
 def victim(peer, name):
-    """Start a process with a ring open, its handles and `path`, that has run some statements."""
+    """Start a process with everything open that has done some things."""
 
-    def start(*statements: str):
+    def start(*steps):
         other = peer()
-        other.do(OPENED.format(name=name) + "".join(f"    {line}\n" for line in statements))
+        other.run(open_everything, name)
+        for step in steps:
+            other.run(step)
         return other
 
     yield start
     block_file(name).unlink(missing_ok=True)
 
 
-def ended_by(other, statements: str) -> int:
-    """How a process ends that runs these."""
-    other.start(f"exec({statements!r})")
+def ended_by(other, call) -> int:
+    """How a process ends that calls this."""
+    other.begin(call)
     return other.wait()
 
 
-@pytest.mark.parametrize("where", CUTS)
+def is_told(other, call) -> None:
+    with pytest.raises(PeerError, match=r"was cut while it was in use.*Recreate") as raised:
+        other.run(call)
+    assert raised.value.kind == "RingCorrupt"
+
+
+@pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("call", CALLS)
-def test_no_call_ends_the_process(victim, call, where):
-    other = victim(SURVIVE, CUTS[where])
-    if where in CALLS[call]:
-        with pytest.raises(PeerError, match=r"was cut while it was in use.*Recreate") as raised:
-            other.do(call)
-        assert raised.value.kind == "RingCorrupt"
+@pytest.mark.slow
+def test_no_call_ends_the_process(victim, call, cut):
+    other = victim(survive, cut)
+    if cut in CALLS[call]:
+        is_told(other, call)
     else:
-        other.do(call)
-    other.do("held.release(); ring.close()")
+        other.run(call)
+    other.run(end)
 
 
-@pytest.mark.parametrize("where", CUTS)
-def test_a_new_producer_maps_anew_and_finds_the_file_short(victim, where):
-    other = victim(SURVIVE, "producer.close()", CUTS[where])
+def call_twice(here, call):
+    for _ in range(2):
+        with pytest.raises(shmring.RingCorrupt, match="was cut"):
+            globals()[call](here)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("call", [observe, fill_in_place])
+def test_the_next_call_is_told_too(victim, call, cut):
+    victim(survive, cut).run(call_twice, call.__name__)
+
+
+def close_producer(here):
+    here.producer.close()
+
+
+def open_producer(here):
+    here.producer = here.ring.producer()
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_new_producer_maps_anew_and_finds_the_file_short(victim, cut):
+    other = victim(survive, close_producer, cut)
     with pytest.raises(PeerError) as raised:
-        other.do("ring.producer()")
-    assert raised.value.kind == ("RingNotReady" if where == "to nothing" else "RingCorrupt")
+        other.run(open_producer)
+    assert raised.value.kind == ("RingNotReady" if cut is cut_to_nothing else "RingCorrupt")
+
+
+def hold_all(here):
+    here.frames = [here.held, here.consumer.get(0), here.consumer.get(0)]
 
 
 def test_lost_frames_read_as_zeros_and_others_as_they_were(victim):
-    other = victim(SURVIVE, "frames = [held, consumer.get(0), consumer.get(0)]", LAST_SLOTS)
+    other = victim(survive, hold_all, cut_the_last_slots)
     sums = other.ask("[int(frame.array.sum()) for frame in frames]")
     assert sorted(sums) == [0, WORDS, WORDS]
-    with pytest.raises(PeerError, match="was cut"):
-        other.do("consumer.try_get()")
+    is_told(other, try_get)
 
 
 def test_an_exception_in_a_claim_stays_what_it_was(victim):
     with pytest.raises(PeerError, match="the user's own"):
-        victim(SURVIVE, TO_NOTHING).do("failing()")
+        victim(survive, cut_to_nothing).run(fail_in_place)
 
 
-def test_a_consumer_that_sleeps_is_told(victim, name):
-    other = victim(SURVIVE, "consumer.batch(2)")
-    other.start("consumer.get()").asleep()
+def take_the_rest(here):
+    here.consumer.batch(2)
+
+
+def wait_for_a_frame(here):
+    here.consumer.get()
+
+
+def fill_the_ring(here):
+    open_producer(here)
+    put(here)
+
+
+def wait_with_a_silent_ring(here):
+    with shmring.Ring.create(shape=(4,), dtype="u8", slots=4) as other, other.consumer() as silent:
+        [ready] = shmring.wait([silent, here.consumer])
+        ready.get()
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits"),
+    [
+        ([take_the_rest], wait_for_a_frame),
+        ([take_the_rest], wait_with_a_silent_ring),
+        ([close_producer, fill_the_ring], put),
+    ],
+)
+def test_whoever_sleeps_is_told(victim, name, steps, waits):
+    other = victim(survive, *steps)
+    other.begin(waits).asleep()
     os.truncate(block_file(name), 0)
     with pytest.raises(PeerError, match="was cut"):
         other.answer()
 
 
-def test_a_wait_for_several_rings_is_told(victim, name):
-    other = victim(
-        SURVIVE, "consumer.batch(2)", "other = shmring.Ring.create(shape=(4,), dtype='u8', slots=4)"
-    )
-    other.do("silent = other.consumer()")
-    other.start("shmring.wait([silent, consumer]) == [consumer]").asleep()
-    os.truncate(block_file(name), 0)
-    assert other.answer() is True
-    with pytest.raises(PeerError, match="was cut"):
-        other.do("consumer.get()")
-    other.do("silent.close(); other.unlink(); other.close()")
+def make_ring() -> shmring.Ring:
+    return shmring.Ring.create(shape=(4,), dtype="u8", slots=4)
 
 
-def test_a_producer_that_sleeps_is_told(victim, name):
-    other = victim(SURVIVE, "producer.close()", "producer = ring.producer()", "producer.put(ones)")
-    other.start("producer.put(ones)").asleep()
-    os.truncate(block_file(name), 0)
-    with pytest.raises(PeerError, match="was cut"):
-        other.answer()
+def make_second_ring(here):
+    here.second = make_ring()
+
+
+def use_second_ring(here):
+    with here.second, here.second.producer() as producer, here.second.consumer() as consumer:
+        producer.put(np.arange(4, dtype="u8"))
+        assert consumer.get(0).array.tolist() == [0, 1, 2, 3]
+        here.second.unlink()
+
+
+def use_the_addresses_again(here):
+    """For rings that lost nothing."""
+    del here.held, here.consumer, here.lossy, here.observer, here.producer
+    here.ring.close()
+    rings = [make_ring() for _ in range(3)]
+    assert [ring.stats().published for ring in rings] == [0, 0, 0]
+    for ring in rings:
+        ring.unlink()
 
 
 def test_other_rings_of_the_process_go_on(victim):
-    other = victim(SURVIVE, "second = shmring.Ring.create(shape=(4,), dtype='u8', slots=4)", TO_NOTHING)
-    with pytest.raises(PeerError, match="was cut"):
-        other.do("ring.stats()")
-    other.do("writer, reader = second.producer(), second.consumer()")
-    assert other.ask("writer.put(np.arange(4, dtype='u8')) and reader.get(0).array.tolist()") == [0, 1, 2, 3]
-    other.do("second.unlink()")
-    # The addresses of the first one are used again, for a ring that lost nothing.
-    other.do("del held, consumer, lossy, observer, producer; ring.close(); del ring")
-    other.do("third = [shmring.Ring.create(shape=(4,), dtype='u8', slots=4) for _ in range(3)]")
-    assert other.ask("[one.stats().published for one in third]") == [0, 0, 0]
-    other.do("for one in third: one.unlink()")
+    other = victim(survive, make_second_ring, cut_to_nothing)
+    is_told(other, stats)
+    other.run(use_second_ring)
+    other.run(use_the_addresses_again)
+
+
+def attach_again(here):
+    here.late = shmring.Ring.attach(here.ring.name)
+
+
+def stats_of_the_late(here):
+    here.late.stats()
 
 
 def test_installed_once_for_rings_opened_before_and_after(victim):
-    other = victim(SURVIVE, SURVIVE, "late = shmring.Ring.attach(ring.name)", TO_NOTHING)
-    for ring in ("ring", "late"):
-        with pytest.raises(PeerError, match="was cut"):
-            other.do(f"{ring}.stats()")
+    other = victim(survive, survive, attach_again, cut_to_nothing)
+    is_told(other, stats)
+    is_told(other, stats_of_the_late)
+
+
+# ---- forks
+
+
+def in_a_fork(here, test) -> int:
+    """The exit code of a child that ends with what `test()` returns."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(test())
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def told_in_a_fork(here):
+    def test():
+        cut_to_nothing(here)
+        with pytest.raises(shmring.RingCorrupt):
+            stats(here)
+        return 7
+
+    return in_a_fork(here, test)
+
+
+def copied_in_a_fork(here):
+    def test():
+        cut_the_last_slots(here)
+        with pytest.raises(shmring.RingCorrupt):
+            observe(here)
+        return 7 if int(here.array.sum()) == WORDS else 2
+
+    return in_a_fork(here, test)
+
+
+def zeros_in_a_fork(here):
+    return in_a_fork(here, lambda: 7 if int(here.array.sum()) == 0 else 2)
+
+
+def keep_array(here):
+    here.array = here.held.array
 
 
 def test_a_forked_child_has_the_handler_too(victim):
-    other = victim(SURVIVE)
-    other.do(f"""if True:
-        child = os.fork()
-        if child == 0:
-            {TO_NOTHING}
-            try:
-                ring.stats()
-            except shmring.RingCorrupt:
-                os._exit(7)
-            os._exit(1)
-    """)
-    assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
+    assert victim(survive).run(told_in_a_fork) == 7
 
 
 def test_a_forked_child_maps_the_slots_elsewhere(victim):
     """The handler knows the new place, and what the child inherited is not in the file any more."""
-    other = victim(SURVIVE, "array = held.array")
-    other.do(f"""if True:
-        child = os.fork()
-        if child == 0:
-            {LAST_SLOTS}
-            try:
-                observer.latest(0)
-            except shmring.RingCorrupt:
-                os._exit(7 if int(array.sum()) == WORDS else 2)
-            os._exit(1)
-    """)
-    assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
+    assert victim(survive, keep_array).run(copied_in_a_fork) == 7
 
 
 def test_a_fork_after_the_cut_copies_zeros(victim):
-    other = victim(SURVIVE, "array = held.array", TO_NOTHING)
-    other.do("""if True:
-        child = os.fork()
-        if child == 0:
-            os._exit(7 if int(array.sum()) == 0 else 2)
-    """)
-    assert other.ask("os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])") == 7
+    assert victim(survive, keep_array, cut_to_nothing).run(zeros_in_a_fork) == 7
+
+
+# ---- holes
+
+PUNCH = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+
+
+def punch_slots(here):
+    """Take the pages of the slots out of the file, which stays as long as it was."""
+    slots = 4 * mmap.PAGESIZE
+    start = here.path.stat().st_size - slots
+    with open(here.path, "r+b") as file:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.fallocate(file.fileno(), PUNCH, ctypes.c_long(start), ctypes.c_long(slots)) == 0
 
 
 def test_a_punched_hole_is_zeros_and_no_signal(victim):
     """Only a full file system makes a hole a SIGBUS; here the pages are simply new."""
-    other = victim(SURVIVE, "libc = ctypes.CDLL(None, use_errno=True)", "size = os.stat(path).st_size")
-    other.do("fd = os.open(path, os.O_RDWR)")
-    hole = "libc.fallocate(fd, 3, ctypes.c_long(size - 4 * mmap.PAGESIZE), ctypes.c_long(4 * mmap.PAGESIZE))"
-    assert other.ask(hole) == 0
+    other = victim(survive, punch_slots)
     assert other.ask("int(held.array.sum())") == 0
     assert other.ask("ring.stats().published") == 3
 
 
-def test_a_hole_in_a_full_file_system(peer):
+def punch_slots_and_fill_up(here):
+    with open(SHM / "fill", "wb", 0) as file:
+        os.posix_fallocate(file.fileno(), 0, os.statvfs(SHM).f_bavail * mmap.PAGESIZE)
+        punch_slots(here)
+        os.posix_fallocate(file.fileno(), 0, os.stat(file.fileno()).st_size + 4 * mmap.PAGESIZE)
+
+
+def test_a_hole_in_a_full_file_system(peer, name):
     """There the kernel has no page to fill the hole with: SIGBUS, though the file is as long as ever."""
     other = peer()
-    other.do("""if True:
-        import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-        newns, private = 0x20000, 1 << 14 | 1 << 18
-        mounted = (libc.unshare(newns) == 0 and libc.mount(None, b"/", None, private, None) == 0
-                   and libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, b"size=256k") == 0)
-    """)
-    if not other.ask("mounted"):
-        pytest.skip("may not mount a file system")
-    other.do(OPENED.format(name="full"))
-    other.do("size, fd = os.stat(path).st_size, os.open(path, os.O_RDWR)")
-    other.do("""if True:
-        with open("/dev/shm/fill", "wb", 0) as file:
-            os.posix_fallocate(file.fileno(), 0, os.statvfs("/dev/shm").f_bavail * mmap.PAGESIZE)
-            slots = 4 * mmap.PAGESIZE
-            assert libc.fallocate(fd, 3, ctypes.c_long(size - slots), ctypes.c_long(slots)) == 0
-            os.posix_fallocate(file.fileno(), 0, os.stat("/dev/shm/fill").st_size + slots)
-    """)
-    other.do(SURVIVE)
+    give_private_shm(other, "size=256k")
+    other.run(open_everything, name)
+    other.run(punch_slots_and_fill_up)
+    other.run(survive)
     assert other.ask("int(held.array.sum())") == 0
-    with pytest.raises(PeerError, match="was cut"):
-        other.do("ring.stats()")
+    is_told(other, stats)
 
 
 # ---- what writes frames elsewhere: never zeros for frames
@@ -329,41 +525,58 @@ def test_a_ring_that_is_cut_while_it_is_piped(ring, monkeypatch, capsys):
 # ---- without the handler, and signals that are not ours
 
 
-@pytest.mark.parametrize("call", ["consumer.get(0)", "producer.put(ones)", "held.array.sum()"])
+@pytest.mark.parametrize("call", [get, put, read_and_release])
 def test_without_it_sigbus_ends_the_process(victim, call):
-    assert ended_by(victim(TO_NOTHING), call) == -signal.SIGBUS
+    assert ended_by(victim(cut_to_nothing), call) == -signal.SIGBUS
 
 
-FOREIGN = (
-    "file = open(f'/dev/shm/{ring.name}', 'r+b')",
-    "foreign = mmap.mmap(file.fileno(), 0)",  # not a mapping of shmring
-    TO_NOTHING,
-)
+def map_it_otherwise(here):
+    """A mapping that is not one of shmring."""
+    with open(here.path, "r+b") as file:
+        here.foreign = mmap.mmap(file.fileno(), 0)
+
+
+def read_it_otherwise(here):
+    return here.foreign[0]
 
 
 def test_a_fault_elsewhere_ends_the_process(victim):
-    assert ended_by(victim(SURVIVE, *FOREIGN), "foreign[0]") == -signal.SIGBUS
+    other = victim(survive, map_it_otherwise, cut_to_nothing)
+    assert ended_by(other, read_it_otherwise) == -signal.SIGBUS
 
 
-@pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGBUS, signal.SIG_IGN)"])
-def test_a_signal_that_is_sent_does_what_it_did(victim, before):
-    code = ended_by(victim(before, SURVIVE), "os.kill(os.getpid(), signal.SIGBUS); os._exit(7)")
-    assert code == (7 if before else -signal.SIGBUS)
+def ignore_sigbus(here):
+    signal.signal(signal.SIGBUS, signal.SIG_IGN)
+
+
+def send_sigbus(here):
+    os.kill(os.getpid(), signal.SIGBUS)
+    os._exit(7)
+
+
+def test_a_signal_that_is_sent_does_what_it_did(victim):
+    assert ended_by(victim(survive), send_sigbus) == -signal.SIGBUS
+    assert ended_by(victim(ignore_sigbus, survive), send_sigbus) == 7
+
+
+def enable_faulthandler(here):
+    faulthandler.enable()
 
 
 def test_a_fault_elsewhere_goes_to_the_handler_before(victim):
-    other = victim("faulthandler.enable()", SURVIVE, *FOREIGN)
-    with pytest.raises(PeerError, match="was cut"):
-        other.do("ring.stats()")
-    assert ended_by(other, "foreign[0]") == -signal.SIGBUS
+    other = victim(enable_faulthandler, survive, map_it_otherwise, cut_to_nothing)
+    is_told(other, stats)
+    assert ended_by(other, read_it_otherwise) == -signal.SIGBUS
     assert "Fatal Python error: Bus error" in other.stderr()
 
 
 def test_a_handler_installed_over_it_is_an_error(victim):
-    """Each would pass the signal on to the other for ever."""
-    other = victim(SURVIVE, "faulthandler.enable()")
+    """Each would pass the signal on to the other forever."""
+    other = victim(survive, enable_faulthandler)
     with pytest.raises(PeerError, match=r"faulthandler\.enable") as raised:
-        other.do(SURVIVE)
+        other.run(survive)
     assert raised.value.kind == "RuntimeError"
-    other.do("faulthandler.disable()")
-    other.do(f"{SURVIVE}; {TO_NOTHING}; held.array.sum()")
+    other.do("import faulthandler; faulthandler.disable()")
+    other.run(survive)
+    other.run(cut_to_nothing)
+    other.run(read_and_release)

@@ -10,6 +10,8 @@ import shmring
 from support.frames import check, check_batch, fill, payload
 from support.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 LONG = [pytest.mark.stress, pytest.mark.timeout(300)]
 
 

@@ -67,7 +67,7 @@ def test_a_killed_consumer_frees_a_producer_of_any_policy(ring, peer, on_full):
             except shmring.RingFull:
                 return False
 
-        wait_until(goes_on, "the producer goes on")
+        wait_until(goes_on, "the producer continues")
         for _ in range(3 * ring.slots):
             assert producer.put(payload(producer.next_seq))
 
@@ -103,6 +103,7 @@ def test_a_consumer_killed_while_it_waits(ring, peer, lossless):
 
 @pytest.mark.event("a consumer is killed at any instruction, holding frames or not")
 @pytest.mark.parametrize("kills", [12, pytest.param(400, marks=LONG)])
+@pytest.mark.slow
 def test_consumers_killed_at_random_moments(ring, fork, lossless, kills):
     """Children that take, hold, release, join and leave at full speed, killed anywhere in between."""
     random = np.random.default_rng(7)
@@ -346,8 +347,9 @@ def test_frames_held_over_the_takeover_stay(ring, peer, lossless):
 
 @pytest.mark.event("the producer is killed at any instruction")
 @pytest.mark.parametrize("kills", [15, pytest.param(400, marks=LONG)])
+@pytest.mark.slow
 def test_producers_killed_at_random_moments(ring, fork, kills):
-    """Half-written slots, swaps, gates: after each kill the next producer goes on, and no frame is torn."""
+    """Half-written slots, swaps, gates: after each kill the next producer continues, and no frame is torn."""
     random = np.random.default_rng(11)
 
     def work(send):
@@ -445,6 +447,7 @@ def test_a_creator_without_producer_is_alive_too(make, peer, name):
     make(name)
 
 
+@pytest.mark.slow
 def test_a_creator_killed_at_random_moments_never_blocks_the_name(make, fork, name):
     random = np.random.default_rng(3)
 

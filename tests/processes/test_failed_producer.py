@@ -362,6 +362,7 @@ def run_program(ring, error: str, call: str, *options: str) -> int:
     ],
     ids=["function", "module", "Ctrl-C", "caught"],
 )
+@pytest.mark.slow
 def test_an_uncaught_exception_without_with(ring, error, call, code, failure):
     with ring.consumer() as consumer:
         assert run_program(ring, error, call) == code
@@ -564,39 +565,22 @@ def test_the_error_can_be_pickled_with_its_text(ring):
     assert pickle.loads(pickle.dumps(caught.value)).failure == "OSError: camera unplugged"
 
 
-def run_command(*words: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "shmring", *words], capture_output=True, **options)
-
-
-def test_read_ends_with_1(make):
-    pytest.importorskip("click")
+def test_read_ends_with_1(make, command):
     ring = make(shape=(4,), dtype="u1", slots=64)
     with contextlib.suppress(OSError), ring.producer() as producer:
         producer.put(np.arange(4, dtype="u1"))
         raise OSError("camera unplugged")
-    done = run_command("read", ring.name)
-    assert (done.returncode, done.stdout) == (1, bytes(range(4)))
-    assert b"failed: OSError: camera unplugged" in done.stderr
+    reader = command("read", ring.name)
+    out, noise = reader.communicate(timeout=PATIENCE)
+    assert (reader.returncode, out) == (1, bytes(range(4)))
+    assert b"failed: OSError: camera unplugged" in noise
 
 
-def test_write_passes_its_error_on(name):
-    """The input ends within a frame: whoever reads the ring learns of it, after the last whole frame."""
-    pytest.importorskip("click")
-    command = [
-        sys.executable,
-        "-m",
-        "shmring",
-        "write",
-        name,
-        "--shape",
-        "4",
-        "--dtype",
-        "u1",
-        "--wait-for",
-        "1",
-    ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    with process, shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
+def test_write_passes_its_error_on(name, command):
+    """The input ends within a frame: readers of the ring learn of it, after the last whole frame."""
+    options = ["--shape", "4", "--dtype", "u1", "--wait-for", "1"]
+    process = command("write", name, *options, stdin=subprocess.PIPE)
+    with shmring.Ring.attach(name, timeout=PATIENCE) as ring, ring.consumer() as consumer:
         process.stdin.write(bytes(10))
         process.stdin.close()
         assert process.wait(PATIENCE) == 1

@@ -21,7 +21,7 @@ from support.frames import WORDS, check, drain, feed, fill, payload
 from support.processes import Forked, PeerError
 from support.waiting import PATIENCE, settle
 
-pytestmark = pytest.mark.event(START_METHODS)
+pytestmark = [pytest.mark.slow, pytest.mark.event(START_METHODS)]
 
 
 class Gate:
@@ -291,6 +291,7 @@ def mappings():
         return len(file.readlines())
 
 
+@pytest.mark.slow
 def test_a_fork_leaves_no_mapping_in_the_parent(ring, fork):
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, 2)
@@ -635,6 +636,7 @@ def test_a_fork_in_c(ring, fork, gate):
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.slow
 def test_forks_beside_a_thread_that_reads(make, fork):
     """Each child finds the frames that were held at the fork, whatever the other thread did meanwhile."""
     ring = make(slots=8)

@@ -1,11 +1,9 @@
-"""Rings that nobody uses any more: who waits for a ring does not take them, who does not wait reads them."""
+"""Rings that nobody uses any more: a wait for a ring does not take them, an attach without a wait does."""
 
 from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -187,39 +185,23 @@ def test_an_open_consumer_without_its_ring_keeps_the_name(leave, name):
 # ---- on the command line
 
 
-@pytest.fixture
-def started():
-    pytest.importorskip("click", reason="needs the extra cli")
-    running = []
-
-    def start(*words: str, **options) -> subprocess.Popen:
-        command = [sys.executable, "-m", "shmring", *words]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.parametrize(("command", "end"), [("read", "died"), ("record", "closed")])
-def test_commands_wait_past_it(leave, name, started, tmp_path, command, end):
+@pytest.mark.parametrize(("verb", "end"), [("read", "died"), ("record", "closed")])
+def test_commands_wait_past_it(leave, name, command, tmp_path, verb, end):
     leave(end)
     take = tmp_path / "take.npy"
-    words = ["read", name] if command == "read" else ["record", name, str(take), "--quiet"]
-    process = started(*words)
+    words = ["read", name] if verb == "read" else ["record", name, str(take), "--quiet"]
+    process = command(*words)
     camera(name)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
-    got = np.frombuffer(out, "i4").reshape(-1, 4) if command == "read" else np.load(take)
+    got = np.frombuffer(out, "i4").reshape(-1, 4) if verb == "read" else np.load(take)
     assert got[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_capture_waits_past_it(leave, name, started, tmp_path):
+def test_capture_waits_past_it(leave, name, command, tmp_path):
     leave("died")
     take = tmp_path / "take.npy"
-    process = started("capture", name, str(take), "--before", "1", "--when", "array[0] == 2")
+    process = command("capture", name, str(take), "--before", "1", "--when", "array[0] == 2")
     camera_with_condition(name)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
@@ -233,9 +215,9 @@ def camera_with_condition(name: str) -> None:
         wait_until(lambda: not ring.stats().consumers, "the end of the capture")
 
 
-def test_without_waiting_commands_read_what_is_left(leave, name, started):
+def test_without_waiting_commands_read_what_is_left(leave, name, command):
     leave("died")
-    process = started("read", name, "--timeout", "0", "--frames", "5")
+    process = command("read", name, "--timeout", "0", "--frames", "5")
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert np.frombuffer(out, "i4")[::4].tolist() == [*range(OLD, OLD + 5)]

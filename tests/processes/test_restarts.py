@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,21 +16,6 @@ pytest.importorskip("click", reason="needs the extra cli")
 
 from shmring._cli import app
 from shmring._cli.support import streams
-
-
-@pytest.fixture
-def start(nothing_left_behind):
-    running = []
-
-    def start(*words, **options) -> subprocess.Popen:
-        command = [sys.executable, "-m", "shmring", *map(str, words)]
-        running.append(subprocess.Popen(command, stderr=subprocess.PIPE, **options))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -119,11 +102,11 @@ def test_the_name_of_a_living_creator_stays(write, make):
     assert (SHM / ring.name).exists()
 
 
-def test_the_recorder_that_waits_for_a_takeover_continues(start, write, name, tmp_path):
+def test_the_recorder_that_waits_for_a_takeover_continues(command, write, name, tmp_path):
     """A writer is killed, and started again."""
     read_end, write_end = os.pipe()
-    writer = start("write", name, "--shape", "4", "--dtype", "u1", "--wait-for", "1", stdin=read_end)
-    recorder = start("record", name, tmp_path / "take.npy", "--takeover", "--quiet")
+    writer = command("write", name, "--shape", "4", "--dtype", "u1", "--wait-for", "1", stdin=read_end)
+    recorder = command("record", name, tmp_path / "take.npy", "--takeover", "--quiet")
     os.close(read_end)
     os.write(write_end, bytes([1] * 8))
     with shmring.Ring.attach(name, timeout=PATIENCE, readonly=True) as ring:

@@ -19,6 +19,8 @@ from support.frames import check, drain, feed, payload
 from support.processes import Forked, PeerError
 from support.waiting import PATIENCE, settle, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @contextlib.contextmanager
 def running(process):

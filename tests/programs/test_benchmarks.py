@@ -24,6 +24,8 @@ from benchmarks.adapters import ours  # noqa: E402
 from benchmarks.harness import cells, frames, isolation, runs, suite  # noqa: E402
 from benchmarks.reporting import comparison, pages, plots, results, targets  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = workloads.Effort(seconds=0.0002, quick=True)
 HEAVY = (
     "32 MiB",

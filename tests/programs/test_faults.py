@@ -122,8 +122,8 @@ OWNER_LIVES = """|| shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
 WRITTEN = "identity->magic = SHMRING_MAGIC; identity->abi = SHMRING_ABI;"
 READY = "shmring_store_release(&identity->ready, 1u);"
 
-# Mistakes in the headers: the file, the words that are there, what stands there instead. Nothing is amiss
-# with any of them as long as nobody dies or stands still.
+# Mistakes in the headers: the file, the words that are there, what replaces them. Nothing is amiss
+# with any of them as long as nobody dies or stops.
 MISTAKES = {
     "a takeover keeps stamps of frames never published": ("internal/takeover.h", STAMP_ZERO, "(void)0;"),
     "a takeover leaves two entries with one slot": ("internal/takeover.h", OWN_SLOT, "(void)0;"),

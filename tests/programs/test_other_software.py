@@ -26,10 +26,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ring_queue
 import shmring
 from support.blocks import SHM, address
 from support.frames import WORDS, check, feed, payload
+from support.processes import environment
 from support.waiting import settle
+
+pytestmark = pytest.mark.slow
 
 OUTSIDE = Path(__file__).parents[1] / "provers" / "outside"
 
@@ -63,10 +67,7 @@ def queue_cases() -> list:
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # these tests drop queues, in threads too
 @pytest.mark.parametrize(("mixin", "case"), queue_cases())
-def test_cpython_queue(monkeypatch, mixin, case):
-    monkeypatch.syspath_prepend(OUTSIDE)
-    import ring_queue
-
+def test_cpython_queue(mixin, case):
     class OnARing(getattr(test_queue, mixin), unittest.TestCase):
         queue = ring_queue
 
@@ -93,7 +94,7 @@ def run_cpython(*arguments: str, timeout: float) -> int:
     )
     command = [sys.executable, str(OUTSIDE / "run_cpython.py"), *arguments]
     before = unused_semaphores()
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment())
     for semaphore in unused_semaphores() - before:
         semaphore.unlink(missing_ok=True)  # some of these tests kill processes, and the resource tracker too
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,6 +1,6 @@
 """Reads the memory-ordering labels of the headers, and the edges that docs/protocol.md lists.
 
-A label stands in a comment in, beside or directly above the statement that it explains:
+A label is in a comment in, beside or directly above the statement that it explains:
 
 [release head]        a release of that word; everyone who acquires it sees what was written before
 [acquire head]        an acquire of that word
@@ -140,7 +140,7 @@ def spans(code: str) -> Iterator[tuple[int, int]]:
 
 
 def first_argument(code: str, at: int) -> str:
-    """What stands between the next opening parenthesis and the comma or parenthesis that ends it."""
+    """What is between the next opening parenthesis and the comma or parenthesis that ends it."""
     start = code.index("(", at) + 1
     depth = 0
     for end in range(start, len(code)):

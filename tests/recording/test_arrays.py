@@ -14,7 +14,8 @@ import shmring
 from shmring import recording
 from shmring.recording.formats import _columns
 from support import recordings
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.slow
 
 FORMATS = [".npy", ".zarr", ".h5"]
 COUNT, CHUNK = 11, 3  # frames, and of these in a chunk
@@ -173,7 +174,7 @@ def test_every_index_is_as_for_numpy(take, suffix, kind) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_index_is_as_for_numpy(take, suffix, data) -> None:
     """Indices that nobody thought of."""
@@ -212,7 +213,7 @@ def test_structured_frames_come_back_with_what_is_between_their_fields(take) -> 
 
 @pytest.mark.parametrize("suffix", FORMATS[1:])
 def test_a_frame_that_was_read_is_a_copy(take, suffix) -> None:
-    """Whoever changes it does not change what is read next."""
+    """Changing it does not change what is read next."""
     path, frames = take(suffix, "numbers")
     with recording.open_recording(path) as found:
         for some in (4, np.s_[3:5], np.s_[4, 0], [4], np.s_[5:3:-1]):

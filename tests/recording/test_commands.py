@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import pty
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,26 +26,13 @@ from support.waiting import PATIENCE, wait_until
 
 pytest.importorskip("click", reason="needs the extra cli")
 
-
-def shmring_command(*words, **options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "shmring", *map(str, words)], stderr=subprocess.PIPE, text=True, **options
-    )
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def command(nothing_left_behind):
-    """Start a command; it is killed at the end of the test if it is still there."""
-    started = []
-
-    def start(*words, **options):
-        started.append(shmring_command(*words, **options))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+def command(command):
+    """As everywhere, and what is said is text."""
+    return functools.partial(command, text=True)
 
 
 def end_of(process) -> tuple[int, str, str]:
@@ -63,7 +50,7 @@ def run(*words) -> int:
 def test_record_and_replay(make, command, tmp_path) -> None:
     """A ring that appears later is recorded to its end, and played to a consumer that joins."""
     name, path = fresh_name(), tmp_path / "take.npy"
-    recorder = command("record", name, path, "--json", stdout=subprocess.PIPE)
+    recorder = command("record", name, path, "--json")
     ring = make(name, shape=(100,), dtype="u1", slots=8)
     with ring.producer() as out:
         out.wait_for_consumers(1, timeout=3 * PATIENCE)
@@ -77,7 +64,7 @@ def test_record_and_replay(make, command, tmp_path) -> None:
     player = command("replay", path, again, "--flat-out", "--wait-for", "1", "--loops", "2")
     with shmring.Ring.attach(again, timeout=3 * PATIENCE) as played, played.consumer() as frames:
         assert [int(frame.array[99]) for frame in frames] == [*range(20), *range(20)]
-    assert end_of(player) == (0, None, "shmring replay: 40 frames\n")
+    assert end_of(player) == (0, "", "shmring replay: 40 frames\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -118,7 +105,7 @@ def test_a_signal_while_it_waits_for_the_ring(command, tmp_path) -> None:
     recorder = command("record", fresh_name(), tmp_path / "take.npy")
     signals_ready(recorder)
     recorder.send_signal(signal.SIGTERM)
-    assert end_of(recorder) == (143, None, "")
+    assert end_of(recorder) == (143, "", "")
     assert not list(tmp_path.iterdir())
 
 
@@ -263,15 +250,14 @@ def test_a_full_disk_is_one_line(make, monkeypatch, tmp_path, capsys, command) -
     assert "Traceback" not in noise
 
 
-def test_a_broken_stderr(make, tmp_path) -> None:
+def test_a_broken_stderr(make, command, tmp_path) -> None:
     """The recording is made, and its exit code says so; a mistake is one as well."""
     ring = make(slots=16)
     with ring.producer() as out:
         feed(out, 3)
     for words, code in ((["record", ring.name, "take.npy"], 0), (["record", ring.name, "take.npy"], 2)):
         with open("/dev/full", "w") as full:
-            command = [sys.executable, "-m", "shmring", *words]
-            assert subprocess.run(command, stderr=full, cwd=tmp_path, check=False).returncode == code
+            assert command(*words, stderr=full, cwd=tmp_path).wait(PATIENCE) == code
     assert len(np.load(tmp_path / "take.npy")) == 3
 
 
@@ -393,63 +379,56 @@ def test_progress_on_a_terminal_that_goes_away(monkeypatch) -> None:
         line.draw("half of it", 0.5)
 
 
+TERMINAL = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
+
+
 def test_progress_on_a_terminal(make, command, tmp_path) -> None:
     """Frames, size, rate and lag are shown where somebody looks."""
     ring = make(slots=8)
     master, terminal = pty.openpty()
     seen = b""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shmring", "record", ring.name, str(tmp_path / "take.npy"), "--frames", "50"],
-        stderr=terminal,
-        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    recorder = command(
+        "record", ring.name, tmp_path / "take.npy", "--frames", 50, stderr=terminal, env=TERMINAL
     )
-    try:
-        os.close(terminal)
-        with ring.producer() as out:
-            out.wait_for_consumers(1, timeout=3 * PATIENCE)
-            feed(out, 40)
-            while b"40 frames" not in seen:
-                seen += os.read(master, 4096)
-            feed(out, 10)
-            assert process.wait(3 * PATIENCE) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
+    os.close(terminal)
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=3 * PATIENCE)
+        feed(out, 40)
+        while b"40 frames" not in seen:
+            seen += os.read(master, 4096)
+        feed(out, 10)
+        assert recorder.wait(3 * PATIENCE) == 0
+    os.close(master)
     assert b"lag 0" in seen
     assert b"163.8 kB" in seen or b"164 kB" in seen
 
 
-def test_replay_shows_how_far_it_is(make, tmp_path) -> None:
+def test_replay_shows_how_far_it_is(make, command, tmp_path) -> None:
     ring = make(slots=64)
     with ring.producer() as out:
         for number in range(40):
             out.put(payload(number), timestamp_ns=number * 10**7)
     recording.record(ring, tmp_path / "take.npy")
-    seen = on_terminal(["replay", str(tmp_path / "take.npy"), fresh_name()])
+    seen = on_terminal(command, "replay", tmp_path / "take.npy", fresh_name())
     shares = [int(part) for part in re.findall(rb"(\d+) frames  [\d.,]+/s", seen)]
     assert shares  # the last frame is due long after the first report
     assert shares == sorted(shares)
     assert b"shmring replay: 40 frames" in seen
 
 
-def test_quiet_replay_shows_nothing_on_the_way(make, tmp_path) -> None:
+def test_quiet_replay_shows_nothing_on_the_way(make, command, tmp_path) -> None:
     ring = make()
     with ring.producer() as out:
         out.put(payload(0))
     recording.record(ring, tmp_path / "take.npy")
-    seen = on_terminal(["replay", str(tmp_path / "take.npy"), fresh_name(), "--quiet"])
+    seen = on_terminal(command, "replay", tmp_path / "take.npy", fresh_name(), "--quiet")
     assert seen == b"shmring replay: 1 frames\r\n"
 
 
-def on_terminal(arguments: list[str]) -> bytes:
+def on_terminal(command, *words) -> bytes:
     """What a command that succeeds writes on a terminal."""
     ours, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shmring", *arguments],
-        stderr=terminal,
-        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
-    )
+    process = command(*words, stderr=terminal, env=TERMINAL)
     os.close(terminal)
     seen = b""
     with contextlib.suppress(OSError):  # the far end closed

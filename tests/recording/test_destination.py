@@ -11,7 +11,7 @@ import pytest
 import shmring
 from shmring import recording
 from support.blocks import fresh_name
-from support.recordings import LIBRARIES, need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.recordings import LIBRARIES, need
 
 
 def record(ring, path, **options) -> object:

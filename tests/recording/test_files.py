@@ -8,7 +8,6 @@ import fcntl
 import gc
 import json
 import os
-import shutil
 import signal
 import threading
 import types
@@ -24,8 +23,10 @@ from shmring.recording import _lock, _recorder, _replacing, _roll, _series, form
 from shmring.recording.formats import _description, _growing, _npy
 from support import recordings
 from support.frames import payload
-from support.recordings import feed_seqs, zarr_thread  # noqa: F401 - the second one is a fixture
+from support.recordings import copied_before_each, feed_seqs
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 FORMATS = [".npy", ".zarr", ".h5"]
 
@@ -292,35 +293,20 @@ CHANGES_OF_ALL = [  # without those of the libraries, which are many
 
 
 @every_format
-def test_killed_at_every_step_of_a_replacement(make, fork, tmp_path, suffix) -> None:
+def test_killed_at_every_step_of_a_replacement(make, tmp_path, suffix) -> None:
     """Either the old recording is there, if need be after `repair`, or the new one is."""
     ring = make(shape=(3,), dtype="u1")
-    steps = 0
-    for step in range(1, 100):
-        path = tmp_path / f"{step}{suffix}"
-        record(make(shape=(2,), dtype="u2"), path)
-
-        def work(send, step=step, path=path) -> None:
-            count = 0
-
-            def dying(call):
-                def counted(*arguments, **options):
-                    nonlocal count
-                    count += 1
-                    if count == step:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    return call(*arguments, **options)
-
-                return counted
-
-            _replacing.os = OS
-            for where, name in CHANGES if suffix == ".npy" else CHANGES_OF_ALL:
-                setattr(where, name, dying(getattr(where, name)))
-            recording.Recorder(ring, path, mode="w")
-
-        if fork(work).wait() == 0:
-            break
-        steps += 1
+    (take := tmp_path / "take").mkdir()
+    record(make(shape=(2,), dtype="u2"), take / f"take{suffix}")
+    calls = CHANGES if suffix == ".npy" else CHANGES_OF_ALL
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_replacing, "os", OS)
+        with copied_before_each(calls, take, tmp_path / "copies") as copies:
+            recorder = recording.Recorder(ring, take / f"take{suffix}", mode="w")
+    recorder.stop()
+    recorder.run()
+    assert len(copies) > 5
+    for step, path in enumerate(copy / f"take{suffix}" for copy in copies):
         if not path.exists() or _replacing.folder_of(path).exists():
             recording.repair(path)
         try:
@@ -333,43 +319,20 @@ def test_killed_at_every_step_of_a_replacement(make, fork, tmp_path, suffix) -> 
             pytest.fail(f"step {step}: {sorted(content(path))}")
         assert not _replacing.folder_of(path).exists()
         assert record(make(), path, mode="w").frames == 5
-    assert steps > 5
 
 
 @every_format
-def test_killed_at_every_step_of_a_deletion(make, fork, tmp_path, suffix) -> None:
+def test_killed_at_every_step_of_a_deletion(make, tmp_path, suffix) -> None:
     """Of an old piece: no part of it is left in the series, or in the way of the next recorder."""
-    record(make(), tmp_path / f"take{suffix}", roll=recording.Roll(frames=5))
-    steps = 0
-    for step in range(1, 100):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        for part in tmp_path.glob("take-*"):
-            copy = shutil.copytree if part.is_dir() else shutil.copy
-            copy(part, folder / part.name)
+    (take := tmp_path / "take").mkdir()
+    record(make(), take / f"take{suffix}", roll=recording.Roll(frames=5))
+    (old,) = recording.pieces(take / f"take{suffix}")
+    calls = [(os, name) for name in ("mkdir", "rename", "unlink", "rmdir")]
+    with copied_before_each(calls, take, tmp_path / "copies") as copies:
+        formats.delete(old)
+    assert len(copies) > 4
+    for folder in copies:
         path = folder / f"take{suffix}"
-        (old,) = recording.pieces(path)
-
-        def work(send, step=step, old=old) -> None:
-            count = 0
-
-            def dying(call):
-                def counted(*arguments, **options):
-                    nonlocal count
-                    count += 1
-                    if count == step:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    return call(*arguments, **options)
-
-                return counted
-
-            for name in ("mkdir", "rename", "unlink", "rmdir"):
-                setattr(os, name, dying(getattr(os, name)))
-            formats.delete(old)
-
-        if fork(work).wait() == 0:
-            break
-        steps += 1
         for piece in recording.pieces(path):
             assert seqs(piece) == [*range(5)]
         for piece in _roll.unfinished(path):
@@ -377,7 +340,6 @@ def test_killed_at_every_step_of_a_deletion(make, fork, tmp_path, suffix) -> Non
         if recording.pieces(path):
             formats.delete(*recording.pieces(path))
         assert not list(folder.iterdir())
-    assert steps > 4
 
 
 @every_format

@@ -14,7 +14,7 @@ import shmring
 from shmring import recording
 from support.blocks import block_file, fresh_name
 from support.frames import feed, payload
-from support.recordings import feed_seqs, need, zarr_thread  # noqa: F401 - the last one is a fixture
+from support.recordings import feed_seqs, need
 from support.waiting import PATIENCE, wait_until
 
 META = np.dtype([("exposure", ">f4")])
@@ -79,7 +79,7 @@ def test_loops_rolling_files_and_a_ring_that_is_there(make, tmp_path) -> None:
 
 
 def test_gaps_are_played(make, tmp_path) -> None:
-    """Where the recorder lost frames, whoever consumes the replay loses as many."""
+    """Where the recorder lost frames, consumers of the replay lose as many."""
     source = make(slots=4)
     with source.producer(on_full="drop") as out:
         recorder = recording.Recorder(source, tmp_path / "take.npy", frames=6)
@@ -227,7 +227,7 @@ def test_capture_before_and_after(make, tmp_path, published) -> None:
         feed(out, published - 1)
         capture.trigger()
         feed(out, 10)
-        capture.trigger()  # one is going on already
+        capture.trigger()  # one is running already
         [summary] = capture.run()
     first = max(0, published - 16)
     assert (summary.frames, summary.lost) == (published + 5 - first, 0)

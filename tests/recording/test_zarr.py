@@ -14,9 +14,10 @@ from shmring import recording
 from shmring._format import check_format
 from shmring.recording.formats import _columns, _zarr
 from shmring.recording.formats._description import Description
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
 
 zarr = pytest.importorskip("zarr")
+
+pytestmark = pytest.mark.slow
 
 PADDED = np.dtype([("a", "u1"), ("b", ">f8"), ("c", [("x", "u1"), ("y", "i4", (2,))])], align=True)
 DTYPES = [
@@ -247,7 +248,7 @@ def test_other_groups(tmp_path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing is tidied up."""
+    """Simulates the end of the process: nothing is tidied up."""
 
 
 class Steps:
@@ -333,7 +334,7 @@ def killed_copies(tmp_path, monkeypatch, change, stride=1):
         yield path, frames, index
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.stress)])
 def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> None:
     """Readable, appendable and repairable, without unfinished rows then or later, and nothing left over."""
     more, more_index = rows_of(DESCRIPTION, 2, first=7)

@@ -24,7 +24,7 @@ def block_file(name: str) -> Path:
 
 
 def inode(name: str) -> int:
-    """What tells a block from every other one, after it was unlinked too."""
+    """What distinguishes a block from every other one, after it was unlinked too."""
     return block_file(name).stat().st_ino
 
 

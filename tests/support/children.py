@@ -6,6 +6,10 @@ python -m support.children serve     one JSON request per line on stdin, one JSO
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import importlib
+import importlib.util
 import json
 import os
 import select
@@ -14,13 +18,27 @@ import socket
 import sys
 import threading
 import time
+import types
+from collections.abc import Iterable
 
 import numpy as np
 
 import shmring
+from shmring._cli import COMMANDS
 from support import blocks, frames, waiting
 from support.frames import check, feed
 from support.waiting import PATIENCE
+
+# What programs need and only forks of this one have already.
+IMPORTED = (
+    "support.processes",
+    "support.recordings",
+    "support.threads",
+    "shmring.recording",
+    "shmring.__main__",
+    "shmring._cli.app",
+    *(f"shmring._cli.commands.{name}" for name in COMMANDS),
+)
 
 
 def plain(value):
@@ -30,12 +48,23 @@ def plain(value):
     return list(value) if isinstance(value, tuple | set) else repr(value)
 
 
+def find(path: str, module: str, name: str):
+    """The function of a test's module, which is imported by its file as pytest does."""
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module, path)
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+    return getattr(sys.modules[module], name)
+
+
 def serve() -> None:
     """Run a test's requests (see Peer) in one name space, until stdin ends."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not spoil the answers
-    space = {
+    here = types.SimpleNamespace()
+    space = vars(here)
+    space |= {
         **vars(blocks),
         **vars(frames),
         **vars(waiting),
@@ -49,23 +78,35 @@ def serve() -> None:
         "threading": threading,
     }
     for line in sys.stdin:
-        kind, source = json.loads(line)
+        waits, kind, *request = json.loads(line)
         try:
-            if kind == "start":
+            if waits:
                 print(json.dumps(["begun"]), file=answers, flush=True)
-            if kind == "do":
-                exec(source, space)
+            if kind == "run":
+                function, arguments = request
+                answer = ["value", find(*function)(here, *arguments)]
+            elif kind == "do":
+                exec(*request, space)
                 answer = ["value", None]
             else:
-                answer = ["value", eval(source, space)]
+                answer = ["value", eval(*request, space)]
         except BaseException as error:
             answer = ["error", [kind.__name__ for kind in type(error).__mro__], str(error)]
         print(json.dumps(answer, default=plain), file=answers, flush=True)
         del answer
 
 
+def load(modules: Iterable[str]) -> None:
+    for module in modules:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # or each fork would look through, and so copy, what was imported
+
+
 def programs(fd: str) -> None:
-    """Start programs for Programs and tell how they end, until the other side closes."""
+    """Start programs for Programs and say how they end, until the other side closes."""
+    load(IMPORTED)
     channel = socket.socket(fileno=int(fd))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run
     awake, wake = os.pipe()
@@ -83,9 +124,13 @@ def programs(fd: str) -> None:
                     running.remove(pid)
                     channel.send(json.dumps(["ended", pid, os.waitstatus_to_exitcode(status)]).encode())
         if channel in ready:
-            message, descriptors, _, _ = socket.recv_fds(channel, 100, 3)
+            message, descriptors, _, _ = socket.recv_fds(channel, 1 << 17, 3)
             if not message:
                 return
+            request = json.loads(message)
+            if "imports" in request:
+                load(request["imports"])
+                continue
             pid = os.fork()
             if pid == 0:
                 break
@@ -100,7 +145,26 @@ def programs(fd: str) -> None:
         os.dup2(descriptor, target)
     for descriptor in (awake, wake, *descriptors):
         os.close(descriptor)
+    if request:
+        run_command(**request)
     serve()
+
+
+def run_command(words: list[str], session: bool, cwd: str, env: dict[str, str]) -> None:
+    """`python -m shmring WORDS...`, as far as that can be seen from outside; does not return."""
+    if session:
+        os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+    program = importlib.import_module("shmring.__main__")
+    sys.modules["__main__"] = program  # from which spawned processes start
+    sys.argv = [program.__file__, *words]
+    program.main()
 
 
 # ---- for multiprocessing and concurrent.futures

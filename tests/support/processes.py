@@ -37,9 +37,10 @@ class PeerError(Exception):
 
 
 class Programs:
-    """Starts programs that obey a test: forks of one that has imported everything, which is quick.
+    """Starts programs: forks of one that has imported everything, which is quick.
 
-    They have nothing to do with the test's own process: that one is not their parent.
+    They obey a test (see Peer) or run a command (see Command). They have nothing to do with the test's own
+    process: that one is not their parent.
     """
 
     def __init__(self):
@@ -57,24 +58,69 @@ class Programs:
         assert message, "the process that starts programs has died"
         return json.loads(message)
 
-    def start(self, stdin: int, stdout: int, stderr: int) -> int:
-        socket.send_fds(self.channel, [b"start"], [stdin, stdout, stderr])
+    def load(self, *modules: str) -> None:
+        """From now on, programs have imported these modules, where they are installed."""
+        self.channel.send(json.dumps({"imports": modules}).encode())
+
+    def start(self, stdin: int, stdout: int, stderr: int, **command) -> int:
+        """The number of a new process, which obeys a test or runs the command, if one is given."""
+        socket.send_fds(self.channel, [json.dumps(command).encode()], [stdin, stdout, stderr])
         while True:
             kind, pid, code = self._message()
             if kind == "started":
                 return pid
             self.ended[pid] = code
 
-    def wait(self, pid: int) -> int:
-        """How it ended: its exit code, or minus the signal."""
-        while pid not in self.ended:
+    def poll(self, pid: int) -> int | None:
+        """How it ended, if it has: its exit code, or minus the signal."""
+        while pid not in self.ended and select.select([self.channel], [], [], 0)[0]:
             _, ended, code = self._message()
             self.ended[ended] = code
-        return self.ended[pid]
+        return self.ended.get(pid)
+
+    def wait(self, pid: int, timeout: float = PATIENCE) -> int | None:
+        """How it ended; None if it has not after so many seconds."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll(pid)) is None and (left := deadline - time.monotonic()) > 0:
+            select.select([self.channel], [], [], left)
+        return code
 
     def close(self) -> None:
         self.channel.close()
         self.process.wait(PATIENCE)
+
+
+class Command(subprocess.Popen):
+    """`shmring WORDS...` as one of the programs: to its test it is a child like any other."""
+
+    def __init__(self, programs: Programs, *words: str, **options):
+        self._programs = programs
+        super().__init__(words, **options)
+
+    def _execute_child(self, words, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others):
+        pipes, session = others[3:9], others[-2]
+        read, _, _, write, _, write_errors = pipes
+        standard = [fd if fd >= 0 else number for number, fd in enumerate((read, write, write_errors))]
+        self.pid = self._programs.start(
+            *standard,
+            words=[os.fspath(word) for word in words],
+            session=session,
+            cwd=os.fspath(cwd or os.getcwd()),
+            env={**(os.environ if env is None else env)},
+        )
+        self._close_pipe_fds(*pipes)
+        self._child_created = True
+
+    def _internal_poll(self, **_):
+        if self.returncode is None:
+            self.returncode = self._programs.poll(self.pid)
+        return self.returncode
+
+    def _wait(self, timeout):
+        self.returncode = self._programs.wait(self.pid, PATIENCE if timeout is None else timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or PATIENCE)
+        return self.returncode
 
 
 class FreshPrograms:
@@ -93,8 +139,16 @@ class FreshPrograms:
         return self.processes[pid].wait(PATIENCE)
 
 
+def place(function) -> tuple[str, str, str]:
+    """Where another process finds a function of a module."""
+    return function.__code__.co_filename, function.__module__, function.__name__
+
+
 class Peer:
-    """Another program that runs what it is told, line by line, in one name space."""
+    """Another program that runs what it is told, request by request, in one name space.
+
+    `run` and `begin` take a function of a test's module, which is called with that name space, `here`.
+    """
 
     def __init__(self, programs: Programs | FreshPrograms):
         self.programs = programs
@@ -106,8 +160,8 @@ class Peer:
         self.code: int | None = None
         self._received = b""
 
-    def _send(self, kind: str, source: str) -> None:
-        os.write(self.requests, json.dumps([kind, source]).encode() + b"\n")
+    def _send(self, kind: str, *request, waits: bool = False) -> None:
+        os.write(self.requests, json.dumps([waits, kind, *request], default=str).encode() + b"\n")
 
     def _line(self, timeout: float) -> list:
         deadline = time.monotonic() + timeout
@@ -127,7 +181,14 @@ class Peer:
 
     def start(self, source: str) -> Peer:
         """Begin to evaluate an expression; returns when the other process has begun with it."""
-        self._send("start", source)
+        return self._begin("ask", source)
+
+    def begin(self, function, *arguments) -> Peer:
+        """Begin to call `function(here, *arguments)`; returns when the other process has begun with it."""
+        return self._begin("run", place(function), arguments)
+
+    def _begin(self, kind: str, *request) -> Peer:
+        self._send(kind, *request, waits=True)
         assert self._line(PATIENCE) == ["begun"]
         return self
 
@@ -137,6 +198,11 @@ class Peer:
         if kind == "error":
             raise PeerError(*rest)
         return rest[0]
+
+    def run(self, function, *arguments, timeout: float = PATIENCE):
+        """The value of `function(here, *arguments)`, or PeerError."""
+        self._send("run", place(function), arguments)
+        return self.answer(timeout)
 
     def ask(self, source: str, timeout: float = PATIENCE):
         """The value of an expression, or PeerError."""

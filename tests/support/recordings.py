@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +16,27 @@ from support.waiting import PATIENCE
 LIBRARIES = {".zarr": "zarr", ".h5": "h5py"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def zarr_thread() -> None:
-    """Zarr starts a thread that never ends: before the tests look what is left behind."""
-    with contextlib.suppress(ModuleNotFoundError):
-        import zarr
+@contextlib.contextmanager
+def copied_before_each(calls: list[tuple[object, str]], folder: Path, copies: Path) -> Iterator[list[Path]]:
+    """`folder` before each of these calls, as kill -9 there would leave it: a copy for each."""
+    made: list[Path] = []
+    busy = False
 
-        zarr.create_group({})
+    def copying(call):
+        def copied(*arguments, **options):
+            nonlocal busy
+            if not busy:
+                busy = True
+                made.append(shutil.copytree(folder, copies / str(len(made))))
+                busy = False
+            return call(*arguments, **options)
+
+        return copied
+
+    with pytest.MonkeyPatch.context() as patch:
+        for where, name in calls:
+            patch.setattr(where, name, copying(getattr(where, name)))
+        yield made
 
 
 def need(suffix: str) -> str:

@@ -218,7 +218,7 @@ class Consumer:
     # ---- reading
 
     def skip_what_is_gone(self) -> None:
-        """A lossy consumer goes on with the oldest frame that is left."""
+        """A lossy consumer continues with the oldest frame that is left."""
         while not self.lossless and self.next < self.ring.head and not self.ring.published(self.next):
             self.next = max(self.next + 1, self.ring.oldest)
 

@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("click")
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs" / "cli"
 CHECKED = re.compile(r"<!-- checked -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import os
 import re
 import shutil
@@ -90,6 +91,7 @@ def with_fresh_names(codes: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("group", PROGRAMS)
+@pytest.mark.slow
 def test_programs(group: Group, tmp_path: Path) -> None:
     """They run, at the same time and against each other, end by themselves, and print what the page says."""
     assert set(group.prints) <= set(group.files), "the page shows the output of a program that is not there"
@@ -146,15 +148,16 @@ def docstrings() -> Iterator[tuple[str, str]]:
 EXAMPLES = {name: text for name, text in docstrings() if ">>> " in text}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_in_docstrings(name: str) -> None:
-    run_doctest(EXAMPLES[name], name)
+def test_examples_in_docstrings() -> None:
+    for name, text in EXAMPLES.items():
+        run_doctest(text, name)
 
 
 def test_there_are_examples_in_docstrings() -> None:
     assert {"Ring.create", "Producer.put", "Consumer.get"} <= set(EXAMPLES)
 
 
+@pytest.mark.slow
 def test_consumer_in_c(make, tmp_path: Path) -> None:
     """The C program of docs/how-to/c.md reads what Python publishes, and ends with it."""
     if shutil.which("cc") is None:
@@ -250,6 +253,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").strip().lower()).replace(" ", "-")
 
 
+@functools.cache
 def anchors(path: Path) -> set[str]:
     """Those of a page, or of the page that it consists of."""
     text = path.read_text()
@@ -258,18 +262,17 @@ def anchors(path: Path) -> set[str]:
     return {anchor(heading) for heading in HEADING.findall(FENCE.sub("", text))}
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links(page: str) -> None:
-    """Relative links lead to what is there, headings included."""
-    broken = []
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
-        if target.startswith("https://"):
-            continue
-        name, _, fragment = target.partition("#")
-        path = Path(os.path.normpath((TREE / page).parent / name)) if name else TREE / page
-        if not path.exists() or (fragment and fragment not in anchors(path)):
-            broken.append(target)
-    assert not broken, broken
+def leads_somewhere(page: str, target: str) -> bool:
+    """Whether a relative link of a page leads to what is there, a heading included."""
+    name, _, fragment = target.partition("#")
+    path = Path(os.path.normpath((TREE / page).parent / name)) if name else TREE / page
+    return path.exists() and (not fragment or fragment in anchors(path))
+
+
+def test_links() -> None:
+    links = {(page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", prose(page))}
+    relative = sorted((page, link) for page, link in links if not link.startswith("https://"))
+    assert [link for link in relative if not leads_somewhere(*link)] == []
 
 
 def test_files_that_pages_name_are_there() -> None:

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 import shmring
-from support.recordings import zarr_thread  # noqa: F401 - a fixture
 from support.waiting import settle, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "libraries.md"
@@ -45,9 +44,11 @@ SUBMODULES = [
     "torch.utils.data",
 ]
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore"
-)  # libraries warn of read-only memory, of forks, of themselves
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("zarr_thread"),
+    pytest.mark.filterwarnings("ignore"),
+]  # libraries warn of read-only memory, of forks, of themselves
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,10 +11,13 @@ import pytest
 
 import shmring
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).parents[2]
 INSTALLED = Path(shmring.__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
 COMPILERS = [("gcc", "c", "c11"), ("clang", "c", "c11"), ("g++", "c++", "c++17"), ("clang++", "c++", "c++17")]
+SMALL = {"__future__", "_json", "atexit", "errno", "gc", "json", "pwd", "resource", "select", "shlex"}
 FOREIGN = """
 #include <shmring/shmring.h>
 #include <stdio.h>
@@ -84,6 +87,8 @@ def test_import_is_light() -> None:
     }
     later = {"shmring._aio", "shmring._stats", "shmring._log", "shmring._cli", "shmring.recording"}
     assert new & (heavy | later) == set()
+    packages = {name.partition(".")[0] for name in new}
+    assert packages & sys.stdlib_module_names <= SMALL
 
 
 def test_what_is_imported_later_is_there_all_the_same() -> None:
@@ -112,6 +117,7 @@ def test_get_include_has_every_header() -> None:
 
 
 @pytest.mark.parametrize(("compiler", "language", "standard"), COMPILERS, ids=lambda word: word)
+@pytest.mark.slow
 def test_foreign_program_builds_against_get_include(
     tmp_path: Path, compiler: str, language: str, standard: str
 ) -> None:

@@ -5,8 +5,6 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 
-import pytest
-
 import shmring
 from source_labels import ACCESS, Statement, all_labels, documented_edges, statements
 from support.public import members
@@ -52,27 +50,27 @@ def test_atomic_h_names_the_order_of_every_access() -> None:
     assert [name for name in defined if not ACCESS.match(name)] == []
 
 
-@pytest.mark.parametrize("path", BINDINGS, ids=lambda path: path.name)
-def test_no_atomics_in_python_or_cython(path: Path) -> None:
-    found = hits(rf"{ATOMICS}|{ACCESS.pattern}|\bfence\b", without_prose(path.read_text()))
-    assert not found, found
+def test_no_atomics_in_python_or_cython() -> None:
+    atomic = rf"{ATOMICS}|{ACCESS.pattern}|\bfence\b"
+    sources = {path: without_prose(path.read_text()) for path in BINDINGS}
+    assert [f"{path.name}:{hit}" for path, code in sources.items() for hit in hits(atomic, code)] == []
 
 
-@pytest.mark.parametrize("path", PROTOCOL, ids=lambda path: path.name)
-def test_atomics_are_spelled_in_atomic_h_alone(path: Path) -> None:
-    found = hits(ATOMICS, path.read_text())
-    assert not found, found
+def test_atomics_are_spelled_in_atomic_h_alone() -> None:
+    assert [f"{path.name}:{hit}" for path in PROTOCOL for hit in hits(ATOMICS, path.read_text())] == []
 
 
-@pytest.mark.parametrize("path", PROTOCOL, ids=lambda path: path.name)
-def test_every_atomic_access_is_labelled(path: Path) -> None:
-    found = labelled([path])
-    problems = list(chain.from_iterable(statement.problems() for statement in found))
+def test_every_atomic_access_is_labelled() -> None:
+    problems = [problem for statement in labelled(PROTOCOL) for problem in statement.problems()]
     assert not problems, "\n".join(problems)
-    attached = [label for statement in found for label in statement.labels]
-    assert sorted(map(repr, all_labels(path.read_text()))) == sorted(map(repr, attached)), (
-        "a label stands beside no atomic access"
-    )
+
+
+def test_every_label_is_beside_an_atomic_access() -> None:
+    written = {path.name: sorted(map(repr, all_labels(path.read_text()))) for path in PROTOCOL}
+    attached = {
+        path.name: sorted(repr(label) for s in labelled([path]) for label in s.labels) for path in PROTOCOL
+    }
+    assert attached == written
 
 
 def test_labels_are_paired() -> None:
@@ -103,14 +101,16 @@ def explained(name: str, thing: object) -> bool:
     return bool(rest if first.startswith(name + "(") or f".{name}(" in first else first)
 
 
-@pytest.mark.parametrize("name", [*shmring.__all__, "errors"])
-def test_public_names_have_docstrings(name: str) -> None:
-    thing = getattr(shmring, name)
-    if isinstance(thing, str):
-        return
-    missing = [member for member, value in members(thing).items() if not explained(member, value)]
-    assert explained(name, thing), name
-    assert not missing, missing
+def test_public_names_have_docstrings() -> None:
+    things = {name: getattr(shmring, name) for name in [*shmring.__all__, "errors"]}
+    things = {name: thing for name, thing in things.items() if not isinstance(thing, str)}
+    offered = [*things.items()]
+    offered += [
+        (f"{name}.{member}", value)
+        for name, thing in things.items()
+        for member, value in members(thing).items()
+    ]
+    assert [name for name, value in offered if not explained(name.rpartition(".")[2], value)] == []
 
 
 def sources() -> list[Path]:
@@ -126,3 +126,22 @@ def test_no_path_of_one_machine() -> None:
     binary = {".png", ".mp4", ".so", ".pyc"}
     named = [path.name for path in sources() if path.suffix not in binary and place.search(path.read_bytes())]
     assert not named, named
+
+
+# A file of this project, named from its root or as C includes it.
+NAMED = re.compile(
+    r"(?<![\w./-])(?:shmring|src|tests|benchmarks|docs|examples|findings)/[\w./-]*\.(?:py|p[xy][dix]|h|c|md|sh|svg)\b"
+)
+
+
+def test_files_that_are_named_exist() -> None:
+    """In pages, comments and messages: a file that was moved takes its name along."""
+    kinds = {".md", ".py", ".pyx", ".pxi", ".h", ".c", ".yml", ""}
+    gone = {
+        f"{path.relative_to(TREE)}: {name}"
+        for path in sources()
+        if path.suffix in kinds
+        for name in NAMED.findall(path.read_text(errors="replace"))
+        if "NAME" not in name and not any((root / name).exists() for root in [TREE, INCLUDE.parent])
+    }
+    assert not gone, sorted(gone)

@@ -106,7 +106,7 @@ shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
 }
 
 /* Ends a take of scattered frames, once they are copied: no hold can name their slots. Frames that are held
- * get pins, or the cursor would stay behind for them and for everything that is copied meanwhile. */
+ * get pins, or the cursor would stay behind for them and for everything that is copied until then. */
 static inline void
 shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
 {

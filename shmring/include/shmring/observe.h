@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Looking at a ring without taking part. What begins with shmring_look_at_identity reads the block's file,
+ * Looking at a ring without taking part. The functions that begin with shmring_look read the block's file,
  * never a mapping: whatever another program writes there or cuts off, a read returns. It ends where the file
  * does, and finds zeros in a hole without making pages for it. The kernel takes hold of a page by a fully
  * ordered atomic before it copies from it, so of two reads in a row the second sees nothing older than the

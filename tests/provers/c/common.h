@@ -210,7 +210,7 @@ kill_consumer(shmring_consumer *c)
     free(c->slots_taken);
 }
 
-/* One take and everything that it can tell. */
+/* One take and everything that it says. */
 enum { MOST_TAKEN = 64, META_BYTES = 16 };
 typedef struct take {
     shmring_taken taken;

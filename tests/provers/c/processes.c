@@ -4,7 +4,7 @@
  *
  * The traffic of traffic.h, each participant a process of its own. The parent stops them for a while,
  * kills them with SIGKILL and starts others in their place: the next producer takes over, the places of
- * dead consumers are reaped. Whoever lives through it keeps exact books all the while. In the end the
+ * dead consumers are reaped. Each survivor keeps exact books all the while. In the end the
  * ring must be whole. The seed fixes what is done, not when the system does it.
  */
 #include "traffic.h"
@@ -35,7 +35,7 @@ static void
 stuck(int signal_number)
 {
     (void)signal_number;
-    check_failed(__FILE__, __LINE__, "nothing goes on any more");
+    check_failed(__FILE__, __LINE__, "nothing moves any more");
 }
 
 /* ---- children ---- */

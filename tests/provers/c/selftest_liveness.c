@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The dead and the living: who is evicted, who is not, and by whom.
+ * The dead and the living: which of them are evicted, which are not, and by whom.
  */
 #include "selftest.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whoever looks on sees a block at several moments. Here others go through their lives between any two of
+ * An onlooker sees a block at several moments. Here others go through their lives between any two of
  * these, in good order: nobody may be said to have died.
  */
 #ifndef _GNU_SOURCE

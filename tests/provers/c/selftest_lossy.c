@@ -215,7 +215,7 @@ a_batch_is_cut_where_the_frames_are_gone(void)
     end_ring(&r);
 }
 
-/* A window is whole or not at all: it starts anew after the gap. */
+/* A window is whole or not at all: it starts again after the gap. */
 static void
 a_window_starts_anew_after_a_gap(void)
 {

@@ -325,7 +325,7 @@ a_common_claim_looks_at_no_consumer(void)
     CHECK_EQUAL(p.limit, 4);
     read_seq(&c, 0);
     put_all(&p, 3);
-    CHECK_EQUAL(p.limit, 4); /* as the rescan found it, though the cursor went on */
+    CHECK_EQUAL(p.limit, 4); /* as the rescan found it, though the cursor has moved */
     put_all(&p, 1);
     CHECK_EQUAL(p.limit, 5);
     leave(&c);

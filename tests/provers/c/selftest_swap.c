@@ -315,7 +315,7 @@ a_warm_slot_that_is_held_is_left_alone(void)
     put_all(&p, 3);
     shmring_hold *const held = take_seq(&c, 0);
     read_seq(&c, 1);
-    read_seq(&c, 2); /* now `held` is pinned, the cursor went on */
+    read_seq(&c, 2); /* now `held` is pinned, the cursor has moved */
     CHECK_EQUAL(c.cursor, 3);
     for (uint64_t seq = 3; seq < 30; seq++) {
         CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);

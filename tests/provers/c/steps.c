@@ -7,7 +7,7 @@
  * step, then each is visited by each at each step, in many small rings. Without an argument that is done
  * for a share of the visits; with one for all of them, and afterwards, for SECONDS, random visitors come at
  * several random steps. After each run held frames are whole, every frame came that had to come, and the
- * ring is whole and goes on.
+ * ring is whole and works.
  *
  * One thread does all this in the order of the program: it checks the algorithm, with all its parts, and
  * not the memory orders.
@@ -481,7 +481,7 @@ set_scene(unsigned number)
     }
 }
 
-/* Everybody reads what is there; the ring goes on, lap after lap; everybody leaves. */
+/* Everybody reads what is there; the ring works, lap after lap; everybody leaves. */
 static void
 check_and_clear(void)
 {
@@ -518,7 +518,7 @@ check_and_clear(void)
 
 /* ---- runs ---- */
 
-/* Kills whoever does the work at each of its steps. With or without a visitor in the dead one's ring. */
+/* Kills the one that does the work at each of its steps. With or without a visitor in the dead one's ring. */
 static void
 kill_at_each_step(unsigned number, const work *what)
 {

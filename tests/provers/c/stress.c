@@ -41,7 +41,7 @@ static void
 stuck(int signal_number)
 {
     (void)signal_number;
-    check_failed(__FILE__, __LINE__, "nothing goes on any more");
+    check_failed(__FILE__, __LINE__, "nothing moves any more");
 }
 
 /* ---- one round ---- */

@@ -392,7 +392,7 @@ run_session(session *s, uint64_t takes)
             takes--;
             continue;
         }
-        end_one_keep(s); /* whoever waits gives something back: so nobody waits for ever */
+        end_one_keep(s); /* gives something back while waiting, so nobody waits forever */
         if (ended && s->keeping == 0) {
             if (s->c.next >= shmring_read_head(block)) {
                 check_end(s);

@@ -33,7 +33,7 @@ from frames import WORDS, Books, ViolationError, expect, put, put_many
 from shmring import _core
 
 SLOTS = 8
-BOUND = 5.0  # seconds for a survivor to go on; a wait slice is 0.1 s, the rest is for a loaded machine
+BOUND = 5.0  # seconds for a survivor to continue; a wait slice is 0.1 s, the rest is for a loaded machine
 SHM = Path("/dev/shm")
 NEVER = (1 << 64) - 1
 PACKAGE = str(Path(shmring.__file__).parent)
@@ -254,7 +254,7 @@ class Survivors:
         """A full ring of history, read by all."""
         assert self.producer is not None
         for _ in range(SLOTS):
-            expect(put(self.producer, timeout=BOUND), "the producer cannot go on", self.ring.stats())
+            expect(put(self.producer, timeout=BOUND), "the producer cannot continue", self.ring.stats())
         self.read(SLOTS)
 
     def read(self, count: int) -> None:
@@ -263,10 +263,10 @@ class Survivors:
                 books.enter(consumer.get(timeout=BOUND))
 
     def check_consumer_death(self, died: float) -> None:
-        """The producer and the other consumers go on, and the ring has its full depth again."""
+        """The producer and the other consumers continue, and the ring has its full depth again."""
         assert self.producer is not None
         for i in range(3 * SLOTS):
-            expect(put(self.producer, timeout=BOUND), "the producer cannot go on", self.ring.stats())
+            expect(put(self.producer, timeout=BOUND), "the producer cannot continue", self.ring.stats())
             self.read(1)
             if i == SLOTS - 1:  # a whole lap: the dead one's gate was met
                 self.recoveries.append(time.monotonic() - died)
@@ -275,7 +275,7 @@ class Survivors:
         expect(alive == ["", ""], "somebody else seems to be alive", alive)
 
     def check_producer_death(self, died: float) -> None:
-        """The others get every published frame, then learn of the death, or the next producer goes on."""
+        """The others get every published frame, then learn of the death, or the next producer continues."""
         if self.chance.random() < 0.3:
             for consumer, books in zip(self.consumers, self.books, strict=True):
                 with contextlib.suppress(shmring.ProducerDied, shmring.RingClosed):

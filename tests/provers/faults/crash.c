@@ -6,7 +6,7 @@
  * operation. Victim after victim does that operation and is killed before its first access to the block,
  * before the second, and so on, until one lives through it. Now and then it is stopped there instead, and
  * then killed or continued: a stopped process must not be taken for dead. After each death every survivor
- * must go on, a next producer takes over, and in the end every frame is accounted for and the ring is whole.
+ * must continue, a next producer takes over, and in the end every frame is accounted for and the ring is whole.
  * Built with BY_INSTRUCTION, from headers without crash points, victims die between two instructions,
  * wherever that is: they are single-stepped.
  *
@@ -195,7 +195,7 @@ static void
 stuck(int number)
 {
     (void)number;
-    check_failed(__FILE__, __LINE__, "nothing goes on any more");
+    check_failed(__FILE__, __LINE__, "nothing moves any more");
 }
 
 /* ---- victims ---- */
@@ -259,8 +259,8 @@ begin_as_consumer(uint64_t random)
     mine->random = random;
 }
 
-/* A consumer that holds frames and is dead before anything else happens. Whoever calls this keeps frames
- * coming, if that is who produces. */
+/* A consumer that holds frames and is dead before anything else happens. If `producing`, the
+ * caller is the producer and keeps frames coming. */
 static void
 make_corpse(uint64_t random, int producing)
 {
@@ -484,7 +484,7 @@ let_one_die(const operation *what, tally *counts, aim where, uint64_t round_rand
     const int killed = watch(what, counts, victim, where, random);
     here->stalled = 0;
     check_free_places();
-    record_recovery(counts); /* from the death before: whoever produces since has seen everyone go on */
+    record_recovery(counts); /* from the death before: the producer since then has seen everyone continue */
     here->killed_at = shmring_now_ns();
     __atomic_fetch_add(&here->kill_number, 1u, __ATOMIC_SEQ_CST);
     if (what->who != AS_PRODUCER || one_in(random, 4))

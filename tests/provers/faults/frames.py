@@ -41,7 +41,7 @@ def pattern(seq: int) -> np.ndarray:
 
 
 def write(array: np.ndarray, label: Label) -> None:
-    """Fill a frame in place, in several goes: whoever sees it half done finds that out."""
+    """Fill a frame in place, in several goes: a reader that sees it half done finds that out."""
     array[:LABEL] = label
     array[LABEL:-1] = pattern(label.seq)
     array[-1] = zlib.crc32(array[:-1])

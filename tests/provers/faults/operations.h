@@ -14,7 +14,7 @@ enum {
     WARM = 4,        /* the producer prefers slots freed last */
     TAKES_OVER = 8,  /* the operation is the takeover, after a death in another one */
     JOINS = 16,      /* the operation is the join */
-    ENDS_HANDLE = 32 /* nothing is left to go on with */
+    ENDS_HANDLE = 32 /* nothing is left to continue with */
 };
 
 enum { AS_PRODUCER, AS_CONSUMER, AS_NOBODY };

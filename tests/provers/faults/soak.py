@@ -133,7 +133,7 @@ def stay(ring: shmring.Ring, board: Board, chance: random.Random, me: int) -> No
         if frame is None:
             if time.monotonic() - heard > PATIENCE:
                 raise ViolationError(f"no frame in {PATIENCE} s: {consumer}, {ring.stats()}")
-            keeps.end_all()  # whoever waits gives back: so nobody waits for ever
+            keeps.end_all()  # gives back while waiting, so nobody waits forever
             continue
         heard = time.monotonic()
         labels = books.enter(frame, again=way is take_windows)
@@ -370,7 +370,7 @@ def soak(seconds: float, seed: int, note: Callable[[str], None] = print) -> dict
                     longest_gap = max(longest_gap, now - seen_at)
                     seen, seen_at = delivered, now
                 elif now - seen_at > PATIENCE:
-                    crew.violations.append(f"nothing goes on any more: {ring.stats()}")
+                    crew.violations.append(f"nothing moves any more: {ring.stats()}")
                 if now - sampled_at >= max(1.0, seconds / SAMPLES):
                     samples.append(sample(crew, name))
                     sampled_at = now

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A ring and those who live through the deaths of others on it: what crash.c's survivors do, and how it is
- * known that they go on. They use the ring as the Python classes do, with waits in slices of 100 ms.
+ * known that they continue. They use the ring as the Python classes do, with waits in slices of 100 ms.
  */
 #ifndef STAGE_H
 #define STAGE_H
@@ -35,7 +35,7 @@ typedef struct stage {
     uint32_t done;                 /* the victim lived through it */
     const struct crash_site *seen; /* where the victim died */
     uint64_t length;               /* of the operation, in instructions */
-    char name[160];                /* of what goes on, for messages */
+    char name[160];                /* of what happens, for messages */
     char failure[800];             /* of the first who failed */
     uint32_t failures;
 } stage;
@@ -219,7 +219,7 @@ survive_as_consumer(int who, uint64_t random)
             }
             continue;
         }
-        end_one_keep(s); /* whoever waits gives something back: so nobody waits for ever */
+        end_one_keep(s); /* gives something back while waiting, so nobody waits forever */
         if (ended && s->keeping == 0 && s->c.next >= shmring_read_head(s->c.block))
             break;
         const uint64_t epoch = shmring_load_acquire(&s->c.block->hot->epoch);

@@ -28,7 +28,7 @@ from frames import WORDS, Books, ViolationError, check, expect, put
 
 SLOTS = 16
 PLACES = 32
-BOUND = 10.0  # seconds for a survivor to go on; a wait slice is 0.1 s, the rest is for a loaded machine
+BOUND = 10.0  # seconds for a survivor to continue; a wait slice is 0.1 s, the rest is for a loaded machine
 STOPPED = 0.25  # seconds: more than two wait slices
 
 
@@ -196,7 +196,7 @@ class Storm:
             try:
                 self.books.enter(self.consumer.get(timeout=BOUND))
             except shmring.RingEmpty:
-                raise ViolationError(f"nothing goes on any more: {self.ring.stats()}") from None
+                raise ViolationError(f"nothing moves any more: {self.ring.stats()}") from None
 
     def read_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds

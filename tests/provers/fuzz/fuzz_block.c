@@ -563,7 +563,7 @@ main(int count, char **names)
         CHECK(file != NULL);
         const size_t size = fread(data, 1, sizeof data, file);
         fclose(file);
-        alarm(60); /* ends a call that sleeps for ever */
+        alarm(60); /* ends a call that sleeps forever */
         LLVMFuzzerTestOneInput(data, size);
     }
     printf("%d inputs replayed\n", count - 1);

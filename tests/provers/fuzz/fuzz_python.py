@@ -1,17 +1,13 @@
 """Coverage-guided fuzzing of the Python code: the strategies of hostile/test_damaged_blocks.py, by atheris.
 
-python fuzz_python.py schema|calls [libFuzzer's options]
+PYTHONPATH=tests:tests/hostile python tests/provers/fuzz/fuzz_python.py schema|calls [libFuzzer's options]
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import atheris
-
-TESTS = Path(__file__).parents[2]
-sys.path[:0] = [str(TESTS), str(TESTS / "hostile")]
 
 with atheris.instrument_imports(include=["shmring"]):
     import test_damaged_blocks

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the litmus tests see of the explorer: shared words whose every access is a step of Relacy's
- * memory model, and a world that each execution starts from anew.
+ * memory model, and a world that each execution starts from again.
  */
 #ifndef LITMUS_EXPLORE_H
 #define LITMUS_EXPLORE_H
@@ -64,7 +64,7 @@ uint64_t litmus_read(const void *address);
 void litmus_write(void *address, uint64_t value);
 uint64_t litmus_peek(const void *address);
 int litmus_is_data(const void *address);
-/* Whoever reads plain words, all of them, without knowing which. */
+/* For readers of plain words, all of them, without knowing which. */
 void litmus_read_plain(void);
 
 /* ---- the system ---- */

@@ -43,7 +43,7 @@ full_ring_and_lossless(void)
     put_frames(2);
 }
 
-/* ---- a hold gets a pin, the cursor goes on ---- */
+/* ---- a hold gets a pin, the cursor moves on ---- */
 
 static void
 two_of_three_held(void)

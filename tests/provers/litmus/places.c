@@ -154,7 +154,7 @@ succeed(void)
         give_back(1, 0);
 }
 
-/* A place changes its owner while its bit may look the same to the producer: join_count alone tells. */
+/* A place changes its owner while its bit may look the same to the producer: join_count alone shows it. */
 static void
 full_ring_and_lossy(void)
 {

@@ -44,7 +44,7 @@ byte right_half[SLOTS];
 Place place[PLACES];
 byte head, next_seq, claimed, active_bits, join_count, producer_state, epoch;
 
-/* An eventcount: bit 0, and who knows the epoch of now. That stands for the epoch itself, which only ever
+/* An eventcount: bit 0, and who knows the epoch of now. That replaces the epoch itself, which only ever
  * matters by "is it still the one that I saw". */
 typedef Event { bit bit0; byte knows; byte asleep };
 Event event[2];

@@ -161,7 +161,7 @@ inline take_lossless()
 #endif
 }
 
-/* Pin, then look again whether the frame is still there; else go on with the oldest left. */
+/* Pin, then look again whether the frame is still there; else continue with the oldest left. */
 inline take_lossy()
 {
     STEP(intact = entry[next % SLOTS].stamp == PUBLISHED(next));

@@ -57,7 +57,7 @@ INSTANCES = {
         "private copies beside laps, swaps and aborts",
         one(LOSSY, FRAMES=3, KILLS=0, HOLDS=1, OBSERVED=1, ABORTS=1),
     ),
-    "reopened": Instance("close, and the next producer goes on", one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1)),
+    "reopened": Instance("close, and the next producer continues", one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1)),
     "failed": Instance(
         "a producer that fails, and consumers that wait for the next one",
         one(LOSSLESS, FRAMES=2, CLOSES_EARLY=1, FAILS=1),
@@ -82,7 +82,7 @@ INSTANCES = {
         two(LOSSLESS, LOSSLESS, FRAMES=1, SILENCE=1),
     ),
     "reaper killed": Instance(
-        "one killed who holds a pin, and then whoever reaps or takes over",
+        "one killed who holds a pin, and then the one that reaps or takes over",
         one(LOSSY, FRAMES=1, KILLS=2),
     ),
     "lossy drops": Instance(
@@ -153,7 +153,7 @@ MUTANTS = {
     "LEAVES_BEFORE_PINS": ("who leaves stops gating before its frames are pinned", "lossless"),
     "JOIN_LOOKS_BEFORE_IT_IS_SEEN": ("a newcomer reads claimed and head before it is known", "newcomers"),
     "JOIN_UNCOUNTED": ("a join does not raise join_count", "newcomers"),
-    "STATE_BEFORE_CURSOR": ("the state counts before the provisional cursor stands", "newcomers"),
+    "STATE_BEFORE_CURSOR": ("the state counts before the provisional cursor is there", "newcomers"),
     "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
     "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),
     "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),

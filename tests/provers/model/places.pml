@@ -33,7 +33,7 @@ inline retire(which, to)
 #endif
 }
 
-/* Evicts whoever held the place. I hold its lock. */
+/* Evicts the one that held the place. I hold its lock. */
 inline evict(which)
 {
 #ifdef REAP_STATE_FIRST

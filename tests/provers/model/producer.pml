@@ -279,7 +279,7 @@ inline write()
     od
 }
 
-/* For the checks: what is published where; seq goes up with the position, whoever the producer is. */
+/* For the checks: what is published where; seq goes up with the position, whichever the producer. */
 inline record(published)
 {
     for (i : 0 .. published - 1) {

@@ -1,6 +1,6 @@
 """Run CPython's own tests of multiprocessing in this process while rings are alive in it.
 
-    python run_cpython.py START_METHOD [CLASS ...]
+    PYTHONPATH=tests python tests/provers/outside/run_cpython.py START_METHOD [CLASS ...]
 
 START_METHOD is fork, spawn or forkserver; without classes the whole module runs. Frames are exchanged
 before the first test, after each and after the last. Ends with 1 if a test or a ring failed.
@@ -11,12 +11,8 @@ from __future__ import annotations
 import importlib
 import sys
 import unittest
-from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]  # children that are spawned inherit it
-
-from rings_alive import RingsAlive  # noqa: E402 - found by the path above
+from rings_alive import RingsAlive
 
 VERBOSITY = 1
 

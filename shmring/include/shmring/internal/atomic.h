@@ -39,7 +39,7 @@
 #define shmring_load_stat(address) shmring_load_relaxed(address)
 #define shmring_store_stat(address, value) shmring_store_relaxed((address), (value))
 
-/* Tells the core that this is a spin loop. Not an ordering. */
+/* A hint to the core that this is a spin loop. Not an ordering. */
 static inline void
 shmring_cpu_relax(void)
 {

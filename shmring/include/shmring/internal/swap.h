@@ -8,7 +8,7 @@
 #include "gate.h"
 
 /* Gives the entry of the claimed position the slot of the entry `other`, whose next position is
- * `later`. 1 done, 0 that slot is pinned or may not be taken; the limit may have fallen meanwhile. */
+ * `later`. 1 done, 0 that slot is pinned or may not be taken; the limit may have fallen since. */
 static inline int
 shmring_swap(shmring_producer *p, uint64_t other, uint64_t later)
 {
