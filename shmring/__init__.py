@@ -15,7 +15,7 @@ except ModuleNotFoundError as _error:
         f"directory."
     ) from None
 
-from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation
+from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation, wait
 from shmring._observer import FrameCopy, Observer
 from shmring._ring import Ring
 from shmring.errors import (
@@ -42,6 +42,7 @@ from shmring.errors import (
 
 if _TYPE_CHECKING:
     from shmring import recording as recording
+    from shmring._align import Aligner, align
     from shmring._ending import close_on_sigterm
     from shmring._follow import Follower, follow
     from shmring._log import RingReporter, report_to_log
@@ -55,6 +56,8 @@ __all__ = [
     "Ring", "Producer", "Consumer", "Observer",
     # one ring after another
     "follow", "Follower",
+    # several rings at once
+    "wait", "align", "Aligner",
     # frames
     "Frame", "FrameCopy", "Batch", "Slot",
     # statistics
@@ -77,6 +80,10 @@ __all__ = [
 
 def __getattr__(name: str) -> _Any:
     # What takes longer to import than it is often used.
+    if name in ("Aligner", "align"):
+        from shmring import _align
+
+        return getattr(_align, name)
     if name in ("Follower", "follow"):
         from shmring import _follow
 

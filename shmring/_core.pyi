@@ -1,6 +1,6 @@
 import sys
 import weakref
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypedDict, final, type_check_only
 
@@ -274,6 +274,12 @@ class Slot:
     def dropped(self) -> bool:
         """True if the ring was full under ``on_full="drop"``: the array is scratch memory."""
     @property
+    def block_offset(self) -> int:
+        """Where `array` begins in the ring's file, in bytes: for programs that take (name, offset, size).
+
+        The bytes there are yours to write until the slot is published or aborted.
+        """
+    @property
     def timestamp_ns(self) -> int | npt.ArrayLike | None:
         """Timestamp in nanoseconds, None: CLOCK_MONOTONIC at publish; a sequence for ``n > 1``."""
     @timestamp_ns.setter
@@ -503,7 +509,24 @@ class Producer:
         ...         print(failed.failure)
         camera unplugged
         """
-    def _end(self, failure: bytes | None) -> None: ...
+    def abandon(self) -> None:
+        """Leave the ring as if this process had died, without an end of the stream. May be called twice.
+
+        For a program that forwards a stream and finds that its source died: its own consumers get what is
+        left and then ProducerDied, or wait for the next producer. A claim that is still open is aborted.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     ring.producer().abandon()
+        ...     try:
+        ...         frames.get(timeout=1)
+        ...     except shmring.ProducerDied:
+        ...         print("died", ring.stats().producer.state)
+        died died
+        """
+    def _end(self, failure: bytes | None, how: int = ...) -> None: ...
     def __enter__(self) -> Producer: ...
     def __exit__(
         self,
@@ -566,6 +589,12 @@ class Held:
     @property
     def released(self) -> bool:
         """Whether `release` was called."""
+    @property
+    def block_offset(self) -> int:
+        """Where `array` begins in the ring's file, in bytes: for programs that take (name, offset, size).
+
+        The bytes there are this frame's as long as the frame is held.
+        """
     @property
     def lost(self) -> int:
         """Frames lost just before (for a batch, also between) the ones here."""
@@ -933,6 +962,47 @@ class Windows:
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def __iter__(self) -> Windows: ...
     def __next__(self) -> Batch: ...
+
+def wait(consumers: Iterable[Consumer], timeout: float | None = None) -> list[Consumer]:
+    """Sleep until at least one of several consumers has something to take, and return those.
+
+    Parameters
+    ----------
+    consumers : iterable of Consumer
+        Of different rings, or of the same one. The kernel watches up to 128 of them (Linux 5.16); with more,
+        and on older kernels, the call looks at them every millisecond.
+    timeout : float, optional
+        Seconds; None waits forever, 0 never waits.
+
+    Returns
+    -------
+    list of Consumer
+        Those whose next `get` does not wait, in the order given: it returns a frame, or raises what it has
+        to say of the end of the stream, such as RingClosed or ProducerDied. Leave those out of the next
+        call. Empty if the time is over.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something that is not a Consumer, no consumer at all, or one that is given twice.
+    RingClosed, ForkedHandle, HandleBusy
+        One of the handles cannot be used: closed, of another process, or in use.
+
+    Notes
+    -----
+    It does not spin first, whatever the consumers' ``spin=``. A frame that is there for a lossy consumer may
+    be overwritten before you take it: use `try_get`, or a timeout.
+
+    Examples
+    --------
+    >>> import numpy as np, shmring
+    >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as left, left.consumer() as a:
+    ...     with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as right, right.consumer() as b:
+    ...         with right.producer() as out:
+    ...             _ = out.put(np.ones(2, "f4"))
+    ...             shmring.wait([a, b], timeout=1) == [b]
+    True
+    """
 
 def open_producer(ring: Ring, block: Block, schema: Schema, on_full: str, spin: float | None) -> Producer:
     """Return a Producer that is not open yet."""

@@ -42,8 +42,11 @@ __all__ = [
     "no_file",
     "no_frame",
     "no_ring",
+    "no_set",
     "no_stream",
+    "not_awaitable",
     "not_pickled",
+    "nothing_ready",
     "producer_died",
     "producer_failed",
     "slots_held",
@@ -496,6 +499,30 @@ def still_waiting(what: str, why: Exception) -> None:
     logger = logging.getLogger("shmring")
     if logger.hasHandlers() or not at_prompt:  # else logging would print it twice
         logger.warning("%s is still waiting: %s", what, why)
+
+
+def not_awaitable(one: object, call: str) -> str:
+    """Say what a call takes that waits for several rings."""
+    advice = {
+        "Observer": "; an Observer takes no part in the ring: join it with ring.consumer(lossless=False)",
+        "Ring": "; join the ring with ring.consumer()",
+        "Follower": "; wait for the consumer of the ring that it reads",
+    }.get(type(one).__name__, "")
+    return f"{call}() takes Consumers, not {type(one).__name__}{advice}"
+
+
+def nothing_ready(consumers: list[_core.Consumer], seconds: float) -> errors.RingEmpty:
+    """Explain a timeout of a wait for several rings."""
+    names = ", ".join(dict.fromkeys(repr(one.name) for one in consumers))
+    return errors.RingEmpty(f"no new frame in any of the rings {names} within {seconds:g} s")
+
+
+def no_set(awaited: list[_core.Consumer], seconds: float) -> errors.RingEmpty:
+    """Explain a timeout of an alignment."""
+    names = ", ".join(repr(one.name) for one in awaited)
+    return errors.RingEmpty(
+        f"no set of matching frames within {seconds:g} s; what decides is the next frame of {names}"
+    )
 
 
 def _not_reaped(one: ConsumerRow, lock_fd: int) -> str:

@@ -129,6 +129,10 @@ cdef class Block:
         guard_unlock(&self.guard)
         return done
 
+    cdef uint64_t offset_of(self, uint64_t slot) noexcept:
+        """Where a slot begins in the block's file."""
+        return self.view.geometry.slots_offset + slot * self.view.geometry.slot_stride
+
     cdef void drop_view(self, uint64_t slot, uint64_t count) noexcept:
         guard_lock(&self.guard)
         shmring_drop_view(&self.mapped, slot, count)

@@ -101,6 +101,7 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     void shmring_producer_close(shmring_producer *p)
     void shmring_producer_fail(shmring_producer *p, const char *message)
+    void shmring_producer_abandon(shmring_producer *p)
     int shmring_claim(shmring_producer *p, uint64_t want)
     const int64_t SHMRING_SPIN_FIRST_NS
     int64_t shmring_adapt_spin(int64_t spin_ns, int64_t waited_ns)

@@ -42,6 +42,8 @@ cdef class Consumer:
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t asked_at  # the kernel, whether the producer lives
+    cdef uint64_t head_before  # the sleep that is on, or was last
+    cdef uint32_t state_before
     cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
     cdef shmring_holder holder
 
@@ -161,20 +163,40 @@ cdef class Consumer:
             how = SHMRING_EMPTY
         if how != SHMRING_EMPTY or is_over:
             return how
-        self.enter()
+        self.begin_sleep()
         needed = self.core.next + least
-        self.busy = True
-        guard_unlock(&self.guard)
         with nogil:
             shmring_wait_data(view, needed, state, until, spin, CORES)
-        guard_lock(&self.guard)
-        self.busy = False
-        guard_unlock(&self.guard)
+        self.end_sleep()
         look_around()
         waited = waited_until_notice(wait)
         if waited != 0:
             self._still_waiting(waited, least)
         return SHMRING_OK  # and check whether another thread has closed this handle
+
+    cdef int begin_sleep(self) except -1:
+        """Takes the handle for this thread, until `end_sleep`."""
+        self.enter()
+        self.busy = True
+        self.head_before = shmring_read_head(&self.block.view)
+        self.state_before = shmring_read_producer_state(&self.block.view)
+        guard_unlock(&self.guard)
+        return 0
+
+    cdef void end_sleep(self) noexcept:
+        guard_lock(&self.guard)
+        self.busy = False
+        if (shmring_read_head(&self.block.view) == self.head_before
+                and shmring_read_producer_state(&self.block.view) == self.state_before):
+            self.asked_at = 0  # woken by a producer that abandoned the ring, or the slice is over
+        guard_unlock(&self.guard)
+
+    cdef bint is_ready(self, int64_t now, bint ask_kernel) except -1:
+        """Whether the next `get` would not wait."""
+        if shmring_lost_pages(&self.block.view):
+            return True
+        cdef int how = self.outlook(1, now, ask_kernel)
+        return how != SHMRING_EMPTY and not (how == SHMRING_HELD and self.frees_itself(1, False))
 
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""

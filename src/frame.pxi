@@ -107,6 +107,31 @@ cdef class Held:
         return self.let_go
 
     @property
+    def block_offset(self):
+        """Where `array` begins in the ring's file, in bytes: for programs that take (name, offset, size).
+
+        The bytes there are this frame's as long as the frame is held.
+        """
+        cdef shmring_hold *hold = NULL
+        cdef uint64_t slot = 0
+        if self.consumer.fork_mark != fork_count:
+            raise _messages.forked(type(self).__name__)
+        guard_lock(&self.guard)
+        if not self.let_go:
+            hold = self.hold if self.lease is None else self.lease.hold
+        if hold != NULL:
+            slot = hold.slot
+        guard_unlock(&self.guard)
+        if hold == NULL:
+            raise self.nowhere()
+        return self.consumer.block.offset_of(slot)
+
+    cdef object nowhere(self):
+        """The error for memory that is not in the block, or not ours any more."""
+        return ValueError(
+            f"this {type(self).__name__} was released: its bytes may be those of another frame by now")
+
+    @property
     def lost(self):
         """Frames lost just before (for a batch, also between) the ones here."""
         return self.lost_before
@@ -243,6 +268,11 @@ cdef class Batch(Held):
     cdef cnp.ndarray make_array(self, Lease lease):
         return self.consumer.schema.batch_array(
             lease.data, self.count, self.consumer.block.view.geometry.slot_stride, lease, False)
+
+    cdef object nowhere(self):
+        if self.copied:
+            return ValueError("this window is a private copy (`copied` is True), not in the ring's file")
+        return Held.nowhere(self)
 
     cdef cnp.ndarray column(self, bytes values, int type_number):
         cdef cnp.npy_intp length = self.count

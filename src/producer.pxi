@@ -11,6 +11,9 @@ cdef enum OnFull:
 cdef enum Room:
     FULL, AT_ONCE, AFTER_A_WAIT
 
+cdef enum End:
+    NO_END, CLOSE, ABANDON
+
 cdef dict ON_FULL = {"wait": WAIT, "drop": DROP, "raise": RAISE}
 
 
@@ -32,8 +35,8 @@ cdef class Producer:
     cdef object __weakref__
     cdef Guard guard  # of what is below, down to claims; the thread that set busy owns the rest
     cdef bint busy
-    cdef bint close_asked
-    cdef bytes failure_asked  # what that close is to say
+    cdef End end_asked  # by another thread, while this one waits in here
+    cdef bytes failure_asked  # what that end is to say
     cdef bint is_open
     cdef Claim open_claim
     cdef cnp.ndarray open_view  # its array, once it was asked for
@@ -116,14 +119,14 @@ cdef class Producer:
         return CUT if shmring_lost_pages(&self.block.view) else CLAIMED
 
     cdef int vacate(self) except -1:
-        """Lets others use the handle; closes it if one of them asked for that."""
-        cdef bint close_asked
+        """Lets others use the handle; ends the stream if one of them asked for that."""
+        cdef End end_asked
         guard_lock(&self.guard)
         self.busy = False
-        close_asked = self.close_asked
+        end_asked = self.end_asked
         guard_unlock(&self.guard)
-        if close_asked:
-            self._end(self.failure_asked)
+        if end_asked != NO_END:
+            self._end(self.failure_asked, end_asked)
         return 0
 
     # ---- the open claim ----
@@ -166,7 +169,7 @@ cdef class Producer:
 
     cdef int abort_claim(self, uint64_t number) except -1:
         self.occupy(number)
-        self.abandon()
+        self.abort_open()
         return self.vacate()
 
     cdef void forget_claim(self, uint64_t number) noexcept:
@@ -179,10 +182,10 @@ cdef class Producer:
             self.busy = True
         guard_unlock(&self.guard)
         if mine:
-            self.abandon()
+            self.abort_open()
             self.vacate()
 
-    cdef void abandon(self) noexcept:
+    cdef void abort_open(self) noexcept:
         """Aborts the open claim. The handle is occupied."""
         self.end_claim()
         if not self.open_claim.scratch:
@@ -218,7 +221,7 @@ cdef class Producer:
             spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
             with nogil:
                 result = shmring_claim_slice(&self.core, want, until, spin, CORES)
-            if self.close_asked and now < wait.deadline:
+            if self.end_asked != NO_END and now < wait.deadline:
                 if result == SHMRING_OK:
                     shmring_abort(&self.core)
                 self.vacate()
@@ -605,8 +608,27 @@ cdef class Producer:
             from shmring import _ending
             self._end(_ending.failure_of(error))
 
-    def _end(self, bytes failure):
-        """End the stream; with `failure`, as one that failed."""
+    def abandon(self):
+        """Leave the ring as if this process had died, without an end of the stream. May be called twice.
+
+        For a program that forwards a stream and finds that its source died: its own consumers get what is
+        left and then ProducerDied, or wait for the next producer. A claim that is still open is aborted.
+
+        Examples
+        --------
+        >>> import shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring, ring.consumer() as frames:
+        ...     ring.producer().abandon()
+        ...     try:
+        ...         frames.get(timeout=1)
+        ...     except shmring.ProducerDied:
+        ...         print("died", ring.stats().producer.state)
+        died died
+        """
+        self._end(None, ABANDON)
+
+    def _end(self, bytes failure, End how=CLOSE):
+        """End the stream, with `failure` as one that failed; or ask the thread that waits here to do so."""
         cdef bint usable, mine
         guard_lock(&self.guard)
         usable = self.is_open and self.fork_mark == fork_count
@@ -614,14 +636,16 @@ cdef class Producer:
         if mine:
             self.busy = True
         elif usable:
-            self.close_asked, self.failure_asked = True, failure
+            self.end_asked, self.failure_asked = how, failure
         guard_unlock(&self.guard)
         if mine:
             if not self.has_open(NO_CLAIM):
-                self.abandon()
+                self.abort_open()
             self.is_open = False
             handles.discard(self)
-            if failure is None:
+            if how == ABANDON:
+                shmring_producer_abandon(&self.core)
+            elif failure is None:
                 shmring_producer_close(&self.core)
             else:
                 shmring_producer_fail(&self.core, failure)

@@ -132,6 +132,23 @@ cdef class Slot:
         return self.claim.scratch
 
     @property
+    def block_offset(self):
+        """Where `array` begins in the ring's file, in bytes: for programs that take (name, offset, size).
+
+        The bytes there are yours to write until the slot is published or aborted.
+        """
+        cdef Producer producer = self.producer
+        cdef uint64_t slot = producer.core.slot
+        if producer.fork_mark != fork_count:
+            raise _messages.forked("Slot")
+        if not self.is_open():
+            raise ValueError("this slot was published or aborted before")
+        if self.claim.scratch:
+            raise ValueError(
+                "the ring was full (`dropped` is True): this is scratch memory, not in the ring's file")
+        return producer.block.offset_of(slot)
+
+    @property
     def timestamp_ns(self):
         """Timestamp in nanoseconds, None: CLOCK_MONOTONIC at publish; a sequence for ``n > 1``."""
         return self.timestamps

@@ -75,18 +75,43 @@ class BatchReceiver(Receiver):
         self._consumer.close()
 
 
+class WaitReceiver(Receiver):
+    """Waits for several rings at once; only the first has frames."""
+
+    def __init__(self, job: Job, ring: shmring.Ring, rings: int):
+        self._silent = [
+            shmring.Ring.create(job.channel(f"-silent-{number}").name, shape=(8,), dtype="u8", slots=4)
+            for number in range(1, rings)
+        ]
+        self._consumers = consumers = [one.consumer(spin=0) for one in (ring, *self._silent)]
+        self.recv = lambda: shmring.wait(consumers)[0].get()
+
+    def view(self, message: shmring.Frame) -> Words:
+        return message.array
+
+    def close(self) -> None:
+        for consumer in self._consumers:
+            consumer.close()
+        for ring in self._silent:
+            ring.unlink()
+            ring.close()
+
+
 class Shmring(Transport):
     package = "shmring"
     fan_out = True
 
-    def __init__(self, how: str = "put", batch: int = 1):
+    def __init__(self, how: str = "put", batch: int = 1, waits_for: int = 0):
         self.how = how
+        self.waits_for = waits_for  # rings; 0: for its own, with get
         self.batch = batch
         self.in_place = how == "claim"
         self.payload = "number" if self.in_place else "array"
         self.name = "shmring" if how == "put" and batch == 1 else f"shmring, {how}"
         if batch > 1:
             self.name = f"shmring, batches of {batch}"
+        if waits_for:
+            self.name = f"shmring, wait for {waits_for} ring{'s' if waits_for > 1 else ''}"
         self.settings = "never sleeps (spin=inf)" + (", written in place" if self.in_place else "")
 
     def setup(self, job: Job) -> shmring.Ring:
@@ -102,6 +127,8 @@ class Shmring(Transport):
     def receiver(self, job: Job, link: Any, index: int) -> Receiver:
         if self.batch > 1:
             return BatchReceiver(job, link, self.batch)
+        if self.waits_for:
+            return WaitReceiver(job, link, self.waits_for)
         return FrameReceiver(job, link, index)
 
     def cleanup(self, job: Job, link: Any) -> None:

@@ -173,6 +173,14 @@ TARGETS = [
         "64 B asleep p50: of a raw futex wake", 1.15, to_limit("latency", ASLEEP, "p50", "raw futex wake")
     ),
     at_most(
+        "64 B asleep p50, wait for 8 rings: of a wait for one",
+        1.2,
+        lambda rows: ratios(
+            values(rows, "latency", ASLEEP, "shmring, wait for 8 rings", "p50"),
+            values(rows, "latency", ASLEEP, "shmring, wait for 1 ring", "p50"),
+        ),
+    ),
+    at_most(
         "1 MiB by copy p50: of plain C",
         1.05,
         to_limit("latency", "1 MiB by copy, spinning", "p50", "plain C copy and a flag"),

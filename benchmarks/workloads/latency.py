@@ -17,6 +17,10 @@ def cells(effort: Effort) -> list[Cell]:
             case = f"{label}, {waiting}"
             options = {"nbytes": nbytes, "slots": slots, "sleeping": sleeping}
             made.append(latency_cell(PART, case, Shmring(), effort, **options))
+            if sleeping and nbytes == 64:
+                made += [
+                    latency_cell(PART, case, Shmring(waits_for=rings), effort, **options) for rings in (1, 8)
+                ]
             if not sleeping or nbytes == 64:
                 made.append(limit(case, nbytes, effort, sleeping))
             if sleeping and nbytes > 64:

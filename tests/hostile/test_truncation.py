@@ -101,6 +101,15 @@ def lossy_get(here):
     here.lossy.get(0)
 
 
+def wait_for_several(here):
+    [ready, *_] = shmring.wait([here.lossy, here.consumer], 9)
+    ready.get(9)
+
+
+def align(here):
+    next(shmring.align({"a": here.lossy, "b": here.consumer}, tolerance_ns=0, timeout=9))
+
+
 def observe(here):
     here.observer.latest(0)
 
@@ -125,6 +134,15 @@ def fail_in_place(here):
 
 def abort(here):
     here.producer.claim().abort()
+
+
+def abandon(here):
+    here.producer.claim()
+    here.producer.abandon()
+
+
+def find_in_the_file(here):
+    assert here.held.block_offset > 0
 
 
 def drop(here):
@@ -165,11 +183,15 @@ CALLS = {
     window: HEADER,
     get_async: HEADER,
     lossy_get: HEADER,
+    wait_for_several: HEADER,
+    align: HEADER,
     observe: EVERYWHERE,
     put: EVERYWHERE,
     put_many: EVERYWHERE,
     fill_in_place: EVERYWHERE,
     abort: (),
+    abandon: (),
+    find_in_the_file: (),
     drop: HEADER,
     wait_for_consumers: (cut_to_nothing,),
     read_and_release: (),
@@ -273,8 +295,19 @@ def fill_the_ring(here):
     put(here)
 
 
+def wait_with_a_silent_ring(here):
+    with shmring.Ring.create(shape=(4,), dtype="u8", slots=4) as other, other.consumer() as silent:
+        [ready] = shmring.wait([silent, here.consumer])
+        ready.get()
+
+
 @pytest.mark.parametrize(
-    ("steps", "waits"), [([take_the_rest], wait_for_a_frame), ([close_producer, fill_the_ring], put)]
+    ("steps", "waits"),
+    [
+        ([take_the_rest], wait_for_a_frame),
+        ([take_the_rest], wait_with_a_silent_ring),
+        ([close_producer, fill_the_ring], put),
+    ],
 )
 def test_whoever_sleeps_is_told(victim, name, steps, waits):
     other = victim(survive, *steps)

@@ -6,6 +6,7 @@ EVERYONE_KILLED = "everyone is killed"
 PRODUCER_RAISES = "the producer raises inside claim()"
 PRODUCER_CLOSES = "the producer closes"
 PRODUCER_FAILS = "the producer ends by an exception"
+PRODUCER_ABANDONS = "the producer abandons the ring"
 HELD_FOR_AN_HOUR = "a consumer holds a frame for an hour"
 ALL_SLOTS_HELD = "all slots are held"
 HELD_BY_ITSELF = "a consumer waits for a frame that cannot come because it holds the slots itself"
@@ -28,6 +29,7 @@ EVENTS = (
     PRODUCER_RAISES,
     PRODUCER_CLOSES,
     PRODUCER_FAILS,
+    PRODUCER_ABANDONS,
     HELD_FOR_AN_HOUR,
     ALL_SLOTS_HELD,
     HELD_BY_ITSELF,

@@ -41,6 +41,16 @@ def read(ring: shmring.Ring) -> None:
     ring.consumer(start="first")  # type: ignore[arg-type]
 
 
+def read_several(left: shmring.Consumer, right: shmring.Consumer) -> None:
+    assert_type(shmring.wait([left, right], timeout=5), list[shmring.Consumer])
+    pairs = shmring.align({"left": left, "right": right}, tolerance_ns=1000)
+    assert_type(pairs.unmatched, dict[str, int])
+    for pair in pairs:
+        assert_type(pair, dict[str, shmring.Frame])
+        assert_type(pair["left"].block_offset, int)
+    shmring.wait(left)  # type: ignore[arg-type]
+
+
 async def read_async(consumer: shmring.Consumer) -> None:
     assert_type(await consumer.get_async(timeout=1.0), shmring.Frame)
     assert_type(await consumer.latest_async(timeout=1.0), shmring.Frame)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The producer's side: take over, claim, publish, abort, drop, close, fail. A ring has one producer, the
- * owner of a kernel lock; a handle belongs to one thread at a time. Nothing here waits: wait.h has what
+ * The producer's side: take over, claim, publish, abort, drop, close, fail, abandon. A ring has one producer,
+ * the owner of a kernel lock; a handle belongs to one thread at a time. Nothing here waits: wait.h has what
  * does.
  */
 #ifndef SHMRING_PRODUCER_H
@@ -212,6 +212,17 @@ shmring_drop(shmring_producer *p, uint64_t count)
     p->dropped += count;
     shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
     shmring_store_stat(&hot->dropped, p->dropped);
+}
+
+/* Leaves without a word about the end, as a producer that dies: consumers find SHMRING_DIED, or wait for the
+ * next producer. An open claim is aborted. For a program that forwards a stream whose source died. */
+static inline void
+shmring_producer_abandon(shmring_producer *p)
+{
+    shmring_abort(p);
+    shmring_producer_free(p);
+    shmring_set_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
+    shmring_event_announce(&p->block->hot->data_event); /* those who sleep ask the kernel at once */
 }
 
 /* Frees the places of dead consumers, whose cursors and pins would hold the producer back. Returns how many

@@ -33,6 +33,7 @@
  *     shmring_reap_all            free the places of dead consumers
  *     shmring_producer_close      end the stream
  *     shmring_producer_fail       end it because of an error
+ *     shmring_producer_abandon    leave it as if this process had died
  * consumer.h
  *     shmring_join                become a consumer
  *     shmring_take_one            the next frame

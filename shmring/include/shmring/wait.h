@@ -107,6 +107,7 @@ shmring_await(shmring_consumer *c, uint64_t least, int64_t deadline_ns, const sh
     int64_t ask_at = started;
     for (;;) {
         const uint32_t state = shmring_read_producer_state(c->block); /* a change of it ends the sleep */
+        const uint64_t head = shmring_read_head(c->block);
         const int64_t now = shmring_now_ns();
         const int ask_kernel = now >= ask_at || now >= deadline_ns;
         const int outlook = shmring_outlook(c, least, ask_kernel);
@@ -119,6 +120,8 @@ shmring_await(shmring_consumer *c, uint64_t least, int64_t deadline_ns, const sh
         shmring_wait_data(
             c->block, c->next + least, state, shmring_slice_end(now, deadline_ns, patience->slice_ns),
             shmring_spin_left(now, started, patience->spin_ns, patience->slice_ns), patience->cores);
+        if (shmring_read_head(c->block) == head && shmring_read_producer_state(c->block) == state)
+            ask_at = now; /* woken by a producer that abandoned the ring, or the slice is over */
     }
 }
 

@@ -132,6 +132,27 @@ a_producer_that_failed_and_one_that_died_are_told_apart(void)
 }
 
 static void
+a_producer_that_abandons_the_ring_looks_dead(void)
+{
+    scene s;
+    begin(&s, 1);
+    put_all(&s.p, 1);
+    CHECK_EQUAL(shmring_claim(&s.p, 2), SHMRING_OK);
+    const int fd = s.p.lock_fd;
+    shmring_producer_abandon(&s.p);
+    CHECK_EQUAL(looked_at(&s), SHMRING_DIED); /* while its descriptor is still open */
+    close(fd);
+    CHECK_EQUAL(outlook(&s, 1), SHMRING_OK);
+    read_seq(&s.c, 0);
+    CHECK_EQUAL(shmring_await(&s.c, 1, SHMRING_FOR_EVER, &patience), SHMRING_DIED);
+    open_producer(&s.r, &s.p);
+    put_all(&s.p, 1);
+    read_seq(&s.c, 1);
+    close_producer(&s.p);
+    end(&s);
+}
+
+static void
 who_awaits_a_takeover_waits_on(void)
 {
     scene s;
@@ -359,6 +380,7 @@ const test await_tests[] = {
     TEST(a_stream_that_was_closed_has_ended),
     TEST(frames_dropped_at_the_end_count_as_lost),
     TEST(a_producer_that_failed_and_one_that_died_are_told_apart),
+    TEST(a_producer_that_abandons_the_ring_looks_dead),
     TEST(who_awaits_a_takeover_waits_on),
     TEST(slots_that_a_consumer_holds_itself_are_not_waited_for),
     TEST(whoever_looks_on_learns_who_lives),

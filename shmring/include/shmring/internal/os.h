@@ -48,7 +48,8 @@ shmring_futex_wait_any(uint32_t *const *words, const uint32_t *values, unsigned 
         list[i].reserved = 0;
     }
     const long number = 449; /* futex_waitv, the same on every architecture */
-    if (syscall(number, list, count, 0, &until, CLOCK_MONOTONIC) == -1 && errno == ENOSYS) {
+    if (syscall(number, list, count, 0, &until, CLOCK_MONOTONIC) == -1 &&
+        (errno == ENOSYS || errno == EPERM)) { /* the kernel, or a filter, has no such call */
         const int64_t soon = shmring_now_ns() + SHMRING_SECOND / 1000;
         shmring_futex_wait(words[0], values[0], soon < deadline_ns ? soon : deadline_ns);
     }
