@@ -9,7 +9,6 @@ DEBUG=1                        no optimisation, assertions on
 """
 
 import os
-import sysconfig
 from glob import glob
 
 from setuptools import Extension, setup
@@ -20,24 +19,6 @@ def enabled(name):
     return os.environ.get(name, "0") not in ("", "0")
 
 
-def optimisation():
-    """What compiles soonest among what makes the way of a frame as fast as all of -O2 does.
-
-    gcc spends a third of -O2 on passes that bring it nothing: benchmarks/harness/same_code.py shows what they
-    change, and `python -m benchmarks` what it is worth.
-    """
-    if debug:
-        return ["-O0"]
-    if "gcc" not in os.environ.get("CC", sysconfig.get_config_var("CC") or ""):
-        return ["-O2"]
-    passes = (
-        "caller-saves crossjumping inline-functions inline-small-functions ipa-ra ipa-sra "
-        "optimize-sibling-calls partial-inlining peephole2 reorder-blocks-algorithm=stc "
-        "reorder-blocks-and-partition reorder-functions schedule-insns2 strict-aliasing"
-    )
-    return ["-O1", *(f"-f{one}" for one in passes.split())]
-
-
 debug, coverage = enabled("DEBUG"), enabled("COVERAGE")
 sanitizers = os.environ.get("SANITIZE", "")
 # What was built one way must not be taken for up to date when built another way.
@@ -45,7 +26,7 @@ variant = [f"{name}={os.environ[name]}" for name in ("SANITIZE", "COVERAGE", "DE
 build_base = "/".join(["build", *variant])
 
 # No -march=native and no -ffast-math: a wheel runs on every machine and computes what it says.
-compile_args = ["-std=c11", *optimisation(), "-fvisibility=hidden"]
+compile_args = ["-std=c11", "-O0" if debug else "-O2", "-fvisibility=hidden"]
 compile_args += ["-Wall", "-Werror"] if enabled("SHMRING_WERROR") else ["-w"]  # warnings are for developers
 if not (debug or sanitizers or coverage):
     compile_args += ["-g0"]  # Python's own flags ask for debug data: a third of the time, most of the file
