@@ -64,6 +64,6 @@ def survives_buffers(dtype: np.dtype[Any]) -> bool:
 def count_fields(dtype: np.dtype[Any]) -> int:
     """Return how many fields a dtype has, those of its fields included; 1 if it has none."""
     base = dtype.base
-    if base.names is None or base.fields is None:
+    if base.names is None:
         return 1
-    return sum(count_fields(base.fields[name][0]) for name in base.names)
+    return sum(count_fields(base[index]) for index in range(len(base.names)))

@@ -86,7 +86,8 @@ class Rejoiner:
     def __init__(self, *, lossless: bool, start: Start, label: str, wait_for_takeover: bool = False) -> None:
         if start not in STARTS:
             raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
-        self._lossless, self._start, self._label = lossless, start, label
+        self._lossless, self._label = lossless, label
+        self._start: Start = start
         self._wait_for_takeover = wait_for_takeover
         self._generation = b""
         self.consumer: _core.Consumer | None = None
