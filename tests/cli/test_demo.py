@@ -101,6 +101,7 @@ def test_lines_about_the_processes_fit_a_terminal():
     assert max(len(f"  {'':<8}  pid {1:<7}  {job}") for job in JOBS.values()) <= 80
 
 
+@pytest.mark.stress
 def test_live_rates(start):
     demo = start(*SMALL, "--seconds", "1.5")
     line = demo.read_until("GB/s [|]").string
@@ -119,7 +120,7 @@ def test_default_size():
     assert not np.array_equal(*images)
 
 
-@pytest.mark.parametrize("role", ["producer", "viewer"])
+@pytest.mark.parametrize("role", ["producer", pytest.param("viewer", marks=pytest.mark.stress)])
 def test_child_killed(start, role):
     demo = start(*ENDLESS).streaming()
     os.kill(demo.pid(role), signal.SIGKILL)
@@ -130,7 +131,7 @@ def test_child_killed(start, role):
     assert output.splitlines()[-1] == f"NOT VERIFIED: t{victim}."
 
 
-@pytest.mark.parametrize("whom", ["terminal", "parent"])
+@pytest.mark.parametrize("whom", ["terminal", pytest.param("parent", marks=pytest.mark.stress)])
 def test_ctrl_c(start, whom):
     demo = start(*ENDLESS).streaming()
     if whom == "terminal":
@@ -152,6 +153,7 @@ def test_ctrl_c_before_the_first_frame(start):
     assert "Stopped by Ctrl-C" in output
 
 
+@pytest.mark.stress
 def test_ctrl_c_twice_waits_for_nobody(start):
     demo = start(*ENDLESS).streaming()
     os.kill(demo.pid("recorder"), signal.SIGSTOP)
@@ -163,6 +165,7 @@ def test_ctrl_c_twice_waits_for_nobody(start):
     assert "No verdict" in output.splitlines()[-1]
 
 
+@pytest.mark.stress
 def test_terminated(start):
     demo = start(*ENDLESS).streaming()
     demo.process.terminate()
@@ -171,6 +174,7 @@ def test_terminated(start):
     assert "Stopped by SIGTERM" in output
 
 
+@pytest.mark.stress
 def test_killed(start):
     demo = start(*ENDLESS).streaming()
     demo.process.kill()
@@ -203,6 +207,7 @@ def test_damaged_frame_is_found(start):
     assert re.search(r"NOT VERIFIED: .*\d frames of the viewer do not have their checksum", output)
 
 
+@pytest.mark.stress
 def test_terminal_with_rich(start):
     pytest.importorskip("rich")
     ours, theirs = pty.openpty()
@@ -220,6 +225,7 @@ def test_terminal_with_rich(start):
     assert b"VERIFIED" in output
 
 
+@pytest.mark.stress
 def test_output_closed(start):
     """As with `shmring demo | head -1`."""
     demo = start(*ENDLESS)

@@ -586,7 +586,10 @@ def test_in_the_locale_c(make):
         os.close(ours)
 
 
-@pytest.mark.parametrize("end", ["q", signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "end",
+    ["q", *(pytest.param(number, marks=pytest.mark.stress) for number in (signal.SIGTERM, signal.SIGINT))],
+)
 def test_on_a_real_terminal(make, end):
     """The screen is drawn, and the terminal is left as it was found."""
     ring = make()

@@ -122,6 +122,7 @@ def run_demo(film: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.stress
 def test_demo_of_the_film(film):
     done = run_demo(film)
     assert done.returncode == 0
@@ -129,6 +130,7 @@ def test_demo_of_the_film(film):
     assert f"VERIFIED: the recorder got all {FRAMES} frames, in order" in done.stdout
 
 
+@pytest.mark.stress
 def test_demo_of_a_damaged_film(film, tmp_path):
     damaged = tmp_path / "damaged.mp4"
     whole = Path(film).read_bytes()
