@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import mmap
 import os
 import resource
-import signal
 import subprocess
 import sys
 import types
@@ -21,47 +19,72 @@ import pytest
 import shmring
 from shmring import _blocks, _cgroup, _core, _limits, _names, _presence, _ring
 from support.blocks import SHM, block_file, fresh_name
+from support.children import find
+from support.peers import become_nobody, close_ring, open_consumer, open_producer
 from support.private_shm import give_private_shm
-from support.processes import PeerError
+from support.processes import PeerError, place
 
 pytestmark = pytest.mark.slow
 
-RING = 'shape=(1 << 20,), dtype="u1", slots=4'  # 4 MiB and a little
+RING = {"shape": (1 << 20,), "dtype": "u1", "slots": 4}  # 4 MiB and a little
 
 
 # ---- in a process of its own: what there is, and what a call leaves of it
 
 
-def state():
+def state(here):
     return sorted(os.listdir(SHM)), len(os.listdir("/proc/self/fd"))
 
 
-def error_of(call):
-    """The kinds of the error, its number and its message."""
+def error_of(here, *where):
+    """The kinds of the error of a function at that place, its number and its message."""
     try:
-        call()
+        find(*where)(here)
     except Exception as error:
         return [one.__name__ for one in type(error).__mro__], error.errno, str(error)
 
 
-def refused(call):
+def refused(here, *where):
     """The error of a call that leaves nothing."""
-    before = state()
-    found = error_of(call)
-    assert state() == before, (before, state())
+    before = state(here)
+    found = error_of(here, *where)
+    assert (left := state(here)) == before, (before, left)
     return found
 
 
-def offer(here):
-    for thing in (errno, mmap, resource, signal, state, error_of, refused):
-        setattr(here, thing.__name__, thing)
+def create(here, name):
+    here.ring = shmring.Ring.create(name, **RING)
+
+
+def create_without_name(here):
+    return shmring.Ring.create(**RING)
+
+
+def create_another(here):
+    return shmring.Ring.create("another", **RING)
+
+
+def create_or_attach(here):
+    return shmring.Ring.create(here.ring.name, exist_ok=True, **RING)
+
+
+def attach_again(here):
+    return shmring.Ring.attach(here.ring.name)
+
+
+def produce(here):
+    return here.ring.producer()
+
+
+def produce_and_close(here):
+    here.ring.producer().close()
 
 
 @pytest.fixture
 def other(peer):
     """Another process that can look at what is left."""
     started = peer()
-    started.run(offer)
+    started.run(state)
     return started
 
 
@@ -87,103 +110,149 @@ def test_what_cannot_fit_takes_nothing(name, monkeypatch):
 
 def let_somebody_come_between(here):
     """Once the first step of a block has its space, another file takes most of what is left."""
-    _blocks.STEP, here.really = 1 << 20, os.posix_fallocate
+    _blocks.STEP, really = 1 << 20, os.posix_fallocate
 
     def take(fd, start, length):
-        here.really(fd, start, length)
+        really(fd, start, length)
         if start == 0:
             with open(SHM / "other", "wb") as file:
-                here.really(file.fileno(), 0, 13 << 20)
+                really(file.fileno(), 0, 13 << 20)
 
     os.posix_fallocate = take
+
+
+def names_and_free_bytes(here):
+    return os.listdir(SHM), os.statvfs(SHM).f_bavail * mmap.PAGESIZE
 
 
 def test_of_two_that_do_not_both_fit_one_gives_everything_back(other):
     give_private_shm(other, "size=16m")
     other.run(let_somebody_come_between)
     with pytest.raises(PeerError, match="bytes free of 16777216") as raised:
-        other.do(f"shmring.Ring.create('late', {RING})")
+        other.run(create, "late")
     assert raised.value.kind == "NoSpace"
-    other.do("os.posix_fallocate = really")
-    assert other.ask("os.listdir('/dev/shm')") == ["other"]
-    assert other.ask("os.statvfs('/dev/shm').f_bavail * mmap.PAGESIZE") == 3 << 20
+    assert other.run(names_and_free_bytes) == [["other"], 3 << 20]
+
+
+def create_and_drop(here, name):
+    shmring.Ring.create(name, **RING).close()
+
+
+def start_of_the_block(here):
+    """With the generation of the ring."""
+    return block_file(here.ring.name).read_bytes()[:32]
+
+
+def create_twice_the_size(here):
+    shmring.Ring.create(here.ring.name, **RING | {"shape": (2 << 20,)})
 
 
 def test_a_stale_ring_gives_its_space_to_the_next_one(other):
     give_private_shm(other, "size=6m")
-    other.do(f"shmring.Ring.create('again', {RING}).close()")
-    other.do(f"ring = shmring.Ring.create('again', {RING}); ring.close()")
-    other.do("generation = open('/dev/shm/again', 'rb').read(32)")
+    other.run(create_and_drop, "again")
+    other.run(create, "again")
+    other.run(close_ring)
+    generation = other.run(start_of_the_block)
     with pytest.raises(PeerError, match="it needs 83"):
-        other.do("shmring.Ring.create('again', shape=(2 << 20,), dtype='u1', slots=4)")
-    assert other.ask("open('/dev/shm/again', 'rb').read(32) == generation")
+        other.run(create_twice_the_size)
+    assert other.run(start_of_the_block) == generation
+
+
+def have_the_same_size(here):
+    return create_or_attach(here).nbytes == here.ring.nbytes
 
 
 def test_an_existing_ring_is_attached_where_there_is_no_space_for_another(other):
     give_private_shm(other, "size=6m")
-    other.do(f"ring = shmring.Ring.create('there', {RING})")
-    assert other.ask(f"shmring.Ring.create('there', exist_ok=True, {RING}).nbytes == ring.nbytes")
+    other.run(create, "there")
+    assert other.run(have_the_same_size)
+
+
+def use_a_new_ring(here):
+    with create_without_name(here) as ring:
+        ring.producer().put(np.ones(1 << 20, "u1"))
 
 
 def test_a_file_system_without_a_limit(other):
     give_private_shm(other, "size=0")
-    other.do(f"with shmring.Ring.create({RING}) as ring: ring.producer().put(np.ones(1 << 20, 'u1'))")
+    other.run(use_a_new_ring)
+
+
+def make_two_files(here):
+    for name in ("one", "two"):
+        (SHM / name).touch()
 
 
 def test_no_inodes(other):
     give_private_shm(other, "nr_inodes=3")
-    other.do("for i in range(2): open(f'/dev/shm/{i}', 'w').close()")
-    check_refusal(
-        other.ask(f"refused(lambda: shmring.Ring.create({RING}))"),
-        "NoSpace",
-        "nr_inodes=6",
-        "limit of 3 files",
-    )
+    other.run(make_two_files)
+    found = other.run(refused, *place(create_without_name))
+    check_refusal(found, "NoSpace", "nr_inodes=6", "limit of 3 files")
 
 
 def make_block_without_space(here):
-    here.kind = {"shape": (1 << 20,), "dtype": "u1", "slots": 4}
-    here.block = SharedMemory(create=True, size=shmring.Ring.required_size(**here.kind))
+    here.block = SharedMemory(create=True, size=shmring.Ring.required_size(**RING))
     with open(SHM / "other", "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 5 << 20)
+
+
+def create_in_the_block(here):
+    return shmring.Ring.create(block=here.block, **RING)
+
+
+def remove_the_block(here):
+    here.block.close()
+    here.block.unlink()
 
 
 def test_a_given_block_that_cannot_be_filled(other):
     """A SharedMemory's pages come with the first touch; as a ring it has them all."""
     give_private_shm(other, "size=6m")
     other.run(make_block_without_space)
-    found = other.ask("refused(lambda: shmring.Ring.create(block=block, **kind))")
+    found = other.run(refused, *place(create_in_the_block))
     check_refusal(found, "NoSpace", "bytes free of 6291456")
-    other.do("block.close(); block.unlink()")
+    other.run(remove_the_block)
 
 
 # ---- a file system that cannot be written to
 
 
+def leave_a_frame(here):
+    with here.ring.producer() as producer:
+        producer.put(np.ones(1 << 20, "u1"))
+    here.ring.close()
+
+
+def remount_read_only(here):
+    """What both calls of mount return."""
+    mount, shm, bind, remount, readonly = here.libc.mount, bytes(SHM), 4096, 32, 1
+    return mount(shm, shm, None, bind, None), mount(None, shm, None, bind | remount | readonly, None)
+
+
+def attach_readonly(here):
+    return shmring.Ring.attach(here.ring.name, readonly=True)
+
+
+def sum_of_the_frame(here):
+    return int(attach_readonly(here).observer().latest(0).array.sum())
+
+
 def test_a_file_system_that_is_read_only(other):
     give_private_shm(other, "size=16m")
-    other.do(f"ring = shmring.Ring.create('there', {RING}); writer = ring.producer()")
-    other.do("writer.put(np.ones(1 << 20, 'u1')); writer.close(); ring.close()")
-    other.do("bind, remount, readonly = 4096, 32, 1")
-    assert other.ask("libc.mount(b'/dev/shm', b'/dev/shm', None, bind, None)") == 0
-    assert other.ask("libc.mount(None, b'/dev/shm', None, bind | remount | readonly, None)") == 0
-    for call in (
-        f"shmring.Ring.create('new', {RING})",
-        "shmring.Ring.attach('there')",
-    ):
-        found = other.ask(f"refused(lambda: {call})")
+    other.run(create, "there")
+    other.run(leave_a_frame)
+    assert other.run(remount_read_only) == [0, 0]
+    for call in (create_another, attach_again):
+        found = other.run(refused, *place(call))
         check_refusal(found, "RingAccessDenied", "read-only", "readonly=True", "remount,rw")
-    assert (
-        other.ask("int(shmring.Ring.attach('there', readonly=True).observer().latest(0).array.sum())")
-        == 1 << 20
-    )
+    assert other.run(sum_of_the_frame) == 1 << 20
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_directory_that_this_user_may_not_write_to(other):
     give_private_shm(other, "size=16m,mode=755")
-    other.do("os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
-    found = other.ask(f"refused(lambda: shmring.Ring.create('new', {RING}))")
+    other.run(become_nobody)
+    found = other.run(refused, *place(create_another))
     check_refusal(found, "RingAccessDenied", "may not write to /dev/shm", "chmod 1777")
 
 
@@ -193,7 +262,7 @@ def test_a_directory_that_this_user_may_not_write_to(other):
 def take_descriptors(here, but):
     """All that this process may have, but for so many."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (40, 80))
-    here.before, here.taken = state(), []
+    here.before, here.taken = state(here), []
     with contextlib.suppress(OSError):
         while True:
             here.taken.append(os.open("/dev/null", os.O_RDONLY))
@@ -206,39 +275,73 @@ def give_descriptors_back(here):
         os.close(here.taken.pop())
 
 
+def create_and_close(here, name):
+    here.closed = shmring.Ring.create(name, **RING)
+    here.closed.close()
+
+
+def attach_in_time(here):
+    return shmring.Ring.attach(here.ring.name, timeout=9)
+
+
+def consume(here):
+    return here.ring.consumer()
+
+
+def observe(here):
+    return here.ring.observer()
+
+
+def unlink_closed(here):
+    here.closed.unlink()
+
+
+def call_and_close(here, *where):
+    if found := find(*where)(here):
+        found.close()
+
+
 CALLS = {
-    f"shmring.Ring.create('new', {RING})": (0, 1),
-    f"shmring.Ring.create({{name!r}}, exist_ok=True, {RING})": (0, 1),
-    "shmring.Ring.attach({name!r})": (0, 1),
-    "shmring.Ring.attach({name!r}, timeout=9)": (0,),
-    "shmring.Ring.attach({name!r}, readonly=True)": (0,),
-    "ring.producer()": (0,),
-    "ring.consumer()": (0,),
-    "ring.observer()": (0,),
-    "closed.unlink()": (0,),
+    create_another: (0, 1),
+    create_or_attach: (0, 1),
+    attach_again: (0, 1),
+    attach_in_time: (0,),
+    attach_readonly: (0,),
+    produce: (0,),
+    consume: (0,),
+    observe: (0,),
+    unlink_closed: (0,),
 }
+
+
+def is_as_before(here):
+    return state(here) == here.before
 
 
 @pytest.mark.parametrize(("call", "left"), [(call, n) for call, many in CALLS.items() for n in many])
 def test_no_descriptor_left(other, name, call, left):
-    other.do(f"ring = shmring.Ring.create({name!r}, {RING})")
-    other.do(f"closed = shmring.Ring.create({name + '-closed'!r}, {RING}); closed.close()")
+    other.run(create, name)
+    other.run(create_and_close, f"{name}-closed")
     try:
         other.run(take_descriptors, left)
-        found = other.ask(f"error_of(lambda: {call.format(name=name)})")
+        found = other.run(error_of, *place(call))
         other.run(give_descriptors_back)
         check_refusal(found, "OSError", "limit of 40 open files", "ulimit -n 80")
-        assert other.ask("state() == before")
-        other.do(f"found = {call.format(name=name)}; found and found.close()")  # and it works again
+        assert other.run(is_as_before)
+        other.run(call_and_close, *place(call))  # and it works again
     finally:
-        for left_name in (name, f"{name}-closed", "new"):
+        for left_name in (name, f"{name}-closed", "another"):
             block_file(left_name).unlink(missing_ok=True)
 
 
+def allow_little_address_space(here):
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20),) * 2)
+
+
 def test_no_address_space(other):
-    other.do("used = int(open('/proc/self/statm').read().split()[0]) * mmap.PAGESIZE")
-    other.do("resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20),) * 2)")
-    found = other.ask(f"refused(lambda: shmring.Ring.create({RING}))")
+    other.run(allow_little_address_space)
+    found = other.run(refused, *place(create_without_name))
     check_refusal(found, "OSError", "address space", "ulimit -v")
 
 
@@ -266,44 +369,64 @@ few_mappings = pytest.mark.skipif(most_mappings > 100_000, reason="vm.max_map_co
 
 @few_mappings
 def test_no_mapping_left(other, name):
-    other.do(f"ring = shmring.Ring.create({name!r}, {RING})")
+    other.run(create, name)
     try:
         other.run(take_mappings, 2)
-        for call in ("ring.producer()", f"shmring.Ring.attach({name!r})"):
-            check_refusal(
-                other.ask(f"refused(lambda: {call})"), "OSError", "vm.max_map_count=", str(most_mappings * 2)
-            )
+        for call in (produce, attach_again):
+            found = other.run(refused, *place(call))
+            check_refusal(found, "OSError", "vm.max_map_count=", str(most_mappings * 2))
         other.run(give_mappings_back)
-        other.do("ring.producer().close()")
+        other.run(produce_and_close)
     finally:
         block_file(name).unlink(missing_ok=True)
 
 
+def allow_small_files(here):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20,) * 2)
+
+
 def test_a_file_may_not_be_that_large(other):
-    other.do("resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20,) * 2)")
-    found = other.ask(f"refused(lambda: shmring.Ring.create({RING}))")
+    other.run(allow_small_files)
+    found = other.run(refused, *place(create_without_name))
     check_refusal(found, "NoSpace", "a file of this process may have 1048576", "ulimit -f")
+
+
+LITTLE = 1 << 16
+
+
+def most_to_lock(here):
+    """How much this process may ever lock."""
+    return resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+
+
+def let_lock(here, soft):
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, most_to_lock(here)))
+
+
+def create_locked(here, *name):
+    here.ring = shmring.Ring.create(*name, lock_memory=True, shape=(LITTLE,), dtype="u1", slots=4)
+
+
+def state_of_the_producer(here):
+    return here.ring.stats().producer.state
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may lock little")
 def test_memory_that_may_not_be_locked(other, name):
-    other.do("_, most = resource.getrlimit(resource.RLIMIT_MEMLOCK)")
-    if other.ask("0 <= most < 1 << 21"):
+    most = other.run(most_to_lock)
+    if 0 <= most < 1 << 21:
         pytest.skip("this process may lock next to nothing")
-    other.do("def may_lock(soft): resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, most))")
-    other.do("shmring.RingStats")  # imported while it may be read
-    other.do("may_lock(1 << 16); os.setgroups([]); os.setegid(65534); os.seteuid(65534)")
-    locked = 'lock_memory=True, shape=(1 << 16,), dtype="u1", slots=4'
-    found = other.ask(f"refused(lambda: shmring.Ring.create({locked}))")
-    check_refusal(found, "OSError", "may lock 65536", "ulimit -l")
+    other.run(let_lock, LITTLE)
+    other.run(become_nobody)
+    check_refusal(other.run(refused, *place(create_locked)), "OSError", "may lock 65536", "ulimit -l")
     try:
-        other.do("may_lock(most)")
-        other.do(f"ring = shmring.Ring.create({name!r}, {locked})")
-        other.do("may_lock(1 << 16)")
-        check_refusal(other.ask("refused(ring.producer)"), "OSError", "may lock 65536", "ulimit -l")
-        assert other.ask("ring.stats().producer.state") == "none"  # it never was one, and holds no lock
-        other.do("may_lock(most)")
-        other.do("ring.producer().close()")
+        other.run(let_lock, most)
+        other.run(create_locked, name)
+        other.run(let_lock, LITTLE)
+        check_refusal(other.run(refused, *place(produce)), "OSError", "may lock 65536", "ulimit -l")
+        assert other.run(state_of_the_producer) == "none"  # it never was one, and holds no lock
+        other.run(let_lock, most)
+        other.run(produce_and_close)
     finally:
         block_file(name).unlink(missing_ok=True)
 
@@ -319,16 +442,22 @@ def test_every_refusal_says_what_and_why(number):
 # ---- a producer that is refused
 
 
+def create_large(here, name):
+    here.ring = shmring.Ring.create(name, **RING | {"slots": 32})
+
+
+def page_faults(here):
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def test_a_refused_producer_touches_no_page(other, name):
-    other.do(f"ring = shmring.Ring.create({name!r}, shape=(1 << 20,), dtype='u1', slots=32)")
+    other.run(create_large, name)
     try:
-        other.do("writer = ring.producer()")
-        other.do("def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt")
-        other.do("before = faults()")
-        other.do("found = refused(lambda: ring.producer()) if False else None")
+        other.run(open_producer)
+        before = other.run(page_faults)
         with pytest.raises(PeerError, match="live producer"):
-            other.do("ring.producer()")
-        assert other.ask("faults() - before") < (32 << 20) // os.sysconf("SC_PAGESIZE") // 4
+            other.run(produce)
+        assert other.run(page_faults) - before < (32 << 20) // os.sysconf("SC_PAGESIZE") // 4
     finally:
         block_file(name).unlink()
 
@@ -394,21 +523,40 @@ def test_exist_ok_waits_for_a_ring_to_be_removed(name, being_removed, monkeypatc
 # ---- pages lost where there is no mapping left
 
 
+def create_many_small_slots(here, name):
+    shmring.survive_truncation()
+    here.ring = shmring.Ring.create(name, shape=(4096,), dtype="u1", slots=256)
+
+
+def take_every_slot(here):
+    here.producer.put_many(np.ones((256, 4096), "u1"))
+    here.frames = here.consumer.batch(256)
+
+
+def sum_of_the_lost(here):
+    """Every second page upwards, then the others downwards."""
+    order = [*range(1, 256, 2), *range(254, 0, -2)]
+    return sum(int(here.frames.array[i, 0]) for i in order)
+
+
+def try_get(here):
+    here.consumer.try_get()
+
+
 @few_mappings
 def test_lost_pages_take_no_mapping_each(other, name):
-    other.do("shmring.survive_truncation()")
-    other.do(f"ring = shmring.Ring.create({name!r}, shape=(4096,), dtype='u1', slots=256)")
+    other.run(create_many_small_slots, name)
     path = block_file(name)
     try:
-        other.do("writer, reader = ring.producer(), ring.consumer()")
-        other.do("writer.put_many(np.ones((256, 4096), 'u1')); frames = reader.batch(256)")
-        other.do("order = list(range(1, 256, 2)) + list(range(254, 0, -2))")
+        other.run(open_producer)
+        other.run(open_consumer)
+        other.run(take_every_slot)
         other.run(take_mappings, 60)
         os.truncate(path, path.stat().st_size - 255 * 4096)
-        assert other.ask("sum(int(frames.array[i, 0]) for i in order)") == 0
+        assert other.run(sum_of_the_lost) == 0
         other.run(give_mappings_back)
         with pytest.raises(PeerError, match="was cut"):
-            other.do("reader.try_get()")
+            other.run(try_get)
     finally:
         path.unlink(missing_ok=True)
 

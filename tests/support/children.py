@@ -31,6 +31,7 @@ from support.waiting import PATIENCE
 
 # What programs need and only forks of this one have already.
 IMPORTED = (
+    "support.peers",
     "support.processes",
     "support.recordings",
     "support.threads",

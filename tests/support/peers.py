@@ -1,0 +1,88 @@
+"""What a test has other processes do, with Peer.run and Peer.begin: `here` is the name space of one."""
+
+from __future__ import annotations
+
+import os
+
+import shmring
+from support.frames import check, drain, feed
+from support.waiting import PATIENCE
+
+
+def become_nobody(here):
+    """First comes what is imported at its first use: nobody may not be able to read this Python."""
+    assert shmring.RingStats
+    os.setgroups([])
+    os.setegid(65534)
+    os.seteuid(65534)
+
+
+# ---- a ring
+
+
+def attach(here, name):
+    here.ring = shmring.Ring.attach(name)
+
+
+def observe(here, name):
+    """Open an observer, with no right to write."""
+    here.ring = shmring.Ring.attach(name, readonly=True)
+    here.observer = here.ring.observer()
+
+
+def close_ring(here):
+    here.ring.close()
+
+
+# ---- its producer
+
+
+def open_producer(here):
+    here.producer = here.ring.producer()
+
+
+def put(here, count):
+    """Publish so many frames; how many were published."""
+    return feed(here.producer, count)
+
+
+def close_producer(here):
+    here.producer.close()
+
+
+# ---- a consumer
+
+
+def open_consumer(here, label=""):
+    here.consumer = here.ring.consumer(label=label)
+
+
+def open_lossy_consumer(here, label=""):
+    here.consumer = here.ring.consumer(lossless=False, label=label)
+
+
+def take(here):
+    """Take, check and release the next frame; its seq."""
+    return check(here.consumer.get(PATIENCE))
+
+
+def take_all(here):
+    """Take, check and release all there is; the seqs."""
+    return drain(here.consumer)
+
+
+def hold(here, count):
+    """Take so many frames and keep them."""
+    here.held = [here.consumer.get(PATIENCE) for _ in range(count)]
+
+
+def hold_the_newest(here):
+    here.held = [here.consumer.latest(PATIENCE)]
+
+
+def let_go(here):
+    here.held.clear()
+
+
+def close_consumer(here):
+    here.consumer.close()
