@@ -10,6 +10,7 @@ import pytest
 
 import shmring
 from support.frames import check, drain, feed, payload
+from support.peers import open_producer, put
 from support.waiting import PATIENCE, settle, unclosed, wait_until
 
 
@@ -111,7 +112,7 @@ def test_a_timeout(ring, timeout):
 @pytest.mark.slow
 def test_another_process_wakes_the_loop(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
 
     async def main():
         with ring.consumer() as consumer:
@@ -119,7 +120,7 @@ def test_another_process_wakes_the_loop(ring, peer):
             for _ in range(40):
                 task = asyncio.create_task(consumer.get_async())
                 await asyncio.sleep(0)
-                other._send("do", "feed(producer, 1)")
+                other.begin(put, 1)
                 seqs.append(check(await task))
                 other.answer()
             return seqs
@@ -191,7 +192,7 @@ def test_a_cancelled_wait_loses_no_frame(ring, lossless):
 def test_timeouts_of_asyncio_lose_no_frame(ring, peer, how):
     """Cut at any moment, while another program publishes at full speed."""
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
 
     async def get(consumer, seconds):
         if how == "wait_for":
@@ -201,7 +202,7 @@ def test_timeouts_of_asyncio_lose_no_frame(ring, peer, how):
 
     async def main():
         with ring.consumer() as consumer:
-            other.start("feed(producer, 2000)")
+            other.begin(put, 2000)
             seqs, cuts = [], 0
             while len(seqs) < 2000:
                 try:
@@ -364,13 +365,13 @@ def test_the_end_of_the_stream(ring):
 @pytest.mark.event("the producer is killed at any instruction")
 def test_the_death_of_the_producer(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
 
     async def main():
         with ring.consumer() as consumer:
             task = asyncio.create_task(consumer.get_async())
             await asyncio.sleep(0.01)
-            other.do("feed(producer, 2)")
+            other.run(put, 2)
             assert check(await task) == 0
             other.kill()
             assert check(await consumer.get_async()) == 1
@@ -384,7 +385,7 @@ def test_the_death_of_the_producer(ring, peer):
 
 def test_death_while_the_loop_waits(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
 
     async def main():
         with ring.consumer() as consumer:
@@ -400,7 +401,7 @@ def test_death_while_the_loop_waits(ring, peer):
 
 def test_a_consumer_may_wait_for_the_takeover(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
 
     async def main():
         with ring.consumer(wait_for_takeover=True) as consumer:
@@ -583,7 +584,7 @@ def test_async_waits_need_a_loop(ring):
 def test_cancelled_at_random_moments(make, peer):
     ring = make(slots=16)
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
     count = 50_000
 
     async def one(consumer, seconds):
@@ -605,7 +606,7 @@ def test_cancelled_at_random_moments(make, peer):
         tasks = [asyncio.create_task(consume(number)) for number in range(3)]
         while len(ring.stats().consumers) < 3:
             await asyncio.sleep(0.001)
-        other.start(f"feed(producer, {count})")
+        other.begin(put, count)
         return await asyncio.gather(*tasks)
 
     assert asyncio.run(main()) == [True] * 3

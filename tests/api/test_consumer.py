@@ -4,12 +4,15 @@ import contextlib
 import itertools
 import re
 import signal
+import time
 
 import numpy as np
 import pytest
 
 import shmring
+from support.blocks import address
 from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.peers import open_consumer, open_producer, take_all
 from support.processes import PeerError
 from support.waiting import settle, unclosed
 
@@ -125,7 +128,7 @@ def test_a_lossless_consumer_misses_nothing_and_gates(ring):
 def test_a_stalled_consumer_is_named_in_the_message(ring, peer):
     with ring.producer(on_full="raise") as producer:
         other = peer(ring)
-        other.do("consumer = ring.consumer(label='slow disk')")
+        other.run(open_consumer, "slow disk")
         with ring.consumer(label="quick") as quick:
             feed(producer, ring.slots)
             assert len(drain(quick)) == ring.slots
@@ -136,7 +139,7 @@ def test_a_stalled_consumer_is_named_in_the_message(ring, peer):
             assert part in message
         assert re.search(r"for [\d.e-]+ s\b", message), "how long it has been in the way"
         assert "quick" not in message  # only who is in the way
-        other.do("drain(consumer)")
+        other.run(take_all)
         feed(producer, 1)
 
 
@@ -481,14 +484,19 @@ def test_a_batch_crosses_the_wrap_in_one_piece(ring, lossless):
         assert crossed > 5
 
 
+def distance_of_a_batch(here):
+    """How many bytes after the frame before it it begins."""
+    one, two = here.consumer.get(), here.consumer.batch(2, 2, 5)
+    return address(two.array) - address(one.array)
+
+
 def test_a_batch_does_not_copy(make, peer):
     ring = make(slots=4)
     other = peer(ring)
     with ring.producer() as producer:
-        other.do("consumer = ring.consumer()")
+        other.run(open_consumer)
         feed(producer, 3)
-        other.do("one = consumer.get(); two = consumer.batch(2, 2, 5)")
-        assert other.ask("address(two.array) - address(one.array)") == WORDS * 8
+        assert other.run(distance_of_a_batch) == WORDS * 8
 
 
 @pytest.mark.parametrize("nbytes", [1, 100, 4097, 5000])
@@ -543,21 +551,34 @@ def test_the_end_of_a_stream_says_whether_frames_are_left(make, failure, error):
             consumer.get(0)
 
 
+def take_a_batch_while_a_signal_comes(here):
+    """Its handler takes the rest of the time."""
+    over = time.monotonic() + 0.5
+
+    def handler(number, frame):
+        feed(here.producer, 1)
+        here.producer.close()
+        while time.monotonic() < over:
+            pass
+
+    signal.signal(signal.SIGUSR1, handler)
+    here.consumer.batch(4, 3, max(0, over - time.monotonic()))
+
+
+def take_a_batch(here):
+    return check_batch(here.consumer.batch(4, 3, 0))
+
+
 def test_a_batch_out_of_time_is_not_the_end_while_frames_are_left(ring, peer):
     """The producer publishes one more frame and closes just then: that frame can still be read."""
     other = peer(ring)
-    other.do("import signal, time; consumer, producer = ring.consumer(), ring.producer()")
-    other.do(
-        "def handler(number, frame):\n"
-        "    feed(producer, 1); producer.close()\n"
-        "    while time.monotonic() < over: pass"
-    )
-    other.do("signal.signal(signal.SIGUSR1, handler); over = time.monotonic() + 0.5")
-    other.start("consumer.batch(4, 3, max(0, over - time.monotonic()))").asleep()
+    other.run(open_consumer)
+    other.run(open_producer)
+    other.begin(take_a_batch_while_a_signal_comes).asleep()
     other.signal(signal.SIGUSR1)
     with pytest.raises(PeerError, match="RingEmpty: fewer than 3 new frames"):
         other.answer()
-    assert other.ask("check_batch(consumer.batch(4, 3, 0))") == [0]
+    assert other.run(take_a_batch) == [0]
 
 
 def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):
@@ -781,13 +802,21 @@ def test_windows_end_with_the_stream(make):
         assert [check_batch(window) for window in consumer.windows(3, 2)] == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
 
 
+def open_windows(here):
+    here.windows = here.ring.consumer().windows(3, 1)
+
+
+def take_a_window(here):
+    return check_batch(next(here.windows))
+
+
 def test_windows_wait(make, peer):
     ring = make(slots=8)
     other = peer(ring)
     with ring.producer() as producer:
-        other.do("windows = ring.consumer().windows(3, 1)")
+        other.run(open_windows)
         feed(producer, 2)
-        other.start("check_batch(next(windows))").asleep()
+        other.begin(take_a_window).asleep()
         feed(producer, 1)
         assert other.answer() == [0, 1, 2]
 

@@ -16,6 +16,7 @@ import pytest
 import shmring
 from shmring import _core
 from support.frames import check, feed, payload
+from support.peers import hold, let_go, open_consumer, open_lossy_consumer, take
 from support.threads import Running
 from support.waiting import PATIENCE, wait_asleep
 
@@ -195,13 +196,13 @@ def test_a_thread_that_reads_ends_the_wait_of_a_producer(ring, wait):
 def test_a_consumer_of_another_process_is_waited_for(ring, peer):
     """The own consumer holds frames, the other process holds one as well: it may release that."""
     other = peer(ring)
-    other.do("consumer = ring.consumer(lossless=False)")
+    other.run(open_lossy_consumer)
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, ring.slots)
-        other.do("held = [consumer.get(5)]")
+        other.run(hold, 1)
         held = [consumer.get(0) for _ in range(ring.slots)]
         held[0].release()  # which the other one still holds
-        thread = when_asleep(lambda: other.do("held.clear()"))
+        thread = when_asleep(lambda: other.run(let_go))
         assert thread is not None
         assert producer.put(payload(ring.slots))
         thread.end()
@@ -272,7 +273,7 @@ def test_a_wait_without_an_end_is_not_silent(ring, impatient, monkeypatch, wait)
 
 def test_a_put_that_waits_names_who_holds_it_up(ring, impatient, monkeypatch, peer):
     other = peer(ring)
-    other.do("consumer = ring.consumer(label='sleepy')")
+    other.run(open_consumer, "sleepy")
     seen = []
 
     def end(_self, record):
@@ -291,7 +292,7 @@ def test_a_put_that_waits_names_who_holds_it_up(ring, impatient, monkeypatch, pe
 
 
 def feed_is_possible_again(other, producer) -> bool:
-    other.do("consumer.get(0).release()")
+    other.run(take)
     return feed(producer, 1) == 1
 
 

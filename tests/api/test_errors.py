@@ -17,6 +17,21 @@ import shmring
 from shmring import _messages
 from support.blocks import SHM, block_file, fresh_name
 from support.frames import WORDS, check, drain, feed, payload
+from support.peers import (
+    attach,
+    become_nobody,
+    close_consumer,
+    close_ring,
+    hold_the_newest,
+    look,
+    observe,
+    open_consumer,
+    open_lossy_consumer,
+    open_producer,
+    published,
+    take,
+    take_all,
+)
 from support.processes import PeerError
 from support.waiting import PATIENCE, wait_asleep
 
@@ -372,8 +387,6 @@ def test_nothing_is_left_when_create_fails_late(name):
 
 # ---- permissions
 
-# First what is imported at its first use: this Python itself may lie where nobody else may read.
-AS_NOBODY = "shmring.RingStats; os.setgroups([]); os.setegid(65534); os.seteuid(65534)"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -382,9 +395,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 @pytest.mark.parametrize("readonly", [True, False])
 def test_another_account_is_refused_with_mode_and_owner(ring, peer, readonly):
     other = peer()
-    other.do(AS_NOBODY)
+    other.run(become_nobody)
     with pytest.raises(PeerError) as caught:
-        other.do(f"shmring.Ring.attach({ring.name!r}, readonly={readonly})")
+        other.run(observe if readonly else attach, ring.name)
     assert caught.value.kind == "RingAccessDenied"
     assert "PermissionError" in caught.value.kinds
     message = caught.value.message
@@ -398,20 +411,20 @@ def test_another_account_is_refused_with_mode_and_owner(ring, peer, readonly):
 def test_another_account_may_watch_what_it_may_read(make, peer):
     ring = make(mode=0o644)
     other = peer()
-    other.do(AS_NOBODY)
+    other.run(become_nobody)
     with pytest.raises(PeerError) as caught:
-        other.do(f"shmring.Ring.attach({ring.name!r})")
+        other.run(attach, ring.name)
     assert caught.value.kind == "RingAccessDenied"
     assert "644" in caught.value.message
     assert "readonly" in caught.value.message
     with ring.producer() as producer:
-        other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); observer = ring.observer()")
+        other.run(observe, ring.name)
         feed(producer, 2)
-        assert other.ask("[check(observer.get(5)) for _ in range(2)]") == [0, 1]
-        assert other.ask("ring.stats().published") == 2
-        for use in ("ring.producer()", "ring.consumer()"):
+        assert [other.run(look) for _ in range(2)] == [0, 1]
+        assert other.run(published) == 2
+        for use in (open_producer, open_consumer):
             with pytest.raises(PeerError, match="RingAccessDenied"):
-                other.do(use)
+                other.run(use)
 
 
 @needs_root
@@ -419,11 +432,12 @@ def test_another_account_may_watch_what_it_may_read(make, peer):
 def test_another_account_may_take_part_if_the_mode_says_so(make, peer):
     ring = make(mode=0o666)
     other = peer()
-    other.do(AS_NOBODY)
-    other.do(f"ring = shmring.Ring.attach({ring.name!r}); consumer = ring.consumer()")
+    other.run(become_nobody)
+    other.run(attach, ring.name)
+    other.run(open_consumer)
     with ring.producer() as producer:
         feed(producer, 2)
-        assert other.ask("drain(consumer)") == [0, 1]
+        assert other.run(take_all) == [0, 1]
 
 
 # ---- who is in the way
@@ -433,11 +447,11 @@ def test_another_account_may_take_part_if_the_mode_says_so(make, peer):
 def test_full_names_everyone_in_the_way_and_nobody_else(make, peer):
     ring = make(slots=8)
     slow, hoarder = peer(ring), peer(ring)
-    slow.do("consumer = ring.consumer(label='slow one')")
-    hoarder.do("consumer = ring.consumer(lossless=False, label='hoarder')")
+    slow.run(open_consumer, "slow one")
+    hoarder.run(open_lossy_consumer, "hoarder")
     with ring.producer(on_full="raise") as producer, ring.consumer(label="innocent") as innocent:
         feed(producer, 8)
-        slow.do("consumer.get(5).release()")
+        slow.run(take)
         drain(innocent)
         feed(producer, 1)
         drain(innocent)
@@ -453,8 +467,8 @@ def test_full_names_everyone_in_the_way_and_nobody_else(make, peer):
                 assert part in message
             assert "innocent" not in message
             assert "hoarder" not in message
-        hoarder.do("held = [consumer.latest(5)]")
-        slow.do("consumer.close()")
+        hoarder.run(hold_the_newest)
+        slow.run(close_consumer)
         feed(producer, 1)
 
 
@@ -463,16 +477,24 @@ def test_a_ring_that_got_space_by_the_time_of_its_message_says_so(ring):
     assert str(error) == f"ring {ring.name!r} was full for 2 s, but has space again now: retry"
 
 
+def open_two_consumers(here):
+    here.first, here.second = here.ring.consumer(label="first"), here.ring.consumer(label="second")
+
+
+def close_the_first(here):
+    here.first.close()
+
+
 def test_a_full_table_names_those_in_it(make, peer):
     ring = make(consumers=2)
     other = peer(ring)
-    other.do("one = ring.consumer(label='first'); two = ring.consumer(label='second')")
+    other.run(open_two_consumers)
     for _ in range(2):
         with pytest.raises(shmring.TooManyConsumers) as caught:
             ring.consumer()
         for part in ("2", str(other.pid), "first", "second", "consumers="):
             assert part in str(caught.value)
-    other.do("one.close()")
+    other.run(close_the_first)
     with ring.consumer() as consumer:
         assert consumer.place == 0
 
@@ -517,4 +539,4 @@ def test_a_taken_name_that_another_process_is_attached_to(make, peer):
         pytest.raises(shmring.RingExists, match="another process is attached"),
     ):
         shmring.unlink(ring.name)
-    other.do("ring.close()")
+    other.run(close_ring)

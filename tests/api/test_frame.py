@@ -17,6 +17,7 @@ import pytest
 import shmring
 from support.blocks import address, inode, mappings
 from support.frames import WORDS, check, check_batch, drain, feed, payload
+from support.peers import hold, open_consumer, open_lossy_consumer
 from support.threads import GIL
 from support.waiting import settle
 
@@ -342,16 +343,21 @@ def test_no_trick_makes_it_writable(ring):
         assert check(frame) == 0
 
 
+def permissions_of_a_frame(here):
+    """How this process may use the memory of the next frame."""
+    frame = here.consumer.get(5)
+    spot = address(frame.array)
+    mapped = mappings(inode(here.ring.name))
+    return [permissions for start, end, permissions in mapped if start <= spot < end]
+
+
 def test_a_consumer_maps_the_data_read_only(ring, peer):
     """A stray write in a consumer, even in C, cannot damage a frame: the page itself is read-only."""
     other = peer(ring)
     with ring.producer() as producer:
-        other.do("consumer = ring.consumer()")
+        other.run(open_consumer)
         feed(producer, 1)
-        other.do("frame = consumer.get(5); spot = address(frame.array)")
-        assert other.ask(
-            "[permissions for start, end, permissions in mappings(inode(ring.name)) if start <= spot < end]"
-        ) == ["r--s"]
+        assert other.run(permissions_of_a_frame) == ["r--s"]
 
 
 def test_a_stray_write_in_c_ends_the_consumer_not_the_frame(ring, fork):
@@ -618,13 +624,21 @@ def test_a_held_frame_costs_one_slot_and_stalls_nobody(make, lossless):
         assert check(kept) == 0
 
 
+def let_the_second_go(here):
+    del here.held[1]
+
+
+def seqs_of_the_held(here):
+    return [check(frame) for frame in here.held]
+
+
 @pytest.mark.event("all slots are held")
 def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring, peer):
     other = peer(ring)
     with ring.producer(on_full="raise") as producer:
-        other.do("hoarder = ring.consumer(lossless=False, label='hoarder')")
+        other.run(open_lossy_consumer, "hoarder")
         feed(producer, ring.slots)
-        other.do(f"held = [hoarder.get(5) for _ in range({ring.slots})]")
+        other.run(hold, ring.slots)
         with pytest.raises(shmring.RingFull) as caught:
             producer.put(payload(0))
         for part in (str(other.pid), "support.children", "hoarder", str(ring.slots)):
@@ -635,9 +649,9 @@ def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring,
     with ring.producer() as producer:
         with pytest.raises(shmring.RingFull):
             producer.put(payload(0), timeout=0.01)
-        other.do("del held[1]")
+        other.run(let_the_second_go)
         assert feed(producer, 3) == 3  # one slot is enough to continue
-        assert other.ask("[check(frame) for frame in held]") == [0, *list(range(2, ring.slots))]
+        assert other.run(seqs_of_the_held) == [0, *list(range(2, ring.slots))]
 
 
 @pytest.mark.event("a consumer waits for a frame that cannot come because it holds the slots itself")

@@ -12,6 +12,7 @@ import pytest
 import shmring
 from support.blocks import block_file, fresh_name
 from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
+from support.peers import open_producer, put
 from support.waiting import PATIENCE, settle
 
 
@@ -62,7 +63,8 @@ def test_handles_keep_their_ring_open(ring):
 @pytest.mark.parametrize("how", ["dropped", "closed"])
 def test_an_observer_without_its_ring_still_knows_who_lives(ring, peer, how, readonly):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 1)")
+    other.run(open_producer)
+    other.run(put, 1)
     attached = shmring.Ring.attach(ring.name, readonly=readonly)
     observer = attached.observer()
     if how == "closed":
@@ -186,11 +188,17 @@ while quiet < 20:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def begin_a_frame(here):
+    here.slot = here.producer.claim()
+    here.slot.array[:9] = 1
+
+
 def test_an_exit_with_a_claimed_slot_publishes_nothing(ring, peer):
     other = peer(ring)
     with ring.consumer() as consumer:
-        other.do("producer = ring.producer(); feed(producer, 1)")
-        other.do("slot = producer.claim(); slot.array[:9] = 1")
+        other.run(open_producer)
+        other.run(put, 1)
+        other.run(begin_a_frame)
         assert other.leave() == ""
         assert check(consumer.get(5)) == 0
         with pytest.raises((shmring.RingClosed, shmring.ProducerDied)):
@@ -239,9 +247,9 @@ def test_a_frame_copy_is_an_array_for_others_as_a_frame_is(make):
 def test_an_observer_never_sees_a_torn_frame(ring, peer):
     """Copies without a pin, of a producer at full speed in another program."""
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
     with ring.observer() as observer, shmring.Ring.attach(ring.name, readonly=True) as watched:
-        other.start("feed(producer, 30000)")
+        other.begin(put, 30000)
         expected = check(observer.latest(PATIENCE)) + 1
         seen = 1
         with watched.observer() as second:
@@ -332,7 +340,8 @@ def test_a_slot_cannot_be_published_by_the_child_of_a_fork(ring, fork):
 
 def test_an_inherited_observer_works_or_says_so(ring, peer, fork):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 1)")
+    other.run(open_producer)
+    other.run(put, 1)
     observer = ring.observer()
 
     def work(send):

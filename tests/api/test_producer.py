@@ -12,6 +12,7 @@ import pytest
 import shmring
 from shmring import _claims
 from support.frames import WORDS, check, drain, feed, fill, payload
+from support.peers import open_consumer, open_producer, take, take_to_the_end
 from support.processes import PeerError
 from support.waiting import PATIENCE, settle, unclosed, wait_asleep, wait_until
 
@@ -579,13 +580,13 @@ def test_a_second_producer_is_told_who_the_first_is(ring, peer):
             again.producer()  # by another handle of the same process
         other = peer(ring)
         with pytest.raises(PeerError) as caught:
-            other.do("ring.producer()")
+            other.run(open_producer)
         assert caught.value.kind == "ProducerExists"
         assert "RuntimeError" in caught.value.kinds
         assert str(os.getpid()) in caught.value.message
         assert "pytest" in caught.value.message or "python" in caught.value.message
         feed(producer, 1)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
     with pytest.raises(shmring.ProducerExists) as caught:
         ring.producer()
     assert str(other.pid) in str(caught.value)
@@ -609,7 +610,7 @@ def test_consumers_drain_and_then_end(ring):
 def test_a_waiting_consumer_of_another_program_ends(ring, peer):
     other = peer(ring)
     with ring.producer() as producer:
-        other.start("[check(frame) for frame in ring.consumer()]")
+        other.begin(take_to_the_end)
         producer.wait_for_consumers(1, PATIENCE)
         feed(producer, 2)
         other.asleep()
@@ -702,10 +703,10 @@ def test_a_producer_that_waits_is_woken_by_the_consumer(ring, peer):
         thread = threading.Thread(target=producer.wait_for_consumers, args=(1, PATIENCE))
         thread.start()
         wait_asleep(os.getpid(), thread.native_id)
-        other.do("consumer = ring.consumer()")
+        other.run(open_consumer)
         thread.join()
         feed(producer, 1)
-        assert other.ask("check(consumer.get(5))") == 0
+        assert other.run(take) == 0
 
 
 # ---- a block that ends without a frame

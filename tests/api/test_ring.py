@@ -15,6 +15,7 @@ import shmring
 from shmring import _core
 from support.blocks import block_file, fresh_name, inode, mappings
 from support.frames import WORDS, check, drain, feed, payload
+from support.peers import observe
 from support.waiting import unclosed
 
 
@@ -386,6 +387,10 @@ def test_the_default_mode_is_for_the_owner_only(ring):
 # ---- read-only attachments and observers
 
 
+def mappings_of_the_ring(here):
+    return mappings(inode(here.ring.name))
+
+
 def test_a_readonly_ring_observes_and_nothing_else(ring, peer):
     with ring.producer() as producer, shmring.Ring.attach(ring.name, readonly=True) as watched:
         feed(producer, 2)
@@ -397,8 +402,8 @@ def test_a_readonly_ring_observes_and_nothing_else(ring, peer):
         with pytest.raises(shmring.RingAccessDenied, match="read"):
             watched.consumer()
     other = peer()
-    other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); observer = ring.observer()")
-    assert other.ask("mappings(inode(ring.name))") == []  # it reads the file
+    other.run(observe, ring.name)
+    assert other.run(mappings_of_the_ring) == []  # it reads the file
 
 
 @pytest.mark.parametrize("readonly", [True, False])

@@ -11,6 +11,14 @@ import pytest
 import shmring
 from support.blocks import block_file
 from support.frames import check, drain, feed
+from support.peers import (
+    close_producer,
+    hold_the_newest,
+    open_consumer,
+    open_lossy_consumer,
+    open_producer,
+    put,
+)
 
 
 def test_a_new_ring(ring):
@@ -72,11 +80,12 @@ def test_as_json(make, dtype):
 
 def test_the_producer(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 2)")
+    other.run(open_producer)
+    other.run(put, 2)
     first = ring.stats().producer
     assert (first.pid, first.state) == (other.pid, "live")
     assert "support.children" in first.command
-    other.do("producer.close()")
+    other.run(close_producer)
     closed = ring.stats().producer
     assert (closed.state, closed.epoch) == ("closed", first.epoch)
     with ring.producer():
@@ -87,7 +96,7 @@ def test_the_producer(ring, peer):
 @pytest.mark.parametrize("readonly", [True, False])
 def test_a_dead_producer(ring, peer, readonly):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(open_producer)
     other.kill()
     with shmring.Ring.attach(ring.name, readonly=readonly) as watched:
         producer = watched.stats().producer
@@ -97,12 +106,12 @@ def test_a_dead_producer(ring, peer, readonly):
 def test_the_consumers(ring, peer):
     other = peer(ring)
     before = time.monotonic_ns(), time.time_ns()
-    other.do("consumer = ring.consumer(lossless=False, label='them')")
+    other.run(open_lossy_consumer, "them")
     with ring.consumer(label="us") as consumer, ring.producer() as producer:
         feed(producer, 3)
         consumer.get(0).release()
         held = consumer.get(0)
-        other.do("frame = consumer.latest(5)")
+        other.run(hold_the_newest)
         them, us = ring.stats().consumers
         assert isinstance(them, shmring.ConsumerStats)
         assert (them.place, them.pid, them.label, them.policy, them.alive) == (
@@ -127,7 +136,7 @@ def test_the_consumers(ring, peer):
 
 def test_a_dead_consumer_is_not_alive(ring, peer):
     other = peer(ring)
-    other.do("consumer = ring.consumer(label='dead')")
+    other.run(open_consumer, "dead")
     assert [row.alive for row in ring.stats().consumers] == [True]
     other.kill()
     assert [row.label for row in ring.stats().consumers if row.alive] == []

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 import shmring
-from support.frames import check, feed, payload
+from support.frames import check, drain, feed, payload
 from support.processes import PeerError
 from support.threads import Running
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, settle
 
 # ---- what waits: in this process, or in another one, whose name space is `here`
 
@@ -82,24 +82,44 @@ def attach(here, timeout=None):
 # ---- what an interrupted wait leaves
 
 
+def seq_of_the_newest(here):
+    return here.waiter.latest(5).seq
+
+
 def the_newest_is_taken(other, ring):
     with ring.producer() as producer:
         feed(producer, 2)
-        assert other.ask("waiter.latest(5).seq") == 1
+        assert other.run(seq_of_the_newest) == 1
         assert ring.stats().published == 2
+
+
+def seqs_of_a_batch(here):
+    return here.waiter.batch(2, 2, 5).seqs
 
 
 def a_batch_is_taken(other, ring):
     with ring.producer() as producer:
         feed(producer, 2)
-        assert other.ask("waiter.batch(2, 2, 5).seqs") == [0, 1]
+        assert other.run(seqs_of_a_batch) == [0, 1]
+
+
+def published_and_next(here):
+    return here.waiter.published, here.waiter.next_seq
+
+
+def drain_the_gate(here):
+    return drain(here.gate)
+
+
+def feed_two(here):
+    return feed(here.waiter, 2)
 
 
 def frames_are_put(other, ring):
-    assert other.ask("waiter.published, waiter.next_seq") == [ring.slots, ring.slots]
-    assert other.ask("drain(gate)") == list(range(ring.slots))
-    assert other.ask("feed(waiter, 2)") == 2
-    assert other.ask("drain(gate)") == [ring.slots, ring.slots + 1]
+    assert other.run(published_and_next) == [ring.slots, ring.slots]
+    assert other.run(drain_the_gate) == list(range(ring.slots))
+    assert other.run(feed_two) == 2
+    assert other.run(drain_the_gate) == [ring.slots, ring.slots + 1]
 
 
 def nothing_changed(other, ring):
@@ -209,9 +229,13 @@ def test_what_is_there_is_taken_without_a_wait(ring, lossless):
             assert consumer.lag == 0
 
 
+def shape_of_what_comes(here, name):
+    return shmring.Ring.attach(name, timeout=PATIENCE).shape
+
+
 def test_attach_waits_for_a_ring_that_comes(peer, make, name):
     other = peer()
-    other.start(f"shmring.Ring.attach({name!r}, timeout={PATIENCE}).shape").asleep()
+    other.begin(shape_of_what_comes, name).asleep()
     make(name, shape=(3, 4))
     assert other.answer() == [3, 4]
 
@@ -235,9 +259,18 @@ def interrupt(other):
         other.answer()
 
 
+def take(here, timeout=None):
+    return check(here.waiter.get(timeout))
+
+
 def take_for_ever(here):
     for _ in here.ring.consumer():
         pass
+
+
+def consumers_left(here):
+    settle()
+    return here.ring.stats().consumers
 
 
 def take_windows_for_ever(here):
@@ -250,7 +283,7 @@ def take_windows_for_ever(here):
 def test_ctrl_c_ends_a_loop(ring, peer, loop):
     other = peer(ring)
     interrupt(other.begin(loop))
-    assert other.ask("settle() or ring.stats().consumers") == []
+    assert other.run(consumers_left) == []
 
 
 def get_in_a_loop_of_asyncio(here):
@@ -264,7 +297,7 @@ def test_ctrl_c_ends_an_asyncio_wait(ring, peer):
     interrupt(other.begin(get_in_a_loop_of_asyncio))
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("check(waiter.get(5))") == 0
+        assert other.run(take, PATIENCE) == 0
 
 
 # ---- other signals
@@ -273,6 +306,10 @@ def test_ctrl_c_ends_an_asyncio_wait(ring, peer):
 def remember_signals(here):
     here.seen = []
     signal.signal(signal.SIGUSR1, lambda number, frame: here.seen.append(len(here.ring.stats().consumers)))
+
+
+def what_was_seen(here):
+    return here.seen
 
 
 def raise_at_a_signal(here):
@@ -290,7 +327,7 @@ def signalled(ring, peer):
         other = peer(ring)
         other.run(arrange)
         other.run(with_consumer)
-        return other.start("check(waiter.get())").asleep()
+        return other.begin(take).asleep()
 
     return start
 
@@ -305,7 +342,7 @@ def test_a_handler_that_returns_does_not_end_a_wait(ring, signalled):
     with ring.producer() as producer:
         feed(producer, 1)
         assert other.answer() == 0
-    assert set(other.ask("seen")) == {1}
+    assert set(other.run(what_was_seen)) == {1}
 
 
 def test_an_exception_of_a_handler_comes_out_of_the_wait(ring, signalled):
@@ -315,7 +352,7 @@ def test_an_exception_of_a_handler_comes_out_of_the_wait(ring, signalled):
         other.answer()
     with ring.producer() as producer:
         feed(producer, 1)
-        assert other.ask("check(waiter.get(5))") == 0
+        assert other.run(take, PATIENCE) == 0
 
 
 # ---- asleep means asleep

@@ -30,6 +30,15 @@ def observe(here, name):
     here.observer = here.ring.observer()
 
 
+def look(here):
+    """Check the next frame that the observer sees; its seq."""
+    return check(here.observer.get(PATIENCE))
+
+
+def published(here):
+    return here.ring.stats().published
+
+
 def close_ring(here):
     here.ring.close()
 
@@ -86,3 +95,8 @@ def let_go(here):
 
 def close_consumer(here):
     here.consumer.close()
+
+
+def take_to_the_end(here):
+    """Take, check and release every frame until the stream ends; the seqs."""
+    return [check(frame) for frame in here.ring.consumer()]
