@@ -20,6 +20,7 @@ import pytest
 
 from support.blocks import SHM, fresh_name, inode
 from support.frames import WORDS
+from support.peers import attach
 from support.processes import Command, Forked, FreshPrograms, Peer, Programs
 from support.waiting import settle
 
@@ -207,7 +208,7 @@ def peer(programs, nothing_left_behind):
         other = Peer(FreshPrograms() if fresh else programs)
         started.append(other)
         if ring is not None:
-            other.do(f"ring = shmring.Ring.attach({ring if isinstance(ring, str) else ring.name!r})")
+            other.run(attach, ring if isinstance(ring, str) else ring.name)
         return other
 
     yield start
