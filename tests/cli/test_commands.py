@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import shmring
+from support import peers
 from support.blocks import block_file, fresh_name
 from support.frames import drain, feed
 from support.waiting import PATIENCE, task_state, wait_until
@@ -368,7 +369,9 @@ def test_info(cli, make):
 def test_info_of_the_dead(cli, make, peer):
     ring = make()
     other = peer(ring)
-    other.do("out = ring.producer(); consumer = ring.consumer(label='gone'); feed(out, 1)")
+    other.run(peers.open_producer)
+    other.run(peers.open_consumer, label="gone")
+    other.run(peers.put, 1)
     other.kill()
     code, text, _ = cli("info", ring.name)
     assert code == 0
@@ -538,8 +541,8 @@ def test_doctor_participants(make, peer, monkeypatch):
     pytest.importorskip("psutil")
     ring = make()
     stopped, dead = peer(ring), peer(ring)
-    stopped.do("consumer = ring.consumer(label='stopped')")
-    dead.do("out = ring.producer()")
+    stopped.run(peers.open_consumer, label="stopped")
+    dead.run(peers.open_producer)
     dead.kill()
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
@@ -558,7 +561,7 @@ def test_doctor_names_a_stopped_producer(make, peer):
     pytest.importorskip("psutil")
     ring = make()
     stopped = peer(ring)
-    stopped.do("out = ring.producer()")
+    stopped.run(peers.open_producer)
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
         wait_until(lambda: task_state(stopped.pid) == "T")

@@ -15,6 +15,7 @@ import pytest
 
 import shmring
 from shmring._log import report_to_log
+from support import peers
 from support.blocks import block_file
 from support.frames import WORDS, feed
 from support.waiting import PATIENCE, unclosed, wait_until
@@ -170,7 +171,7 @@ def test_report(make, caplog):
 def test_report_warns(make, caplog, peer):
     ring = make(slots=4)
     other = peer(ring)
-    other.do("consumer = ring.consumer(label='gone')")
+    other.run(peers.open_consumer, label="gone")
     with ring.producer(on_full="drop") as out, caplog.at_level("INFO", "shmring"):
         with report_to_log(ring, interval=3600):
             feed(out, 6)
@@ -188,11 +189,11 @@ def test_report_warns(make, caplog, peer):
 def test_report_of_losses_and_a_dead_producer(make, caplog, peer):
     ring = make(slots=4)
     other = peer(ring)
-    other.do("out = ring.producer(); feed(out, 1)")
+    other.run(peers.open_producer, 1)
     with ring.consumer(lossless=False, label="viewer") as viewer, caplog.at_level("INFO", "shmring"):
         viewer.get().release()
         with report_to_log(ring, interval=3600):
-            other.do("feed(out, 20)")
+            other.run(peers.put, 20)
             viewer.get().release()
             other.kill()
     message = caplog.records[-1].getMessage()

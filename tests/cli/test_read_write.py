@@ -484,12 +484,17 @@ def test_timeouts(command, name, make):
     assert not block_file(name).exists()
 
 
+def put_bytes(here):
+    here.producer = here.ring.producer()
+    here.producer.put(np.arange(8, dtype="u1"))
+
+
 def test_the_producer_dies(command, make, peer):
     ring = make(shape=(8,), dtype="u1")
     reader = command("read", ring.name)
     joined(ring.name).close()
     other = peer(ring)
-    other.do("out = ring.producer(); out.put(np.arange(8, dtype='u1'))")
+    other.run(put_bytes)
     wait_until(lambda: ring.stats().consumers[0].delivered == 1)
     other.kill()
     code, out, err = ended(reader)

@@ -28,6 +28,7 @@ from shmring._cli.support import top_screen
 from shmring._cli.support.rates import Meter, ring_key
 from shmring._cli.support.top_model import SORT_KEYS, Model
 from shmring._cli.support.top_screen import Top, bar, sparks
+from support import peers
 from support.blocks import block_file, fresh_name
 from support.frames import drain, feed
 from support.waiting import PATIENCE, task_state, wait_until
@@ -350,8 +351,8 @@ def test_who_is_stopped_is_marked_on_80_columns(make, peer):
     pytest.importorskip("psutil")
     ring = make()
     consumer, producer = peer(ring), peer(ring)
-    consumer.do("consumer = ring.consumer(label='stuck')")
-    producer.do("out = ring.producer()")
+    consumer.run(peers.open_consumer, label="stuck")
+    producer.run(peers.open_producer)
     stopped = [consumer.pid, producer.pid]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -376,7 +377,7 @@ def test_who_is_stopped_is_marked_on_80_columns(make, peer):
 def test_dead_consumers_are_marked(make, peer):
     ring = make()
     other = peer(ring)
-    other.do("consumer = ring.consumer(label='gone')")
+    other.run(peers.open_consumer, label="gone")
     other.kill()
 
     async def script(app, pilot, look) -> None:

@@ -22,7 +22,8 @@ import pytest
 
 import shmring
 from shmring import _core, _inventory, _names, _presence
-from support.blocks import block_file
+from support import peers
+from support.blocks import block_file, inode, mappings
 from support.frames import WORDS, feed, payload
 from support.processes import PeerError
 from support.waiting import PATIENCE, task_state, wait_until
@@ -92,13 +93,31 @@ def test_a_file_of_holes_ends_no_command(command, block, name, words):
 
 
 CUT = (0, 100, 4096, 8192, -4096)
-LOOKS = ("ring.stats()", "repr(ring)", "ring.observer().latest(0)", "observer.latest(0)")
 
 
-def outcome(other, call: str) -> str:
+def look_at_stats(here):
+    here.ring.stats()
+
+
+def look_at_repr(here):
+    repr(here.ring)
+
+
+def look_with_a_new_observer(here):
+    here.ring.observer().latest(0)
+
+
+def look_with_the_observer(here):
+    here.observer.latest(0)
+
+
+LOOKS = (look_at_stats, look_at_repr, look_with_a_new_observer, look_with_the_observer)
+
+
+def outcome(other, call) -> str:
     """The kind of error that a call of another process ends in, or "none"."""
     try:
-        other.do(call)
+        other.run(call)
     except PeerError as error:
         return error.kind
     return "none"
@@ -112,7 +131,7 @@ def test_a_ring_that_is_cut_while_it_is_looked_at(make, peer, size, readonly):
     with ring.producer() as producer:
         feed(producer, 3)
     other = peer()
-    other.do(f"ring = shmring.Ring.attach({ring.name!r}, readonly={readonly}); observer = ring.observer()")
+    other.run(peers.observe, ring.name, readonly)
     whole = block_file(ring.name).stat().st_size
     os.truncate(block_file(ring.name), size if size >= 0 else whole + size)
     for look in LOOKS:
@@ -123,11 +142,14 @@ def test_a_ring_that_is_cut_while_it_is_looked_at(make, peer, size, readonly):
         assert outcome(other, look) in ("none", "RingCorrupt", "RingEmpty", "RingClosed")
 
 
+def states_seen(here, name) -> list[str]:
+    return sorted({_inventory.look(name).state for _ in range(500)})
+
+
 def test_a_ring_that_is_cut_and_extended_again_and_again(make, peer):
     ring = make(slots=64)
     path, whole = block_file(ring.name), ring.nbytes
     other = peer()
-    other.do("from shmring import _inventory")
     ended = threading.Event()
 
     def cut():
@@ -139,11 +161,22 @@ def test_a_ring_that_is_cut_and_extended_again_and_again(make, peer):
     thread = threading.Thread(target=cut)
     thread.start()
     try:
-        states = other.ask(f"sorted({{_inventory.look({ring.name!r}).state for _ in range(500)}})")
+        states = other.run(states_seen, ring.name)
     finally:
         ended.set()
         thread.join()
     assert set(states) <= {"live", "damaged", "unfinished", "foreign"}
+
+
+def see_the_newest(here, name) -> tuple[int, int]:
+    """Its last item, and how many were published."""
+    peers.attach(here, name, readonly=True)
+    here.seen = here.ring.observer().latest(0)
+    return here.seen.array[-1].item(), here.ring.stats().published
+
+
+def mapped(here) -> list:
+    return mappings(inode(here.ring.name))
 
 
 def test_a_look_maps_nothing(make, peer):
@@ -151,11 +184,8 @@ def test_a_look_maps_nothing(make, peer):
     with ring.producer() as producer:
         producer.put(np.arange(WORDS, dtype="u8"))
         other = peer()
-        other.do(
-            f"ring = shmring.Ring.attach({ring.name!r}, readonly=True); seen = ring.observer().latest(0)"
-        )
-        assert other.ask("(seen.array[-1].item(), ring.stats().published)") == [WORDS - 1, 1]
-        assert other.ask("mappings(inode(ring.name))") == []
+        assert other.run(see_the_newest, ring.name) == [WORDS - 1, 1]
+        assert other.run(mapped) == []
 
 
 # ---- locks of processes that may only read
@@ -180,9 +210,9 @@ def lock_as_reader():
 
 def test_a_readers_lock_is_no_sign_of_life(make, peer, lock_as_reader):
     ring = make()
-    other = peer()
-    other.do(f"ring = shmring.Ring.attach({ring.name!r}); producer = ring.producer()")
-    other.do("producer.put(np.zeros(WORDS, 'u8')); consumer = ring.consumer(label='theirs')")
+    other = peer(ring)
+    other.run(peers.open_producer, 1)
+    other.run(peers.open_consumer, label="theirs")
     with ring.consumer() as frames:
         assert frames.get(0).seq == 0
         other.kill()
@@ -209,8 +239,8 @@ def test_an_error_names_the_reader_whose_lock_is_in_the_way(make, lock_as_reader
 
 def test_a_dead_consumer_that_cannot_be_evicted_is_explained(make, peer, lock_as_reader):
     ring = make()
-    other = peer()
-    other.do(f"ring = shmring.Ring.attach({ring.name!r}); consumer = ring.consumer(label='gone')")
+    other = peer(ring)
+    other.run(peers.open_consumer, label="gone")
     with ring.producer() as producer:
         other.kill()
         let_go = lock_as_reader(ring.name, PRODUCER + 1, 64)
@@ -226,7 +256,7 @@ def test_a_dead_consumer_that_cannot_be_evicted_is_explained(make, peer, lock_as
 @pytest.mark.parametrize("use", ["create", "exist_ok", "rm"])
 def test_a_readers_lock_keeps_no_stale_ring(make, peer, lock_as_reader, name, block, use):
     other = peer()
-    other.do(f"ring = shmring.Ring.create({name!r}, shape=(4,), dtype='u1', slots=4)")
+    other.run(peers.create, name, shape=(4,))
     other.kill()
     lock_as_reader(name)
     assert _inventory.look(name).state == "stale"
@@ -300,8 +330,8 @@ def test_doctor_signals_no_process_of_another_namespace(make, peer):
     from shmring._cli.support import checks
 
     ring = make()
-    other = peer()
-    other.do(f"ring = shmring.Ring.attach({ring.name!r}); consumer = ring.consumer(label='theirs')")
+    other = peer(ring)
+    other.run(peers.open_consumer, label="theirs")
     other.signal(signal.SIGSTOP)
     wait_until(lambda: task_state(other.pid) == "T", "a stopped process")
     (found,) = checks.dead_participants([_inventory.look(ring.name)])

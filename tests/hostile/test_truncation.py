@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import shmring
+from support import peers
 from support.blocks import SHM, block_file
 from support.frames import WORDS, feed
 from support.private_shm import give_private_shm
@@ -270,10 +271,13 @@ def hold_all(here):
     here.frames = [here.held, here.consumer.get(0), here.consumer.get(0)]
 
 
+def sums(here):
+    return [int(frame.array.sum()) for frame in here.frames]
+
+
 def test_lost_frames_read_as_zeros_and_others_as_they_were(victim):
     other = victim(survive, hold_all, cut_the_last_slots)
-    sums = other.ask("[int(frame.array.sum()) for frame in frames]")
-    assert sorted(sums) == [0, WORDS, WORDS]
+    assert sorted(other.run(sums)) == [0, WORDS, WORDS]
     is_told(other, try_get)
 
 
@@ -432,11 +436,15 @@ def punch_slots(here):
         assert libc.fallocate(file.fileno(), PUNCH, ctypes.c_long(start), ctypes.c_long(slots)) == 0
 
 
+def sum_of_held(here):
+    return int(here.held.array.sum())
+
+
 def test_a_punched_hole_is_zeros_and_no_signal(victim):
     """Only a full file system makes a hole a SIGBUS; here the pages are simply new."""
     other = victim(survive, punch_slots)
-    assert other.ask("int(held.array.sum())") == 0
-    assert other.ask("ring.stats().published") == 3
+    assert other.run(sum_of_held) == 0
+    assert other.run(peers.published) == 3
 
 
 def punch_slots_and_fill_up(here):
@@ -453,7 +461,7 @@ def test_a_hole_in_a_full_file_system(peer, name):
     other.run(open_everything, name)
     other.run(punch_slots_and_fill_up)
     other.run(survive)
-    assert other.ask("int(held.array.sum())") == 0
+    assert other.run(sum_of_held) == 0
     is_told(other, stats)
 
 
@@ -563,6 +571,10 @@ def enable_faulthandler(here):
     faulthandler.enable()
 
 
+def disable_faulthandler(here):
+    faulthandler.disable()
+
+
 def test_a_fault_elsewhere_goes_to_the_handler_before(victim):
     other = victim(enable_faulthandler, survive, map_it_otherwise, cut_to_nothing)
     is_told(other, stats)
@@ -576,7 +588,7 @@ def test_a_handler_installed_over_it_is_an_error(victim):
     with pytest.raises(PeerError, match=r"faulthandler\.enable") as raised:
         other.run(survive)
     assert raised.value.kind == "RuntimeError"
-    other.do("import faulthandler; faulthandler.disable()")
+    other.run(disable_faulthandler)
     other.run(survive)
     other.run(cut_to_nothing)
     other.run(read_and_release)

@@ -1,5 +1,7 @@
 """Nobody is said to have died who closed in good order, however short the looks at it are apart."""
 
+import threading
+
 import pytest
 
 import shmring
@@ -9,15 +11,30 @@ from support.frames import feed, payload
 LOOKS = 5000
 
 
+def open_and_close(here, handle):
+    """Open such handles, one after another, in a thread."""
+    here.stop = threading.Event()
+
+    def run():
+        while not here.stop.is_set():
+            getattr(here.ring, handle)().close()
+
+    here.thread = threading.Thread(target=run)
+    here.thread.start()
+
+
+def end_thread(here):
+    here.stop.set()
+    here.thread.join()
+
+
 @pytest.fixture
 def short_producers(ring, peer):
     """Another process that opens and closes producers, one after another."""
     other = peer(ring)
-    other.do("import threading; stop = threading.Event()")
-    other.do("def run():\n    while not stop.is_set(): ring.producer().close()")
-    other.do("thread = threading.Thread(target=run); thread.start()")
+    other.run(open_and_close, "producer")
     yield
-    other.do("stop.set(); thread.join()")
+    other.run(end_thread)
 
 
 @pytest.mark.usefixtures("short_producers")
@@ -37,11 +54,9 @@ def test_nobody_gets_the_death_of_a_producer_that_closed(ring, how):
 
 def test_stats_never_report_the_death_of_a_consumer_that_left(ring, peer):
     other = peer(ring)
-    other.do("import threading; stop = threading.Event()")
-    other.do("def run():\n    while not stop.is_set(): ring.consumer().close()")
-    other.do("thread = threading.Thread(target=run); thread.start()")
+    other.run(open_and_close, "consumer")
     assert all(one.alive for _ in range(LOOKS) for one in ring.stats().consumers)
-    other.do("stop.set(); thread.join()")
+    other.run(end_thread)
 
 
 def test_a_full_ring_that_nobody_holds_up_any_more_says_only_that(ring):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import shmring
+from support import peers
 from support.blocks import SHM, block_file
 from support.frames import check, drain, feed, fill, payload
 from support.processes import PeerError
@@ -21,6 +22,28 @@ def put_all(ring, producer, count: int) -> None:
         assert producer.put(payload(producer.next_seq), timeout=PATIENCE)
 
 
+def replace_the_second_held(here):
+    """Hold not only the newest frames."""
+    here.held.append(here.consumer.get(PATIENCE))
+    here.held.pop(1)
+
+
+def join_at_every_place(here):
+    here.everyone = [here.ring.consumer(lossless=i % 2 == 0) for i in range(16)]
+
+
+def wait_for_space(here):
+    here.producer.put(payload(99))
+
+
+def do_nothing(here):
+    pass
+
+
+def claim_two(here):
+    here.slot = here.producer.claim(2)
+
+
 LONG = [pytest.mark.stress, pytest.mark.timeout(300)]
 
 
@@ -31,12 +54,12 @@ LONG = [pytest.mark.stress, pytest.mark.timeout(300)]
 @pytest.mark.parametrize("holding", [0, 1, 3], ids=lambda count: f"holding{count}")
 def test_a_killed_consumer_frees_its_gate_and_its_pins(ring, peer, lossless, holding):
     other = peer(ring)
-    other.do(f"consumer = ring.consumer(lossless={lossless}, label='doomed')")
+    other.run(peers.open_consumer, lossless=lossless, label="doomed")
     with ring.producer() as producer, ring.consumer(label="survivor") as survivor:
         feed(producer, ring.slots)
-        other.do(f"held = [consumer.get(5) for _ in range({holding})]")
+        other.run(peers.hold, holding)
         if holding == 3:
-            other.do("held += [consumer.get(5)]; held.pop(1)")  # not only the newest ones
+            other.run(replace_the_second_held)
         assert drain(survivor) == list(range(ring.slots))
         other.kill()
         seqs = []
@@ -56,7 +79,7 @@ def test_a_killed_consumer_frees_its_gate_and_its_pins(ring, peer, lossless, hol
 @pytest.mark.parametrize("on_full", ["wait", "drop", "raise"])
 def test_a_killed_consumer_frees_a_producer_of_any_policy(ring, peer, on_full):
     other = peer(ring)
-    other.do("consumer = ring.consumer()")
+    other.run(peers.open_consumer)
     with ring.producer(on_full=on_full) as producer:
         feed(producer, ring.slots)
         other.kill()
@@ -75,10 +98,10 @@ def test_a_killed_consumer_frees_a_producer_of_any_policy(ring, peer, on_full):
 @pytest.mark.event("a consumer is killed at any instruction, holding frames or not")
 def test_a_producer_that_already_waits_goes_on(ring, peer, lossless):
     other = peer(ring)
-    other.do(f"consumer = ring.consumer(lossless={lossless})")
+    other.run(peers.open_consumer, lossless=lossless)
     with ring.producer() as producer:
         feed(producer, ring.slots)
-        other.do(f"held = [consumer.get(5) for _ in range({ring.slots})]")
+        other.run(peers.hold, ring.slots)
         thread = threading.Thread(target=put_all, args=(ring, producer, 3))
         thread.start()
         wait_asleep(os.getpid(), thread.native_id)
@@ -92,9 +115,9 @@ def test_a_producer_that_already_waits_goes_on(ring, peer, lossless):
 @pytest.mark.event("a consumer is killed at any instruction, holding frames or not")
 def test_a_consumer_killed_while_it_waits(ring, peer, lossless):
     other = peer(ring)
-    other.do(f"consumer = ring.consumer(lossless={lossless})")
+    other.run(peers.open_consumer, lossless=lossless)
     with ring.producer() as producer, ring.consumer() as survivor:
-        other.start("consumer.get()").asleep()
+        other.begin(peers.take, None).asleep()
         other.kill()
         for _ in range(3 * ring.slots):
             put_all(ring, producer, 1)
@@ -145,7 +168,7 @@ def test_the_dead_do_not_exhaust_the_table(make, peer):
     ring = make(consumers=16)
     for _ in range(2):
         other = peer(ring)
-        other.do("everyone = [ring.consumer(lossless=i % 2 == 0) for i in range(16)]")
+        other.run(join_at_every_place)
         with pytest.raises(shmring.TooManyConsumers):
             ring.consumer()
         other.kill()
@@ -160,10 +183,10 @@ def test_the_dead_do_not_exhaust_the_table(make, peer):
 def test_the_reaped_place_starts_afresh(make, peer):
     ring = make(consumers=1)
     other = peer(ring)
-    other.do("consumer = ring.consumer(label='old')")
+    other.run(peers.open_consumer, label="old")
     with ring.producer(on_full="raise") as producer:
         feed(producer, ring.slots)
-        other.do(f"held = [consumer.get(5) for _ in range({ring.slots})]")
+        other.run(peers.hold, ring.slots)
         other.kill()
         with ring.consumer(label="new", start="next") as consumer:
             assert consumer.place == 0
@@ -176,33 +199,31 @@ def test_the_reaped_place_starts_afresh(make, peer):
 def test_a_stopped_consumer_is_not_dead(ring, peer):
     """SIGSTOP is a stall, and a live consumer is never robbed of its frames."""
     other = peer(ring)
-    other.do("consumer = ring.consumer(label='stopped')")
+    other.run(peers.open_consumer, label="stopped")
     with ring.producer() as producer:
         feed(producer, ring.slots)
-        other.do("frame = consumer.get(5)")
+        other.run(peers.hold, 1)
         other.signal(signal.SIGSTOP)
         wait_until(lambda: task_state(other.pid) == "T", "the peer is stopped")
         with pytest.raises(shmring.RingFull, match="stopped"):
             producer.put(payload(0), timeout=0.3)
         assert [row.alive for row in ring.stats().consumers] == [True]
         other.signal(signal.SIGCONT)
-        assert other.ask("check(frame)") == 0
-        assert other.ask("drain(consumer)") == list(range(1, ring.slots))
+        assert other.run(peers.check_held) == [0]
+        assert other.run(peers.take_all) == list(range(1, ring.slots))
 
 
 # ---- producers
 
 
 @pytest.mark.event("the producer is killed at any instruction")
-@pytest.mark.parametrize(
-    "doing", ["pass", "slot = producer.claim(); slot.array[:200] = 1", "slot = producer.claim(2)"]
-)
+@pytest.mark.parametrize("doing", [do_nothing, peers.claim, claim_two])
 def test_consumers_get_every_published_frame_and_then_ProducerDied(ring, peer, lossless, doing):  # noqa: N802
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 1)")
+    other.run(peers.open_producer, 1)
     with ring.consumer(lossless=lossless) as consumer:
-        other.do("feed(producer, 1)")
-        other.do(doing)
+        other.run(peers.put, 1)
+        other.run(doing)
         other.kill()
         assert [check(consumer.get()), check(consumer.get())] == [0, 1]
         for wait in (
@@ -223,7 +244,7 @@ def test_consumers_get_every_published_frame_and_then_ProducerDied(ring, peer, l
 @pytest.mark.event("the producer is killed at any instruction")
 def test_iteration_ends_with_ProducerDied(ring, peer):  # noqa: N802
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 3)")
+    other.run(peers.open_producer, 3)
     got = []
     with ring.consumer() as consumer:
         other.kill()
@@ -236,9 +257,9 @@ def test_iteration_ends_with_ProducerDied(ring, peer):  # noqa: N802
 def test_a_consumer_that_already_waits_is_told(ring, peer, lossless):
     other = peer(ring)
     watcher = peer(ring)
-    other.do("producer = ring.producer()")
-    watcher.do(f"consumer = ring.consumer(lossless={lossless})")
-    watcher.start("consumer.get()").asleep()
+    other.run(peers.open_producer)
+    watcher.run(peers.open_consumer, lossless=lossless)
+    watcher.begin(peers.take, None).asleep()
     other.kill()
     with pytest.raises(PeerError, match="ProducerDied"):
         watcher.answer()
@@ -248,8 +269,8 @@ def test_a_consumer_that_already_waits_is_told(ring, peer, lossless):
 def test_a_producer_killed_while_it_waits_for_space(ring, peer):
     other = peer(ring)
     with ring.consumer() as consumer:
-        other.do(f"producer = ring.producer(); feed(producer, {ring.slots})")
-        other.start("producer.put(payload(99))").asleep()
+        other.run(peers.open_producer, ring.slots)
+        other.begin(wait_for_space).asleep()
         other.kill()
         assert [check(consumer.get()) for _ in range(ring.slots)] == list(range(ring.slots))
         with pytest.raises(shmring.ProducerDied):
@@ -259,7 +280,7 @@ def test_a_producer_killed_while_it_waits_for_space(ring, peer):
 @pytest.mark.event("the producer is killed at any instruction")
 def test_observers_are_told_too(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 1)")
+    other.run(peers.open_producer, 1)
     with shmring.Ring.attach(ring.name, readonly=True) as watched, watched.observer() as observer:
         other.kill()
         assert check(observer.get(1)) == 0
@@ -271,7 +292,8 @@ def test_observers_are_told_too(ring, peer):
 @pytest.mark.event("the producer is killed at any instruction")
 def test_a_takeover_goes_on_where_the_dead_one_was(ring, peer, lossless):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 2); slot = producer.claim(); slot.array[:9] = 1")
+    other.run(peers.open_producer, 2)
+    other.run(peers.claim)
     with ring.consumer(lossless=lossless) as consumer:
         epoch = ring.stats().producer.epoch
         other.kill()
@@ -290,24 +312,24 @@ def test_a_takeover_goes_on_where_the_dead_one_was(ring, peer, lossless):
 @pytest.mark.event("the producer is killed at any instruction")
 def test_a_consumer_may_wait_for_the_takeover(ring, peer, lossless):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(peers.open_producer)
     waiter = peer(ring)
-    waiter.do(f"consumer = ring.consumer(lossless={lossless}, wait_for_takeover=True)")
-    other.do("feed(producer, 1)")
-    assert waiter.ask("check(consumer.get(5))") == 0
-    waiter.start("check(consumer.get())").asleep()
+    waiter.run(peers.open_consumer, lossless=lossless, wait_for_takeover=True)
+    other.run(peers.put, 1)
+    assert waiter.run(peers.take, PATIENCE) == 0
+    waiter.begin(peers.take, None).asleep()
     other.kill()
     with ring.producer() as producer:
         assert not waiter.answered()
         feed(producer, 1)
         assert waiter.answer() == 1
     with pytest.raises(PeerError, match="RingClosed"):
-        waiter.ask("consumer.get(1)")  # a producer that closes is the end all the same
+        waiter.run(peers.take, 1)  # a producer that closes is the end all the same
 
 
 def test_waiting_for_the_takeover_has_a_timeout_too(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(peers.open_producer)
     with ring.consumer(wait_for_takeover=True) as consumer:
         other.kill()
         with pytest.raises(shmring.RingEmpty):
@@ -317,7 +339,7 @@ def test_waiting_for_the_takeover_has_a_timeout_too(ring, peer):
 
 def test_after_ProducerDied_a_takeover_is_welcome(ring, peer):  # noqa: N802
     other = peer(ring)
-    other.do("producer = ring.producer()")
+    other.run(peers.open_producer)
     with ring.consumer() as consumer:
         other.kill()
         with pytest.raises(shmring.ProducerDied):
@@ -330,13 +352,13 @@ def test_after_ProducerDied_a_takeover_is_welcome(ring, peer):  # noqa: N802
 
 def test_frames_held_over_the_takeover_stay(ring, peer, lossless):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 1)")
+    other.run(peers.open_producer, 1)
     with ring.consumer(lossless=lossless) as consumer:
         held = consumer.get(0)
         for _ in range(3 * ring.slots):  # the entries are permuted when it dies
-            other.do("feed(producer, 1)")
+            other.run(peers.put, 1)
             check(consumer.get(0))
-        other.do("slot = producer.claim(); slot.array[:9] = 1")
+        other.run(peers.claim)
         other.kill()
         with ring.producer(on_full="raise") as producer:
             for _ in range(5 * ring.slots):
@@ -400,11 +422,11 @@ def test_producers_killed_at_random_moments(ring, fork, kills):
 @pytest.mark.event("everyone is killed")
 def test_the_next_create_replaces_the_stale_ring(make, peer, name):
     maker, reader = peer(), peer()
-    maker.do(
-        f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4); producer = ring.producer()"
-    )
-    maker.do("feed(producer, 2)")
-    reader.do(f"ring = shmring.Ring.attach({name!r}); consumer = ring.consumer(); frame = consumer.get(5)")
+    maker.run(peers.create, name)
+    maker.run(peers.open_producer, 2)
+    reader.run(peers.attach, name)
+    reader.run(peers.open_consumer)
+    reader.run(peers.hold, 1)
     with pytest.raises(shmring.RingExists, match=name):
         make(name)
     maker.kill()
@@ -426,10 +448,8 @@ def test_the_next_create_replaces_the_stale_ring(make, peer, name):
 def test_a_stale_ring_can_be_read_to_its_end(peer, name):
     """Nobody has to replace it: what was published is still there."""
     maker = peer()
-    maker.do(
-        f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4); producer = ring.producer()"
-    )
-    maker.do("feed(producer, 3)")
+    maker.run(peers.create, name)
+    maker.run(peers.open_producer, 3)
     maker.kill()
     with shmring.Ring.attach(name) as ring, ring.consumer() as consumer:
         assert [check(consumer.get()) for _ in range(3)] == [0, 1, 2]
@@ -440,7 +460,7 @@ def test_a_stale_ring_can_be_read_to_its_end(peer, name):
 
 def test_a_creator_without_producer_is_alive_too(make, peer, name):
     maker = peer()
-    maker.do(f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4)")
+    maker.run(peers.create, name)
     with pytest.raises(shmring.RingExists):
         make(name)
     maker.kill()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import shmring
+from support import peers
 from support.blocks import block_file
 from support.frames import check, feed, payload
 from support.processes import PeerError
@@ -122,8 +123,8 @@ def test_observers_learn_of_it_too(ring):
 def test_a_consumer_that_already_waits_is_told(ring, peer, lossless):
     watcher = peer(ring)
     with contextlib.suppress(OSError), ring.producer():
-        watcher.do(f"consumer = ring.consumer(lossless={lossless})")
-        watcher.start("consumer.get()").asleep()
+        watcher.run(peers.open_consumer, lossless=lossless)
+        watcher.begin(peers.take, None).asleep()
         raise OSError("camera unplugged")
     with pytest.raises(PeerError, match=r"ProducerFailed: .*camera unplugged"):
         watcher.answer()
@@ -169,8 +170,8 @@ def test_a_later_failure_replaces_the_text(ring):
 def test_consumers_that_wait_for_a_takeover_wait(ring, peer):
     watcher = peer(ring)
     with contextlib.suppress(OSError), ring.producer():
-        watcher.do("consumer = ring.consumer(wait_for_takeover=True)")
-        watcher.start("check(consumer.get())").asleep()
+        watcher.run(peers.open_consumer, wait_for_takeover=True)
+        watcher.begin(peers.take, None).asleep()
         raise OSError("camera unplugged")
     with ring.consumer(wait_for_takeover=True) as consumer:
         assert consumer.try_get() is None

@@ -47,17 +47,25 @@ def camera(name: str) -> None:
             out.put(np.full(4, number, "i4"), timeout=PATIENCE)
 
 
+def items_of_the_next_ring(here, name: str, **options) -> list[int]:
+    """The first item of each frame."""
+    ring = shmring.Ring.attach(name, timeout=PATIENCE)
+    return [int(frame.array[0]) for frame in ring.consumer(**options)]
+
+
+def published_in_the_next_ring(here, name: str) -> int:
+    return shmring.Ring.attach(name, timeout=PATIENCE, readonly=True).stats().published
+
+
 ENDS = ["died", "closed", "never came"]
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("options", ["", "wait_for_takeover=True", "lossless=False"])
+@pytest.mark.parametrize("options", [{}, {"wait_for_takeover": True}, {"lossless": False}], ids=str)
 def test_whoever_waits_gets_the_next_ring(leave, name, peer, end, options):
     leave(end)
     other = peer()
-    attach = f"shmring.Ring.attach({name!r}, timeout=30)"
-    other.do(f"f = lambda: [int(frame.array[0]) for frame in {attach}.consumer({options})]")
-    other.start("f()")
+    other.begin(items_of_the_next_ring, name, **options)
     camera(name)
     assert other.answer() == [0, 1, 2, 3, 4]
 
@@ -66,8 +74,7 @@ def test_whoever_waits_gets_the_next_ring(leave, name, peer, end, options):
 def test_whoever_looks_waits_too(leave, name, peer, end):
     leave(end)
     other = peer()
-    other.start(f"shmring.Ring.attach({name!r}, timeout=30, readonly=True).stats().published")
-    other.asleep()
+    other.begin(published_in_the_next_ring, name).asleep()
     with shmring.Ring.create(name, shape=(4,), dtype="i4", slots=8):
         assert other.answer() == 0
 
@@ -128,8 +135,7 @@ def test_a_left_over_that_cannot_be_read_is_waited_past(leave, name, peer):
     with pytest.raises(shmring.RingIncompatible, match="layout version"):
         shmring.Ring.attach(name)
     other = peer()
-    other.do(f"f = lambda: [int(x.array[0]) for x in shmring.Ring.attach({name!r}, timeout=30).consumer()]")
-    other.start("f()")
+    other.begin(items_of_the_next_ring, name)
     camera(name)
     assert other.answer() == [0, 1, 2, 3, 4]
 

@@ -8,12 +8,14 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import shared_memory
 
 import pytest
 
 import shmring
-from support import children
+from support import children, peers
 from support.blocks import block_file
 from support.frames import check, drain, feed, payload
 from support.processes import Forked, PeerError
@@ -70,11 +72,11 @@ def test_rings_go_into_pools(ring, method):
 @pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
 def test_an_unrelated_program_consumes(ring, peer):
     other = peer(ring, fresh=True)
-    other.do("consumer = ring.consumer(label='elsewhere')")
+    other.run(peers.open_consumer, label="elsewhere")
     with ring.producer() as producer:
         for _ in range(3):
             feed(producer, ring.slots)
-            assert len(other.ask("drain(consumer)")) == ring.slots
+            assert len(other.run(peers.take_all)) == ring.slots
     assert other.leave() == ""
 
 
@@ -82,11 +84,11 @@ def test_an_unrelated_program_consumes(ring, peer):
 def test_an_unrelated_program_produces(ring, peer):
     other = peer(ring, fresh=True)
     with ring.consumer() as consumer:
-        other.do("producer = ring.producer()")
+        other.run(peers.open_producer)
         for _ in range(3):
-            other.do(f"feed(producer, {ring.slots})")
+            other.run(peers.put, ring.slots)
             assert len(drain(consumer)) == ring.slots
-        other.do("producer.close()")
+        other.run(peers.close_producer)
         with pytest.raises(shmring.RingClosed):
             consumer.get(1)
     assert other.leave() == ""
@@ -186,10 +188,14 @@ def test_no_word_from_the_resource_tracker(tmp_path, method):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def do_nothing(here):
+    pass
+
+
 def test_an_attacher_that_leaves_destroys_nothing(ring, peer):
-    for how in ("ring.close()", "pass", "consumer = ring.consumer()", "producer = ring.producer()"):
+    for how in (peers.close_ring, do_nothing, peers.open_consumer, peers.open_producer):
         other = peer(ring)
-        other.do(how)
+        other.run(how)
         assert other.leave() == ""
         assert block_file(ring.name).exists()
     with shmring.Ring.attach(ring.name) as again, again.producer() as producer, ring.consumer() as consumer:
@@ -197,23 +203,25 @@ def test_an_attacher_that_leaves_destroys_nothing(ring, peer):
         assert drain(consumer) == [0, 1]
 
 
+def start_a_tracker(here):
+    """As a program does that makes shared memory of its own."""
+    own = shared_memory.SharedMemory(create=True, size=100)
+    own.close()
+    own.unlink()
+
+
 def test_an_attacher_beside_a_running_tracker_destroys_nothing(ring, peer):
     other = peer(ring, fresh=True)
-    other.do(
-        "from multiprocessing import shared_memory\n"
-        "own = shared_memory.SharedMemory(create=True, size=100)\n"  # starts its tracker
-        "own.close(); own.unlink()"
-    )
+    other.run(start_a_tracker)
     assert other.leave() == ""
     assert block_file(ring.name).exists()
 
 
 def test_the_block_outlives_a_creator_that_does_not_unlink(peer, name):
     other = peer()
-    other.do(
-        f"ring = shmring.Ring.create({name!r}, shape=(512,), dtype='u8', slots=4)\n"
-        "with ring.producer() as producer: feed(producer, 2)"
-    )
+    other.run(peers.create, name)
+    other.run(peers.open_producer, 2)
+    other.run(peers.close_producer)
     assert other.leave() == ""
     with shmring.Ring.attach(name) as ring, ring.consumer() as consumer:
         assert [check(frame) for frame in consumer] == [0, 1]
@@ -365,22 +373,30 @@ def test_an_inherited_frame_can_be_read(ring, fork):
         assert child.receive() == [0, int(payload(0)[3])]
 
 
-FORK_A_CHILD = """
-import multiprocessing
-child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-child.start()
-"""
+def fork_a_child(here):
+    """Its number; it does nothing for a minute."""
+    here.child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    here.child.start()
+    return here.child.pid
+
+
+def start_a_program(here):
+    """The same for a program that inherits descriptors."""
+    devnull = subprocess.DEVNULL
+    here.child = subprocess.Popen(
+        ["sleep", "60"], close_fds=False, stdin=devnull, stdout=devnull, stderr=devnull
+    )
+    return here.child.pid
 
 
 def test_a_forked_child_does_not_keep_a_dead_consumer_alive(ring, peer):
     """The lock of a killed consumer is free although its forked child lives on with every mapping."""
     other = peer(ring)
-    other.do("consumer = ring.consumer()")
+    other.run(peers.open_consumer)
     with ring.producer() as producer:
         feed(producer, ring.slots)
-        other.do("held = [consumer.get(5), consumer.get(5)]")
-        other.do(FORK_A_CHILD)
-        child = other.ask("child.pid")
+        other.run(peers.hold, 2)
+        child = other.run(fork_a_child)
         try:
             other.kill()
             assert os.path.exists(f"/proc/{child}")
@@ -394,14 +410,10 @@ def test_a_forked_child_does_not_keep_a_dead_consumer_alive(ring, peer):
 def test_a_subprocess_does_not_keep_a_dead_consumer_alive(ring, peer):
     """The same for a program that the consumer started without closing descriptors."""
     other = peer(ring)
-    other.do("consumer = ring.consumer(); import subprocess")
+    other.run(peers.open_consumer)
     with ring.producer() as producer:
         feed(producer, ring.slots)
-        other.do(
-            "child = subprocess.Popen(['sleep', '60'], close_fds=False, stdin=subprocess.DEVNULL,"
-            " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
-        )
-        child = other.ask("child.pid")
+        child = other.run(start_a_program)
         try:
             other.kill()
             for _ in range(2 * ring.slots):
@@ -412,9 +424,8 @@ def test_a_subprocess_does_not_keep_a_dead_consumer_alive(ring, peer):
 
 def test_a_forked_child_does_not_keep_a_dead_producer_alive(ring, peer):
     other = peer(ring)
-    other.do("producer = ring.producer(); feed(producer, 1)")
-    other.do(FORK_A_CHILD)
-    child = other.ask("child.pid")
+    other.run(peers.open_producer, 1)
+    child = other.run(fork_a_child)
     try:
         with ring.consumer() as consumer:
             other.kill()

@@ -19,6 +19,7 @@ import pytest
 
 import shmring
 from shmring import recording
+from support import peers
 from support.blocks import fresh_name
 from support.frames import feed, payload
 from support.recordings import feed_seqs, need
@@ -123,7 +124,7 @@ def signals_ready(process) -> None:
 def test_the_producer_dies(make, peer, tmp_path, capsys) -> None:
     ring = make(slots=8)
     producer = peer(ring)
-    producer.do("out = ring.producer()\nfeed(out, 5)")
+    producer.run(peers.open_producer, 5)
     producer.kill()
     assert run("record", ring.name, tmp_path / "take.npy") == 1
     assert capsys.readouterr().err.startswith("shmring record: producer died: 5 frames, ")

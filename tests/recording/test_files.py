@@ -122,13 +122,17 @@ def test_between_two_pieces_nobody_goes_on(make, tmp_path, suffix) -> None:
         recording.record(make(), path, mode="a", roll=recording.Roll(frames=3), seconds=0.01)
 
 
+def fork_while_recording(here, name, path) -> int:
+    """The number of a child that lives on."""
+    here.recorder = recording.Recorder(name, path)
+    return os.fork() or signal.pause()
+
+
 @every_format
 def test_a_killed_writer_keeps_nobody_out(make, peer, tmp_path, suffix) -> None:
     """Not even if it has a child that lives on."""
     ring, path, other = make(), tmp_path / f"take{suffix}", peer()
-    other.do("import os, signal\nfrom shmring import recording")
-    other.do(f"recorder = recording.Recorder({ring.name!r}, {str(path)!r})")
-    child = other.ask("os.fork() or signal.pause()")
+    child = other.run(fork_while_recording, ring.name, path)
     with pytest.raises(recording.RecordingBusy):
         recording.repair(path)
     other.kill()

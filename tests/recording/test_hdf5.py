@@ -15,6 +15,7 @@ import pytest
 
 from shmring import recording
 from shmring._format import FrameFormat
+from support import peers, recordings
 from support.frames import WORDS, feed, payload
 from support.processes import PeerError
 from support.waiting import wait_until
@@ -27,10 +28,12 @@ from shmring.recording.formats._frames import as_items  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
-READERS = {
-    "h5py with swmr": "h5py.File(path, 'r', swmr=True, locking=False)",
-    "open_recording": "recording.open_recording(path)",
-}
+
+def open_with_swmr(path):
+    return h5py.File(path, "r", swmr=True, locking=False)
+
+
+READERS = {"h5py with swmr": open_with_swmr, "open_recording": recording.open_recording}
 DTYPE = np.dtype("u8")
 SHAPE = (WORDS,)
 
@@ -101,61 +104,78 @@ def wait_for_frames(path: Path, count: int) -> None:
 # ---- readers
 
 
+def open_reader(here, how, path):
+    here.readers = {**getattr(here, "readers", {}), how: {"h5py": h5py.File, **READERS}[how](path)}
+
+
+def frames_with_swmr(here) -> int:
+    """How many are there now."""
+    here.frames = here.readers["h5py with swmr"]["frames"]
+    here.frames.refresh()
+    return len(here.frames)
+
+
+def frames_of_the_recording(here) -> int:
+    return len(here.readers["open_recording"])
+
+
+def keep_writing(here, path):
+    here.writer = h5py.File(path, "r+")
+
+
+def open_for_writing(here, path):
+    _hdf5._open_for_writing(Path(path))
+
+
 @pytest.mark.usefixtures("each_frame_at_once")
 @pytest.mark.parametrize(
     ("rolls", "locking"), [(False, ""), (False, "TRUE"), (True, ""), (True, "TRUE"), (True, "FALSE")]
 )
 def test_readers_that_stay(make, peer, tmp_path, rolls, locking) -> None:
     """Opened while it is recorded, open when the recorder closes: it ends as if nobody had looked."""
-    roll = recording.Roll(frames=6) if rolls else None
     ring, recorder, other = make(slots=8), peer(), peer()
-    path = tmp_path / ("take-0001.h5" if roll else "take.h5")
-    recorder.do(f"import os\nos.environ['HDF5_USE_FILE_LOCKING'] = {locking!r}\n" * bool(locking))
-    recorder.do("from shmring import recording\nfrom shmring.recording.formats import _columns")
-    recorder.do("_columns.FLUSH_EVERY = 0")
-    recorder.do(f"roll = {roll and 'recording.Roll(frames=6)'}")
+    path = tmp_path / ("take-0001.h5" if rolls else "take.h5")
+    if locking:
+        recorder.run(peers.set_environment, HDF5_USE_FILE_LOCKING=locking)
+    recorder.run(recordings.flush_each_frame)
     with ring.producer() as out:
-        recorder.start(f"recording.record({ring.name!r}, {str(tmp_path / 'take.h5')!r}, roll=roll).frames")
+        recorder.begin(recordings.record, ring.name, tmp_path / "take.h5", roll_at=6 if rolls else None)
         feed(out, 5)
         wait_for_frames(path, 5)
-        other.do(f"import h5py\nfrom shmring import recording\npath = {str(path)!r}")
-        for number, reader in enumerate(READERS.values()):
-            other.do(f"reader{number} = {reader}")
+        for reader in READERS:
+            other.run(open_reader, reader, path)
         with pytest.raises(OSError, match="already open for write"):
             h5py.File(path, "r")
         feed(out, 2)
-        wait_for_frames(path, 6 if roll else 7)
-        other.do("frames = reader0['frames']\nframes.refresh()")
-        assert other.ask("len(frames)") == (6 if roll else 7)
+        wait_for_frames(path, 6 if rolls else 7)
+        assert other.run(frames_with_swmr) == (6 if rolls else 7)
     assert recorder.answer() == 7
     recorder.leave()
-    check(path, *((6, "rolled") if roll else (7, "producer closed")))
-    assert other.ask("len(reader1)") == 5
+    check(path, *((6, "rolled") if rolls else (7, "producer closed")))
+    assert other.run(frames_of_the_recording) == 5
     other.leave()
-    check_readable_by_all(path, 6 if roll else 7)
+    check_readable_by_all(path, 6 if rolls else 7)
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_in_the_same_process(path, reader) -> None:
     writer = _hdf5.Hdf5Writer(path, description(), append=False)
     write(writer, 5)
-    with eval(READERS[reader], {"path": path, "h5py": h5py, "recording": recording}):
+    with READERS[reader](path):
         write(writer, 2)
         writer.close("limit", 0)
         check(path, 7, "limit")
     check_readable_by_all(path, 7)
 
 
-@pytest.mark.parametrize("reader", ["h5py.File(path, 'r')", *READERS.values()])
+@pytest.mark.parametrize("reader", ["h5py", *READERS])
 def test_append_while_somebody_reads(peer, path, reader) -> None:
     """Also in this process; and the earlier parts stay."""
     writer = _hdf5.Hdf5Writer(path, description(), append=False)
     write(writer, 5)
     writer.close("limit", 0)
     other = peer()
-    other.do(
-        f"import h5py\nfrom shmring import recording\nreader = {reader}".replace("path", repr(str(path)))
-    )
+    other.run(open_reader, reader, path)
     with recording.open_recording(path) as found:
         for total in (7, 9):
             writer = _hdf5.Hdf5Writer(path, description(), append=True)
@@ -171,7 +191,7 @@ def test_append_to_what_others_keep(peer, path) -> None:
     """A program that writes it, a lock that one must not ignore, a handle in this process."""
     _hdf5.Hdf5Writer(path, description(), append=False).close("limit", 0)
     other = peer()
-    other.do(f"import h5py\nwriter = h5py.File({str(path)!r}, 'r+')")
+    other.run(keep_writing, path)
     before = path.read_bytes()
     with pytest.raises(BlockingIOError, match="open for writing: end that first"):
         _hdf5.Hdf5Writer(path, description(), append=True)
@@ -180,13 +200,11 @@ def test_append_to_what_others_keep(peer, path) -> None:
     with h5py.File(path), pytest.raises(OSError, match="close it first"):
         _hdf5.Hdf5Writer(path, description(), append=True)
     strict = peer()
-    strict.do(
-        "import os\nos.environ['HDF5_USE_FILE_LOCKING'] = 'TRUE'\nfrom shmring.recording.formats import _hdf5"
-    )
+    strict.run(peers.set_environment, HDF5_USE_FILE_LOCKING="TRUE")
     reader = peer()
-    reader.do(f"import h5py\nreader = h5py.File({str(path)!r})")
+    reader.run(open_reader, "h5py", path)
     with pytest.raises(PeerError, match="HDF5_USE_FILE_LOCKING demands a lock"):
-        strict.do(f"_hdf5._open_for_writing({str(path)!r})")
+        strict.run(open_for_writing, path)
     check(path, 0, "limit")
 
 

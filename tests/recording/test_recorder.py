@@ -17,7 +17,7 @@ import pytest
 
 import shmring
 from shmring import recording
-from support import recordings
+from support import peers, recordings
 from support.blocks import fresh_name
 from support.frames import feed, payload
 from support.recordings import copied_before_each, feed_seqs
@@ -383,7 +383,7 @@ def test_keyboard_interrupt(make, tmp_path, suffix) -> None:
 def test_producer_dies(make, peer, tmp_path) -> None:
     ring = make(slots=8)
     producer = peer(ring)
-    producer.do("out = ring.producer()\nfeed(out, 5)")
+    producer.run(peers.open_producer, 5)
     producer.kill()
     summary = recording.record(ring, tmp_path / "take.npy")
     assert (summary.frames, summary.ended) == (5, "producer died")
@@ -396,7 +396,7 @@ def test_takeover(make, peer, tmp_path) -> None:
     producer = peer(ring)
     recorder = recording.Recorder(ring, tmp_path / "take.npy", wait_for_takeover=True)
     thread = start(recorder)
-    producer.do("out = ring.producer()\nfeed(out, 5)")
+    producer.run(peers.open_producer, 5)
     producer.kill()
     with ring.producer() as out:
         feed(out, 4)
@@ -412,7 +412,7 @@ def test_ring_replaced(make, peer, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(_recorder, "IDENTITY_EVERY", 0)
     ring = make()
     producer = peer(ring)
-    producer.do("out = ring.producer()\nfeed(out, 3)")
+    producer.run(peers.open_producer, 3)
     recorder = recording.Recorder(ring, tmp_path / "take.npy", wait_for_takeover=True)
     producer.kill()
     ring.unlink()
@@ -466,9 +466,8 @@ def test_killed_while_recording(make, peer, tmp_path) -> None:
     """A process killed in the middle of a stream: the frames before are there, the producer continues."""
     ring = make(slots=8)
     path, other = tmp_path / "take.npy", peer()
-    other.do("from shmring import recording")
     with ring.producer() as out:
-        other.start(f"recording.record({ring.name!r}, {str(path)!r})")
+        other.begin(recordings.record, ring.name, path)
         out.wait_for_consumers(1, timeout=PATIENCE)
         feed(out, 300)
         other.kill()
@@ -486,12 +485,9 @@ def test_libraries_formats_after_a_kill(make, peer, tmp_path, suffix) -> None:
     """Zarr and HDF5: what was flushed before the kill is readable."""
     ring = make(slots=8)
     path, other = tmp_path / f"take{suffix}", peer()
-    other.do(
-        "from shmring import recording\nfrom shmring.recording.formats import _columns\n"
-        "_columns.FLUSH_EVERY = 0"
-    )
+    other.run(recordings.flush_each_frame)
     with ring.producer() as out:
-        other.start(f"recording.record({ring.name!r}, {str(path)!r})")
+        other.begin(recordings.record, ring.name, path)
         out.wait_for_consumers(1, timeout=PATIENCE)
         feed(out, 60)
         wait_until(lambda: all(one.lag == 0 for one in ring.stats().consumers))

@@ -12,6 +12,7 @@ import pytest
 
 import shmring
 from shmring import recording
+from support import peers
 from support.blocks import block_file, fresh_name
 from support.frames import feed, payload
 from support.recordings import feed_seqs, need
@@ -385,12 +386,12 @@ def test_capture_function(make, tmp_path) -> None:
 def test_no_trigger_comes(make, peer, tmp_path, end) -> None:
     ring = make(slots=8)
     producer = peer(ring)
-    producer.do("out = ring.producer()\nfeed(out, 3)")
+    producer.run(peers.open_producer, 3)
     capture = recording.Capture(ring, tmp_path / "take.npy", before=2)
     if end == "stop":
         capture.stop()
     elif end == "close":
-        producer.do("out.close()")
+        producer.run(peers.close_producer)
     else:
         producer.kill()
     assert capture.run() == []
@@ -410,18 +411,23 @@ def test_the_stream_ends_within_a_capture(make, tmp_path) -> None:
     check_capture(tmp_path / "take.npy", [3, 4, 5])
 
 
+def capture_at_a_signal(here, path):
+    here.capture = recording.Capture(here.ring, path, before=8)
+    signal.signal(signal.SIGUSR1, lambda *_: here.capture.trigger())
+
+
+def run_capture(here) -> list[int]:
+    return [one.frames for one in here.capture.run()]
+
+
 def test_a_signal_wakes_it(make, peer, tmp_path) -> None:
     """From a signal handler, in the thread that waits."""
     ring = make(slots=16)
     other = peer(ring)
-    other.do(
-        "from shmring import recording\n"
-        f"capture = recording.Capture(ring, {str(tmp_path / 'take.npy')!r}, before=8)\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: capture.trigger())"
-    )
+    other.run(capture_at_a_signal, tmp_path / "take.npy")
     with ring.producer() as out:
         feed(out, 50)
-        other.start("[one.frames for one in capture.run()]").asleep()
+        other.begin(run_capture).asleep()
         other.signal(signal.SIGUSR1)
         assert other.answer() == [8]
     check_capture(tmp_path / "take.npy", range(42, 50))

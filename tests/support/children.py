@@ -84,8 +84,8 @@ def serve() -> None:
             if waits:
                 print(json.dumps(["begun"]), file=answers, flush=True)
             if kind == "run":
-                function, arguments = request
-                answer = ["value", find(*function)(here, *arguments)]
+                function, arguments, options = request
+                answer = ["value", find(*function)(here, *arguments, **options)]
             elif kind == "do":
                 exec(*request, space)
                 answer = ["value", None]

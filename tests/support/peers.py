@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import shmring
-from support.frames import check, drain, feed
+from support.frames import WORDS, check, drain, feed
 from support.waiting import PATIENCE
 
 
@@ -17,16 +17,25 @@ def become_nobody(here):
     os.seteuid(65534)
 
 
+def set_environment(here, **variables):
+    os.environ.update(variables)
+
+
 # ---- a ring
 
 
-def attach(here, name):
-    here.ring = shmring.Ring.attach(name)
+def create(here, name, shape=(WORDS,)):
+    """A ring of four slots, of one page each unless a shape is given."""
+    here.ring = shmring.Ring.create(name, shape=tuple(shape), dtype="u8", slots=4)
 
 
-def observe(here, name):
-    """Open an observer, with no right to write."""
-    here.ring = shmring.Ring.attach(name, readonly=True)
+def attach(here, name, readonly=False):
+    here.ring = shmring.Ring.attach(name, readonly=readonly)
+
+
+def observe(here, name, readonly=True):
+    """Open an observer, with no right to write unless that is asked for."""
+    attach(here, name, readonly)
     here.observer = here.ring.observer()
 
 
@@ -46,13 +55,21 @@ def close_ring(here):
 # ---- its producer
 
 
-def open_producer(here):
+def open_producer(here, count=0):
+    """Open a producer that publishes so many frames and stays."""
     here.producer = here.ring.producer()
+    put(here, count)
 
 
 def put(here, count):
     """Publish so many frames; how many were published."""
     return feed(here.producer, count)
+
+
+def claim(here):
+    """Leave a slot half-written."""
+    here.slot = here.producer.claim()
+    here.slot.array[:200] = 1
 
 
 def close_producer(here):
@@ -62,17 +79,17 @@ def close_producer(here):
 # ---- a consumer
 
 
-def open_consumer(here, label=""):
-    here.consumer = here.ring.consumer(label=label)
+def open_consumer(here, label="", **options):
+    here.consumer = here.ring.consumer(label=label, **options)
 
 
 def open_lossy_consumer(here, label=""):
     here.consumer = here.ring.consumer(lossless=False, label=label)
 
 
-def take(here):
+def take(here, timeout=PATIENCE):
     """Take, check and release the next frame; its seq."""
-    return check(here.consumer.get(PATIENCE))
+    return check(here.consumer.get(timeout))
 
 
 def take_all(here):
@@ -83,6 +100,11 @@ def take_all(here):
 def hold(here, count):
     """Take so many frames and keep them."""
     here.held = [here.consumer.get(PATIENCE) for _ in range(count)]
+
+
+def check_held(here):
+    """Check the frames that are kept; their seqs."""
+    return [check(frame) for frame in here.held]
 
 
 def hold_the_newest(here):

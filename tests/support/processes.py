@@ -147,7 +147,8 @@ def place(function) -> tuple[str, str, str]:
 class Peer:
     """Another program that runs what it is told, request by request, in one name space.
 
-    `run` and `begin` take a function of a test's module, which is called with that name space, `here`.
+    `run` and `begin` take a function of a module, a test's or a shared one (see support.peers), which is
+    called with that name space, `here`.
     """
 
     def __init__(self, programs: Programs | FreshPrograms):
@@ -183,9 +184,9 @@ class Peer:
         """Begin to evaluate an expression; returns when the other process has begun with it."""
         return self._begin("ask", source)
 
-    def begin(self, function, *arguments) -> Peer:
-        """Begin to call `function(here, *arguments)`; returns when the other process has begun with it."""
-        return self._begin("run", place(function), arguments)
+    def begin(self, function, *arguments, **options) -> Peer:
+        """Begin to call `function(here, ...)`; returns when the other process has begun with it."""
+        return self._begin("run", place(function), arguments, options)
 
     def _begin(self, kind: str, *request) -> Peer:
         self._send(kind, *request, waits=True)
@@ -199,10 +200,10 @@ class Peer:
             raise PeerError(*rest)
         return rest[0]
 
-    def run(self, function, *arguments, timeout: float = PATIENCE):
-        """The value of `function(here, *arguments)`, or PeerError."""
-        self._send("run", place(function), arguments)
-        return self.answer(timeout)
+    def run(self, function, *arguments, **options):
+        """The value of `function(here, ...)`, or PeerError."""
+        self._send("run", place(function), arguments, options)
+        return self.answer()
 
     def ask(self, source: str, timeout: float = PATIENCE):
         """The value of an expression, or PeerError."""

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import shmring
+from shmring import recording
+from shmring.recording.formats import _columns
 from support.waiting import PATIENCE
 
 LIBRARIES = {".zarr": "zarr", ".h5": "h5py"}
@@ -50,3 +52,17 @@ def feed_seqs(out: shmring.Producer, ring: shmring.Ring, count: int) -> None:
     """Frames whose every item says their seq."""
     for _ in range(count):
         out.put(np.full(ring.shape, out.next_seq & 0xFF, ring.dtype), timeout=PATIENCE)
+
+
+# ---- for Peer: `here` is the name space of the other process
+
+
+def flush_each_frame(here) -> None:
+    """What a recorder has is in the file."""
+    _columns.FLUSH_EVERY = 0
+
+
+def record(here, name: str, path: str, roll_at: int | None = None) -> int:
+    """Record to the end of the stream, into pieces of `roll_at` frames; how many it were."""
+    roll = recording.Roll(frames=roll_at) if roll_at else None
+    return recording.record(name, path, roll=roll).frames
