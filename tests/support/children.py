@@ -5,7 +5,6 @@ python -m support.children serve     one JSON request per line on stdin, one JSO
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import importlib
@@ -16,8 +15,6 @@ import select
 import signal
 import socket
 import sys
-import threading
-import time
 import types
 from collections.abc import Iterable
 
@@ -25,7 +22,6 @@ import numpy as np
 
 import shmring
 from shmring._cli import COMMANDS
-from support import blocks, frames, waiting
 from support.frames import check, feed
 from support.waiting import PATIENCE
 
@@ -59,38 +55,17 @@ def find(path: str, module: str, name: str):
 
 
 def serve() -> None:
-    """Run a test's requests (see Peer) in one name space, until stdin ends."""
+    """Call the functions that a test asks for (see Peer), until stdin ends."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not spoil the answers
     here = types.SimpleNamespace()
-    space = vars(here)
-    space |= {
-        **vars(blocks),
-        **vars(frames),
-        **vars(waiting),
-        "shmring": shmring,
-        "np": np,
-        "os": os,
-        "sys": sys,
-        "time": time,
-        "signal": signal,
-        "asyncio": asyncio,
-        "threading": threading,
-    }
     for line in sys.stdin:
-        waits, kind, *request = json.loads(line)
+        waits, function, arguments, options = json.loads(line)
         try:
             if waits:
                 print(json.dumps(["begun"]), file=answers, flush=True)
-            if kind == "run":
-                function, arguments, options = request
-                answer = ["value", find(*function)(here, *arguments, **options)]
-            elif kind == "do":
-                exec(*request, space)
-                answer = ["value", None]
-            else:
-                answer = ["value", eval(*request, space)]
+            answer = ["value", find(*function)(here, *arguments, **options)]
         except BaseException as error:
             answer = ["error", [kind.__name__ for kind in type(error).__mro__], str(error)]
         print(json.dumps(answer, default=plain), file=answers, flush=True)

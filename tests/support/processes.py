@@ -145,7 +145,7 @@ def place(function) -> tuple[str, str, str]:
 
 
 class Peer:
-    """Another program that runs what it is told, request by request, in one name space.
+    """Another program that calls the functions it is given, one after the other.
 
     `run` and `begin` take a function of a module, a test's or a shared one (see support.peers), which is
     called with that name space, `here`.
@@ -161,8 +161,8 @@ class Peer:
         self.code: int | None = None
         self._received = b""
 
-    def _send(self, kind: str, *request, waits: bool = False) -> None:
-        os.write(self.requests, json.dumps([waits, kind, *request], default=str).encode() + b"\n")
+    def _send(self, *request, waits: bool = False) -> None:
+        os.write(self.requests, json.dumps([waits, *request], default=str).encode() + b"\n")
 
     def _line(self, timeout: float) -> list:
         deadline = time.monotonic() + timeout
@@ -180,21 +180,14 @@ class Peer:
         line, _, self._received = self._received.partition(b"\n")
         return json.loads(line)
 
-    def start(self, source: str) -> Peer:
-        """Begin to evaluate an expression; returns when the other process has begun with it."""
-        return self._begin("ask", source)
-
     def begin(self, function, *arguments, **options) -> Peer:
         """Begin to call `function(here, ...)`; returns when the other process has begun with it."""
-        return self._begin("run", place(function), arguments, options)
-
-    def _begin(self, kind: str, *request) -> Peer:
-        self._send(kind, *request, waits=True)
+        self._send(place(function), arguments, options, waits=True)
         assert self._line(PATIENCE) == ["begun"]
         return self
 
     def answer(self, timeout: float = PATIENCE):
-        """The value of the expression that was begun, or PeerError."""
+        """The value of the call that was begun, or PeerError."""
         kind, *rest = self._line(timeout)
         if kind == "error":
             raise PeerError(*rest)
@@ -202,18 +195,8 @@ class Peer:
 
     def run(self, function, *arguments, **options):
         """The value of `function(here, ...)`, or PeerError."""
-        self._send("run", place(function), arguments, options)
+        self._send(place(function), arguments, options)
         return self.answer()
-
-    def ask(self, source: str, timeout: float = PATIENCE):
-        """The value of an expression, or PeerError."""
-        self._send("ask", source)
-        return self.answer(timeout)
-
-    def do(self, source: str, timeout: float = PATIENCE) -> None:
-        """Run statements, or PeerError."""
-        self._send("do", source)
-        self.answer(timeout)
 
     def asleep(self) -> Peer:
         wait_asleep(self.pid)
