@@ -148,7 +148,7 @@ class Peer:
     """Another program that calls the functions it is given, one after the other.
 
     `run` and `begin` take a function of a module, a test's or a shared one (see support.peers), which is
-    called with that name space, `here`.
+    called with a name space, `here`, that lasts from one call to the next.
     """
 
     def __init__(self, programs: Programs | FreshPrograms):
