@@ -13,6 +13,8 @@ from support.frames import check, drain, feed, payload
 from support.peers import open_producer, put
 from support.waiting import PATIENCE, settle, unclosed, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def threads() -> int:
     return len(os.listdir("/proc/self/task"))

@@ -20,6 +20,8 @@ from support.peers import hold, let_go, open_consumer, open_lossy_consumer, take
 from support.threads import Running
 from support.waiting import PATIENCE, wait_asleep
 
+pytestmark = pytest.mark.slow
+
 
 def hold_all(ring, producer, consumer):
     feed(producer, ring.slots)

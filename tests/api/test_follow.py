@@ -19,6 +19,8 @@ from support.frames import check, feed, payload
 from support.recordings import need
 from support.waiting import PATIENCE, settle, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def camera(name: str, first: int, *, end: str = "close") -> None:
     """Three frames for one follower, in a process that ends in some way."""

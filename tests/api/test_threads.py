@@ -12,6 +12,8 @@ from support.frames import WORDS, check, check_batch, drain, feed, fill, payload
 from support.threads import Running, patiently
 from support.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.event("fork, spawn, forkserver, subprocess, threads, free-threaded Python")
 def test_a_producer_and_consumers_in_threads_of_one_process(make, lossless):

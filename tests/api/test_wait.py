@@ -18,6 +18,8 @@ from support.processes import PeerError
 from support.threads import Running
 from support.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rings(make):

@@ -28,6 +28,8 @@ from support.frames import WORDS, feed, payload
 from support.processes import PeerError
 from support.waiting import PATIENCE, task_state, wait_until
 
+pytestmark = pytest.mark.slow
+
 PRODUCER = 1 << 40
 TO_THE_END = 0  # as the length of a lock
 START_TIME = 256 + 656  # of the producer, in the block

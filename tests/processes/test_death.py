@@ -15,6 +15,8 @@ from support.frames import check, drain, feed, fill, payload
 from support.processes import PeerError
 from support.waiting import PATIENCE, task_state, wait_asleep, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def put_all(ring, producer, count: int) -> None:
     """Publish, waiting for space at most as long as a reap may take."""

@@ -13,6 +13,8 @@ from shmring import _core, _names, _presence
 from support.blocks import SHM
 from support.waiting import PATIENCE, settle, wait_until
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = 1000, 0
 
 
