@@ -85,6 +85,7 @@ class Ring:
         shape: Any,
         dtype: npt.DTypeLike,
         slots: int,
+        spares: int = 2,
         consumers: int = 16,
         meta: npt.DTypeLike | None = None,
         attrs: Mapping[str, Any] | None = None,
@@ -109,6 +110,9 @@ class Ring:
         slots : int
             Depth of the ring, at least 2. Rounded up so that the slots are whole pages of memory;
             ``ring.slots`` has the result.
+        spares : int
+            Slots beyond those, which take the place of slots that consumers hold: with as many, held frames
+            cost nothing. Rounded up to what fits into the last page of memory (``ring.spares``).
         consumers : int
             Places in the consumer table, 1 to 64.
         meta : dtype, optional
@@ -159,7 +163,7 @@ class Ring:
         prefault = _core.check_flag("prefault", prefault)
         request = (_core.check_flag("huge_pages", huge_pages), _core.check_flag("lock_memory", lock_memory))
         frame_format = check_format(shape, dtype, meta, variable_rows)
-        geometry = choose_geometry(frame_format, slots, consumers, attrs)
+        geometry = choose_geometry(frame_format, slots, spares, consumers, attrs)
         adopt = functools.partial(cls._adopt, prefault=prefault, request=request)
         if block is not None:
             if name is not None:
@@ -199,6 +203,7 @@ class Ring:
         shape: Any,
         dtype: npt.DTypeLike,
         slots: int,
+        spares: int = 2,
         consumers: int = 16,
         meta: npt.DTypeLike | None = None,
         attrs: Mapping[str, Any] | None = None,
@@ -208,7 +213,7 @@ class Ring:
 
         Parameters
         ----------
-        shape, dtype, slots, consumers, meta, attrs, variable_rows
+        shape, dtype, slots, spares, consumers, meta, attrs, variable_rows
             As `create`.
 
         Returns
@@ -216,7 +221,7 @@ class Ring:
         int
         """
         frame_format = check_format(shape, dtype, meta, variable_rows)
-        return choose_geometry(frame_format, slots, consumers, attrs).block_bytes
+        return choose_geometry(frame_format, slots, spares, consumers, attrs).block_bytes
 
     @classmethod
     def attach(cls, name: str, *, timeout: float | None = 0, readonly: bool = False) -> Ring:
@@ -612,6 +617,11 @@ class Ring:
     def slots(self) -> int:
         """Slots in the ring."""
         return self._block.slots
+
+    @property
+    def spares(self) -> int:
+        """Spare slots beyond those, for frames that consumers hold."""
+        return self._block.spares
 
     @property
     def consumers(self) -> int:

@@ -18,12 +18,13 @@ MAX_LEVELS = 100  # of attrs: an attacher deep in a stack of calls must be able 
 
 
 def choose_geometry(
-    frame_format: FrameFormat, slots: int, consumers: int, attrs: Mapping[str, Any] | None
+    frame_format: FrameFormat, slots: int, spares: int, consumers: int, attrs: Mapping[str, Any] | None
 ) -> _core.Geometry:
     """Return the geometry that was asked for; TypeError or ValueError if no ring can have it."""
     slots = _check_int("slots", slots, 2, _core.MAX_SLOTS)
+    spares = _check_int("spares", spares, 0, _core.MAX_SLOTS - slots)
     consumers = _check_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
-    return _core.Geometry(frame_format, slots, consumers, write_schema(frame_format, attrs))
+    return _core.Geometry(frame_format, slots, spares, consumers, write_schema(frame_format, attrs))
 
 
 def _check_int(what: str, value: Any, least: int, most: int) -> int:

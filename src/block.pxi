@@ -8,23 +8,29 @@ cdef class Geometry:
     cdef shmring_geometry chosen
     cdef readonly bytes schema
 
-    def __cinit__(self, frame_format, uint64_t slots, uint64_t consumers, bytes schema):
+    def __cinit__(self, frame_format, uint64_t slots, uint64_t spares, uint64_t consumers, bytes schema):
         """ValueError if no block can hold that."""
         cdef shmring_geometry *g = &self.chosen
         memset(g, 0, sizeof(shmring_geometry))
-        g.slots, g.consumers, g.page_bytes = slots, consumers, os.sysconf("SC_PAGE_SIZE")
+        g.slots, g.spares, g.consumers = slots, spares, consumers
+        g.page_bytes = os.sysconf("SC_PAGE_SIZE")
         g.frame_bytes = min(frame_format.frame_bytes, SHMRING_MAX_BLOCK)  # as much is too much already
         g.meta_bytes, g.row_bytes = frame_format.meta_bytes, min(frame_format.row_bytes, SHMRING_MAX_BLOCK)
         self.schema, g.schema_bytes = schema, len(schema)
         if shmring_geometry_choose(g) != SHMRING_OK:
             raise ValueError(
-                f"a ring of {slots} slots of {frame_format.frame_bytes} bytes does not fit the limits: 1 TiB "
-                f"per ring, 1 MiB of meta per frame")
+                f"a ring of {slots} slots and {spares} spare ones of {frame_format.frame_bytes} bytes does not fit "
+                f"the limits: 1 TiB per ring, 1 MiB of meta per frame")
 
     @property
     def slots(self):
         """What was asked for, rounded up so that the slots are whole pages."""
         return self.chosen.slots
+
+    @property
+    def spares(self):
+        """What was asked for, and as many more as fit into the last page."""
+        return self.chosen.spares
 
     @property
     def block_bytes(self):
@@ -150,6 +156,10 @@ cdef class Block:
         return self.view.geometry.slots
 
     @property
+    def spares(self):
+        return self.view.geometry.spares
+
+    @property
     def frame_bytes(self):
         return self.view.geometry.frame_bytes
 
@@ -182,8 +192,8 @@ cdef class Block:
             done = shmring_prefault(&self.view, writable, huge_pages, lock_memory)
             number = errno
         if not done:
-            twice = self.view.geometry.slots * self.view.geometry.slot_stride
-            raise _limits.cannot_prefault(number, self.name, self.block_bytes + twice, huge_pages)
+            mapped = shmring_mapped_bytes(&self.view.geometry)
+            raise _limits.cannot_prefault(number, self.name, self.block_bytes + mapped, huge_pages)
 
     def status(self, int fd):
         """Return the ring's counters as a dict, read from its file."""
@@ -217,7 +227,7 @@ cdef class Block:
                 "place": place, "policy": POLICIES[statuses[place].state & 0xff],
                 "cursor": statuses[place].cursor, "delivered": statuses[place].delivered,
                 "lost": statuses[place].lost, "skipped": statuses[place].skipped,
-                "next": statuses[place].next, "held": statuses[place].held, "pins": statuses[place].pins,
+                "max_held": statuses[place].max_held, "next": statuses[place].next, "held": statuses[place].held, "pins": statuses[place].pins,
                 "joined_ns": statuses[place].joined_ns, "pid": statuses[place].pid,
                 "start_time": statuses[place].start_time,
                 "label": (<bytes>statuses[place].label).decode(errors="replace"),

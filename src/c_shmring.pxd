@@ -15,16 +15,16 @@ cdef extern from "shmring/shmring.h" nogil:
     const int SHMRING_OK, SHMRING_FULL, SHMRING_EMPTY, SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
     const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
     const int SHMRING_TOO_LARGE, SHMRING_SYSTEM
-    const int SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD
+    const int SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD, SHMRING_NO_SHARE
     const uint32_t SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_LIVE, SHMRING_PRODUCER_CLOSED
     const uint32_t SHMRING_PRODUCER_FAILED
     const int SHMRING_PLACE_FREE, SHMRING_PLACE_LOSSLESS, SHMRING_PLACE_LOSSY, SHMRING_PLACE_LEFT
     const int SHMRING_START_OLDEST, SHMRING_START_NEWEST, SHMRING_START_NEXT
 
     ctypedef struct shmring_geometry:
-        uint64_t block_bytes, slots, frame_bytes, slot_stride, entry_stride, meta_bytes, row_bytes
+        uint64_t block_bytes, slots, spares, frame_bytes, slot_stride, entry_stride, meta_bytes, row_bytes
         uint64_t consumers, page_bytes, hot_offset, table_offset, schema_offset, schema_bytes
-        uint64_t entries_offset, slots_offset
+        uint64_t groups_offset, entries_offset, owners_offset, slots_offset
 
     ctypedef struct shmring_identity:
         uint32_t abi
@@ -54,7 +54,7 @@ cdef extern from "shmring/shmring.h" nogil:
         shmring_block *block
         unsigned place
         int left
-        uint64_t next, cursor, head, delivered, lost, skipped, held, pinned_slots
+        uint64_t next, cursor, head, delivered, lost, skipped, held, pinned_slots, max_held
         uint32_t *slots_taken
         bint awaits_takeover
 
@@ -74,7 +74,8 @@ cdef extern from "shmring/shmring.h" nogil:
 
     ctypedef struct shmring_place_status:
         uint64_t state, cursor, delivered, lost, skipped, held, next, joined_ns, start_time, pins
-        uint32_t pid, flags
+        uint64_t max_held, redelivered
+        uint32_t pid, flags, group
         bint alive
         char label[64]
 
@@ -82,6 +83,7 @@ cdef extern from "shmring/shmring.h" nogil:
     int64_t shmring_coarse_now_ns()
 
     int shmring_geometry_choose(shmring_geometry *g)
+    uint64_t shmring_mapped_bytes(const shmring_geometry *g)
     int shmring_open(const char *name, int access)
     int shmring_reopen(int fd, int writable)
     int shmring_link(int fd, const char *path)

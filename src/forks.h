@@ -164,9 +164,8 @@ shmring_holder_remove(shmring_holder *holder)
 static inline void
 shmring_count_views(shmring_mapped *mapped, uint64_t slot, uint64_t count, uint32_t change)
 {
-    const uint64_t slots = mapped->block->geometry.slots;
-    for (uint64_t i = slot; i < slot + count; i++)
-        mapped->claim_views[i < slots ? i : i - slots] += change;
+    for (uint64_t i = 0, at = slot; i < count; i++, at = shmring_slot_after(mapped->block, at))
+        mapped->claim_views[at] += change;
 }
 
 /* Notes an array of a claim. 0 and errno without memory for that. */
@@ -174,7 +173,7 @@ static inline int
 shmring_add_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
 {
     if (mapped->claim_views == NULL) {
-        mapped->claim_views = (uint32_t *)calloc(mapped->block->geometry.slots, sizeof(uint32_t));
+        mapped->claim_views = (uint32_t *)calloc(shmring_all_slots(&mapped->block->geometry), sizeof(uint32_t));
         if (mapped->claim_views == NULL)
             return 0;
     }
@@ -193,28 +192,27 @@ shmring_drop_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
 /* ---- which slots views may be on ---- */
 
 static inline void
-shmring_mark_counted(uint8_t *marks, uint64_t slots, const uint32_t *counts)
+shmring_mark_counted(uint8_t *marks, const shmring_geometry *g, const uint32_t *counts)
 {
-    for (uint64_t slot = 0; slot < slots; slot++)
+    for (uint64_t slot = 0; slot < shmring_all_slots(g); slot++)
         if (counts[slot] != 0)
-            marks[slot] = 1;
+            marks[shmring_mapped_index(g, slot)] = 1;
 }
 
 static inline void
-shmring_mark_hold(uint8_t *marks, uint64_t slots, const shmring_hold *hold)
+shmring_mark_hold(uint8_t *marks, const shmring_consumer *c, const shmring_hold *hold)
 {
     for (uint64_t i = 0; hold != NULL && i < hold->count; i++)
-        marks[(hold->slot + i) % slots] = 1;
+        marks[shmring_mapped_index(&c->block->geometry, shmring_held_slot(c, hold, i))] = 1;
 }
 
 static inline void
 shmring_mark_held(uint8_t *marks, const shmring_consumer *c)
 {
-    const uint64_t slots = c->block->geometry.slots;
     if (c->pinned_slots != 0)
-        shmring_mark_counted(marks, slots, c->pin_counts);
-    shmring_mark_hold(marks, slots, c->older);
-    shmring_mark_hold(marks, slots, c->newer);
+        shmring_mark_counted(marks, &c->block->geometry, c->pin_counts);
+    shmring_mark_hold(marks, c, c->older);
+    shmring_mark_hold(marks, c, c->newer);
 }
 
 static inline int
@@ -239,7 +237,7 @@ shmring_mark_lent(uint8_t *marks, const shmring_mapped *mapped)
         if (shmring_holds_of(((const shmring_holder *)node)->consumer, mapped->block))
             shmring_mark_held(marks, ((const shmring_holder *)node)->consumer);
     if (mapped->claims_viewed != 0)
-        shmring_mark_counted(marks, mapped->block->geometry.slots, mapped->claim_views);
+        shmring_mark_counted(marks, &mapped->block->geometry, mapped->claim_views);
 }
 
 /* ---- copies ---- */
@@ -272,11 +270,12 @@ shmring_add_range(shmring_keepsake *keepsake, size_t begin, size_t end)
     return 1;
 }
 
-/* The pages of marked slots. The slots are mapped twice, so a run across the wrap continues in the second half. */
+/* The pages of marked slots. The slots are mapped twice, so a run across the wrap continues in the second
+ * mapping; the spare slots lie behind that. */
 static inline int
 shmring_choose_ranges(shmring_keepsake *keepsake, uint8_t *marks, const shmring_geometry *g)
 {
-    const uint64_t end = 2 * g->slots;
+    const uint64_t end = 2 * g->slots + g->spares;
     if (marks[g->slots - 1])
         for (uint64_t i = 0; i < g->slots && marks[i]; i++)
             marks[g->slots + i] = 1;
@@ -326,12 +325,12 @@ shmring_keepsake_make(const shmring_mapped *mapped)
 {
     const shmring_geometry *const g = &mapped->block->geometry;
     shmring_keepsake *const keepsake = (shmring_keepsake *)calloc(1, sizeof *keepsake);
-    uint8_t *const marks = (uint8_t *)calloc(2, g->slots);
+    uint8_t *const marks = (uint8_t *)calloc(2 * g->slots + g->spares, 1);
     int done = keepsake != NULL && marks != NULL;
     if (done) {
         shmring_mark_lent(marks, mapped);
         keepsake->at = mapped->block->data;
-        keepsake->bytes = 2 * g->slots * g->slot_stride;
+        keepsake->bytes = shmring_mapped_bytes(g);
         done = shmring_choose_ranges(keepsake, marks, g) && shmring_copy_ranges(keepsake);
     }
     free(marks);
@@ -366,15 +365,17 @@ shmring_mapped_remove(shmring_mapped *mapped)
 
 /* Maps the slots a second time, which needs no descriptor. NULL and errno. */
 static inline uint8_t *
-shmring_map_again(uint8_t *data, size_t bytes)
+shmring_map_again(uint8_t *data, const shmring_geometry *g)
 {
+    const size_t bytes = shmring_mapped_bytes(g);
+    const size_t half = g->slots * g->slot_stride;
     void *const place = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place == MAP_FAILED)
         return NULL;
     uint8_t *const first = (uint8_t *)place;
     const int how = MREMAP_MAYMOVE | MREMAP_FIXED;
-    if (mremap(data, 0, bytes / 2, how, first) == MAP_FAILED ||
-        mremap(data, 0, bytes / 2, how, first + bytes / 2) == MAP_FAILED) {
+    if (mremap(data, 0, half, how, first) == MAP_FAILED ||
+        mremap(data + half, 0, bytes - half, how, first + half) == MAP_FAILED) {
         munmap(first, bytes);
         return NULL;
     }
@@ -387,9 +388,9 @@ shmring_part(shmring_mapped *mapped)
 {
     shmring_block *const block = mapped->block;
     shmring_keepsake *const keepsake = mapped->keepsake;
-    const size_t bytes = 2 * block->geometry.slots * block->geometry.slot_stride;
+    const size_t bytes = shmring_mapped_bytes(&block->geometry);
     uint8_t *const old = block->data;
-    block->data = shmring_map_again(old, bytes);
+    block->data = shmring_map_again(old, &block->geometry);
     shmring_cover_moved(old, block->data);
     if (mmap(old, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
         MAP_FAILED)

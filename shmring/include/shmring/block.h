@@ -10,9 +10,10 @@
 #include "internal/geometry.h"
 #include "internal/mapping.h"
 
-/* Completes a geometry of which slots, frame_bytes, meta_bytes, row_bytes, consumers, page_bytes and
- * schema_bytes are set. Chooses slot_stride and rounds slots up so that the data region is whole pages:
- * gapless slots if that costs little, else the padding that makes the smallest block. SHMRING_TOO_LARGE if
+/* Completes a geometry of which slots, spares, frame_bytes, meta_bytes, row_bytes, consumers, page_bytes
+ * and schema_bytes are set. Chooses slot_stride and rounds slots up so that the data region is whole pages:
+ * gapless slots if that costs little, else the padding that makes the smallest block. If spare slots are
+ * asked for, they fill their last page. SHMRING_TOO_LARGE if
  * there is no such block. */
 static inline int
 shmring_geometry_choose(shmring_geometry *g)
@@ -39,7 +40,10 @@ shmring_geometry_choose(shmring_geometry *g)
         if (stride == g->frame_bytes && bytes <= little)
             break;
     }
-    return best == 0 ? SHMRING_TOO_LARGE : shmring_compute_offsets(g);
+    if (best == 0 || g->spares > SHMRING_MAX_BLOCK / g->slot_stride)
+        return SHMRING_TOO_LARGE;
+    g->spares = shmring_round_up(g->spares * g->slot_stride, g->page_bytes) / g->slot_stride;
+    return shmring_compute_offsets(g);
 }
 
 /* Writes a fresh, empty ring into the block behind fd, which is at least geometry->block_bytes long and
@@ -63,9 +67,11 @@ shmring_format(int fd, const shmring_geometry *geometry, const uint8_t generatio
     identity->geometry = *geometry;
     if (schema != NULL)
         memcpy(bytes + geometry->schema_offset, schema, geometry->schema_bytes);
-    for (uint64_t index = 0; index < geometry->slots; index++) {
+    for (uint64_t index = 0; index < shmring_all_slots(geometry); index++) {
         uint8_t *const at = bytes + geometry->entries_offset + index * geometry->entry_stride;
-        ((shmring_entry *)(void *)at)->slot = (uint32_t)index;
+        shmring_entry *const entry = (shmring_entry *)(void *)at;
+        entry->slot = (uint32_t)index;
+        entry->position = SHMRING_NO_POSITION;
     }
     shmring_store_release(&identity->ready, 1u); /* [release ready] */
     munmap(control, geometry->slots_offset);
@@ -113,7 +119,7 @@ shmring_unmap(shmring_block *block)
     if (block->control != NULL)
         munmap(block->control, g->slots_offset);
     if (block->data != NULL)
-        munmap(block->data, 2 * g->slots * g->slot_stride);
+        munmap(block->data, shmring_mapped_bytes(g));
     block->control = NULL;
     block->data = NULL;
 }
@@ -142,7 +148,9 @@ shmring_map(shmring_block *block, int fd, int access)
     block->control = (uint8_t *)control;
     block->hot = (shmring_hot *)(void *)(block->control + g->hot_offset);
     block->table = (shmring_place *)(void *)(block->control + g->table_offset);
+    block->groups = (shmring_group *)(void *)(block->control + g->groups_offset);
     block->entries = block->control + g->entries_offset;
+    block->owners = (uint64_t *)(void *)(block->control + g->owners_offset);
     result = shmring_map_data(block, fd, access == SHMRING_PRODUCE);
     if (result != SHMRING_OK) {
         const int saved = errno;
@@ -157,7 +165,7 @@ shmring_map(shmring_block *block, int fd, int access)
 static inline int
 shmring_prefault(const shmring_block *block, int writable, int huge_pages, int lock)
 {
-    const size_t bytes = 2 * block->geometry.slots * block->geometry.slot_stride;
+    const size_t bytes = shmring_mapped_bytes(&block->geometry);
     if (huge_pages && madvise(block->data, bytes, MADV_HUGEPAGE) != 0)
         return 0;
     madvise(block->data, bytes, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ); /* Linux 5.14 */
@@ -166,11 +174,11 @@ shmring_prefault(const shmring_block *block, int writable, int huge_pages, int l
 }
 
 /* The memory of a slot: frame_bytes bytes, and padding up to slot_stride. The slots are mapped twice, back
- * to back, so that frames of one hold lie side by side even across the end. */
+ * to back, so that frames of one hold lie side by side even across the end; the spare slots lie behind. */
 static inline uint8_t *
 shmring_slot_at(const shmring_block *block, uint64_t slot)
 {
-    return block->data + slot * block->geometry.slot_stride;
+    return block->data + shmring_mapped_index(&block->geometry, slot) * block->geometry.slot_stride;
 }
 
 #endif /* SHMRING_BLOCK_H */

@@ -14,10 +14,27 @@
 #include "internal/join.h"
 #include "internal/read.h"
 
+/* Gives the place back and frees what the handle owns. Nothing is held any more. */
+static inline void
+shmring_leave(shmring_consumer *c)
+{
+    shmring_retire_place(c->block, c->place, SHMRING_PLACE_FREE);
+    shmring_set_lock(c->lock_fd, SHMRING_LOCK_PLACE(c->place), F_UNLCK);
+    while (c->spare != NULL) {
+        shmring_hold *const hold = c->spare;
+        c->spare = hold->next_spare;
+        free(hold);
+    }
+    free(c->pin_counts);
+    free(c->slots_taken);
+    c->pin_counts = NULL;
+    c->slots_taken = NULL;
+}
+
 /* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is
  * mapped with SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's
  * file of its own (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner,
- * SHMRING_SYSTEM if there is no memory. */
+ * SHMRING_NO_SHARE if the other lossy consumers leave no slots to hold, SHMRING_SYSTEM if there is no memory. */
 static inline int
 shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start,
              const char *label)
@@ -28,7 +45,7 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     c->block = block;
     c->lock_fd = lock_fd;
     c->lossless = lossless;
-    c->pin_counts = (uint32_t *)calloc(slots, sizeof *c->pin_counts);
+    c->pin_counts = (uint32_t *)calloc(shmring_all_slots(&block->geometry), sizeof *c->pin_counts);
     c->slots_taken = (uint32_t *)calloc(slots, sizeof *c->slots_taken);
     int result = c->pin_counts == NULL || c->slots_taken == NULL
                      ? SHMRING_SYSTEM
@@ -51,6 +68,7 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     const size_t length = strlen(label);
     memcpy(row->label, label, length < sizeof row->label ? length : sizeof row->label - 1);
     shmring_publish_stats(c);
+    shmring_store_share(c, lossless ? UINT64_MAX : shmring_least_share(&block->geometry));
 
     c->cursor = shmring_guess_start(hot, slots, start);
     shmring_store_relaxed(&row->cursor, c->cursor); /* [relaxed: published with state] */
@@ -64,8 +82,20 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     c->cursor = c->first_uncounted = c->jumped_to = c->next;
     shmring_publish_stats(c);
     shmring_store_release(&row->cursor, c->cursor); /* [release cursor] */
-    shmring_event_announce(&hot->space_event);      /* a producer may wait for consumers */
+    if (!lossless && !shmring_reserve_default(c)) {
+        shmring_leave(c);
+        return SHMRING_NO_SHARE;
+    }
+    shmring_event_announce(&hot->space_event); /* a producer may wait for consumers */
     return SHMRING_OK;
+}
+
+/* Lets a lossy consumer hold up to `slots` slots (1 or more), others than by default. SHMRING_NO_SHARE if the
+ * other lossy consumers leave less. */
+static inline int
+shmring_limit_held(shmring_consumer *c, uint64_t slots)
+{
+    return c->lossless || shmring_reserve(c, slots) ? SHMRING_OK : SHMRING_NO_SHARE;
 }
 
 /* Takes the next frame. SHMRING_EMPTY if there is none yet. */
@@ -162,23 +192,6 @@ shmring_leave_holding(shmring_consumer *c)
     shmring_stop_lagging(c);
     c->left = 1;
     shmring_retire_place(c->block, c->place, SHMRING_PLACE_LEFT);
-}
-
-/* Gives the place back and frees what the handle owns. Nothing is held any more. */
-static inline void
-shmring_leave(shmring_consumer *c)
-{
-    shmring_retire_place(c->block, c->place, SHMRING_PLACE_FREE);
-    shmring_set_lock(c->lock_fd, SHMRING_LOCK_PLACE(c->place), F_UNLCK);
-    while (c->spare != NULL) {
-        shmring_hold *const hold = c->spare;
-        c->spare = hold->next_spare;
-        free(hold);
-    }
-    free(c->pin_counts);
-    free(c->slots_taken);
-    c->pin_counts = NULL;
-    c->slots_taken = NULL;
 }
 
 #endif /* SHMRING_CONSUMER_H */

@@ -19,12 +19,13 @@
 #endif
 
 #define SHMRING_MAGIC UINT64_C(0x00474e49524d4853) /* "SHMRING\0" */
-#define SHMRING_ABI 1u
+#define SHMRING_ABI 2u
 #define SHMRING_MAX_CONSUMERS 64u
-#define SHMRING_MAX_SLOTS UINT64_C(0xffffffff)
+#define SHMRING_MAX_GROUPS 4u
+#define SHMRING_MAX_SLOTS UINT64_C(0xfffffffe) /* and spare slots: their index has 32 bits */
 #define SHMRING_MAX_BLOCK (UINT64_C(1) << 40)
 #define SHMRING_MAX_BATCH 1024u
-#define SHMRING_MAX_POSITION (UINT64_C(1) << 62) /* no ring comes so far; room for sums and stamps */
+#define SHMRING_MAX_POSITION (UINT64_C(1) << 54) /* no ring comes so far; room for owner words */
 #define SHMRING_MAX_SCHEMA (UINT64_C(1) << 20)
 #define SHMRING_ALIGN UINT64_C(64)      /* of slots and entries: one cache line */
 #define SHMRING_HOT_ALIGN UINT64_C(128) /* hot words: cores prefetch lines in pairs */
@@ -34,6 +35,8 @@
 /* Bytes of the block's file that carry locks, far beyond any data. */
 #define SHMRING_LOCK_PRODUCER (INT64_C(1) << 40)
 #define SHMRING_LOCK_PLACE(place) (SHMRING_LOCK_PRODUCER + 1 + (int64_t)(place))
+/* Held for the instant in which a member joins a group: one at a time. */
+#define SHMRING_LOCK_GROUPS (SHMRING_LOCK_PRODUCER + 512)
 /* A span: each attached Ring holds one byte of it, chosen at random; to replace a ring takes all of it. */
 #define SHMRING_LOCK_PRESENCE (SHMRING_LOCK_PRODUCER + 1024)
 #define SHMRING_PRESENCE_BYTES (INT64_C(1) << 32)
@@ -42,6 +45,7 @@
 typedef struct shmring_geometry {
     uint64_t block_bytes;
     uint64_t slots;
+    uint64_t spares; /* slots beyond those, for frames that are held while their entries move on */
     uint64_t frame_bytes;
     uint64_t slot_stride;
     uint64_t entry_stride;
@@ -51,9 +55,11 @@ typedef struct shmring_geometry {
     uint64_t page_bytes;
     uint64_t hot_offset;
     uint64_t table_offset;
+    uint64_t groups_offset;
     uint64_t schema_offset;
     uint64_t schema_bytes;
     uint64_t entries_offset;
+    uint64_t owners_offset;
     uint64_t slots_offset;
 } shmring_geometry;
 
@@ -66,7 +72,7 @@ typedef struct shmring_identity {
     uint32_t creator_pid;
     uint32_t reserved;
     shmring_geometry geometry;
-    uint8_t unused[88];
+    uint8_t unused[64];
 } shmring_identity;
 
 enum {
@@ -105,7 +111,8 @@ enum {
     SHMRING_PLACE_JOINING = 1,
     SHMRING_PLACE_LOSSLESS = 2,
     SHMRING_PLACE_LOSSY = 3,
-    SHMRING_PLACE_LEFT = 4 /* gates nothing; still holds frames */
+    SHMRING_PLACE_LEFT = 4,  /* gates nothing; still holds frames */
+    SHMRING_PLACE_MEMBER = 5 /* of a group, whose next gates */
 };
 
 /* Bits of shmring_place.flags. */
@@ -118,27 +125,56 @@ typedef struct shmring_place {
     uint64_t skipped;
     uint64_t held;
     uint64_t next; /* to be read; the cursor lags behind it while frames are held */
-    uint8_t owner_pad[80];
+    uint64_t redelivered;
+    uint8_t owner_pad[72];
     uint64_t state;
     uint64_t joined_ns; /* CLOCK_REALTIME */
     uint64_t start_time;
     uint32_t pid;
     uint32_t flags;
     char label[SHMRING_LABEL_BYTES];
-    uint8_t place_pad[32];
+    uint64_t max_held; /* slots that a lossy consumer may hold */
+    uint32_t group;    /* of a member */
+    uint8_t place_pad[20];
 } shmring_place;
 
+/* Bits of shmring_group.flags. */
+#define SHMRING_AT_MOST_ONCE 1u /* what a dead member held is lost, not given to another */
+
+/* Consumers that share the frames: each goes to one of them. There is a group while a member is joined. */
+typedef struct shmring_group {
+    uint64_t next; /* positions below it are taken */
+    uint8_t next_pad[120];
+    uint64_t redo_events; /* counts the times at which frames of dead members were put up again */
+    uint64_t lost;        /* frames of dead members that nobody gets */
+    uint32_t flags;
+    uint32_t reserved;
+    char name[SHMRING_LABEL_BYTES]; /* of the group that is, or was the last one */
+    uint8_t group_pad[40];
+} shmring_group;
+
+/* The owner word of a slot for a group: (position + 1) << 8, and one of these. It only grows. */
+enum {
+    SHMRING_OWNER_DONE = 0,
+    SHMRING_OWNER_REDO = 1, /* its member died: another one is to take it */
+    SHMRING_OWNER_PLACE = 2 /* and the member's place added */
+};
+
+#define SHMRING_NO_POSITION UINT64_MAX /* in shmring_entry.position */
+
+/* A line of two parts. The entry part belongs to an index of the ring; the record part describes the frame in
+ * the slot of the same number, wherever the entry is that names this slot. */
 typedef struct shmring_entry {
     uint64_t stamp; /* 0 invalid, 2p+1 writing position p, 2p+2 published p */
-    uint64_t pins;  /* consumers' bits on the slot of the same index as this entry */
+    uint32_t slot;  /* of the frame; its record is in the line of that slot */
+    uint32_t reserved;
+    uint64_t pins;     /* record: consumers' bits */
+    uint64_t position; /* record: of the frame */
     uint64_t seq;
     int64_t timestamp_ns;
     uint64_t rows;
     uint64_t epoch;
-    uint32_t slot;
-    uint32_t flags;
-    uint64_t unused;
-    /* meta_bytes of meta follow */
+    /* meta_bytes of meta follow: of the record */
 } shmring_entry;
 
 #define SHMRING_CHECK_OFFSET(type, member, offset) \
@@ -146,20 +182,23 @@ typedef struct shmring_entry {
 
 SHMRING_CHECK_OFFSET(shmring_geometry, block_bytes, 0);
 SHMRING_CHECK_OFFSET(shmring_geometry, slots, 8);
-SHMRING_CHECK_OFFSET(shmring_geometry, frame_bytes, 16);
-SHMRING_CHECK_OFFSET(shmring_geometry, slot_stride, 24);
-SHMRING_CHECK_OFFSET(shmring_geometry, entry_stride, 32);
-SHMRING_CHECK_OFFSET(shmring_geometry, meta_bytes, 40);
-SHMRING_CHECK_OFFSET(shmring_geometry, row_bytes, 48);
-SHMRING_CHECK_OFFSET(shmring_geometry, consumers, 56);
-SHMRING_CHECK_OFFSET(shmring_geometry, page_bytes, 64);
-SHMRING_CHECK_OFFSET(shmring_geometry, hot_offset, 72);
-SHMRING_CHECK_OFFSET(shmring_geometry, table_offset, 80);
-SHMRING_CHECK_OFFSET(shmring_geometry, schema_offset, 88);
-SHMRING_CHECK_OFFSET(shmring_geometry, schema_bytes, 96);
-SHMRING_CHECK_OFFSET(shmring_geometry, entries_offset, 104);
-SHMRING_CHECK_OFFSET(shmring_geometry, slots_offset, 112);
-SHMRING_STATIC_ASSERT(sizeof(shmring_geometry) == 120, "shmring_geometry");
+SHMRING_CHECK_OFFSET(shmring_geometry, spares, 16);
+SHMRING_CHECK_OFFSET(shmring_geometry, frame_bytes, 24);
+SHMRING_CHECK_OFFSET(shmring_geometry, slot_stride, 32);
+SHMRING_CHECK_OFFSET(shmring_geometry, entry_stride, 40);
+SHMRING_CHECK_OFFSET(shmring_geometry, meta_bytes, 48);
+SHMRING_CHECK_OFFSET(shmring_geometry, row_bytes, 56);
+SHMRING_CHECK_OFFSET(shmring_geometry, consumers, 64);
+SHMRING_CHECK_OFFSET(shmring_geometry, page_bytes, 72);
+SHMRING_CHECK_OFFSET(shmring_geometry, hot_offset, 80);
+SHMRING_CHECK_OFFSET(shmring_geometry, table_offset, 88);
+SHMRING_CHECK_OFFSET(shmring_geometry, groups_offset, 96);
+SHMRING_CHECK_OFFSET(shmring_geometry, schema_offset, 104);
+SHMRING_CHECK_OFFSET(shmring_geometry, schema_bytes, 112);
+SHMRING_CHECK_OFFSET(shmring_geometry, entries_offset, 120);
+SHMRING_CHECK_OFFSET(shmring_geometry, owners_offset, 128);
+SHMRING_CHECK_OFFSET(shmring_geometry, slots_offset, 136);
+SHMRING_STATIC_ASSERT(sizeof(shmring_geometry) == 144, "shmring_geometry");
 
 SHMRING_CHECK_OFFSET(shmring_identity, magic, 0);
 SHMRING_CHECK_OFFSET(shmring_identity, abi, 8);
@@ -192,22 +231,32 @@ SHMRING_CHECK_OFFSET(shmring_place, lost, 16);
 SHMRING_CHECK_OFFSET(shmring_place, skipped, 24);
 SHMRING_CHECK_OFFSET(shmring_place, held, 32);
 SHMRING_CHECK_OFFSET(shmring_place, next, 40);
+SHMRING_CHECK_OFFSET(shmring_place, redelivered, 48);
 SHMRING_CHECK_OFFSET(shmring_place, state, 128);
 SHMRING_CHECK_OFFSET(shmring_place, joined_ns, 136);
 SHMRING_CHECK_OFFSET(shmring_place, start_time, 144);
 SHMRING_CHECK_OFFSET(shmring_place, pid, 152);
 SHMRING_CHECK_OFFSET(shmring_place, flags, 156);
 SHMRING_CHECK_OFFSET(shmring_place, label, 160);
+SHMRING_CHECK_OFFSET(shmring_place, max_held, 224);
+SHMRING_CHECK_OFFSET(shmring_place, group, 232);
 SHMRING_STATIC_ASSERT(sizeof(shmring_place) == 256, "shmring_place");
 
+SHMRING_CHECK_OFFSET(shmring_group, next, 0);
+SHMRING_CHECK_OFFSET(shmring_group, redo_events, 128);
+SHMRING_CHECK_OFFSET(shmring_group, lost, 136);
+SHMRING_CHECK_OFFSET(shmring_group, flags, 144);
+SHMRING_CHECK_OFFSET(shmring_group, name, 152);
+SHMRING_STATIC_ASSERT(sizeof(shmring_group) == 256, "shmring_group");
+
 SHMRING_CHECK_OFFSET(shmring_entry, stamp, 0);
-SHMRING_CHECK_OFFSET(shmring_entry, pins, 8);
-SHMRING_CHECK_OFFSET(shmring_entry, seq, 16);
-SHMRING_CHECK_OFFSET(shmring_entry, timestamp_ns, 24);
-SHMRING_CHECK_OFFSET(shmring_entry, rows, 32);
-SHMRING_CHECK_OFFSET(shmring_entry, epoch, 40);
-SHMRING_CHECK_OFFSET(shmring_entry, slot, 48);
-SHMRING_CHECK_OFFSET(shmring_entry, flags, 52);
+SHMRING_CHECK_OFFSET(shmring_entry, slot, 8);
+SHMRING_CHECK_OFFSET(shmring_entry, pins, 16);
+SHMRING_CHECK_OFFSET(shmring_entry, position, 24);
+SHMRING_CHECK_OFFSET(shmring_entry, seq, 32);
+SHMRING_CHECK_OFFSET(shmring_entry, timestamp_ns, 40);
+SHMRING_CHECK_OFFSET(shmring_entry, rows, 48);
+SHMRING_CHECK_OFFSET(shmring_entry, epoch, 56);
 SHMRING_STATIC_ASSERT(sizeof(shmring_entry) == 64, "shmring_entry");
 
 /* Outcomes of the functions of these headers; 0 is success. */
@@ -224,11 +273,12 @@ enum {
     SHMRING_TRUNCATED = 9,
     SHMRING_CORRUPT = 10,
     SHMRING_TOO_LARGE = 11,
-    SHMRING_SYSTEM = 12, /* errno says what */
-    SHMRING_ENDED = 13,  /* the producer closed, and fewer frames are left than were asked for */
-    SHMRING_FAILED = 14, /* as ENDED, because of an error of the producer */
-    SHMRING_DIED = 15,   /* as ENDED: the producer's process is gone, and closed nothing */
-    SHMRING_HELD = 16    /* the frames cannot come: the consumer itself holds the slots */
+    SHMRING_SYSTEM = 12,  /* errno says what */
+    SHMRING_ENDED = 13,   /* the producer closed, and fewer frames are left than were asked for */
+    SHMRING_FAILED = 14,  /* as ENDED, because of an error of the producer */
+    SHMRING_DIED = 15,    /* as ENDED: the producer's process is gone, and closed nothing */
+    SHMRING_HELD = 16,    /* the frames cannot come: the consumer itself holds the slots */
+    SHMRING_NO_SHARE = 17 /* the other lossy consumers may hold all slots that the producer can do without */
 };
 
 #endif /* SHMRING_LAYOUT_H */

@@ -42,13 +42,13 @@ shmring_read_place_status(const shmring_block *block, unsigned place, shmring_pl
     shmring_copy_row(&block->table[place], status);
     if ((status->state & 0xff) == SHMRING_PLACE_FREE)
         return;
-    for (uint64_t slot = 0; slot < block->geometry.slots; slot++) {
-        const uint64_t pins = shmring_load_stat(&shmring_entry_at(block, slot)->pins);
+    for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++) {
+        const uint64_t pins = shmring_load_stat(&shmring_record_at(block, slot)->pins);
         status->pins += (pins & bit) != 0;
     }
 }
 
-/* Copies position's frame (frame_bytes) and what its entry says if it is intact: a seqlock read
+/* Copies position's frame (frame_bytes) and what its record says if it is intact: a seqlock read
  * (Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012).
  * SHMRING_EMPTY if it is not there any more, or not yet. */
 static inline int
@@ -60,9 +60,9 @@ shmring_copy_out(const shmring_block *block, uint64_t position, void *target, sh
     if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position))
         return SHMRING_EMPTY;
     const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with stamp] */
-    if (slot >= slots)
+    if (slot >= shmring_all_slots(&block->geometry))
         return SHMRING_CORRUPT;
-    shmring_read_entry(taken, 0, &block->geometry, entry);
+    shmring_read_record(taken, 0, &block->geometry, shmring_record_at(block, slot));
     memcpy(target, shmring_slot_at(block, slot), block->geometry.frame_bytes);
     /* [fence recheck | announce, mark, swap] the copy before a second look at the stamp */
     shmring_fence_acquire();
@@ -162,13 +162,17 @@ shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void
         return SHMRING_EMPTY;
     if (!shmring_read_file(fd, &entry, sizeof entry, at))
         return SHMRING_TRUNCATED;
-    if (entry.slot >= g->slots)
+    if (entry.slot >= shmring_all_slots(g))
         return SHMRING_CORRUPT;
-    shmring_read_entry(&read, 0, g, &entry);
-    taken->epoch = read.epoch;
-    if (taken->metas != NULL && !shmring_read_file(fd, taken->metas, g->meta_bytes, at + sizeof entry))
+    const uint64_t slot = entry.slot;
+    const uint64_t record = g->entries_offset + slot * g->entry_stride;
+    if (!shmring_read_file(fd, &entry, sizeof entry, record))
         return SHMRING_TRUNCATED;
-    if (!shmring_read_file(fd, target, g->frame_bytes, g->slots_offset + entry.slot * g->slot_stride) ||
+    shmring_read_record(&read, 0, g, &entry);
+    taken->epoch = read.epoch;
+    if (taken->metas != NULL && !shmring_read_file(fd, taken->metas, g->meta_bytes, record + sizeof entry))
+        return SHMRING_TRUNCATED;
+    if (!shmring_read_file(fd, target, g->frame_bytes, g->slots_offset + slot * g->slot_stride) ||
         !shmring_read_file(fd, &stamp, sizeof stamp, at))
         return SHMRING_TRUNCATED;
     return stamp == expected ? SHMRING_OK : SHMRING_EMPTY;

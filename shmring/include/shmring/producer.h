@@ -25,8 +25,8 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->lock_fd = lock_fd;
     if (!shmring_set_lock(lock_fd, SHMRING_LOCK_PRODUCER, F_WRLCK))
         return errno == EAGAIN || errno == EACCES ? SHMRING_PRODUCER_EXISTS : SHMRING_SYSTEM;
-    p->slot_of = (uint32_t *)malloc(slots * sizeof *p->slot_of);
-    p->entry_of = (uint32_t *)malloc(slots * sizeof *p->entry_of);
+    p->slot_of = (uint32_t *)malloc(shmring_all_slots(&block->geometry) * sizeof *p->slot_of);
+    p->entry_of = (uint32_t *)malloc(shmring_all_slots(&block->geometry) * sizeof *p->entry_of);
     int result = SHMRING_SYSTEM;
     if (p->slot_of != NULL && p->entry_of != NULL) {
         p->head = shmring_load_acquire(&hot->head);       /* [acquire head] */
@@ -140,15 +140,15 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
 {
     const uint64_t slots = p->block->geometry.slots;
     const uint64_t index = p->index + i < slots ? p->index + i : p->index + i - slots;
-    shmring_entry *const entry = shmring_entry_at(p->block, index);
-    shmring_store_relaxed(&entry->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
-    shmring_store_relaxed(&entry->rows, rows);                 /* [relaxed: published with stamp] */
+    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[index]);
+    shmring_store_relaxed(&record->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
+    shmring_store_relaxed(&record->rows, rows);                 /* [relaxed: published with stamp] */
     if (p->block->geometry.meta_bytes == 0)
         return;
     if (meta != NULL)
-        memcpy(shmring_meta_at(entry), meta, p->block->geometry.meta_bytes);
+        memcpy(shmring_meta_at(record), meta, p->block->geometry.meta_bytes);
     else
-        memset(shmring_meta_at(entry), 0, p->block->geometry.meta_bytes);
+        memset(shmring_meta_at(record), 0, p->block->geometry.meta_bytes);
 }
 
 /* Makes the first `count` frames of the open claim visible, and wakes the consumers that sleep; the rest of
@@ -165,9 +165,11 @@ shmring_publish(shmring_producer *p, uint64_t count)
     uint64_t index = p->index;
     for (uint64_t i = 0; i < count; i++) {
         shmring_entry *const entry = shmring_entry_at(&block, index);
+        shmring_entry *const record = shmring_record_at(&block, slot_of[index]);
         shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: published with stamp] */
-        shmring_store_relaxed(&entry->seq, first_seq + i);   /* [relaxed: published with stamp] */
-        shmring_store_relaxed(&entry->epoch, epoch);         /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&record->position, head + i);  /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&record->seq, first_seq + i);  /* [relaxed: published with stamp] */
+        shmring_store_relaxed(&record->epoch, epoch);        /* [relaxed: published with stamp] */
         shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [release stamp] */
         index = shmring_next_index(&block, index);
     }
@@ -184,11 +186,13 @@ shmring_publish(shmring_producer *p, uint64_t count)
     p->head += count;
     p->index = next;
     /* What the claim after the next one writes: its lines come from another core meanwhile. */
+    const uint64_t after = shmring_next_index(&block, next);
     const uint64_t following = shmring_following_slot(p);
-    shmring_prefetch_write(shmring_entry_at(&block, shmring_next_index(&block, next)));
-    shmring_prefetch_write(shmring_slot_at(&block, shmring_next_index(&block, following)));
-    if (slot_of[next] != following) /* the next claim swaps, and looks at the pins there */
-        shmring_prefetch_write(shmring_entry_at(&block, following));
+    shmring_prefetch_write(shmring_entry_at(&block, after));
+    shmring_prefetch_write(shmring_slot_at(&block, slot_of[after]));
+    if (following != SHMRING_NO_SLOT &&
+        slot_of[next] != following) /* the next claim looks at the pins there */
+        shmring_prefetch_write(shmring_record_at(&block, following));
     shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
     shmring_store_release(&hot->head, p->head);         /* [release head] */
     shmring_fence_seq_cst(); /* [fence publish | sleep] head before a look for sleepers */

@@ -23,10 +23,11 @@
 static inline int
 shmring_cover(const shmring_block *block)
 {
-    const size_t bytes = shmring_data_bytes(block);
+    const size_t bytes = shmring_first_bytes(block);
+    const size_t rest = shmring_mapped_bytes(&block->geometry) - bytes;
     const int control = shmring_cover_range(block->control, block->geometry.slots_offset);
     const int first = shmring_cover_range(block->data, bytes);
-    return shmring_cover_range(block->data + bytes, bytes) && first && control;
+    return shmring_cover_range(block->data + bytes, rest) && first && control;
 }
 
 /* Undoes shmring_cover. */

@@ -16,10 +16,12 @@ typedef struct shmring_block {
     uint8_t generation[16];
     uint64_t created_ns;
     uint8_t *control; /* identity to entries */
-    uint8_t *data;    /* the slots, mapped twice back to back; NULL if not mapped */
+    uint8_t *data;    /* the slots, mapped twice back to back, and the spare slots; NULL if not mapped */
     shmring_hot *hot;
     shmring_place *table;
+    shmring_group *groups;
     uint8_t *entries;
+    uint64_t *owners;
 } shmring_block;
 
 /* What a handle may write. */
@@ -47,11 +49,13 @@ typedef struct shmring_producer {
     uint64_t count;      /* frames of the open claim, 0 if none is open */
     uint64_t slot;       /* the first slot of the open claim; the others follow it in memory */
     uint32_t *slot_of;   /* entry -> slot: the permutation, in memory that nobody else can damage */
-    uint32_t *entry_of;  /* slot -> entry */
+    uint32_t *entry_of;  /* slot -> entry. Behind the entries: the slots that no entry has, the spares */
+    uint64_t next_spare; /* of the spares, the one to try first */
     int exceeds_cache;   /* the ring is larger than the last-level cache */
     uint64_t warm_slots; /* that half the cache holds */
     int reuse_warm;      /* take the slot freed last: the ring exceeds the cache, nobody wants history */
     int lossy_active;
+    uint32_t groups;                   /* bit i: group i has members */
     int streaming_wins;                /* the last trial's outcome */
     uint64_t copies;                   /* large copies so far */
     uint64_t trial_began;              /* copies before the last trial */
@@ -72,7 +76,7 @@ typedef struct shmring_hold {
     struct shmring_hold *next_spare;
 } shmring_hold;
 
-/* A consumer's handle. To read: place, next, delivered, lost, skipped, held, slots_taken. To set after the
+/* A consumer's handle. To read: place, next, delivered, lost, skipped, held, max_held, slots_taken. To set after the
  * join: awaits_takeover. */
 typedef struct shmring_consumer {
     shmring_block *block;
@@ -93,6 +97,7 @@ typedef struct shmring_consumer {
     uint64_t skipped;
     uint64_t held;         /* frames in live holds */
     uint64_t pinned_slots; /* distinct slots with our pin */
+    uint64_t max_held;     /* of them, in a lossy consumer */
     shmring_hold *older;   /* lossless: the last two holds are kept by the lagging cursor, not by pins */
     shmring_hold *newer;
     shmring_hold *spare;
@@ -142,8 +147,11 @@ typedef struct shmring_place_status {
     uint64_t joined_ns;
     uint64_t start_time;
     uint64_t pins; /* slots with this consumer's bit */
+    uint64_t max_held;
+    uint64_t redelivered;
     uint32_t pid;
     uint32_t flags;
+    uint32_t group;
     uint32_t alive; /* the owner, as far as shmring_look_at_places asked the kernel */
     char label[SHMRING_LABEL_BYTES];
 } shmring_place_status;

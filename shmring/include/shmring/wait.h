@@ -86,7 +86,7 @@ shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
     if (producer == SHMRING_OK && ask_kernel && !c->awaits_takeover && shmring_read_head(block) < needed)
         producer = shmring_look_at_producer(c->lock_fd, &block->geometry, &status);
     if (shmring_read_head(block) >= needed)
-        return SHMRING_OK;
+        return !c->lossless && shmring_holds_too_much(c, least) ? SHMRING_HELD : SHMRING_OK;
     if (producer == SHMRING_ENDED ||
         (!c->awaits_takeover && (producer == SHMRING_FAILED || producer == SHMRING_DIED))) {
         shmring_count_lost_at_end(c, epoch); /* frames that were dropped after the last published one */
@@ -101,7 +101,7 @@ shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
 static inline int
 shmring_await(shmring_consumer *c, uint64_t least, int64_t deadline_ns, const shmring_patience *patience)
 {
-    if (shmring_read_head(c->block) >= c->next + least)
+    if (shmring_outlook(c, least, 0) == SHMRING_OK)
         return SHMRING_OK;
     const int64_t started = shmring_now_ns();
     int64_t ask_at = started;

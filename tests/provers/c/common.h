@@ -186,6 +186,7 @@ SHARED void
 join(ring *r, shmring_consumer *c, int lossless, int start)
 {
     CHECK_EQUAL(shmring_join(c, &r->block, lock_file(r), lossless, start, "test"), SHMRING_OK);
+    c->max_held = UINT64_MAX; /* the protocol holds without a share, too; selftest_share.c tests shares */
 }
 
 SHARED void
@@ -284,8 +285,10 @@ is_intact(const shmring_block *block, uint64_t position)
     const shmring_entry *const entry = entry_of(block, position);
     if (entry->stamp != shmring_published_stamp(position))
         return 0;
-    CHECK(entry->slot < block->geometry.slots);
-    CHECK(frame_is(shmring_slot_at(block, entry->slot), block->geometry.frame_bytes, entry->seq));
+    CHECK(entry->slot < shmring_all_slots(&block->geometry));
+    const shmring_entry *const record = shmring_record_at(block, entry->slot);
+    CHECK_EQUAL(record->position, position);
+    CHECK(frame_is(shmring_slot_at(block, entry->slot), block->geometry.frame_bytes, record->seq));
     return 1;
 }
 

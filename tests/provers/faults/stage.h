@@ -101,7 +101,8 @@ take_over(void)
         if (entry->stamp == 0)
             continue;
         CHECK(entry->stamp % 2 == 0 && entry->stamp <= shmring_published_stamp(p.head - 1));
-        check_labelled(&here->t, shmring_slot_at(block, entry->slot), entry->seq);
+        check_labelled(&here->t, shmring_slot_at(block, entry->slot),
+                       shmring_record_at(block, entry->slot)->seq);
     }
 }
 

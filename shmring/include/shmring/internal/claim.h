@@ -8,7 +8,7 @@
 #include "swap.h"
 #include "trials.h"
 
-/* Makes sure that nobody holds the slot of the claimed entry, by a swap if need be. */
+/* Makes sure that nobody holds the slot of the claimed entry, by a spare slot or a swap if need be. */
 static inline int
 shmring_secure_slot(shmring_producer *p)
 {
@@ -17,7 +17,7 @@ shmring_secure_slot(shmring_producer *p)
         shmring_swap_in_warm_slot(p);
     else
         shmring_rejoin_run(p);
-    if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)
+    if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))
         return SHMRING_OK;
     if (p->limit - p->head < slots) /* consumers may have moved on since the gate was cached */
         shmring_rescan(p);
@@ -73,14 +73,13 @@ shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
 static inline uint64_t
 shmring_count_run(const shmring_producer *p, uint64_t marked)
 {
-    const uint64_t slots = p->block->geometry.slots;
     uint64_t index = p->index;
     uint64_t slot = p->slot_of[p->index];
     uint64_t run = 1;
     for (; run < marked && p->head + run < p->limit; run++) {
         index = shmring_next_index(p->block, index);
-        slot = slot + 1 == slots ? 0 : slot + 1;
-        if (p->slot_of[index] != slot || shmring_read_pins(p, slot) != 0)
+        slot = shmring_slot_after(p->block, slot);
+        if (p->slot_of[index] != slot || shmring_is_held(p, slot))
             break;
     }
     return run;

@@ -8,6 +8,7 @@
 
 #include "../types.h"
 #include "atomic.h"
+#include "geometry.h"
 
 #include <signal.h>
 
@@ -43,9 +44,9 @@ shmring_page_of(const void *address)
 }
 
 /* The slots are mapped twice, and each time is covered for itself: in a covered mapping, what follows a page
- * follows it in the file, too. */
+ * follows it in the file, too. Bytes of the first one. */
 static inline size_t
-shmring_data_bytes(const shmring_block *block)
+shmring_first_bytes(const shmring_block *block)
 {
     return block->geometry.slots * block->geometry.slot_stride;
 }
@@ -55,7 +56,7 @@ shmring_covers(uint64_t word, const shmring_block *block)
 {
     const uint64_t first = shmring_covered_first(word);
     return first == shmring_page_of(block->control) || first == shmring_page_of(block->data) ||
-           first == shmring_page_of(block->data + shmring_data_bytes(block));
+           first == shmring_page_of(block->data + shmring_first_bytes(block));
 }
 
 static inline int

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the producer may overwrite: the consumers' cursors and pins.
+ * What the producer may overwrite: what the consumers' cursors, pins and groups leave.
  */
 #ifndef SHMRING_INTERNAL_GATE_H
 #define SHMRING_INTERNAL_GATE_H
@@ -22,6 +22,7 @@ shmring_rescan(shmring_producer *p)
     uint64_t gate = UINT64_MAX;
     int wants_history = 0;
     int lossy = 0;
+    uint32_t groups = 0;
     while (active != 0) {
         const unsigned place = (unsigned)__builtin_ctzll(active);
         active &= active - 1;
@@ -35,6 +36,13 @@ shmring_rescan(shmring_producer *p)
                 gate = cursor;
         } else if (kind == SHMRING_PLACE_LOSSY) {
             lossy = 1;
+        } else if (kind == SHMRING_PLACE_MEMBER) {
+            /* [relaxed: acquired with state] */
+            const uint32_t group = shmring_load_relaxed(&row->group) % SHMRING_MAX_GROUPS;
+            const uint64_t next = shmring_load_acquire(&block->groups[group].next); /* [acquire next] */
+            groups |= 1u << group;
+            if (next < gate)
+                gate = next;
         }
         const uint32_t flags = shmring_load_relaxed(&row->flags); /* [relaxed: acquired with join_count] */
         wants_history |= lossy || (flags & SHMRING_WANTS_RUNS) != 0;
@@ -42,6 +50,7 @@ shmring_rescan(shmring_producer *p)
     p->gate = gate;
     p->limit = gate > UINT64_MAX - slots ? UINT64_MAX : gate + slots;
     p->lossy_active = lossy;
+    p->groups = groups;
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
 }
 
@@ -56,11 +65,27 @@ shmring_joined_since_rescan(const shmring_producer *p)
     return shmring_load_acquire(&hot->join_count) != p->join_count || active != p->active;
 }
 
-/* The consumers that hold the slot, a bit each. */
-static inline uint64_t
-shmring_read_pins(const shmring_producer *p, uint64_t slot)
+/* Whether a member of one of the groups has the slot, or is to get it. */
+static inline int
+shmring_is_owned(const shmring_producer *p, uint64_t slot)
 {
-    return shmring_load_acquire(&shmring_entry_at(p->block, slot)->pins); /* [acquire pins] */
+    for (uint32_t left = p->groups; left != 0; left &= left - 1) {
+        const unsigned group = (unsigned)__builtin_ctz(left);
+        /* [acquire owner] */
+        const uint64_t owner = shmring_load_acquire(shmring_owner_at(p->block, slot, group));
+        if ((owner & 0xff) != SHMRING_OWNER_DONE)
+            return 1;
+    }
+    return 0;
+}
+
+/* Whether a consumer or a group holds the slot. */
+static inline int
+shmring_is_held(const shmring_producer *p, uint64_t slot)
+{
+    /* [acquire pins] */
+    return shmring_load_acquire(&shmring_record_at(p->block, slot)->pins) != 0 ||
+           (p->groups != 0 && shmring_is_owned(p, slot));
 }
 
 #endif /* SHMRING_INTERNAL_GATE_H */

@@ -17,7 +17,7 @@ shmring_pin(shmring_consumer *c, uint64_t slot)
         return;
     c->pinned_slots++;
     /* [relaxed: ordered by the pin fence, or by the release of cursor after it] */
-    shmring_fetch_or_relaxed(&shmring_entry_at(c->block, slot)->pins, c->bit);
+    shmring_fetch_or_relaxed(&shmring_record_at(c->block, slot)->pins, c->bit);
 }
 
 /* Undoes one shmring_pin. shmring_notify_unpinned follows after the last of several. */
@@ -27,7 +27,7 @@ shmring_unpin(shmring_consumer *c, uint64_t slot)
     if (--c->pin_counts[slot] != 0)
         return;
     c->pinned_slots--;
-    shmring_fetch_and_release(&shmring_entry_at(c->block, slot)->pins, ~c->bit); /* [release pins] */
+    shmring_fetch_and_release(&shmring_record_at(c->block, slot)->pins, ~c->bit); /* [release pins] */
 }
 
 /* Wakes a producer that waits for a free slot. */
@@ -43,7 +43,7 @@ static inline uint64_t
 shmring_held_slot(const shmring_consumer *c, const shmring_hold *hold, uint64_t i)
 {
     const uint64_t slot = hold->slot + i;
-    return slot < c->block->geometry.slots ? slot : slot - c->block->geometry.slots;
+    return i == 0 || slot < c->block->geometry.slots ? slot : slot - c->block->geometry.slots;
 }
 
 /* From now on pins keep the hold's frames, not the cursor. */

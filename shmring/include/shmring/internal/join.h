@@ -7,6 +7,7 @@
 
 #include "reap.h"
 #include "read.h"
+#include "share.h"
 
 /* Takes the lock of a free place, or of one whose owner is dead (and clears it). A few rounds: a place
  * that is being reaped is neither for an instant. */
@@ -36,6 +37,16 @@ shmring_occupy_place(shmring_block *block, int lock_fd, unsigned *found)
     return SHMRING_NO_PLACE;
 }
 
+/* The seq in the record of an entry's frame; `otherwise` if the entry names no slot. */
+static inline uint64_t
+shmring_seq_of(const shmring_block *block, const shmring_entry *entry, uint64_t otherwise)
+{
+    const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with stamp] */
+    if (slot >= shmring_all_slots(&block->geometry))
+        return otherwise;
+    return shmring_load_relaxed(&shmring_record_at(block, slot)->seq); /* [relaxed: acquired with stamp] */
+}
+
 /* Where a newcomer begins. From there to head every entry is intact: a swap may have taken one out of
  * the middle of the history. */
 static inline void
@@ -55,7 +66,7 @@ shmring_choose_start(shmring_consumer *c, int start)
             /* [acquire stamp] */
             if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position - 1))
                 break;
-            c->expected_seq = shmring_load_relaxed(&entry->seq); /* [relaxed: acquired with stamp] */
+            c->expected_seq = shmring_seq_of(c->block, entry, c->expected_seq);
             position--;
         }
         shmring_seek(c, position);

@@ -7,6 +7,7 @@
 
 #include "../types.h"
 #include "atomic.h"
+#include "geometry.h"
 #include "os.h"
 
 /* 1 if the file has all of it; else errno, which is 0 where the file ends before. */
@@ -40,6 +41,9 @@ shmring_copy_row(const shmring_place *row, shmring_place_status *status)
     status->held = shmring_load_stat(&row->held);
     status->next = shmring_load_stat(&row->next);
     status->flags = shmring_load_stat(&row->flags);
+    status->max_held = shmring_load_stat(&row->max_held);
+    status->redelivered = shmring_load_stat(&row->redelivered);
+    status->group = shmring_load_stat(&row->group);
     status->joined_ns = row->joined_ns;
     status->start_time = row->start_time;
     status->pid = row->pid;
@@ -55,8 +59,9 @@ shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *st
 {
     uint8_t chunk[1 << 14];
     const uint64_t at_once = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
-    for (uint64_t slot = 0; slot < g->slots; slot += at_once) {
-        const uint64_t count = g->slots - slot < at_once ? g->slots - slot : at_once;
+    for (uint64_t slot = 0; slot < shmring_all_slots(g); slot += at_once) {
+        const uint64_t left = shmring_all_slots(g) - slot;
+        const uint64_t count = left < at_once ? left : at_once;
         if (!shmring_read_file(fd, chunk, (count - 1) * g->entry_stride + sizeof(shmring_entry),
                                g->entries_offset + slot * g->entry_stride))
             return 0;

@@ -62,22 +62,24 @@ shmring_read_identity(int fd, shmring_identity *identity)
     return shmring_check_identity(identity, ready, &status);
 }
 
-/* Maps the slots twice, back to back, so that a run across the wrap is one piece of memory. */
+/* Maps the slots twice, back to back, so that a run across the wrap is one piece of memory; the spare slots
+ * follow them in the file, and in the second mapping. */
 static inline int
 shmring_map_data(shmring_block *block, int fd, int writable)
 {
     const shmring_geometry *g = &block->geometry;
     const size_t bytes = g->slots * g->slot_stride;
+    const size_t all = shmring_mapped_bytes(g);
     const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *const place = mmap(NULL, 2 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *const place = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place == MAP_FAILED)
         return SHMRING_SYSTEM;
     uint8_t *const first = (uint8_t *)place;
     if (mmap(first, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)g->slots_offset) == MAP_FAILED ||
-        mmap(first + bytes, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)g->slots_offset) ==
+        mmap(first + bytes, all - bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)g->slots_offset) ==
             MAP_FAILED) {
         const int saved = errno;
-        munmap(first, 2 * bytes);
+        munmap(first, all);
         errno = saved;
         return SHMRING_SYSTEM;
     }

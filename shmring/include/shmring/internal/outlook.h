@@ -14,8 +14,6 @@ shmring_slots_needed(const shmring_consumer *c, uint64_t least)
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t from = c->lossless ? c->cursor : c->next;
     uint64_t needed = c->next + least - from + c->pinned_slots;
-    if (needed <= slots)
-        return needed;
     uint64_t end = c->next + least < c->head ? c->next + least : c->head;
     if (end > from && end - from > slots)
         end = from + slots; /* damaged counters may be far apart */
@@ -25,22 +23,46 @@ shmring_slots_needed(const shmring_consumer *c, uint64_t least)
         if (!c->lossless && shmring_load_relaxed(&entry->stamp) != shmring_published_stamp(position))
             continue; /* gone: the slot that is there now is that of another frame */
         const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: a guess is good enough] */
-        if (slot < slots && c->pin_counts[slot] != 0)
+        if (slot < shmring_all_slots(&c->block->geometry) && c->pin_counts[slot] != 0)
             needed--;
     }
     return needed;
+}
+
+/* How many of `least` to `most` frames a lossy consumer may take, for what it holds already; fewer than
+ * `least`: none. */
+static inline uint64_t
+shmring_may_take(const shmring_consumer *c, uint64_t least, uint64_t most)
+{
+    if (c->max_held - c->pinned_slots >= most && c->max_held >= c->pinned_slots)
+        return most;
+    if (c->max_held >= c->pinned_slots + least)
+        return c->max_held - c->pinned_slots;
+    return shmring_slots_needed(c, least) <= c->max_held ? least : 0;
+}
+
+/* Whether `least` more frames find no room next to what a lossless consumer holds: within reach of its cursor,
+ * and among all slots. */
+static inline int
+shmring_finds_no_room(const shmring_consumer *c, uint64_t least)
+{
+    const shmring_geometry *const g = &c->block->geometry;
+    if (c->next + least - c->cursor > g->slots)
+        return 1;
+    return c->next + least - c->cursor + c->pinned_slots > g->slots &&
+           shmring_slots_needed(c, least) > shmring_all_slots(g);
 }
 
 /* 1 if `least` more frames can never come because of what this consumer itself holds. */
 static inline int
 shmring_holds_too_much(shmring_consumer *c, uint64_t least)
 {
-    const uint64_t slots = c->block->geometry.slots;
-    if (shmring_slots_needed(c, least) <= slots)
+    if (!c->lossless)
+        return shmring_may_take(c, least, least) < least;
+    if (!shmring_finds_no_room(c, least))
         return 0;
-    if (c->lossless)
-        shmring_stop_lagging(c); /* pins may need fewer slots than a lagging cursor */
-    return shmring_slots_needed(c, least) > slots;
+    shmring_stop_lagging(c); /* pins may need fewer slots than a lagging cursor */
+    return shmring_finds_no_room(c, least);
 }
 
 #endif /* SHMRING_INTERNAL_OUTLOOK_H */

@@ -7,6 +7,7 @@
 
 #include "hold.h"
 #include "losses.h"
+#include "outlook.h"
 #include "words.h"
 
 /* Moves to another position; the caller counts what lies between. */
@@ -17,23 +18,23 @@ shmring_seek(shmring_consumer *c, uint64_t position)
     c->index = position % c->block->geometry.slots;
 }
 
-/* Copies what the entry of frame i of a take says. */
+/* Copies what the record of frame i of a take says. */
 static inline void
-shmring_read_entry(shmring_taken *taken, uint64_t i, const shmring_geometry *g, shmring_entry *entry)
+shmring_read_record(shmring_taken *taken, uint64_t i, const shmring_geometry *g, shmring_entry *record)
 {
     /* [relaxed: acquired with stamp] */
     if (taken->timestamps_ns != NULL)
-        taken->timestamps_ns[i] = shmring_load_relaxed(&entry->timestamp_ns);
+        taken->timestamps_ns[i] = shmring_load_relaxed(&record->timestamp_ns);
     if (taken->rows != NULL) {
-        const uint64_t rows = shmring_load_relaxed(&entry->rows); /* [relaxed: acquired with stamp] */
+        const uint64_t rows = shmring_load_relaxed(&record->rows); /* [relaxed: acquired with stamp] */
         const uint64_t most = g->row_bytes == 0 ? rows : g->frame_bytes / g->row_bytes;
-        taken->rows[i] = rows < most ? rows : most; /* a damaged entry must not lead out of the slot */
+        taken->rows[i] = rows < most ? rows : most; /* a damaged record must not lead out of the slot */
     }
     if (taken->metas != NULL) {
-        memcpy(taken->metas + i * g->meta_bytes, shmring_meta_at(entry), g->meta_bytes);
+        memcpy(taken->metas + i * g->meta_bytes, shmring_meta_at(record), g->meta_bytes);
     }
-    taken->seqs[i] = shmring_load_relaxed(&entry->seq); /* [relaxed: acquired with stamp] */
-    taken->epoch = shmring_load_relaxed(&entry->epoch); /* [relaxed: acquired with stamp] */
+    taken->seqs[i] = shmring_load_relaxed(&record->seq); /* [relaxed: acquired with stamp] */
+    taken->epoch = shmring_load_relaxed(&record->epoch); /* [relaxed: acquired with stamp] */
 }
 
 /* Published frames from next on; looks at head again if fewer than `wanted` are known of. */
@@ -60,11 +61,11 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
     /* Copies of what the loop reads: to the compiler, each of its stores might be one to these. */
     shmring_taken out = *taken;
     const shmring_block block = *c->block;
-    const uint64_t slots = block.geometry.slots;
+    const uint64_t all_slots = shmring_all_slots(&block.geometry);
     const uint64_t next = c->next;
     uint32_t *const slots_taken = c->slots_taken;
     uint64_t index = c->index;
-    uint64_t following = slots; /* the slot after the last one; no slot at first */
+    uint64_t following = SHMRING_NO_SLOT; /* the slot after the last one */
     uint64_t i = 0;
     int result = SHMRING_OK;
     if (seqs_only) {
@@ -81,11 +82,11 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
         if (!lossless && shmring_load_acquire(&entry->stamp) != shmring_published_stamp(next + i))
             break;
         const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with head or stamp] */
-        if (slot >= slots) {
+        if (slot >= all_slots) {
             result = SHMRING_CORRUPT;
             break;
         }
-        if (slot != following && following != slots) {
+        if (slot != following && i != 0) {
             if (!scattered_too) {
                 taken->interrupted = 1;
                 break;
@@ -93,10 +94,10 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
             taken->scattered = 1;
         }
         slots_taken[i] = slot;
-        following = slot + 1 == slots ? 0 : slot + 1;
+        following = shmring_slot_after(&block, slot);
         if (!lossless)
             shmring_pin(c, slot);
-        shmring_read_entry(&out, i, &block.geometry, entry);
+        shmring_read_record(&out, i, &block.geometry, shmring_record_at(&block, slot));
         index = shmring_next_index(&block, index);
     }
     taken->epoch = out.epoch;
@@ -176,7 +177,9 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
 {
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t needed = scattered_too ? least : 1;
-    const uint64_t room = most < slots ? most : slots;
+    const uint64_t room = shmring_may_take(c, least, most < slots ? most : slots);
+    if (room < least)
+        return SHMRING_EMPTY; /* shmring_outlook says SHMRING_HELD */
     for (unsigned round = 0; round < SHMRING_MOST_LAPS; round++) {
         const uint64_t available = shmring_available(c, room);
         if (c->head > SHMRING_MAX_POSITION)

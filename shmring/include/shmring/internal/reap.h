@@ -16,8 +16,8 @@ static inline void
 shmring_clear_pins(shmring_block *block, unsigned place)
 {
     const uint64_t bit = UINT64_C(1) << place;
-    for (uint64_t slot = 0; slot < block->geometry.slots; slot++) {
-        uint64_t *const pins = &shmring_entry_at(block, slot)->pins;
+    for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++) {
+        uint64_t *const pins = &shmring_record_at(block, slot)->pins;
         const uint64_t held = shmring_load_relaxed(pins); /* [relaxed: nobody else writes this bit now] */
         if (held & bit)
             shmring_fetch_and_release(pins, ~bit); /* [release pins] */

@@ -1,22 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Swaps: two entries exchange their slots, so that a held frame costs one slot and nothing waits for it.
+ * A held frame costs one slot, and nothing waits for it: its entry takes a spare slot, or exchanges slots with
+ * another entry.
  */
 #ifndef SHMRING_INTERNAL_SWAP_H
 #define SHMRING_INTERNAL_SWAP_H
 
 #include "gate.h"
 
+/* Exchanges the slots of the claimed entry and of `other`, in the producer's own memory. The claimed entry's
+ * old frame goes with its slot. */
+static inline void
+shmring_exchange(shmring_producer *p, uint64_t other)
+{
+    const uint32_t given = p->slot_of[p->index];
+    const uint32_t taken = p->slot_of[other];
+    /* [relaxed: the entry is invalid; published with stamp] */
+    shmring_store_relaxed(&shmring_entry_at(p->block, p->index)->slot, taken);
+    p->slot_of[other] = given;
+    p->slot_of[p->index] = taken;
+    p->entry_of[given] = (uint32_t)other;
+    p->entry_of[taken] = (uint32_t)p->index;
+    p->saved[0] = 0;
+}
+
+/* Gives the entry of the claimed position the spare slot at `spare` of the permutation, unless that is held. No
+ * other entry is touched, so no other frame is lost, and nobody can find the slot by an entry. */
+static inline int
+shmring_take_spare(shmring_producer *p, uint64_t spare)
+{
+    if (shmring_is_held(p, p->slot_of[spare]))
+        return 0;
+    shmring_exchange(p, spare);
+    return 1;
+}
+
+/* The first spare slot that nobody holds, the one parked longest ago before the others. */
+static inline int
+shmring_take_any_spare(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    const uint64_t spares = p->block->geometry.spares;
+    for (uint64_t i = 0; i < spares; i++) {
+        const uint64_t spare = p->next_spare;
+        p->next_spare = spare + 1 == spares ? 0 : spare + 1;
+        if (shmring_take_spare(p, slots + spare))
+            return 1;
+    }
+    return 0;
+}
+
 /* Gives the entry of the claimed position the slot of the entry `other`, whose next position is
  * `later`. 1 done, 0 that slot is pinned or may not be taken; the limit may have fallen since. */
 static inline int
 shmring_swap(shmring_producer *p, uint64_t other, uint64_t later)
 {
-    shmring_entry *const mine = shmring_entry_at(p->block, p->index);
     shmring_entry *const theirs = shmring_entry_at(p->block, other);
     const uint32_t given = p->slot_of[p->index];
     const uint32_t taken = p->slot_of[other];
-    if (shmring_read_pins(p, taken) != 0) /* spares the frame there */
+    if (shmring_is_held(p, taken)) /* spares the frame there */
         return 0;
     const uint64_t stamp = shmring_load_relaxed(&theirs->stamp); /* [relaxed: only the producer writes it] */
     shmring_store_relaxed(&theirs->stamp, 0u);                   /* [relaxed: ordered by the fence below] */
@@ -24,17 +66,12 @@ shmring_swap(shmring_producer *p, uint64_t other, uint64_t later)
     shmring_fence_seq_cst();
     if (shmring_joined_since_rescan(p))
         shmring_rescan(p);
-    if (later >= p->limit || shmring_read_pins(p, taken) != 0) {
+    if (later >= p->limit || shmring_is_held(p, taken)) {
         shmring_store_release(&theirs->stamp, stamp); /* [release stamp] */
         return 0;
     }
     shmring_store_relaxed(&theirs->slot, given); /* [relaxed: the entry is invalid; published with stamp] */
-    shmring_store_relaxed(&mine->slot, taken);   /* [relaxed: the entry is invalid; published with stamp] */
-    p->slot_of[other] = given;
-    p->slot_of[p->index] = taken;
-    p->entry_of[given] = (uint32_t)other;
-    p->entry_of[taken] = (uint32_t)p->index;
-    p->saved[0] = 0; /* the claimed entry's old frame went with its slot */
+    shmring_exchange(p, other);
     p->swaps++;
     shmring_store_stat(&p->block->hot->swaps, p->swaps);
     return 1;
@@ -68,13 +105,12 @@ shmring_swap_in_warm_slot(shmring_producer *p)
     }
 }
 
-/* The slot that follows the slot of the frame before. */
+/* The slot that follows the slot of the frame before; SHMRING_NO_SLOT if that is a spare one. */
 static inline uint64_t
 shmring_following_slot(const shmring_producer *p)
 {
     const uint64_t slots = p->block->geometry.slots;
-    const uint64_t before = p->slot_of[p->index == 0 ? slots - 1 : p->index - 1];
-    return before + 1 == slots ? 0 : before + 1;
+    return shmring_slot_after(p->block, p->slot_of[p->index == 0 ? slots - 1 : p->index - 1]);
 }
 
 /* Prefers the slot that follows the slot of the frame before, so that runs are one piece of memory.
@@ -84,9 +120,13 @@ shmring_rejoin_run(shmring_producer *p)
 {
     const uint64_t slots = p->block->geometry.slots;
     const uint64_t wanted = shmring_following_slot(p);
-    if (p->slot_of[p->index] == wanted)
+    if (wanted == p->slot_of[p->index] || wanted == SHMRING_NO_SLOT)
         return;
     const uint64_t other = p->entry_of[wanted];
+    if (other >= slots) {
+        shmring_take_spare(p, other);
+        return;
+    }
     const uint64_t later = shmring_position_of(p, other);
     if (later < p->limit && (!p->lossy_active || later - p->head <= slots / 2))
         shmring_swap(p, other, later);

@@ -15,7 +15,7 @@
 static inline int
 shmring_assign_slot(shmring_producer *p, uint64_t index, uint32_t slot)
 {
-    if (slot >= p->block->geometry.slots || p->entry_of[slot] != SHMRING_NOBODY)
+    if (slot >= shmring_all_slots(&p->block->geometry) || p->entry_of[slot] != SHMRING_NOBODY)
         return 0;
     p->slot_of[index] = slot;
     p->entry_of[slot] = (uint32_t)index;
@@ -34,17 +34,21 @@ shmring_keep_published(shmring_producer *p)
         const uint64_t position = (stamp - 2) / 2;
         if (stamp == 0 || stamp % 2 != 0 || position >= p->head || position % slots != index)
             continue;
-        /* [relaxed: the producer lock orders producers] */
-        if (!shmring_assign_slot(p, index, shmring_load_relaxed(&entry->slot)))
+        const uint32_t slot =
+            shmring_load_relaxed(&entry->slot); /* [relaxed: the producer lock orders producers] */
+        if (!shmring_assign_slot(p, index, slot))
             return SHMRING_CORRUPT;
-        if (entry->seq >= p->next_seq)
-            p->next_seq = entry->seq + 1;
+        /* [relaxed: the producer lock orders producers] */
+        const uint64_t seq = shmring_load_relaxed(&shmring_record_at(p->block, slot)->seq);
+        if (seq >= p->next_seq)
+            p->next_seq = seq + 1;
     }
     return SHMRING_OK;
 }
 
 /* Every other entry becomes invalid, so that nothing half-done surfaces later. A producer killed inside a
- * swap leaves two of them with one slot: the first keeps it, and what is left over takes the free slots.
+ * swap leaves two of them with one slot: the first keeps it, and what is left over takes free slots. The slots
+ * that remain are the spares.
  * Looks at slot_of and not at the stamps, so that nothing is assigned twice or never, even if an entry is
  * damaged in between. */
 static inline void
@@ -60,13 +64,34 @@ shmring_repair_unpublished(shmring_producer *p)
         shmring_assign_slot(p, index, shmring_load_relaxed(&entry->slot));
     }
     uint32_t slot = 0;
-    for (uint64_t index = 0; index < slots; index++) {
+    for (uint64_t index = 0; index < shmring_all_slots(&p->block->geometry); index++) {
         if (p->slot_of[index] != SHMRING_NOBODY)
             continue;
         while (!shmring_assign_slot(p, index, slot))
             slot++;
         /* [relaxed: the entry is invalid] */
-        shmring_store_relaxed(&shmring_entry_at(p->block, index)->slot, slot);
+        if (index < slots)
+            shmring_store_relaxed(&shmring_entry_at(p->block, index)->slot, slot);
+    }
+}
+
+/* A frame that was written but never published must not pass for one that a member of a group may take. */
+static inline void
+shmring_forget_unpublished(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    for (uint64_t slot = 0; slot < shmring_all_slots(&p->block->geometry); slot++) {
+        const uint64_t index = p->entry_of[slot];
+        /* [relaxed: the producer lock orders producers] */
+        int kept = index < slots && shmring_load_relaxed(&shmring_entry_at(p->block, index)->stamp) != 0;
+        for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++) {
+            /* [acquire owner] */
+            const uint64_t owner = shmring_load_acquire(shmring_owner_at(p->block, slot, group));
+            kept |= (owner & 0xff) != SHMRING_OWNER_DONE;
+        }
+        if (!kept)
+            /* [relaxed: published with stamp of the next frame there] */
+            shmring_store_relaxed(&shmring_record_at(p->block, slot)->position, SHMRING_NO_POSITION);
     }
 }
 
@@ -74,12 +99,14 @@ shmring_repair_unpublished(shmring_producer *p)
 static inline int
 shmring_rebuild(shmring_producer *p)
 {
-    for (uint64_t i = 0; i < p->block->geometry.slots; i++)
+    for (uint64_t i = 0; i < shmring_all_slots(&p->block->geometry); i++)
         p->entry_of[i] = p->slot_of[i] = SHMRING_NOBODY;
     const int result = shmring_keep_published(p);
-    if (result == SHMRING_OK)
-        shmring_repair_unpublished(p);
-    return result;
+    if (result != SHMRING_OK)
+        return result;
+    shmring_repair_unpublished(p);
+    shmring_forget_unpublished(p);
+    return SHMRING_OK;
 }
 
 /* Frees what the handle owns. */

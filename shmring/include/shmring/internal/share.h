@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How many slots a lossy consumer may hold. Each reserves a share, so that whatever they hold, the producer has
+ * a slot to write to, and one that it published stays.
+ */
+#ifndef SHMRING_INTERNAL_SHARE_H
+#define SHMRING_INTERNAL_SHARE_H
+
+#include "../types.h"
+#include "atomic.h"
+#include "geometry.h"
+
+/* A loop over frames holds one while it takes the next. */
+#define SHMRING_LEAST_SHARE 2u
+
+/* What all lossy consumers together may hold. */
+static inline uint64_t
+shmring_shareable(const shmring_geometry *g)
+{
+    const uint64_t all = shmring_all_slots(g);
+    return all > 3 ? all - 2 : all - 1;
+}
+
+/* What the others leave: of each lossy consumer its share, of one that left what it still holds. */
+static inline uint64_t
+shmring_share_left(const shmring_block *block, unsigned place)
+{
+    uint64_t left = shmring_shareable(&block->geometry);
+    for (unsigned other = 0; other < block->geometry.consumers; other++) {
+        const shmring_place *const row = &block->table[other];
+        const uint64_t kind = shmring_load_acquire(&row->state) & 0xff; /* [acquire state] */
+        uint64_t taken = 0;
+        if (other != place && kind == SHMRING_PLACE_LOSSY)
+            taken = shmring_load_relaxed(&row->max_held); /* [relaxed: acquired with state] */
+        else if (other != place && kind == SHMRING_PLACE_LEFT)
+            taken = shmring_load_stat(&row->held);
+        left -= taken < left ? taken : left;
+    }
+    return left;
+}
+
+static inline void
+shmring_store_share(shmring_consumer *c, uint64_t share)
+{
+    c->max_held = share;
+    /* [relaxed: ordered by the fence below, or published with state] */
+    shmring_store_relaxed(&c->block->table[c->place].max_held, share);
+}
+
+/* Reserves `share` slots, or what was reserved before if the others leave less. Two that reserve at the same
+ * time see each other. 1 if it is done. */
+static inline int
+shmring_reserve(shmring_consumer *c, uint64_t share)
+{
+    const uint64_t before = c->max_held;
+    shmring_store_share(c, share);
+    shmring_fence_seq_cst(); /* [fence share | share] my share before a look at the others' */
+    if (shmring_share_left(c->block, c->place) >= share)
+        return 1;
+    shmring_store_share(c, before);
+    return 0;
+}
+
+/* The first share of a lossy consumer, stored before its state. */
+static inline uint64_t
+shmring_least_share(const shmring_geometry *g)
+{
+    const uint64_t shareable = shmring_shareable(g);
+    return shareable < SHMRING_LEAST_SHARE ? shareable : SHMRING_LEAST_SHARE;
+}
+
+/* Half of what the others leave, at least shmring_least_share. 0 if they leave less. */
+static inline int
+shmring_reserve_default(shmring_consumer *c)
+{
+    const uint64_t least = shmring_least_share(&c->block->geometry);
+    const uint64_t half = shmring_share_left(c->block, c->place) / 2;
+    return (half > least && shmring_reserve(c, half)) || shmring_reserve(c, least);
+}
+
+#endif /* SHMRING_INTERNAL_SHARE_H */
