@@ -6,6 +6,7 @@ cdef extern from "shmring/shmring.h" nogil:
     const uint64_t SHMRING_MAGIC
     const uint32_t SHMRING_ABI
     const uint32_t SHMRING_MAX_CONSUMERS, SHMRING_MAX_BATCH, SHMRING_MAX_WATCHED, SHMRING_LABEL_BYTES
+    const uint32_t SHMRING_MAX_GROUPS, SHMRING_AT_MOST_ONCE, SHMRING_PLACE_MEMBER
     const uint64_t SHMRING_MAX_SLOTS, SHMRING_MAX_SCHEMA, SHMRING_MAX_BLOCK
     const int64_t SHMRING_FOR_EVER, SHMRING_SECOND
     const int64_t SHMRING_LOCK_PRODUCER, SHMRING_LOCK_PRESENCE, SHMRING_PRESENCE_BYTES
@@ -15,7 +16,8 @@ cdef extern from "shmring/shmring.h" nogil:
     const int SHMRING_OK, SHMRING_FULL, SHMRING_EMPTY, SHMRING_PRODUCER_EXISTS, SHMRING_NO_PLACE
     const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
     const int SHMRING_TOO_LARGE, SHMRING_SYSTEM
-    const int SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD, SHMRING_NO_SHARE
+    const int SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD, SHMRING_NO_SHARE, SHMRING_NO_GROUP
+    const int SHMRING_TIMEOUT
     const uint32_t SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_LIVE, SHMRING_PRODUCER_CLOSED
     const uint32_t SHMRING_PRODUCER_FAILED
     const int SHMRING_PLACE_FREE, SHMRING_PLACE_LOSSLESS, SHMRING_PLACE_LOSSY, SHMRING_PLACE_LEFT
@@ -56,7 +58,18 @@ cdef extern from "shmring/shmring.h" nogil:
         int left
         uint64_t next, cursor, head, delivered, lost, skipped, held, pinned_slots, max_held
         uint32_t *slots_taken
+        bint member
+        unsigned group
+        uint64_t redelivered
         bint awaits_takeover
+
+    ctypedef struct shmring_news:
+        uint64_t needed
+
+    ctypedef struct shmring_group:
+        uint64_t next, events, lost
+        uint32_t flags
+        char name[64]
 
     ctypedef struct shmring_taken:
         uint64_t *seqs
@@ -64,7 +77,7 @@ cdef extern from "shmring/shmring.h" nogil:
         uint64_t *rows
         uint8_t *metas
         uint64_t count, lost, epoch
-        int interrupted, scattered
+        int interrupted, scattered, redelivered
         shmring_hold *hold
 
     ctypedef struct shmring_ring_status:
@@ -83,6 +96,7 @@ cdef extern from "shmring/shmring.h" nogil:
     int64_t shmring_coarse_now_ns()
 
     int shmring_geometry_choose(shmring_geometry *g)
+    uint64_t shmring_mapped_offset(const shmring_geometry *g, uint64_t slot)
     uint64_t shmring_mapped_bytes(const shmring_geometry *g)
     int shmring_open(const char *name, int access)
     int shmring_reopen(int fd, int writable)
@@ -123,6 +137,11 @@ cdef extern from "shmring/shmring.h" nogil:
 
     int shmring_join(
         shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start, const char *label)
+    int shmring_join_group(
+        shmring_consumer *c, shmring_block *block, int lock_fd, const char *name, uint32_t flags, int start,
+        const char *label)
+    int shmring_limit_held(shmring_consumer *c, uint64_t slots)
+    int shmring_look_at_groups(int fd, const shmring_geometry *g, shmring_group *groups)
     void shmring_leave(shmring_consumer *c)
     void shmring_leave_holding(shmring_consumer *c)
     unsigned shmring_reap_all(shmring_block *block, int lock_fd)
@@ -138,8 +157,9 @@ cdef extern from "shmring/shmring.h" nogil:
     uint32_t shmring_read_producer_state(const shmring_block *block)
     uint64_t shmring_read_head(const shmring_block *block)
     bint shmring_wait_briefly(const shmring_block *block, uint64_t needed)
+    shmring_news shmring_note_news(const shmring_consumer *c, uint64_t least)
     void shmring_wait_data(
-        const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns, int64_t spin_ns,
+        const shmring_block *block, const shmring_news *news, int64_t deadline_ns, int64_t spin_ns,
         long cores)
     unsigned shmring_active_consumers(const shmring_block *block)
     void shmring_wait_consumers(const shmring_block *block, unsigned least, int64_t deadline_ns)

@@ -151,12 +151,11 @@ cdef class Consumer:
         SHMRING_EMPTY: the time is over. SHMRING_HELD: the wait could never end, or the time is over.
         """
         cdef shmring_block *view = &self.block.view
-        cdef uint32_t state = shmring_read_producer_state(view)
+        cdef shmring_news news = shmring_note_news(&self.core, least)
         cdef int64_t now = shmring_now_ns()
         cdef bint is_over = now >= wait.deadline
         cdef int64_t until = shmring_slice_end(now, wait.deadline, SLICE_NS)
         cdef int64_t spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
-        cdef uint64_t needed
         cdef double waited
         cdef int how = self.outlook(least, now, is_over)
         if how == SHMRING_HELD and not is_over and self.frees_itself(least, False):
@@ -164,9 +163,8 @@ cdef class Consumer:
         if how != SHMRING_EMPTY or is_over:
             return how
         self.begin_sleep()
-        needed = self.core.next + least
         with nogil:
-            shmring_wait_data(view, needed, state, until, spin, CORES)
+            shmring_wait_data(view, &news, until, spin, CORES)
         self.end_sleep()
         look_around()
         waited = waited_until_notice(wait)

@@ -173,7 +173,8 @@ static inline int
 shmring_add_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
 {
     if (mapped->claim_views == NULL) {
-        mapped->claim_views = (uint32_t *)calloc(shmring_all_slots(&mapped->block->geometry), sizeof(uint32_t));
+        mapped->claim_views =
+            (uint32_t *)calloc(shmring_all_slots(&mapped->block->geometry), sizeof(uint32_t));
         if (mapped->claim_views == NULL)
             return 0;
     }

@@ -63,7 +63,7 @@ cdef class Held:
         lease.consumer = self.consumer
         guard_lock(&self.guard)
         if self.hold != NULL:
-            lease.data = self.consumer.slots + self.hold.slot * block.view.geometry.slot_stride
+            lease.data = self.consumer.slots + shmring_mapped_offset(&block.view.geometry, self.hold.slot)
             lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
             lease.hold, self.hold = self.hold, NULL
             self.lease = lease

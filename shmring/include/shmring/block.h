@@ -178,7 +178,7 @@ shmring_prefault(const shmring_block *block, int writable, int huge_pages, int l
 static inline uint8_t *
 shmring_slot_at(const shmring_block *block, uint64_t slot)
 {
-    return block->data + shmring_mapped_index(&block->geometry, slot) * block->geometry.slot_stride;
+    return block->data + shmring_mapped_offset(&block->geometry, slot);
 }
 
 #endif /* SHMRING_BLOCK_H */

@@ -11,8 +11,7 @@
 #define SHMRING_CONSUMER_H
 
 #include "block.h"
-#include "internal/join.h"
-#include "internal/read.h"
+#include "internal/member.h"
 
 /* Gives the place back and frees what the handle owns. Nothing is held any more. */
 static inline void
@@ -31,20 +30,17 @@ shmring_leave(shmring_consumer *c)
     c->slots_taken = NULL;
 }
 
-/* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is
- * mapped with SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's
- * file of its own (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner,
- * SHMRING_NO_SHARE if the other lossy consumers leave no slots to hold, SHMRING_SYSTEM if there is no memory. */
+/* Takes a place of this kind for the consumer, at one of SHMRING_START_...; from now on its cursor holds the
+ * producer back. SHMRING_NO_PLACE, SHMRING_SYSTEM. */
 static inline int
-shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start,
-             const char *label)
+shmring_begin_join(shmring_consumer *c, shmring_block *block, int lock_fd, uint64_t kind, int start,
+                   const char *label)
 {
     shmring_hot *const hot = block->hot;
     const uint64_t slots = block->geometry.slots;
-    memset(c, 0, sizeof *c);
     c->block = block;
     c->lock_fd = lock_fd;
-    c->lossless = lossless;
+    c->lossless = kind != SHMRING_PLACE_LOSSY;
     c->pin_counts = (uint32_t *)calloc(shmring_all_slots(&block->geometry), sizeof *c->pin_counts);
     c->slots_taken = (uint32_t *)calloc(slots, sizeof *c->slots_taken);
     int result = c->pin_counts == NULL || c->slots_taken == NULL
@@ -60,34 +56,77 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     /* [relaxed: the place's lock orders owners] */
     const uint64_t owners = (shmring_load_relaxed(&row->state) >> 8) + 1;
     shmring_store_release(&row->state, owners << 8 | SHMRING_PLACE_JOINING); /* [release state] */
-    row->joined_ns = (uint64_t)shmring_clock_ns(CLOCK_REALTIME);
-    row->start_time = shmring_own_start_time();
-    row->pid = (uint32_t)getpid();
-    shmring_store_relaxed(&row->flags, 0u); /* [relaxed: published with join_count] */
-    memset(row->label, 0, sizeof row->label);
-    const size_t length = strlen(label);
-    memcpy(row->label, label, length < sizeof row->label ? length : sizeof row->label - 1);
-    shmring_publish_stats(c);
-    shmring_store_share(c, lossless ? UINT64_MAX : shmring_least_share(&block->geometry));
-
+    shmring_introduce(c, label);
     c->cursor = shmring_guess_start(hot, slots, start);
-    shmring_store_relaxed(&row->cursor, c->cursor); /* [relaxed: published with state] */
-    /* [release state] */
-    shmring_store_release(&row->state,
-                          owners << 8 | (uint64_t)(lossless ? SHMRING_PLACE_LOSSLESS : SHMRING_PLACE_LOSSY));
+    shmring_store_relaxed(&row->cursor, c->cursor);           /* [relaxed: published with state] */
+    shmring_store_release(&row->state, owners << 8 | kind);   /* [release state] */
     shmring_fetch_or_release(&hot->active, c->bit);           /* [release active] */
     shmring_fetch_add_release(&hot->join_count, UINT64_C(1)); /* [release join_count] */
     shmring_fence_seq_cst(); /* [fence join | mark, swap] I am seen before I look at what is being written */
     shmring_choose_start(c, start);
+    return SHMRING_OK;
+}
+
+/* The newcomer knows where it begins, and how far its cursor gates. */
+static inline void
+shmring_end_join(shmring_consumer *c, uint64_t cursor)
+{
     c->cursor = c->first_uncounted = c->jumped_to = c->next;
     shmring_publish_stats(c);
-    shmring_store_release(&row->cursor, c->cursor); /* [release cursor] */
-    if (!lossless && !shmring_reserve_default(c)) {
-        shmring_leave(c);
-        return SHMRING_NO_SHARE;
+    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [release cursor] */
+    shmring_event_announce(&c->block->hot->space_event);              /* a producer may wait for consumers */
+}
+
+/* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is
+ * mapped with SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's
+ * file of its own (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner,
+ * SHMRING_NO_SHARE if the other lossy consumers leave no slots to hold, SHMRING_SYSTEM if there is no memory. */
+static inline int
+shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start,
+             const char *label)
+{
+    memset(c, 0, sizeof *c);
+    c->max_held = lossless ? UINT64_MAX : shmring_least_share(&block->geometry);
+    const int result = shmring_begin_join(
+        c, block, lock_fd, lossless ? SHMRING_PLACE_LOSSLESS : SHMRING_PLACE_LOSSY, start, label);
+    if (result != SHMRING_OK)
+        return result;
+    shmring_end_join(c, c->next);
+    if (lossless || shmring_reserve_default(c))
+        return SHMRING_OK;
+    shmring_leave(c);
+    return SHMRING_NO_SHARE;
+}
+
+/* Joins the ring as a member of the group of that name: each frame goes to one member, the next one that asks. A
+ * group that nobody is in begins at `start`, with these flags (SHMRING_AT_MOST_ONCE or 0). Else as shmring_join;
+ * SHMRING_NO_GROUP if SHMRING_MAX_GROUPS others have members, SHMRING_TIMEOUT if another process keeps the lock of
+ * the groups. */
+static inline int
+shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const char *name, uint32_t flags,
+                   int start, const char *label)
+{
+    memset(c, 0, sizeof *c);
+    c->max_held = UINT64_MAX;
+    c->member = 1;
+    int result = shmring_lock_groups(lock_fd);
+    if (result != SHMRING_OK)
+        return result;
+    c->group = shmring_find_group(block, name);
+    result = c->group == SHMRING_MAX_GROUPS
+                 ? SHMRING_NO_GROUP
+                 : shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_MEMBER, SHMRING_START_OLDEST, label);
+    if (result == SHMRING_OK) {
+        /* What the others did before they left is seen: they changed `active`, as I did. */
+        if (!shmring_has_members(block, c->group, c->place))
+            shmring_begin_group(c, name, flags, shmring_group_start(c, start));
+        shmring_seek(c, shmring_load_acquire(&shmring_group_of(c)->next)); /* [acquire next] */
+        shmring_end_join(c, UINT64_MAX);
     }
-    shmring_event_announce(&hot->space_event); /* a producer may wait for consumers */
-    return SHMRING_OK;
+    shmring_set_lock(lock_fd, SHMRING_LOCK_GROUPS, F_UNLCK);
+    if (result == SHMRING_OK)
+        shmring_reap_members(c);
+    return result;
 }
 
 /* Lets a lossy consumer hold up to `slots` slots (1 or more), others than by default. SHMRING_NO_SHARE if the
@@ -102,18 +141,21 @@ shmring_limit_held(shmring_consumer *c, uint64_t slots)
 static inline int
 shmring_take_one(shmring_consumer *c, shmring_taken *taken)
 {
-    return shmring_take_frames(c, 1, 1, 0, 0, taken);
+    return c->member ? shmring_take_shared(c, 1, 1, taken) : shmring_take_frames(c, 1, 1, 0, 0, taken);
 }
 
 /* Takes the next `least` (1 or more) to `most` frames, as many as there are, up to the first that is not
- * adjacent in memory (then taken->interrupted). SHMRING_EMPTY if there are fewer than `least`. */
+ * adjacent in memory (then taken->interrupted). SHMRING_EMPTY if there are fewer than `least`; a member may get
+ * fewer, because others take them. */
 static inline int
 shmring_take_batch(shmring_consumer *c, uint64_t least, uint64_t most, shmring_taken *taken)
 {
+    if (c->member)
+        return shmring_take_shared(c, least, most, taken);
     return shmring_take_frames(c, least, most, 0, 0, taken);
 }
 
-/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Where
+/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Not for members of groups. Where
  * the frames are not adjacent in memory, taken->scattered is set and there is no hold: copy the slots that
  * c->slots_taken lists, then call shmring_end_scattered. SHMRING_EMPTY if there are fewer than `length`. */
 static inline int
@@ -123,7 +165,7 @@ shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring
 }
 
 /* Takes the newest frame not yet delivered, and counts the older ones as skipped. SHMRING_EMPTY if there is
- * none. */
+ * none. Not for members of groups. */
 static inline int
 shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
 {
@@ -155,7 +197,9 @@ shmring_release(shmring_consumer *c, shmring_hold *hold)
 {
     c->held -= hold->count;
     shmring_store_stat(&c->block->table[c->place].held, c->held);
-    if (hold->pinned) {
+    if (hold->owned && !c->left) {
+        shmring_release_shared(c, hold);
+    } else if (hold->pinned || hold->owned) {
         for (uint64_t i = 0; i < hold->count; i++)
             shmring_unpin(c, shmring_held_slot(c, hold, i));
         shmring_notify_unpinned(c);
@@ -189,7 +233,10 @@ shmring_want_runs(shmring_consumer *c)
 static inline void
 shmring_leave_holding(shmring_consumer *c)
 {
-    shmring_stop_lagging(c);
+    if (c->member)
+        shmring_pin_owned(c);
+    else
+        shmring_stop_lagging(c);
     c->left = 1;
     shmring_retire_place(c->block, c->place, SHMRING_PLACE_LEFT);
 }

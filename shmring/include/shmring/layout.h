@@ -116,6 +116,7 @@ enum {
 };
 
 /* Bits of shmring_place.flags. */
+#define SHMRING_AT_END 2u     /* a member that asked for more after the end of the stream */
 #define SHMRING_WANTS_RUNS 1u /* reads batches or windows: consecutive frames are best adjacent in memory */
 
 typedef struct shmring_place {
@@ -145,8 +146,8 @@ typedef struct shmring_place {
 typedef struct shmring_group {
     uint64_t next; /* positions below it are taken */
     uint8_t next_pad[120];
-    uint64_t redo_events; /* counts the times at which frames of dead members were put up again */
-    uint64_t lost;        /* frames of dead members that nobody gets */
+    uint64_t events; /* counts what members are to look around for: frames of dead members, the end */
+    uint64_t lost;   /* frames of dead members that nobody gets */
     uint32_t flags;
     uint32_t reserved;
     char name[SHMRING_LABEL_BYTES]; /* of the group that is, or was the last one */
@@ -243,7 +244,7 @@ SHMRING_CHECK_OFFSET(shmring_place, group, 232);
 SHMRING_STATIC_ASSERT(sizeof(shmring_place) == 256, "shmring_place");
 
 SHMRING_CHECK_OFFSET(shmring_group, next, 0);
-SHMRING_CHECK_OFFSET(shmring_group, redo_events, 128);
+SHMRING_CHECK_OFFSET(shmring_group, events, 128);
 SHMRING_CHECK_OFFSET(shmring_group, lost, 136);
 SHMRING_CHECK_OFFSET(shmring_group, flags, 144);
 SHMRING_CHECK_OFFSET(shmring_group, name, 152);
@@ -273,12 +274,13 @@ enum {
     SHMRING_TRUNCATED = 9,
     SHMRING_CORRUPT = 10,
     SHMRING_TOO_LARGE = 11,
-    SHMRING_SYSTEM = 12,  /* errno says what */
-    SHMRING_ENDED = 13,   /* the producer closed, and fewer frames are left than were asked for */
-    SHMRING_FAILED = 14,  /* as ENDED, because of an error of the producer */
-    SHMRING_DIED = 15,    /* as ENDED: the producer's process is gone, and closed nothing */
-    SHMRING_HELD = 16,    /* the frames cannot come: the consumer itself holds the slots */
-    SHMRING_NO_SHARE = 17 /* the other lossy consumers may hold all slots that the producer can do without */
+    SHMRING_SYSTEM = 12,   /* errno says what */
+    SHMRING_ENDED = 13,    /* the producer closed, and fewer frames are left than were asked for */
+    SHMRING_FAILED = 14,   /* as ENDED, because of an error of the producer */
+    SHMRING_DIED = 15,     /* as ENDED: the producer's process is gone, and closed nothing */
+    SHMRING_HELD = 16,     /* the frames cannot come: the consumer itself holds the slots */
+    SHMRING_NO_SHARE = 17, /* the other lossy consumers may hold all slots that the producer can do without */
+    SHMRING_NO_GROUP = 18  /* all groups have members, and other names */
 };
 
 #endif /* SHMRING_LAYOUT_H */

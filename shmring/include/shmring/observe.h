@@ -42,6 +42,7 @@ shmring_read_place_status(const shmring_block *block, unsigned place, shmring_pl
     shmring_copy_row(&block->table[place], status);
     if ((status->state & 0xff) == SHMRING_PLACE_FREE)
         return;
+    shmring_copy_group(block->groups, status);
     for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++) {
         const uint64_t pins = shmring_load_stat(&shmring_record_at(block, slot)->pins);
         status->pins += (pins & bit) != 0;
@@ -124,19 +125,33 @@ shmring_look_at_producer(int fd, const shmring_geometry *g, shmring_ring_status 
     return died && status->epoch == epoch ? SHMRING_DIED : shmring_producer_outlook(status->producer_state);
 }
 
+/* Copies the groups, of which those with members count (SHMRING_PLACE_MEMBER); 0 if the file was cut. */
+static inline int
+shmring_look_at_groups(int fd, const shmring_geometry *g, shmring_group *groups)
+{
+    if (!shmring_read_file(fd, groups, SHMRING_MAX_GROUPS * sizeof *groups, g->groups_offset))
+        return 0;
+    for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++)
+        groups[group].name[SHMRING_LABEL_BYTES - 1] = 0;
+    return 1;
+}
+
 /* Fills in a status for each place of the consumer table; 0 if the file was cut. */
 static inline int
 shmring_look_at_places(int fd, const shmring_geometry *g, shmring_place_status *statuses)
 {
     shmring_place table[SHMRING_MAX_CONSUMERS];
+    shmring_group groups[SHMRING_MAX_GROUPS];
     int taken = 0;
-    if (!shmring_read_file(fd, table, g->consumers * sizeof *table, g->table_offset))
+    if (!shmring_look_at_groups(fd, g, groups) ||
+        !shmring_read_file(fd, table, g->consumers * sizeof *table, g->table_offset))
         return 0;
     for (unsigned place = 0; place < g->consumers; place++) {
         shmring_copy_row(&table[place], &statuses[place]);
         if ((statuses[place].state & 0xff) == SHMRING_PLACE_FREE)
             continue;
         taken = 1;
+        shmring_copy_group(groups, &statuses[place]);
         if (!shmring_look_at_owner(fd, g, place, &statuses[place]))
             return 0;
     }

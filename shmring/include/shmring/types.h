@@ -73,6 +73,7 @@ typedef struct shmring_hold {
     uint64_t count;
     uint64_t slot; /* of the first frame; the others follow in memory */
     int pinned;
+    int owned; /* kept by the owner words of a group */
     struct shmring_hold *next_spare;
 } shmring_hold;
 
@@ -103,7 +104,13 @@ typedef struct shmring_consumer {
     shmring_hold *spare;
     uint32_t *pin_counts;  /* per slot: our holds that need the pin */
     uint32_t *slots_taken; /* of the frames being taken */
-    int awaits_takeover;   /* a producer that failed or died is no end: another may follow */
+    int member;            /* of group */
+    unsigned group;
+    int at_end;           /* it has come to the end of the stream, and said so */
+    uint64_t events_seen; /* of the group: nothing is put up again since */
+    uint64_t takes;
+    uint64_t redelivered;
+    int awaits_takeover; /* a producer that failed or died is no end: another may follow */
 } shmring_consumer;
 
 /* What a take says about its frames. The arrays are the caller's, with room for the frames asked for;
@@ -114,9 +121,10 @@ typedef struct shmring_taken {
     uint64_t *rows;
     uint8_t *metas;
     uint64_t count;
-    uint64_t lost;   /* frames lost just before or between these */
+    uint64_t lost;   /* frames lost just before or between these; 0 in a group */
     uint64_t epoch;  /* of the last frame */
     int interrupted; /* more frames were there, but not adjacent in memory */
+    int redelivered; /* a member that died had it before */
     int scattered;   /* the slots are not adjacent: consumer->slots_taken names them */
     shmring_hold *hold;
 } shmring_taken;

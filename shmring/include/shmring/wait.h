@@ -71,6 +71,17 @@ shmring_claim_slice(shmring_producer *p, uint64_t want, int64_t until_ns, int64_
     return shmring_claim_wait(p, want, until_ns, spin_ns, cores);
 }
 
+/* The end of the stream for a member: it has come when no other one may still die with a frame of the group. */
+static inline int
+shmring_member_outlook(shmring_consumer *c, int producer)
+{
+    shmring_mark_end(c, 1);
+    if (!shmring_is_shared_out(c))
+        return producer;
+    shmring_reap_members(c);
+    return SHMRING_EMPTY;
+}
+
 /* What `least` more frames from next on depend on. SHMRING_OK: they are there. SHMRING_EMPTY: they may come.
  * SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED: they will not, because of the producer. SHMRING_HELD: only
  * once this consumer releases frames. The kernel is asked whether the producer lives if `ask_kernel`. */
@@ -78,6 +89,11 @@ static inline int
 shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
 {
     const shmring_block *const block = c->block;
+    if (c->member) {
+        const uint64_t next = shmring_load_acquire(&block->groups[c->group].next); /* [acquire next] */
+        if (next != c->next)
+            shmring_seek(c, next); /* others have taken frames */
+    }
     const uint64_t needed = c->next + least;
     const uint64_t epoch = shmring_read_epoch(block);
     shmring_ring_status status;
@@ -85,13 +101,19 @@ shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
     int producer = shmring_producer_outlook(shmring_read_producer_state(block));
     if (producer == SHMRING_OK && ask_kernel && !c->awaits_takeover && shmring_read_head(block) < needed)
         producer = shmring_look_at_producer(c->lock_fd, &block->geometry, &status);
+    if (c->member && shmring_read_events(c) != c->events_seen)
+        return SHMRING_OK; /* to be looked at by a take */
     if (shmring_read_head(block) >= needed)
         return !c->lossless && shmring_holds_too_much(c, least) ? SHMRING_HELD : SHMRING_OK;
     if (producer == SHMRING_ENDED ||
         (!c->awaits_takeover && (producer == SHMRING_FAILED || producer == SHMRING_DIED))) {
+        if (c->member)
+            return shmring_member_outlook(c, producer);
         shmring_count_lost_at_end(c, epoch); /* frames that were dropped after the last published one */
         return producer;
     }
+    if (c->member && ask_kernel)
+        shmring_reap_members(c);
     return shmring_holds_too_much(c, least) ? SHMRING_HELD : SHMRING_EMPTY;
 }
 
@@ -106,7 +128,7 @@ shmring_await(shmring_consumer *c, uint64_t least, int64_t deadline_ns, const sh
     const int64_t started = shmring_now_ns();
     int64_t ask_at = started;
     for (;;) {
-        const uint32_t state = shmring_read_producer_state(c->block); /* a change of it ends the sleep */
+        const shmring_news news = shmring_note_news(c, least);
         const uint64_t head = shmring_read_head(c->block);
         const int64_t now = shmring_now_ns();
         const int ask_kernel = now >= ask_at || now >= deadline_ns;
@@ -117,10 +139,10 @@ shmring_await(shmring_consumer *c, uint64_t least, int64_t deadline_ns, const sh
             return SHMRING_TIMEOUT;
         if (ask_kernel)
             ask_at = now + patience->slice_ns;
-        shmring_wait_data(
-            c->block, c->next + least, state, shmring_slice_end(now, deadline_ns, patience->slice_ns),
-            shmring_spin_left(now, started, patience->spin_ns, patience->slice_ns), patience->cores);
-        if (shmring_read_head(c->block) == head && shmring_read_producer_state(c->block) == state)
+        shmring_wait_data(c->block, &news, shmring_slice_end(now, deadline_ns, patience->slice_ns),
+                          shmring_spin_left(now, started, patience->spin_ns, patience->slice_ns),
+                          patience->cores);
+        if (shmring_read_head(c->block) == head && shmring_read_producer_state(c->block) == news.state)
             ask_at = now; /* woken by a producer that abandoned the ring, or the slice is over */
     }
 }

@@ -23,6 +23,8 @@
     (look_in(), \
      __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 
+#define shmring_cas_release(address, expected, desired) shmring_cas_relaxed(address, expected, desired)
+
 #define shmring_fence_seq_cst() look_in()
 #define shmring_fence_acquire() look_in()
 

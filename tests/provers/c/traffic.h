@@ -401,8 +401,8 @@ run_session(session *s, uint64_t takes)
             continue;
         }
         const int64_t until = shmring_now_ns() + SHMRING_SECOND / 500;
-        shmring_wait_data(block, s->c.next + least, shmring_read_producer_state(block), until,
-                          (int64_t)below(&s->random, 20000), 2);
+        const shmring_news news = shmring_note_news(&s->c, least);
+        shmring_wait_data(block, &news, until, (int64_t)below(&s->random, 20000), 2);
     }
     return 0;
 }

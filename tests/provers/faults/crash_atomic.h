@@ -66,6 +66,10 @@ crash_step(const crash_site *site)
     (CRASH_POINT("cas"), \
      __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 
+#define shmring_cas_release(address, expected, desired) \
+    (CRASH_POINT("cas"), \
+     __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+
 #define shmring_fence_seq_cst() (CRASH_POINT("fence"), __atomic_thread_fence(__ATOMIC_SEQ_CST))
 #define shmring_fence_acquire() (CRASH_POINT("fence"), __atomic_thread_fence(__ATOMIC_ACQUIRE))
 

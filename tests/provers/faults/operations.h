@@ -210,8 +210,8 @@ static void
 wait_for_a_frame(void)
 {
     shmring_await(&mine->c, mine->c.block->geometry.slots, soon(), &impatience);
-    shmring_wait_data(mine->c.block, mine->c.next + 1000, shmring_read_producer_state(mine->c.block), soon(),
-                      1000, 2);
+    const shmring_news news = shmring_note_news(&mine->c, 1000);
+    shmring_wait_data(mine->c.block, &news, soon(), 1000, 2);
 }
 
 static void

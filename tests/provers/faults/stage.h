@@ -192,8 +192,8 @@ producer_is_gone(const shmring_consumer *c)
 static void
 wait_a_slice(const session *s, uint64_t least, uint32_t state, uint64_t *random)
 {
-    shmring_wait_data(s->c.block, s->c.next + least, state, shmring_now_ns() + WAIT_SLICE,
-                      (int64_t)below(random, 20000), 2);
+    const shmring_news news = {s->c.next + least, state, NULL, 0};
+    shmring_wait_data(s->c.block, &news, shmring_now_ns() + WAIT_SLICE, (int64_t)below(random, 20000), 2);
 }
 
 static void

@@ -28,6 +28,10 @@ void fuzz_moment(void);
     (fuzz_moment(), \
      __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 
+#define shmring_cas_release(address, expected, desired) \
+    (fuzz_moment(), \
+     __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+
 #define shmring_fence_seq_cst() (fuzz_moment(), __atomic_thread_fence(__ATOMIC_SEQ_CST))
 #define shmring_fence_acquire() (fuzz_moment(), __atomic_thread_fence(__ATOMIC_ACQUIRE))
 

@@ -418,8 +418,8 @@ consume(void)
     } else if (what == 5) {
         shmring_want_runs(c);
     } else if (what == 6) {
-        shmring_wait_data(c->block, c->next + 1, shmring_read_producer_state(c->block), shmring_now_ns(), 0,
-                          2);
+        const shmring_news news = shmring_note_news(c, 1);
+        shmring_wait_data(c->block, &news, shmring_now_ns(), 0, 2);
         const int result = shmring_await(c, 1 + take_bytes(1) % c->block->geometry.slots, 0, &impatience);
         CHECK(result == SHMRING_OK || result == SHMRING_TIMEOUT || result >= SHMRING_ENDED);
     } else if (what == 7) {

@@ -30,6 +30,9 @@
 #define shmring_cas_relaxed(address, expected, desired) \
     litmus_cas_u32((address), (expected), (desired), LITMUS_HERE)
 
+#define shmring_cas_release(address, expected, desired) \
+    litmus_cas((address), (expected), (desired), LITMUS_RELEASE, LITMUS_HERE)
+
 #define shmring_fence_seq_cst() litmus_fence(1, LITMUS_HERE)
 #define shmring_fence_acquire() litmus_fence(0, LITMUS_HERE)
 

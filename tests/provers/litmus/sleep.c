@@ -7,7 +7,8 @@
 static void
 wait_for_data(unsigned i)
 {
-    shmring_wait_data(&world.block, world.c[i].next + 1, SHMRING_PRODUCER_LIVE, SHMRING_FOR_EVER, 0, 2);
+    const shmring_news news = {world.c[i].next + 1, SHMRING_PRODUCER_LIVE, NULL, 0};
+    shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
 
 static void
@@ -79,7 +80,8 @@ static void
 wait_for_a_producer(void)
 {
     while (shmring_read_producer_state(&world.block) == SHMRING_PRODUCER_CLOSED)
-        shmring_wait_data(&world.block, world.c[0].next + 1, SHMRING_PRODUCER_CLOSED, SHMRING_FOR_EVER, 0, 2);
+        const shmring_news news = {world.c[0].next + 1, SHMRING_PRODUCER_CLOSED, NULL, 0};
+    shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
 
 /* ---- for space ---- */

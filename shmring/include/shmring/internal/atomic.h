@@ -30,6 +30,9 @@
 #define shmring_cas_relaxed(address, expected, desired) \
     __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
 
+#define shmring_cas_release(address, expected, desired) \
+    __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
+
 #define shmring_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define shmring_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 

@@ -17,7 +17,7 @@ shmring_event_prepare(uint32_t *event)
 {
     /* [relaxed: ordered by the fence below] */
     const uint32_t value = shmring_fetch_or_relaxed(event, 1u) | 1u;
-    /* [fence sleep | publish, cursor, unpin, announce] my bit before my look at the condition */
+    /* [fence sleep | publish, cursor, pass, unpin, announce] my bit before my look at the condition */
     shmring_fence_seq_cst();
     return value;
 }

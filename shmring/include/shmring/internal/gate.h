@@ -40,9 +40,11 @@ shmring_rescan(shmring_producer *p)
             /* [relaxed: acquired with state] */
             const uint32_t group = shmring_load_relaxed(&row->group) % SHMRING_MAX_GROUPS;
             const uint64_t next = shmring_load_acquire(&block->groups[group].next); /* [acquire next] */
+            const uint64_t cursor = shmring_load_acquire(&row->cursor);             /* [acquire cursor] */
+            const uint64_t lowest = cursor < next ? cursor : next; /* a newcomer's cursor gates, too */
             groups |= 1u << group;
-            if (next < gate)
-                gate = next;
+            if (lowest < gate)
+                gate = lowest;
         }
         const uint32_t flags = shmring_load_relaxed(&row->flags); /* [relaxed: acquired with join_count] */
         wants_history |= lossy || (flags & SHMRING_WANTS_RUNS) != 0;
@@ -79,13 +81,13 @@ shmring_is_owned(const shmring_producer *p, uint64_t slot)
     return 0;
 }
 
-/* Whether a consumer or a group holds the slot. */
+/* Whether a consumer or a group holds the slot. Owners first: a member that leaves pins before it lets go. */
 static inline int
 shmring_is_held(const shmring_producer *p, uint64_t slot)
 {
-    /* [acquire pins] */
-    return shmring_load_acquire(&shmring_record_at(p->block, slot)->pins) != 0 ||
-           (p->groups != 0 && shmring_is_owned(p, slot));
+    if (p->groups != 0 && shmring_is_owned(p, slot))
+        return 1;
+    return shmring_load_acquire(&shmring_record_at(p->block, slot)->pins) != 0; /* [acquire pins] */
 }
 
 #endif /* SHMRING_INTERNAL_GATE_H */

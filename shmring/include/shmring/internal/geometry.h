@@ -63,4 +63,11 @@ shmring_mapped_index(const shmring_geometry *g, uint64_t slot)
     return slot < g->slots ? slot : slot + g->slots;
 }
 
+/* The same in bytes. */
+static inline uint64_t
+shmring_mapped_offset(const shmring_geometry *g, uint64_t slot)
+{
+    return shmring_mapped_index(g, slot) * g->slot_stride;
+}
+
 #endif /* SHMRING_INTERNAL_GEOMETRY_H */

@@ -82,6 +82,7 @@ shmring_publish_stats(const shmring_consumer *c)
     shmring_store_stat(&row->lost, c->lost);
     shmring_store_stat(&row->skipped, c->skipped);
     shmring_store_stat(&row->held, c->held);
+    shmring_store_stat(&row->redelivered, c->redelivered);
     shmring_store_stat(&row->next, c->next);
     /* [relaxed: a lossy cursor gates nobody] */
     if (!c->lossless)
@@ -101,6 +102,7 @@ shmring_new_hold(shmring_consumer *c, uint64_t position, uint64_t count, uint64_
     hold->count = count;
     hold->slot = slot;
     hold->pinned = pinned;
+    hold->owned = 0;
     hold->next_spare = NULL;
     return hold;
 }

@@ -25,7 +25,7 @@ shmring_occupy_place(shmring_block *block, int lock_fd, unsigned *found)
             /* [relaxed: the place's lock orders owners] */
             const uint64_t now = shmring_load_relaxed(&block->table[place].state);
             if ((now & 0xff) != SHMRING_PLACE_FREE) {
-                shmring_clear_pins(block, place);
+                shmring_clear_holds(block, place, now & 0xff);
                 shmring_retire_place(block, place, SHMRING_PLACE_FREE);
             }
             *found = place;
@@ -35,6 +35,23 @@ shmring_occupy_place(shmring_block *block, int lock_fd, unsigned *found)
             sched_yield();
     }
     return SHMRING_NO_PLACE;
+}
+
+/* Says in the place's row who the consumer is; published with state. */
+static inline void
+shmring_introduce(const shmring_consumer *c, const char *label)
+{
+    shmring_place *const row = &c->block->table[c->place];
+    row->joined_ns = (uint64_t)shmring_clock_ns(CLOCK_REALTIME);
+    row->start_time = shmring_own_start_time();
+    row->pid = (uint32_t)getpid();
+    shmring_store_relaxed(&row->flags, 0u);                 /* [relaxed: published with join_count] */
+    shmring_store_relaxed(&row->group, (uint32_t)c->group); /* [relaxed: published with state] */
+    memset(row->label, 0, sizeof row->label);
+    const size_t length = strlen(label);
+    memcpy(row->label, label, length < sizeof row->label ? length : sizeof row->label - 1);
+    shmring_store_share(c, c->max_held);
+    shmring_publish_stats(c);
 }
 
 /* The seq in the record of an entry's frame; `otherwise` if the entry names no slot. */

@@ -29,6 +29,14 @@ shmring_read_file(int fd, void *target, uint64_t bytes, uint64_t offset)
     return 1;
 }
 
+/* A member's cursor is that of its group. */
+static inline void
+shmring_copy_group(const shmring_group *groups, shmring_place_status *status)
+{
+    if ((status->state & 0xff) == SHMRING_PLACE_MEMBER)
+        status->cursor = status->next = shmring_load_stat(&groups[status->group % SHMRING_MAX_GROUPS].next);
+}
+
 /* A row of the consumer table; the pins and the owner's lock, which lie elsewhere, are 0. */
 static inline void
 shmring_copy_row(const shmring_place *row, shmring_place_status *status)

@@ -57,6 +57,8 @@ shmring_finds_no_room(const shmring_consumer *c, uint64_t least)
 static inline int
 shmring_holds_too_much(shmring_consumer *c, uint64_t least)
 {
+    if (c->member)
+        return c->held + least > shmring_all_slots(&c->block->geometry);
     if (!c->lossless)
         return shmring_may_take(c, least, least) < least;
     if (!shmring_finds_no_room(c, least))

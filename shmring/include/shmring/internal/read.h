@@ -73,6 +73,7 @@ shmring_collect_as(shmring_consumer *c, uint64_t most, int scattered_too, shmrin
         out.metas = NULL;
     }
     taken->interrupted = 0;
+    taken->redelivered = 0;
     taken->scattered = 0;
     for (; i < most; i++) {
         if (i + SHMRING_PREFETCH_AHEAD < most)

@@ -10,6 +10,7 @@
 #include "../types.h"
 #include "entries.h"
 #include "eventcount.h"
+#include "owner.h"
 
 /* Clears a dead owner's pins. The caller holds the place's lock. */
 static inline void
@@ -22,6 +23,16 @@ shmring_clear_pins(shmring_block *block, unsigned place)
         if (held & bit)
             shmring_fetch_and_release(pins, ~bit); /* [release pins] */
     }
+}
+
+/* Gives up what a dead owner of a place holds, in the way that the place's kind of consumer holds it. The caller
+ * holds the place's lock. */
+static inline void
+shmring_clear_holds(shmring_block *block, unsigned place, uint64_t kind)
+{
+    if (kind == SHMRING_PLACE_MEMBER)
+        shmring_give_up_owned(block, place);
+    shmring_clear_pins(block, place);
 }
 
 /* Makes a place gate nothing; its state becomes `kind`. The caller holds the place's lock. Killed
@@ -49,7 +60,7 @@ shmring_reap(shmring_block *block, int lock_fd, unsigned place)
     const uint64_t found = shmring_load_relaxed(&block->table[place].state);
     const int dead = (found & 0xff) != SHMRING_PLACE_FREE;
     if (dead) {
-        shmring_clear_pins(block, place);
+        shmring_clear_holds(block, place, found & 0xff);
         shmring_retire_place(block, place, SHMRING_PLACE_FREE);
     }
     shmring_set_lock(lock_fd, SHMRING_LOCK_PLACE(place), F_UNLCK);

@@ -40,9 +40,8 @@ shmring_share_left(const shmring_block *block, unsigned place)
 }
 
 static inline void
-shmring_store_share(shmring_consumer *c, uint64_t share)
+shmring_store_share(const shmring_consumer *c, uint64_t share)
 {
-    c->max_held = share;
     /* [relaxed: ordered by the fence below, or published with state] */
     shmring_store_relaxed(&c->block->table[c->place].max_held, share);
 }
@@ -52,13 +51,14 @@ shmring_store_share(shmring_consumer *c, uint64_t share)
 static inline int
 shmring_reserve(shmring_consumer *c, uint64_t share)
 {
-    const uint64_t before = c->max_held;
     shmring_store_share(c, share);
     shmring_fence_seq_cst(); /* [fence share | share] my share before a look at the others' */
-    if (shmring_share_left(c->block, c->place) >= share)
-        return 1;
-    shmring_store_share(c, before);
-    return 0;
+    if (shmring_share_left(c->block, c->place) < share) {
+        shmring_store_share(c, c->max_held);
+        return 0;
+    }
+    c->max_held = share;
+    return 1;
 }
 
 /* The first share of a lossy consumer, stored before its state. */

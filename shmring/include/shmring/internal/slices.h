@@ -46,21 +46,45 @@ shmring_wait_briefly(const shmring_block *block, uint64_t needed)
     return 0;
 }
 
-/* Spins for spin_ns, then sleeps until head >= needed, the producer's state is no longer `state`,
- * the deadline (CLOCK_MONOTONIC) or a wake-up: look around, then call again. Touches nothing of the
- * handle, so that another thread may release frames at the same time. */
+/* What a consumer waits for: head >= needed, another state of the producer, news for its group. */
+typedef struct shmring_news {
+    uint64_t needed;
+    uint32_t state;
+    const uint64_t *events; /* of the group; NULL without one */
+    uint64_t events_seen;
+} shmring_news;
+
+/* What to wait for until there are `least` frames from next on. To be noted before looking for them. */
+static inline shmring_news
+shmring_note_news(const shmring_consumer *c, uint64_t least)
+{
+    const shmring_news news = {c->next + least, shmring_read_producer_state(c->block),
+                               c->member ? &c->block->groups[c->group].events : NULL, c->events_seen};
+    return news;
+}
+
+static inline int
+shmring_is_news(const shmring_block *block, const shmring_news *news)
+{
+    return shmring_read_head(block) >= news->needed || shmring_read_producer_state(block) != news->state ||
+           /* [acquire events] */
+           (news->events != NULL && shmring_load_acquire(news->events) != news->events_seen);
+}
+
+/* Spins for spin_ns, then sleeps until there is news, the deadline (CLOCK_MONOTONIC) or a wake-up: look around,
+ * then call again. Touches nothing of the handle, so that another thread may release frames at the same time. */
 static inline void
-shmring_wait_data(const shmring_block *block, uint64_t needed, uint32_t state, int64_t deadline_ns,
-                  int64_t spin_ns, long cores)
+shmring_wait_data(const shmring_block *block, const shmring_news *news, int64_t deadline_ns, int64_t spin_ns,
+                  long cores)
 {
     shmring_hot *const hot = block->hot;
     shmring_spin spin = shmring_spin_start(block, spin_ns, cores);
     do {
-        if (shmring_read_head(block) >= needed || shmring_read_producer_state(block) != state)
+        if (shmring_is_news(block, news))
             return;
     } while (shmring_spin_once(&spin));
     const uint32_t value = shmring_event_prepare(&hot->data_event);
-    if (shmring_read_head(block) >= needed || shmring_read_producer_state(block) != state)
+    if (shmring_is_news(block, news))
         return;
     shmring_futex_wait(&hot->data_event, value, deadline_ns);
 }
