@@ -8,6 +8,9 @@
 #ifndef ABORTS
 #define ABORTS 0
 #endif
+#ifndef SPARES
+#define SPARES 0
+#endif
 #ifndef LIVES
 #define LIVES 0
 #endif
@@ -77,6 +80,16 @@
 #define JOIN_SEARCHES_STAMPS 0
 #else
 #define JOIN_SEARCHES_STAMPS 1
+#endif
+#ifdef SPARE_IGNORES_PINS
+#define SPARE_IS_LOOKED_AT 0
+#else
+#define SPARE_IS_LOOKED_AT 1
+#endif
+#ifdef CLAIM_IGNORES_OWNERS
+#define OWNERS_COUNT 0
+#else
+#define OWNERS_COUNT 1
 #endif
 #ifdef NEWCOMER_LOOKS_ONCE
 #define NEWCOMER_LOOKS_AGAIN 0
@@ -168,7 +181,7 @@ proctype Consumer(byte me; bit lossless; byte start; bit resident)
     byte mine = NONE;
     byte next, known, cursor, expected, fresh, aim, newest, seq, of_epoch, oldest, round, turn, state, now_state;
     byte slot = NONE, older = NONE, older_at = NONE, newer = NONE, newer_at = NONE;
-    byte held[SLOTS], pin_count[SLOTS];
+    byte held[ALL_SLOTS], pin_count[ALL_SLOTS];
     bit delivered, took, intact, stuck, awaits, got_lock, sees_sleeper, cas_done;
 
     if
@@ -198,7 +211,7 @@ work:
 #endif
     :: HOLDING_0 -> release(0); stuck = 0; goto work
     :: HOLDING_1 -> release(1); stuck = 0; goto work
-#if SLOTS > 2
+#if ALL_SLOTS > 2
     :: HOLDING_2 -> release(2); stuck = 0; goto work
 #endif
 #ifdef LEAVES
@@ -288,7 +301,7 @@ departed:
         of_epoch = 0; oldest = 0; round = 0; turn = 0; state = 0; now_state = 0; slot = NONE; older = NONE;
         older_at = NONE; newer = NONE; newer_at = NONE; delivered = 0; took = 0; intact = 0; stuck = 0; awaits = 0;
         got_lock = 0; sees_sleeper = 0; cas_done = 0; start = 0;
-        for (i : 0 .. SLOTS - 1) {
+        for (i : 0 .. ALL_SLOTS - 1) {
             held[i] = 0;
             pin_count[i] = 0
         };
@@ -331,7 +344,7 @@ proctype Observer()
         if
         :: intact ->
             STEP(slot = entry[position % SLOTS].slot);
-            STEP(seq = entry[position % SLOTS].seq; of_epoch = entry[position % SLOTS].epoch);
+            STEP(seq = record[slot].seq; of_epoch = record[slot].epoch);
             STEP(left = left_half[slot]);
 #ifdef OBSERVER_LOOKS_TOO_EARLY
             STEP(intact = entry[position % SLOTS].stamp == PUBLISHED(position));
@@ -372,15 +385,16 @@ begin:
             if
             :: place_lock[i] == 0 ->
                 assert(place[i].state == FREE && !(active_bits & BIT(i)));
-                for (j : 0 .. SLOTS - 1) {
-                    assert(!(entry[j].pins & BIT(i)))
+                for (j : 0 .. ALL_SLOTS - 1) {
+                    assert(!(record[j].pins & BIT(i)))
                 }
             :: else
             fi
         };
         for (i : 0 .. SLOTS - 1) {
             assert(!ENDED(producer_state) || entry[i].stamp % 2 == 0);
-            assert(!WHOLE(i) || INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]))
+            assert(!WHOLE(i) || (INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]) &&
+                                 record[entry[i].slot].position == entry[i].stamp / 2))
         };
         i = 0;
         j = 0
