@@ -84,7 +84,7 @@ byte awake; /* participants that are neither asleep nor finished */
 byte finished;
 #ifdef GROUP
 byte group_start;
-byte given[FRAMES + 2];     /* 1: a member got it for the first time */
+byte handed[FRAMES + 2];     /* 1: a member got it for the first time */
 byte completed[FRAMES + 2]; /* 1: a member was done with it */
 #endif
 byte owes[2];      /* per event: who stored news and has not woken anyone yet */

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-LOSSLESS, LOSSY = 2, 3
+LOSSLESS, LOSSY, MEMBER = 2, 3, 5
 OLDEST, NEWEST, NEXT = 0, 1, 2
 Defines = dict[str, int]
 
@@ -24,6 +24,11 @@ def two(first: int, second: int, **more: int) -> Defines:
         "SECOND_START": OLDEST,
         **more,
     }
+
+
+def group(**more: int) -> Defines:
+    """A ring of two slots and a spare one, with two members of a group."""
+    return two(MEMBER, MEMBER, **{"SPARES": 1, "GROUP": 1, "KILLS": 1, **more})
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,23 @@ INSTANCES = {
     ),
     "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1)),
     "adjacent, killed": Instance("as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1)),
+    "spare": Instance(
+        "a held slot goes among the spares, once", one(LOSSY, SPARES=1, FRAMES=4, KILLS=0, HOLDS=1)
+    ),
+    "members": Instance("two members share the frames", group(FRAMES=3, KILLS=0)),
+    "member killed": Instance("what a killed member had goes to the other", group(FRAMES=2)),
+    "group joined": Instance(
+        "a member joins a group that is there, or ends, or is dead",
+        group(FRAMES=2, KILLS=0, LEAVES=1, SECOND_RESIDES=0),
+    ),
+    "group renewed": Instance(
+        "the last member is gone, and the group begins again",
+        one(MEMBER, SPARES=1, FRAMES=2, KILLS=1, LIVES=1, LEAVES=1, GROUP=1),
+    ),
+    "member joins, killed": Instance(
+        "as group joined, one killed", group(FRAMES=1, KILLS=1, LEAVES=1, SECOND_RESIDES=0), quick=False
+    ),
+    "member beside lossy": Instance("a group of one and a lossy consumer", group(FRAMES=2, KILLS=0, SECOND_POLICY=LOSSY, HOLDS=0)),
 }
 
 # mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.

@@ -97,13 +97,16 @@
 #define NEWCOMER_LOOKS_AGAIN 1
 #endif
 
+byte aborts = ABORTS;
+byte lives = LIVES;
+
 #include "block.pml"
 #include "places.pml"
 #include "producer.pml"
 #include "consumer.pml"
-
-byte aborts = ABORTS;
-byte lives = LIVES;
+#ifdef GROUP
+#include "member.pml"
+#endif
 
 proctype Producer()
 {
@@ -113,6 +116,10 @@ proctype Producer()
     bit lossy_active, joined, pinned, swapped, ring_full, prepared, got_lock, sees_sleeper, cas_done;
 #if BATCH > 1
     byte most;
+#endif
+#ifdef GROUP
+    byte word;
+    bit group, had, was_member;
 #endif
 
 begin:
@@ -167,6 +174,9 @@ killed:
 #if BATCH > 1
         saved[1] = 0; most = 0;
 #endif
+#ifdef GROUP
+        word = 0; group = 0; had = 0; was_member = 0;
+#endif
     };
     if
     :: goto begin /* another one takes over */
@@ -183,6 +193,10 @@ proctype Consumer(byte me; bit lossless; byte start; bit resident)
     byte slot = NONE, older = NONE, older_at = NONE, newer = NONE, newer_at = NONE;
     byte held[ALL_SLOTS], pin_count[ALL_SLOTS];
     bit delivered, took, intact, stuck, awaits, got_lock, sees_sleeper, cas_done;
+#ifdef GROUP
+    byte word;
+    bit had, was_member;
+#endif
 
     if
     :: resident -> atomic { mine = me - 1; resident = 0; start = 0 }
@@ -301,6 +315,9 @@ departed:
         of_epoch = 0; oldest = 0; round = 0; turn = 0; state = 0; now_state = 0; slot = NONE; older = NONE;
         older_at = NONE; newer = NONE; newer_at = NONE; delivered = 0; took = 0; intact = 0; stuck = 0; awaits = 0;
         got_lock = 0; sees_sleeper = 0; cas_done = 0; start = 0;
+#ifdef GROUP
+        word = 0; had = 0; was_member = 0;
+#endif
         for (i : 0 .. ALL_SLOTS - 1) {
             held[i] = 0;
             pin_count[i] = 0
@@ -369,12 +386,22 @@ gone:
 }
 #endif
 
+#ifdef GROUP
+#define OWNED_BY_NOBODY(slot, which) assert(owner[slot].who != HAS(which))
+#else
+#define OWNED_BY_NOBODY(slot, which) skip
+#endif
+
 /* Comes when all is over: reaps, and looks whether anything is left of anyone who is gone. */
 proctype Auditor()
 {
     byte me = AUDITOR;
     byte turn;
     bit got_lock, sees_sleeper, cas_done;
+#ifdef GROUP
+    byte word;
+    bit had, was_member;
+#endif
 
 end_wait:
     finished == PROCESSES;
@@ -386,7 +413,8 @@ begin:
             :: place_lock[i] == 0 ->
                 assert(place[i].state == FREE && !(active_bits & BIT(i)));
                 for (j : 0 .. ALL_SLOTS - 1) {
-                    assert(!(record[j].pins & BIT(i)))
+                    assert(!(record[j].pins & BIT(i)));
+                    OWNED_BY_NOBODY(j, i)
                 }
             :: else
             fi
@@ -402,6 +430,9 @@ begin:
     goto over;
 killed:
     atomic { turn = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0 };
+#ifdef GROUP
+    atomic { word = 0; had = 0; was_member = 0 };
+#endif
     goto begin;
 over:
     skip
@@ -434,9 +465,17 @@ init {
 #endif
         };
         run Producer();
+#if FIRST_POLICY == MEMBER
+        run Member(1, FIRST_RESIDES);
+#else
         run Consumer(1, FIRST_POLICY == LOSSLESS, FIRST_START, FIRST_RESIDES);
+#endif
 #if CONSUMERS > 1
+#if SECOND_POLICY == MEMBER
+        run Member(2, SECOND_RESIDES);
+#else
         run Consumer(2, SECOND_POLICY == LOSSLESS, SECOND_START, SECOND_RESIDES);
+#endif
 #endif
 #ifdef OBSERVED
         run Observer();
