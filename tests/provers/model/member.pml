@@ -57,7 +57,7 @@ inline clean_owners()
 /* The group is new: it begins where a newcomer does. */
 inline begin_group()
 {
-    /* another group, or the same one from earlier on: the checks count again */
+    /* The checks count from here. */
     atomic {
         for (i : 0 .. FRAMES + 1) {
             handed[i] = 0;
@@ -333,7 +333,7 @@ inline leave_group()
 /* ---- wait ---- */
 
 #define FREE_FOR_ALL(where) (owner[where].who == DONE || owner[where].who == HAS(mine))
-#if SLOTS + SPARES == 2
+#if ALL_SLOTS == 2
 #define SHARED_OUT (!FREE_FOR_ALL(0) || !FREE_FOR_ALL(1))
 #else
 #define SHARED_OUT (!FREE_FOR_ALL(0) || !FREE_FOR_ALL(1) || !FREE_FOR_ALL(2))
@@ -353,7 +353,7 @@ inline look_at_owners()
 inline reap_member(which)
 {
     if
-    :: place[which].state == MEMBER -> reap(which)
+    :: place[which].state == MEMBER && MAY_REAP(which) -> reap(which)
     :: else
     fi
 }
@@ -385,7 +385,7 @@ inline check_end()
 proctype Member(byte me; bit resident)
 {
     byte mine = NONE;
-    byte next, known, cursor, expected, oldest, newest, round, turn, state, word, who;
+    byte next, known, cursor, expected, oldest, newest, round, turn, state, of_epoch, word, who;
     byte slot = NONE;
     bit lossless = 1, start, took, intact, others, died, had, passed, was_member, got_lock, sees_sleeper, cas_done;
 
@@ -407,6 +407,7 @@ work:
     :: leave_group(); goto departed
 #endif
     fi;
+    STEP(of_epoch = epoch);
     STEP(state = producer_state; died = state == LIVE && producer_lock == 0);
     take_again();
     if
@@ -414,13 +415,13 @@ work:
     :: else ->
         take_new();
         if
-        :: !took && known > next -> atomic { next = 0; known = 0; state = 0; died = 0 }; goto work
+        :: !took && known > next -> atomic { next = 0; known = 0; state = 0; of_epoch = 0; died = 0 }; goto work
         :: else
         fi
     fi;
     if
     :: took ->
-        atomic { took = 0; known = 0; state = 0; died = 0 };
+        atomic { took = 0; known = 0; state = 0; of_epoch = 0; died = 0 };
         if
         :: true
 #ifdef LEAVES
@@ -451,6 +452,9 @@ work:
     prepare(DATA);
     STEP(intact = head > next);
     STEP(intact = intact || producer_state != state);
+#ifndef WAIT_IGNORES_EPOCH
+    STEP(intact = intact || epoch != of_epoch);
+#endif
     STEP(intact = intact || !(group_knows & BIT(me)));
     if
     :: !intact ->
@@ -459,14 +463,14 @@ work:
               (!ENDED(state) || SHARED_OUT))
     :: else -> atomic { event[DATA].knows = event[DATA].knows & ~BIT(me) }
     fi;
-    atomic { intact = 0; state = 0; next = 0 };
+    atomic { intact = 0; state = 0; of_epoch = 0; next = 0 };
     goto work;
 
 killed:
 departed:
     atomic {
         mine = NONE; next = 0; known = 0; cursor = 0; expected = 0; oldest = 0; newest = 0; round = 0; turn = 0;
-        state = 0; died = 0; word = 0; who = 0; slot = NONE; took = 0; intact = 0; others = 0; had = 0; passed = 0;
+        state = 0; of_epoch = 0; died = 0; word = 0; who = 0; slot = NONE; took = 0; intact = 0; others = 0; had = 0; passed = 0;
         was_member = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; group_knows = group_knows & ~BIT(me)
     };
     if

@@ -134,7 +134,9 @@ inline look_at_holds(where, looks)
 
 /* ---- spare slots: those that no entry names ---- */
 
-#if SLOTS == 2
+#if SLOTS == 1
+#define NAMED(which) (entry[0].slot == (which))
+#elif SLOTS == 2
 #define NAMED(which) (entry[0].slot == (which) || entry[1].slot == (which))
 #else
 #define NAMED(which) (entry[0].slot == (which) || entry[1].slot == (which) || entry[2].slot == (which))
@@ -633,7 +635,9 @@ inline close()
 #else
 #define FREE_SPARE(slot) 0
 #endif
-#if SLOTS == 2
+#if SLOTS == 1
+#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !FREE_SPARE(0) && !FREE_SPARE(SLOTS))
+#elif SLOTS == 2
 #define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !CLAIMABLE(1) && !FREE_SPARE(0) && !FREE_SPARE(1) && !FREE_SPARE(SLOTS))
 #else
 #define NOTHING_TO_CLAIM \
