@@ -114,7 +114,12 @@ inline die()
     i = 0
 }
 
-#define MAY_DIE atomic { kills > 0; d_step { die() }; goto killed }
+#ifdef PRODUCER_LIVES
+#define MORTAL (me != PRODUCER)
+#else
+#define MORTAL 1
+#endif
+#define MAY_DIE atomic { kills > 0 && MORTAL; d_step { die() }; goto killed }
 #define STEP(...) \
     if \
     :: MAY_DIE \

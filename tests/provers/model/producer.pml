@@ -501,8 +501,15 @@ inline forget_unpublished()
         turn++
     :: else -> break
     od;
-    atomic { turn = 0; taken = 0; had = 0 }
+    atomic { turn = 0; taken = 0; had = 0 };
 #endif
+    d_step {
+        for (i : 0 .. ALL_SLOTS - 1) { /* a position is that of the frame in the slot, and was published */
+            assert(record[i].position == 0 ||
+                   (record[i].position <= head && record[i].seq * 4 + record[i].epoch == identity_of[record[i].position - 1]))
+        };
+        i = 0
+    }
 }
 #endif
 
