@@ -217,6 +217,8 @@ MUTANTS = {
     "TAKE_DOES_NOT_VALIDATE": ("a member does not look at the record after its claim", "members, lapped"),
     "TAKE_VALIDATES_BY_STAMP": ("it looks at the stamp again instead", "members, lapped"),
     "UNDO_STORES": ("an invalid claim is undone by a plain store", "members, lapped"),
+    "RESCAN_LOOKS_ONCE": ("a rescan trusts a table that changes while it reads", "newcomer killed"),
+    "ENTERING_GATES_BY_CURSOR": ("a newcomer to a group gates by its cursor alone", "newcomer killed"),
     "PASS_UNANNOUNCED": ("a new next wakes no producer", "silent member"),
     "DISOWN_UNANNOUNCED": ("a released frame wakes no producer", "group taken over"),
     "END_UNANNOUNCED": ("the last release wakes no member that waits at the end", "members"),
