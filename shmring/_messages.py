@@ -101,8 +101,9 @@ def producer_of(status: RingStatus) -> str:
 
 
 def consumer_of(row: ConsumerRow) -> str:
-    """Name a consumer."""
-    return process(row["pid"], row["start_time"], row["label"])
+    """Name a consumer, and its group."""
+    group = f", member of group {row['group']!r}" if row["group"] is not None else ""
+    return process(row["pid"], row["start_time"], row["label"]) + group
 
 
 def reader_in_the_way(fd: int, byte: int) -> str:
@@ -427,10 +428,10 @@ def forked(what: str) -> errors.ForkedHandle:
 def gating(
     block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int, lock_fd: int
 ) -> list[ConsumerRow]:
-    """Return the lossless consumers whose unread frames hold the producer up."""
+    """Return the lossless consumers, and the members of groups, whose unread frames hold the producer up."""
     if gate is None or block.status(lock_fd)["head"] < gate + slots:
         return []
-    return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
+    return [one for one in consumers if one["policy"] in ("lossless", "member") and one["cursor"] == gate]
 
 
 def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
@@ -442,10 +443,12 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
         who = "; ".join(
             f"{consumer_of(one)}, lag {one['lag']} frames{_not_reaped(one, lock_fd)}" for one in behind
         )
+        groups = any(one["group"] is not None for one in behind)
+        advice = "add members to the group" if groups else "make that consumer lossy"
         return errors.RingFull(
-            f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
-            f"read, for {stalled} now: {who}. Wait longer, use more slots, "
-            f'on_full="drop", or make that consumer lossy'
+            f"ring {block.name!r} is full: all {slots} slots hold frames that "
+            f"{'a group' if groups else 'a lossless consumer'} has not read, for {stalled} now: {who}. Wait "
+            f'longer, use more slots, on_full="drop", or {advice}'
         )
     holding = [one for one in consumers if one["held"]]
     if not holding:
@@ -468,7 +471,9 @@ def waits_for_itself(
     if not own:
         return None
     consumers = consumer_rows(block, lock_fd)
-    behind = [one for one in gating(block, consumers, gate, slots, lock_fd) if one["place"] in own]
+    behind = gating(block, consumers, gate, slots, lock_fd)
+    shared = {one["group"] for one in behind if one["place"] not in own}  # another process may take those
+    behind = [one for one in behind if one["place"] in own and one["group"] not in shared - {None}]
     if behind:
         one = behind[0]
         what = f"has not read {one['lag']} frames"
@@ -557,8 +562,32 @@ def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) ->
     return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
 
 
-def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
+def cannot_join(
+    result: int, block: _core.Block, lock_fd: int, error: int, group: str | None = None
+) -> Exception:
     """Explain why this process cannot join."""
+    if result == _core.OTHER_GROUP:
+        found = next(one for one in block.group_statuses(lock_fd) if one["name"] == group)["at_most_once"]
+        return ValueError(
+            f"group {group!r} of ring {block.name!r} exists with at_most_once={found}, and all of its members "
+            f"need the same: pass at_most_once={found}, or choose another name for the group"
+        )
+    if result == _core.NO_GROUP:
+        members = [one for one in consumer_rows(block, lock_fd) if one["group"] is not None]
+        names = dict.fromkeys(one["group"] for one in members)
+        who = "; ".join(
+            f"{name!r} ({', '.join(consumer_of({**one, 'group': None}) for one in members if one['group'] == name)})"
+            for name in names
+        )
+        return errors.TooManyConsumers(
+            f"ring {block.name!r} has room for {_core.MAX_GROUPS} groups, and all have members: {who}. Join one "
+            f"of them, or end the members of one"
+        )
+    if result == _core.TIMEOUT:
+        return errors.RingNotReady(
+            f"cannot join group {group!r} of ring {block.name!r}: another process is joining a group, and is "
+            f"not done after a second. Retry; if that process is stopped, continue it (kill -CONT) or end it"
+        )
     if result == _core.NO_PLACE:
         blocked = [byte for byte in map(_core.lock_place, range(block.consumers))
                    if _core.lock_blocked(lock_fd, byte)]  # fmt: skip
@@ -578,7 +607,9 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
     return _limits.refused(error, f"cannot join ring {block.name!r}")
 
 
-def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
+def no_frame(
+    block: _core.Block, least: int, timeout: float, lock_fd: int, group: str | None = None
+) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
     state, status = block.producer_state(lock_fd)
     state_now = {
@@ -591,8 +622,21 @@ def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> er
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
         f"{wanted} in ring {block.name!r} within {timeout:g} s; {state_now}, {status['head']} frames have "
-        f"been published so far"
+        f"been published so far{_may_come_back(block, lock_fd, group) if state in ENDS else ''}"
     )
+
+
+def _may_come_back(block: _core.Block, lock_fd: int, group: str | None) -> str:
+    """Name the members of a group whose frames another one gets if they die."""
+    if group is None:
+        return ""
+    own = _core.own_places(block)
+    rows = [one for one in consumer_rows(block, lock_fd) if one["group"] == group]
+    holding = [one for one in rows if one["held"] and one["place"] not in own]
+    if not holding:
+        return ""
+    who = "; ".join(f"{consumer_of({**one, 'group': None})} holds {one['held']} frames" for one in holding)
+    return f". Group {group!r} is not done: if a member dies, another one gets its frames ({who})"
 
 
 def _what_is_left(status: RingStatus, left: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # rows are plain dicts; to make the class would slow down the
         pid: int
         command: str
         label: str
-        policy: Literal["lossless", "lossy", "left"]
+        policy: Literal["lossless", "lossy", "left", "member"]
         cursor: int
         lag: int
         lost: int
@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # rows are plain dicts; to make the class would slow down the
         alive: bool
         joined_ns: int
         start_time: int
+        group: str | None
+        redelivered: int
 
 
 def is_here(pid: int, start_time: int) -> bool:
@@ -76,6 +78,8 @@ def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
             "alive": row["alive"],
             "joined_ns": row["joined_ns"],
             "start_time": row["start_time"],
+            "group": row["group"],
+            "redelivered": row["redelivered"],
         }
         for row in block.place_statuses(lock_fd)
     ]

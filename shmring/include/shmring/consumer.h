@@ -52,7 +52,7 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
 
 /* Joins the ring as a member of the group of that name: each frame goes to one member, the next one that asks. A
  * group that nobody is in begins at `start`, with these flags (SHMRING_AT_MOST_ONCE or 0). Else as shmring_join;
- * SHMRING_NO_GROUP if SHMRING_MAX_GROUPS others have members, SHMRING_TIMEOUT if another process keeps the lock of
+ * SHMRING_OTHER_GROUP if the group has other flags, SHMRING_NO_GROUP if SHMRING_MAX_GROUPS others have members, SHMRING_TIMEOUT if another process keeps the lock of
  * the groups. */
 static inline int
 shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const char *name, uint32_t flags,
@@ -64,10 +64,9 @@ shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const
     int result = shmring_lock_groups(lock_fd);
     if (result != SHMRING_OK)
         return result;
-    c->group = shmring_find_group(block, name);
-    result = c->group == SHMRING_MAX_GROUPS
-                 ? SHMRING_NO_GROUP
-                 : shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_MEMBER, SHMRING_START_OLDEST, label);
+    result = shmring_find_group(block, name, flags, &c->group);
+    if (result == SHMRING_OK)
+        result = shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_MEMBER, SHMRING_START_OLDEST, label);
     if (result == SHMRING_OK) {
         /* What the others did before they left is seen: they changed `active`, as I did. */
         if (!shmring_has_members(block, c->group, c->place))

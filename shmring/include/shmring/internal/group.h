@@ -35,6 +35,13 @@ shmring_reap_members(const shmring_consumer *c)
     }
 }
 
+/* The next position of the consumer, or of its group. */
+static inline uint64_t
+shmring_next_position(const shmring_consumer *c)
+{
+    return c->member ? shmring_load_acquire(&shmring_group_of(c)->next) : c->next; /* [acquire next] */
+}
+
 /* The member has come to the end: what it holds is done, as far as the others are concerned. Or it was not the
  * end. */
 static inline void
@@ -68,18 +75,30 @@ shmring_finish_shared(shmring_consumer *c, shmring_hold *hold, uint64_t position
     return SHMRING_OK;
 }
 
+/* The slot of a frame that a dead member had, and its owner word; SHMRING_NO_SLOT if there is none since the
+ * group's last news. */
+static inline uint64_t
+shmring_find_redo(shmring_consumer *c, uint64_t *word)
+{
+    const uint64_t events = shmring_read_events(c);
+    if (events == c->events_seen)
+        return SHMRING_NO_SLOT;
+    for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
+        *word = shmring_load_acquire(shmring_owner_at(c->block, slot, c->group)); /* [acquire owner] */
+        if ((*word & 0xff) == SHMRING_OWNER_REDO)
+            return slot;
+    }
+    c->events_seen = events;
+    return SHMRING_NO_SLOT;
+}
+
 /* Takes a frame that a dead member had; SHMRING_EMPTY if there is none (any more). */
 static inline int
 shmring_take_again(shmring_consumer *c, shmring_hold *hold, shmring_taken *taken)
 {
-    const uint64_t events = shmring_read_events(c);
-    if (events == c->events_seen)
-        return SHMRING_EMPTY;
-    for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
+    uint64_t slot, word;
+    while ((slot = shmring_find_redo(c, &word)) != SHMRING_NO_SLOT) {
         uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
-        uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
-        if ((word & 0xff) != SHMRING_OWNER_REDO)
-            continue;
         const uint64_t position = shmring_owned_position(word);
         /* [release owner] */
         if (!shmring_cas_release(owner, &word, shmring_owner_word(position, SHMRING_OWNER_PLACE + c->place)))
@@ -91,7 +110,6 @@ shmring_take_again(shmring_consumer *c, shmring_hold *hold, shmring_taken *taken
         taken->redelivered = 1;
         return shmring_finish_shared(c, hold, position, taken);
     }
-    c->events_seen = events;
     return SHMRING_EMPTY;
 }
 
@@ -195,16 +213,24 @@ shmring_release_shared(shmring_consumer *c, const shmring_hold *hold)
         shmring_announce_to_group(c->block, c->group); /* the end may wait for this frame */
 }
 
+/* Whether this member has the frame in the slot. */
+static inline int
+shmring_is_own(const shmring_consumer *c, uint64_t slot)
+{
+    /* [relaxed: this member's own, if it is the member's] */
+    const uint64_t word = shmring_load_relaxed(shmring_owner_at(c->block, slot, c->group));
+    return (word & 0xff) == SHMRING_OWNER_PLACE + c->place;
+}
+
 /* A member that leaves keeps its frames by pins, set before the owner words let go of them. */
 static inline void
 shmring_pin_owned(shmring_consumer *c)
 {
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
-        const uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
-        const uint64_t word =
-            shmring_load_relaxed(owner); /* [relaxed: this member's own, if it is the member's] */
-        if ((word & 0xff) != SHMRING_OWNER_PLACE + c->place)
+        if (!shmring_is_own(c, slot))
             continue;
+        /* [relaxed: this member's own] */
+        const uint64_t word = shmring_load_relaxed(shmring_owner_at(c->block, slot, c->group));
         shmring_pin(c, slot);
         shmring_disown(c, slot, shmring_owned_position(word));
     }
