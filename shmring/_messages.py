@@ -43,6 +43,7 @@ __all__ = [
     "no_frame",
     "no_ring",
     "no_set",
+    "no_share",
     "no_stream",
     "not_awaitable",
     "not_pickled",
@@ -677,12 +678,33 @@ ENDS = {"closed": stream_ended, "failed": producer_failed, "died": producer_died
 """What a reader raises once it has passed every frame, by the producer's state."""
 
 
-def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:
+def slots_held(block: _core.Block, least: int, held: int, max_held: int | None) -> errors.SlotsHeld:
     """Explain a wait that could never end."""
+    if max_held is not None:
+        return errors.SlotsHeld(
+            f"{least} more frame(s) of ring {block.name!r} cannot be had: this lossy consumer holds {held} "
+            f"frames and may hold {max_held} slots of {block.slots + block.spares}, so that it never stops "
+            f"the producer. Release some (frame.release(), del), copy what must be kept, or let it hold more "
+            f"(max_held=..., in a ring with more slots or spares)"
+        )
     return errors.SlotsHeld(
         f"waiting for {least} more frame(s) of ring {block.name!r} would never end: this consumer itself "
-        f"holds {held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
-        f"or use more slots"
+        f"holds {held} frames of {block.slots + block.spares} slots. Release some (frame.release(), del), "
+        f"copy what must be kept, or use more slots"
+    )
+
+
+def no_share(block: _core.Block, lock_fd: int, place: int, slots: int) -> errors.TooManyConsumers:
+    """Explain why a lossy consumer may not hold so many slots."""
+    others = [
+        one
+        for one in consumer_rows(block, lock_fd)
+        if one["place"] != place and one["policy"] in ("lossy", "left")
+    ]
+    who = "; ".join(f"{consumer_of(one)} may hold {one['max_held']}" for one in others) or "nobody else holds"
+    return errors.TooManyConsumers(
+        f"max_held={slots} is more than ring {block.name!r} has to spare: of {block.slots + block.spares} slots "
+        f"the producer needs 2, and {who}. Ask for less, or create the ring with spares={slots} or more"
     )
 
 

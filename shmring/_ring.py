@@ -15,7 +15,7 @@ from shmring._attrs import fixed
 from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
 from shmring._participants import ProducerState, consumer_rows
-from shmring._schema import choose_geometry, read_schema
+from shmring._schema import check_int, choose_geometry, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
     from multiprocessing.shared_memory import SharedMemory
@@ -426,6 +426,7 @@ class Ring:
         spin: float | None = None,
         group: str | None = None,
         at_most_once: bool = False,
+        max_held: int | None = None,
     ) -> _core.Consumer:
         """Join the ring.
 
@@ -452,6 +453,11 @@ class Ring:
         at_most_once : bool
             Of a group, for all members the same: what a member had when it died is lost (and counted in
             ``stats().groups``) rather than given to another one.
+        max_held : int, optional
+            Of a lossy consumer: slots that it may hold at the same time; a further frame raises SlotsHeld.
+            Default: half of what the other lossy consumers leave of all slots but two, at least 2 (with one,
+            a loop that keeps its last frame could not take the next). So frames that lossy consumers keep
+            do not stop the producer. There are more slots to hold with ``Ring.create(spares=...)``.
 
         Returns
         -------
@@ -460,7 +466,8 @@ class Ring:
         Raises
         ------
         TooManyConsumers
-            The table is full of living consumers, or there are 4 other groups; the message names them.
+            The table is full of living consumers, or there are 4 other groups, or the other lossy consumers
+            may hold so many slots that fewer than `max_held` are left; the message names them.
         RingNotReady
             Another process keeps the lock that a member needs to join.
         ValueError
@@ -474,7 +481,18 @@ class Ring:
         handle = _core.open_consumer(
             self, self._block, self._schema, lossless, start, label, spin, group, at_most_once
         )
+        if max_held is not None and lossless:
+            raise ValueError(
+                "max_held is for lossy consumers (lossless=False): a lossless one holds what it likes, and the "
+                "producer waits for it"
+            )
         handle._join(self._lock_file(), start, wait_for_takeover)
+        if max_held is not None:
+            try:
+                handle._limit_held(check_int("max_held", max_held, 1, _core.MAX_SLOTS))
+            except BaseException:
+                handle.close()
+                raise
         self._had_handles = True
         self._children.add(handle)
         return handle

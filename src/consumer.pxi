@@ -87,6 +87,20 @@ cdef class Consumer:
             result = shmring_join_group(&self.core, &self.block.view, lock_fd, name, flags, start, labelled)
         return result
 
+    def _limit_held(self, uint64_t slots):
+        """Let this lossy consumer hold that many slots."""
+        cdef int result
+        self.enter()
+        result = shmring_limit_held(&self.core, slots)
+        guard_unlock(&self.guard)
+        if result != SHMRING_OK:
+            raise _messages.no_share(self.block, self.lock.own.fd, self.core.place, slots)
+
+    @property
+    def max_held(self):
+        """Slots that a lossy consumer may hold at the same time; None for a lossless one."""
+        return None if self.lossless else self.core.max_held
+
     cdef int refuse_member(self, str call, str why) except -1:
         """Refuses what is not for members of groups."""
         if self.group is not None:
@@ -224,7 +238,7 @@ cdef class Consumer:
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
         if self.outlook(least, shmring_coarse_now_ns(), False) == SHMRING_HELD:
-            word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            word = _messages.slots_held(self.block, least, self.core.held, self.max_held)
         else:
             word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd, self.group)
         _messages.still_waiting("get", word)
@@ -234,7 +248,7 @@ cdef class Consumer:
         if how == SHMRING_EMPTY:
             raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd, self.group)
         if how == SHMRING_HELD:
-            raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            raise _messages.slots_held(self.block, least, self.core.held, self.max_held)
         raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd, self.lag)
 
     cdef object take(self, Want *want):
