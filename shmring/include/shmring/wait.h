@@ -71,17 +71,6 @@ shmring_claim_slice(shmring_producer *p, uint64_t want, int64_t until_ns, int64_
     return shmring_claim_wait(p, want, until_ns, spin_ns, cores);
 }
 
-/* The end of the stream for a member: it has come when no other one may still die with a frame of the group. */
-static inline int
-shmring_member_outlook(shmring_consumer *c, int producer)
-{
-    shmring_mark_end(c, 1);
-    if (!shmring_is_shared_out(c))
-        return producer;
-    shmring_reap_members(c);
-    return SHMRING_EMPTY;
-}
-
 /* What `least` more frames from next on depend on. SHMRING_OK: they are there. SHMRING_EMPTY: they may come.
  * SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED: they will not, because of the producer. SHMRING_HELD: only
  * once this consumer releases frames. The kernel is asked whether the producer lives if `ask_kernel`. */

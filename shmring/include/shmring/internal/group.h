@@ -254,9 +254,8 @@ shmring_is_shared_out(const shmring_consumer *c)
 {
     const shmring_block *const block = c->block;
     for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++) {
-        /* [acquire owner] */
-        const uint64_t word = shmring_load_acquire(shmring_owner_at(block, slot, c->group));
-        const uint64_t who = word & 0xff;
+        const uint64_t *const owner = shmring_owner_at(block, slot, c->group);
+        const uint64_t who = shmring_load_acquire(owner) & 0xff; /* [acquire owner] */
         if (who == SHMRING_OWNER_REDO)
             return 1;
         if (who >= SHMRING_OWNER_PLACE && who - SHMRING_OWNER_PLACE < block->geometry.consumers &&
@@ -264,6 +263,17 @@ shmring_is_shared_out(const shmring_consumer *c)
             return 1;
     }
     return 0;
+}
+
+/* The end of the stream for a member: it has come when no other one may still die with a frame of the group. */
+static inline int
+shmring_member_outlook(shmring_consumer *c, int producer)
+{
+    shmring_mark_end(c, 1);
+    if (!shmring_is_shared_out(c))
+        return producer;
+    shmring_reap_members(c);
+    return SHMRING_EMPTY;
 }
 
 #endif /* SHMRING_INTERNAL_GROUP_H */
