@@ -568,21 +568,11 @@ def cannot_join(
 ) -> Exception:
     """Explain why this process cannot join."""
     if result == _core.OTHER_GROUP:
-        found = next(one for one in block.group_statuses(lock_fd) if one["name"] == group)["at_most_once"]
-        return ValueError(
-            f"group {group!r} of ring {block.name!r} exists with at_most_once={found}, and all of its members "
-            f"need the same: pass at_most_once={found}, or choose another name for the group"
-        )
+        return _other_group(group, block, lock_fd)
     if result == _core.NO_GROUP:
-        members = [one for one in consumer_rows(block, lock_fd) if one["group"] is not None]
-        names = dict.fromkeys(one["group"] for one in members)
-        who = "; ".join(
-            f"{name!r} ({', '.join(consumer_of({**one, 'group': None}) for one in members if one['group'] == name)})"
-            for name in names
-        )
         return errors.TooManyConsumers(
-            f"ring {block.name!r} has room for {_core.MAX_GROUPS} groups, and all have members: {who}. Join one "
-            f"of them, or end the members of one"
+            f"ring {block.name!r} has room for {_core.MAX_GROUPS} groups, and all have members: "
+            f"{_groups(block, lock_fd)}. Join one of them, or end the members of one"
         )
     if result == _core.TIMEOUT:
         return errors.RingNotReady(
@@ -606,6 +596,24 @@ def cannot_join(
             f"{_core.MAX_CONSUMERS})"
         )
     return _limits.refused(error, f"cannot join ring {block.name!r}")
+
+
+def _other_group(group: str | None, block: _core.Block, lock_fd: int) -> ValueError:
+    found = {one["name"]: one["at_most_once"] for one in block.group_statuses(lock_fd)}.get(group)
+    return ValueError(
+        f"group {group!r} of ring {block.name!r} exists with at_most_once={found}, and all of its members "
+        f"need the same: pass at_most_once={found}, or choose another name for the group"
+    )
+
+
+def _groups(block: _core.Block, lock_fd: int) -> str:
+    """Name the groups, and their members."""
+    members: dict[str, list[str]] = {}
+    for one in consumer_rows(block, lock_fd):
+        if one["group"] is not None:
+            who = process(one["pid"], one["start_time"], one["label"])
+            members.setdefault(one["group"], []).append(who)
+    return "; ".join(f"group {name!r}: {', '.join(those)}" for name, those in members.items())
 
 
 def no_frame(
@@ -636,7 +644,9 @@ def _may_come_back(block: _core.Block, lock_fd: int, group: str | None) -> str:
     holding = [one for one in rows if one["held"] and one["place"] not in own]
     if not holding:
         return ""
-    who = "; ".join(f"{consumer_of({**one, 'group': None})} holds {one['held']} frames" for one in holding)
+    who = "; ".join(
+        f"{process(one['pid'], one['start_time'], one['label'])} holds {one['held']}" for one in holding
+    )
     return f". Group {group!r} is not done: if a member dies, another one gets its frames ({who})"
 
 

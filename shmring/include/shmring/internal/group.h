@@ -236,6 +236,18 @@ shmring_pin_owned(shmring_consumer *c)
     }
 }
 
+/* Whether the member may die, with a frame that it has, before the consumer does. The members of one process die
+ * together. */
+static inline int
+shmring_may_give_up(const shmring_consumer *c, unsigned place)
+{
+    const shmring_place *const mine = &c->block->table[c->place];
+    const shmring_place *const row = &c->block->table[place];
+    if (row->pid == mine->pid && row->start_time == mine->start_time)
+        return 0;
+    return !(shmring_load_relaxed(&row->flags) & SHMRING_AT_END); /* [relaxed: a change comes with events] */
+}
+
 /* Whether a frame of the group may still be put up again: another member has it, and has not come to the end. */
 static inline int
 shmring_is_shared_out(const shmring_consumer *c)
@@ -246,12 +258,8 @@ shmring_is_shared_out(const shmring_consumer *c)
         const uint64_t who = shmring_load_acquire(owner) & 0xff; /* [acquire owner] */
         if (who == SHMRING_OWNER_REDO)
             return 1;
-        if (who < SHMRING_OWNER_PLACE || who - SHMRING_OWNER_PLACE >= block->geometry.consumers ||
-            who == SHMRING_OWNER_PLACE + c->place)
-            continue;
-        /* [relaxed: a change comes with events] */
-        const uint32_t flags = shmring_load_relaxed(&block->table[who - SHMRING_OWNER_PLACE].flags);
-        if (!(flags & SHMRING_AT_END))
+        if (who >= SHMRING_OWNER_PLACE && who - SHMRING_OWNER_PLACE < block->geometry.consumers &&
+            shmring_may_give_up(c, (unsigned)(who - SHMRING_OWNER_PLACE)))
             return 1;
     }
     return 0;

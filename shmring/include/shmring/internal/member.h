@@ -64,15 +64,14 @@ shmring_find_group(const shmring_block *block, const char *name, uint32_t flags,
 }
 
 /* Makes the group that nobody is in any more a new one, which begins at the position. What members of the last
- * one had is nobody's. */
+ * one had is nobody's, and what they took can be taken again: nobody is left who compares with the words. */
 static inline void
 shmring_begin_group(const shmring_consumer *c, const char *name, uint32_t flags, uint64_t position)
 {
     shmring_group *const group = shmring_group_of(c);
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
-        uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
-        const uint64_t word = shmring_load_acquire(owner);                       /* [acquire owner] */
-        shmring_store_release(owner, (word | 0xff) - 0xff + SHMRING_OWNER_DONE); /* [release owner] */
+        /* [release owner] */
+        shmring_store_release(shmring_owner_at(c->block, slot, c->group), UINT64_C(0));
     }
     memset(group->name, 0, sizeof group->name);
     memcpy(group->name, name, strnlen(name, sizeof group->name - 1));
