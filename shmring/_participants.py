@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # rows are plain dicts; to make the class would slow down the
         skipped: int
         delivered: int
         held: int
-        max_held: int
+        max_held: int | None
         alive: bool
         joined_ns: int
         start_time: int
@@ -76,7 +76,7 @@ def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
             "skipped": row["skipped"],
             "delivered": row["delivered"],
             "held": max(row["held"], row["pins"]),
-            "max_held": row["max_held"],
+            "max_held": row["max_held"] if row["policy"] == "lossy" else None,
             "alive": row["alive"],
             "joined_ns": row["joined_ns"],
             "start_time": row["start_time"],

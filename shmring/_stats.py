@@ -81,6 +81,8 @@ class ConsumerStats:
         Frames.
     held : int
         Frames it holds now.
+    max_held : int or None
+        Slots that it may hold at the same time, if it is lossy.
     alive : bool
         Whether its process lives (the kernel's word, not a guess).
     joined_ns : int
@@ -109,6 +111,7 @@ class ConsumerStats:
     start_time: int
     group: str | None = None
     redelivered: int = 0
+    max_held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

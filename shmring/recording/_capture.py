@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
+from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty, SlotsHeld
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
@@ -253,8 +253,8 @@ class Capture:
         held: list[_Part] = []
         while history._position < position:
             try:
-                part = self._take(history, first, position, timeout=0)
-            except (RingEmpty, RingClosed, ProducerDied):
+                part = self._take(history, first, end, timeout=0)
+            except (RingEmpty, RingClosed, ProducerDied, SlotsHeld):  # held: these are written first
                 break
             if part is not None:
                 held.append(part)

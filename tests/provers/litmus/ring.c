@@ -111,16 +111,22 @@ share_words(void)
         litmus_word(&row->skipped, 8, LITMUS_QUIET);
         litmus_word(&row->held, 8, LITMUS_QUIET);
         litmus_word(&row->next, 8, LITMUS_QUIET);
+        litmus_word(&row->redelivered, 8, LITMUS_QUIET);
+        litmus_word(&row->max_held, 8, LITMUS_ATOMIC);
+        litmus_word(&row->group, 4, LITMUS_ATOMIC);
     }
     for (uint64_t i = 0; i < g->slots; i++) {
         shmring_entry *const entry = shmring_entry_at(&world.block, i);
         litmus_word(&entry->stamp, 8, LITMUS_ATOMIC);
         litmus_word(&entry->pins, 8, LITMUS_ATOMIC);
+        litmus_word(&entry->position, 8, LITMUS_QUIET); /* as seq, for members of groups */
         litmus_word(&entry->seq, 8, LITMUS_ATOMIC);
         litmus_word(&entry->slot, 4, LITMUS_ATOMIC);
         litmus_word(&entry->timestamp_ns, 8, LITMUS_QUIET); /* as seq, but for the number of steps */
         litmus_word(&entry->rows, 8, LITMUS_QUIET);
         litmus_word(&entry->epoch, 8, LITMUS_QUIET);
+        for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++)
+            litmus_word(shmring_owner_at(&world.block, i, group), 8, LITMUS_ATOMIC);
         entry->slot = (uint32_t)i;
         for (uint64_t at = 0; at < FRAME_BYTES; at += 8)
             litmus_word(shmring_slot_at(&world.block, i) + at, 8, LITMUS_DATA);
@@ -143,12 +149,16 @@ make_ring(uint64_t slots, uint64_t meta_bytes)
     g->consumers = MOST_CONSUMERS;
     g->hot_offset = sizeof(shmring_identity);
     g->table_offset = g->hot_offset + sizeof(shmring_hot);
-    g->entries_offset = g->table_offset + g->consumers * sizeof(shmring_place);
-    g->slots_offset = g->entries_offset + slots * g->entry_stride;
+    g->groups_offset = g->table_offset + g->consumers * sizeof(shmring_place);
+    g->entries_offset = g->groups_offset + SHMRING_MAX_GROUPS * sizeof(shmring_group);
+    g->owners_offset = g->entries_offset + slots * g->entry_stride;
+    g->slots_offset = g->owners_offset + slots * SHMRING_MAX_GROUPS * sizeof(uint64_t);
     world.block.control = litmus_memory;
     world.block.hot = (shmring_hot *)(void *)(litmus_memory + g->hot_offset);
     world.block.table = (shmring_place *)(void *)(litmus_memory + g->table_offset);
+    world.block.groups = (shmring_group *)(void *)(litmus_memory + g->groups_offset);
     world.block.entries = litmus_memory + g->entries_offset;
+    world.block.owners = (uint64_t *)(void *)(litmus_memory + g->owners_offset);
     world.block.data = litmus_memory + g->slots_offset;
     share_words();
 }
