@@ -31,16 +31,22 @@
 #define LOSSLESS 2
 #define LOSSY 3
 #define LEFT 4
+#define MEMBER 5
+#define ENTERING 6 /* a newcomer to a group: gates by its cursor, and the owner words count */
 
 #define DATA 0
 #define SPACE 1
 
-typedef Entry { byte stamp; byte slot; byte seq; byte epoch; byte pins };
+#define ALL_SLOTS (SLOTS + SPARES)
+
+typedef Entry { byte stamp; byte slot };
+typedef Record { byte position; byte seq; byte epoch; byte pins }; /* position: 1 + that of the frame, or 0 */
 typedef Place { byte state; byte cursor };
 
 Entry entry[SLOTS];
-byte left_half[SLOTS];
-byte right_half[SLOTS];
+Record record[ALL_SLOTS]; /* by slot */
+byte left_half[ALL_SLOTS];
+byte right_half[ALL_SLOTS];
 Place place[PLACES];
 byte head, next_seq, claimed, active_bits, join_count, producer_state, epoch;
 
@@ -49,10 +55,25 @@ byte head, next_seq, claimed, active_bits, join_count, producer_state, epoch;
 typedef Event { bit bit0; byte knows; byte asleep };
 Event event[2];
 
+#ifdef GROUP
+/* An owner word: 1 + the position, and who. 0 as a position: nobody ever had the slot's frame. */
+#define DONE 0
+#define REDO 1
+#define HAS(which) (2 + (which))
+typedef Owner { byte position; byte who };
+
+Owner owner[ALL_SLOTS];
+byte group_next;
+byte group_knows; /* of the group's events: who knows the count of now */
+#endif
+
 /* ---- the kernel ---- */
 
 byte producer_lock; /* 0 free, else who + 1 */
 byte place_lock[PLACES];
+#ifdef GROUP
+byte group_lock;
+#endif
 byte kills = KILLS;
 
 /* ---- known to the checks only ---- */
@@ -61,6 +82,11 @@ byte identity_of[FRAMES + 2]; /* position -> the frame that was published there 
 byte head_at_close;
 byte awake; /* participants that are neither asleep nor finished */
 byte finished;
+#ifdef GROUP
+byte group_start;
+byte handed[FRAMES + 2];     /* 1: a member got it for the first time */
+byte completed[FRAMES + 2]; /* 1: a member was done with it */
+#endif
 byte owes[2];      /* per event: who stored news and has not woken anyone yet */
 byte may_slice[2]; /* per event: whom a killed waker owed a wake-up, for the 100 ms slice to heal */
 hidden byte i;
@@ -71,6 +97,10 @@ inline die()
 {
     kills--;
     producer_lock = (producer_lock == me + 1 -> 0 : producer_lock);
+#ifdef GROUP
+    group_lock = (group_lock == me + 1 -> 0 : group_lock);
+    group_knows = group_knows & ~BIT(me);
+#endif
     for (i : 0 .. PLACES - 1) {
         place_lock[i] = (place_lock[i] == me + 1 -> 0 : place_lock[i]);
     }

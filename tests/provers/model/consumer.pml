@@ -5,7 +5,7 @@
 inline pin(slot)
 {
     if
-    :: pin_count[slot] == 0 -> STEP(entry[slot].pins = entry[slot].pins | BIT(mine); pin_count[slot]++)
+    :: pin_count[slot] == 0 -> STEP(record[slot].pins = record[slot].pins | BIT(mine); pin_count[slot]++)
     :: else -> pin_count[slot]++
     fi
 }
@@ -14,7 +14,7 @@ inline unpin(slot)
 {
     if
     :: pin_count[slot] == 1 ->
-        STEP(entry[slot].pins = entry[slot].pins & ~BIT(mine); pin_count[slot] = 0; NEWS(SPACE))
+        STEP(record[slot].pins = record[slot].pins & ~BIT(mine); pin_count[slot] = 0; NEWS(SPACE))
     :: else -> pin_count[slot]--
     fi
 }
@@ -104,7 +104,7 @@ inline release(slot)
 
 #define HOLDING_0 (held[0] != 0)
 #define HOLDING_1 (held[1] != 0)
-#if SLOTS > 2
+#if ALL_SLOTS > 2
 #define HOLDING_2 (held[2] != 0)
 #else
 #define HOLDING_2 0
@@ -138,8 +138,7 @@ inline accept()
 inline take_lossless()
 {
     STEP(slot = entry[next % SLOTS].slot);
-    STEP(seq = entry[next % SLOTS].seq; of_epoch = entry[next % SLOTS].epoch; d_step { j = slot; accept() };
-         newest = j; j = 0);
+    STEP(seq = record[slot].seq; of_epoch = record[slot].epoch; d_step { j = slot; accept() }; newest = j; j = 0);
 #ifdef LATEST
     if
     :: newer != NONE && newer_at + 2 < next -> pin_older(); pin_newer() /* a jump */
@@ -171,7 +170,7 @@ inline take_lossy()
 #ifndef PIN_AFTER_SECOND_LOOK
         pin(slot);
 #endif
-        STEP(seq = entry[next % SLOTS].seq; of_epoch = entry[next % SLOTS].epoch);
+        STEP(seq = record[slot].seq; of_epoch = record[slot].epoch);
         STEP(
             intact = !LOSSY_LOOKS_AGAIN || entry[next % SLOTS].stamp == PUBLISHED(next);
             if
@@ -303,7 +302,9 @@ inline choose_start()
         :: next > oldest && known - next < (start == NEXT -> 0 : (start == NEWEST -> 1 : SLOTS)) ->
             STEP(intact = !JOIN_SEARCHES_STAMPS || entry[(next - 1) % SLOTS].stamp == PUBLISHED(next - 1));
             if
-            :: intact -> STEP(expected = entry[(next - 1) % SLOTS].seq; next--; intact = 0)
+            :: intact ->
+                STEP(newest = entry[(next - 1) % SLOTS].slot);
+                STEP(expected = record[newest].seq; next--; intact = 0; newest = 0)
             :: else -> break
             fi
         :: else -> break
@@ -376,7 +377,7 @@ inline leave()
         do
         :: HOLDING_0 -> release(0)
         :: HOLDING_1 -> release(1)
-#if SLOTS > 2
+#if ALL_SLOTS > 2
         :: HOLDING_2 -> release(2)
 #endif
         :: HELD == 0 -> break
@@ -394,10 +395,10 @@ inline hold_too_much()
 {
     atomic {
         j = next + 1 - (lossless -> cursor : next);
-        for (i : 0 .. SLOTS - 1) {
+        for (i : 0 .. ALL_SLOTS - 1) {
             j = j + (pin_count[i] > 0 -> 1 : 0)
         };
-        stuck = j > SLOTS;
+        stuck = j > ALL_SLOTS || next + 1 - (lossless -> cursor : next) > SLOTS;
         i = 0;
         j = 0
     }

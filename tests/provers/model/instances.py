@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-LOSSLESS, LOSSY = 2, 3
+LOSSLESS, LOSSY, MEMBER = 2, 3, 5
 OLDEST, NEWEST, NEXT = 0, 1, 2
 Defines = dict[str, int]
 
@@ -24,6 +24,11 @@ def two(first: int, second: int, **more: int) -> Defines:
         "SECOND_START": OLDEST,
         **more,
     }
+
+
+def group(**more: int) -> Defines:
+    """A ring of two slots and a spare one, with two members of a group."""
+    return two(MEMBER, MEMBER, **{"SPARES": 1, "GROUP": 1, **more})
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,40 @@ INSTANCES = {
     ),
     "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1)),
     "adjacent, killed": Instance("as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1)),
+    "spare": Instance(
+        "a held slot goes among the spares, once", one(LOSSY, SPARES=1, FRAMES=4, KILLS=0, HOLDS=1)
+    ),
+    "members": Instance("two members share the frames", group(FRAMES=2)),
+    "members, lapped": Instance(
+        "one slot and a spare one: entries move on while a member looks at them", group(SLOTS=1, FRAMES=2)
+    ),
+    "member killed": Instance("what a killed member had goes to the other", group(SLOTS=1, FRAMES=1, KILLS=1)),
+    "group joined": Instance(
+        "a member joins a group that is there, or that ends", group(SLOTS=1, FRAMES=1, LEAVES=1, SECOND_RESIDES=0)
+    ),
+    "group renewed": Instance(
+        "the last member is gone or dead, and the group begins again",
+        one(MEMBER, SPARES=1, LIVES=1, LEAVES=1, GROUP=1),
+    ),
+    "group and lossy": Instance(
+        "a group of one beside a lossy consumer", group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSY)
+    ),
+    "group and lossless": Instance(
+        "a group of one beside a lossless consumer", group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSLESS), quick=False
+    ),
+    "lapped, killed": Instance(
+        "as members, lapped; one of all killed", group(SLOTS=1, FRAMES=2, KILLS=1), quick=False
+    ),
+    "joined, killed": Instance(
+        "as group joined, one of all killed",
+        group(SLOTS=1, FRAMES=2, KILLS=1, SECOND_RESIDES=0),
+        quick=False,
+    ),
+    "renewed twice": Instance(
+        "two members come one after the other, one of all killed",
+        group(SLOTS=1, FRAMES=1, KILLS=1, LIVES=1, FIRST_RESIDES=0, SECOND_RESIDES=0),
+        quick=False,
+    ),
 }
 
 # mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.
@@ -157,5 +196,30 @@ MUTANTS = {
     "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
     "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),
     "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),
+    "SPARE_IGNORES_PINS": ("a spare slot is taken while somebody holds it", "spare"),
+    "CLAIM_IGNORES_OWNERS": ("the claimed slot's owner words are not looked at", "members, lapped"),
+    "PINS_BEFORE_OWNERS": ("the claim looks at pins, then at owner words", "group renewed"),
+    "LETS_GO_BEFORE_PIN": ("a member that leaves lets go, then pins", "group renewed"),
+    "GROUP_DOES_NOT_GATE": ("the group's next holds nobody back", "members, lapped"),
+    "TAKE_DOES_NOT_VALIDATE": ("a member does not look at the record after its claim", "members, lapped"),
+    "TAKE_VALIDATES_BY_STAMP": ("it looks at the stamp again instead", "members, lapped"),
+    "UNDO_STORES": ("an invalid claim is undone by a plain store", "members, lapped"),
+    "UNDO_UNANNOUNCED": ("an undone claim wakes nobody", "members, lapped"),
+    "NOBODY_HELPS": ("who finds a frame taken does not move next on", "member killed"),
+    "PASS_UNANNOUNCED": ("a new next wakes no producer", "members, lapped"),
+    "DISOWN_UNANNOUNCED": ("a released frame wakes no producer", "group and lossy"),
+    "END_UNANNOUNCED": ("the last release wakes no member that waits at the end", "members"),
+    "END_IGNORES_OWNERS": ("a member ends while another one has a frame", "members"),
+    "WAIT_IGNORES_EPOCH": ("two ends of a stream look like one", "member killed"),
+    "REAP_WITHOUT_EVENT": ("what a dead member had is put up unannounced", "member killed"),
+    "REAP_BELIEVES_OWNERS": ("a reaper does not compare the record's position", "lapped, killed"),
+    "TAKEOVER_KEEPS_RECORDS": ("what was never published keeps its position", "lapped, killed"),
+    "TAKEOVER_TRUSTS_OWNERS": ("any owner word keeps a record's position", "lapped, killed"),
+    "JOIN_KEEPS_OWNERS": ("a new group leaves the last one's owner words", "group renewed"),
+    "JOIN_KEEPS_POSITIONS": ("a new group leaves the positions in the owner words", "group renewed"),
+    "JOIN_COUNTS_NEWCOMERS": ("a newcomer that died passes for a group", "renewed twice"),
+    "JOIN_GATES_AS_MEMBER_AT_ONCE": ("a newcomer is a member before next is there", "renewed twice"),
+    "OWNERS_DO_NOT_COUNT_WHILE_ENTERING": ("a newcomer's group does not hold slots yet", "joined, killed"),
+    "MEMBER_JOINS_UNSEEN": ("a newcomer to a group has no provisional cursor", "group joined"),
     "OBSERVER_LOOKS_TOO_EARLY": ("its second look comes before the last read", "observer"),
 }

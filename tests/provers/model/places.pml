@@ -10,11 +10,66 @@ inline clear_pins(which)
 {
     turn = 0;
     do
-    :: turn < SLOTS && entry[turn].pins & BIT(which) ->
-        STEP(entry[turn].pins = entry[turn].pins & ~BIT(which); turn++)
-    :: turn < SLOTS && !(entry[turn].pins & BIT(which)) -> turn++
-    :: turn == SLOTS -> turn = 0; break
+    :: turn < ALL_SLOTS && record[turn].pins & BIT(which) ->
+        STEP(record[turn].pins = record[turn].pins & ~BIT(which); turn++)
+    :: turn < ALL_SLOTS && !(record[turn].pins & BIT(which)) -> turn++
+    :: turn == ALL_SLOTS -> turn = 0; break
     od
+}
+
+#ifdef GROUP
+#ifdef REAP_BELIEVES_OWNERS
+#define HAD_THE_FRAME 1
+#else
+#define HAD_THE_FRAME (record[turn].position == word)
+#endif
+
+inline announce_to_group()
+{
+    STEP(group_knows = 0; NEWS(DATA));
+    notify(DATA)
+}
+
+/* What a dead member had is put up for the others, unless it only reached for it. */
+inline give_up_owned(which)
+{
+    turn = 0;
+    do
+    :: turn < ALL_SLOTS ->
+        STEP(word = (owner[turn].who == HAS(which) -> owner[turn].position : 0));
+        if
+        :: word != 0 ->
+            STEP(had = HAD_THE_FRAME);
+            STEP(
+                if
+                :: owner[turn].who == HAS(which) && owner[turn].position == word -> /* the CAS */
+                    owner[turn].who = (had -> REDO : DONE)
+                :: else
+                fi)
+        :: else
+        fi;
+        turn++
+    :: else -> break
+    od;
+    atomic { turn = 0; word = 0; had = 0 };
+#ifdef REAP_WITHOUT_EVENT
+    STEP(NEWS(DATA));
+    notify(DATA)
+#else
+    announce_to_group()
+#endif
+}
+#endif
+
+inline clear_holds(which)
+{
+#ifdef GROUP
+    if
+    :: place[which].state == MEMBER -> give_up_owned(which)
+    :: else
+    fi;
+#endif
+    clear_pins(which)
 }
 
 inline retire(which, to)
@@ -37,11 +92,20 @@ inline retire(which, to)
 inline evict(which)
 {
 #ifdef REAP_STATE_FIRST
+#ifdef GROUP
+    was_member = place[which].state == MEMBER;
+#endif
     retire(which, FREE);
+#ifdef GROUP
+    if
+    :: was_member -> was_member = 0; give_up_owned(which)
+    :: else
+    fi;
+#endif
     clear_pins(which)
 #else
 #ifndef REAP_KEEPS_PINS
-    clear_pins(which);
+    clear_holds(which);
 #endif
     retire(which, FREE)
 #endif

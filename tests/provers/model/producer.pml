@@ -6,6 +6,28 @@
 
 /* ---- the gate ---- */
 
+#ifdef GROUP
+#define GATES(kind) (kind == LOSSLESS || kind == MEMBER || kind == ENTERING)
+#define GATE_AT(kind, which) (kind == MEMBER -> GROUP_GATE : place[which].cursor)
+#define GROUP_IS_SEEN group = group || kind == MEMBER || kind == ENTERS
+#define FORGET_GROUP group = 0
+#ifdef GROUP_DOES_NOT_GATE
+#define GROUP_GATE NONE
+#else
+#define GROUP_GATE group_next
+#endif
+#ifdef OWNERS_DO_NOT_COUNT_WHILE_ENTERING
+#define ENTERS NONE
+#else
+#define ENTERS ENTERING
+#endif
+#else
+#define GATES(kind) (kind == LOSSLESS)
+#define GATE_AT(kind, which) place[which].cursor
+#define GROUP_IS_SEEN skip
+#define FORGET_GROUP skip
+#endif
+
 inline skip_absent()
 {
     do
@@ -19,18 +41,19 @@ inline rescan()
 #ifndef RESCAN_READS_EPOCH_LAST
     STEP(seen_epoch = join_count);
 #endif
-    STEP(found = active_bits; seen_active = found; gate = NONE; lossy_active = 0; turn = 0; skip_absent());
+    STEP(found = active_bits; seen_active = found; gate = NONE; lossy_active = 0; FORGET_GROUP; turn = 0; skip_absent());
     do
     :: turn < PLACES ->
         STEP(
             kind = place[turn].state;
             lossy_active = (kind == LOSSY -> 1 : lossy_active);
+            GROUP_IS_SEEN;
             if
-            :: kind == LOSSLESS
+            :: GATES(kind)
             :: else -> turn++; skip_absent()
             fi);
         if
-        :: kind == LOSSLESS -> STEP(gate = MIN(gate, place[turn].cursor); turn++; kind = 0; skip_absent())
+        :: GATES(kind) -> STEP(gate = MIN(gate, GATE_AT(kind, turn)); turn++; kind = 0; skip_absent())
         :: else -> kind = 0
         fi
     :: else -> break
@@ -82,12 +105,71 @@ inline unmark(from, to)
     od
 }
 
+/* ---- holds ---- */
+
+/* Owners first: a member that leaves pins before it lets go. */
+inline look_at_holds(where, looks)
+{
+#ifdef GROUP
+#ifdef PINS_BEFORE_OWNERS
+    STEP(pinned = looks && record[where].pins != 0);
+    if
+    :: !pinned && group -> STEP(pinned = looks && owner[where].who != DONE)
+    :: else
+    fi
+#else
+    if
+    :: group && OWNERS_COUNT -> STEP(pinned = looks && owner[where].who != DONE)
+    :: else
+    fi;
+    if
+    :: !pinned -> STEP(pinned = looks && record[where].pins != 0)
+    :: else
+    fi
+#endif
+#else
+    STEP(pinned = looks && record[where].pins != 0)
+#endif
+}
+
+/* ---- spare slots: those that no entry names ---- */
+
+#if SLOTS == 1
+#define NAMED(which) (entry[0].slot == (which))
+#elif SLOTS == 2
+#define NAMED(which) (entry[0].slot == (which) || entry[1].slot == (which))
+#else
+#define NAMED(which) (entry[0].slot == (which) || entry[1].slot == (which) || entry[2].slot == (which))
+#endif
+
+/* Gives the claimed entry the spare slot, unless that is held. No other entry is touched. */
+inline take_spare(spare)
+{
+    look_at_holds(spare, SPARE_IS_LOOKED_AT);
+    if
+    :: pinned -> pinned = 0
+    :: else -> STEP(entry[AT(0)].slot = spare; saved[0] = 0); swapped = 1
+    fi
+}
+
+inline take_any_spare()
+{
+    taken = 0;
+    do
+    :: taken < ALL_SLOTS && !swapped && NAMED(taken) -> taken++
+    :: taken < ALL_SLOTS && !swapped && !NAMED(taken) -> take_spare(taken); taken++
+    :: taken == ALL_SLOTS || swapped -> break
+    od;
+    taken = 0
+}
+
 /* ---- swap ---- */
 
 inline swap(other, later)
 {
     swapped = 0;
-    STEP(taken = entry[other].slot; pinned = entry[taken].pins != 0);
+    taken = entry[other].slot;
+    look_at_holds(taken, 1);
     if
     :: !pinned ->
         STEP(stamp = entry[other].stamp; entry[other].stamp = (SWAP_INVALIDATES -> 0 : stamp));
@@ -95,7 +177,7 @@ inline swap(other, later)
         look_for_newcomers();
 #endif
         if
-        :: later < limit -> STEP(pinned = SWAP_LOOKS_AGAIN && entry[taken].pins != 0)
+        :: later < limit -> look_at_holds(taken, SWAP_LOOKS_AGAIN)
         :: else -> pinned = 1
         fi;
         if
@@ -144,12 +226,20 @@ inline reuse_warm()
 }
 
 /* Adjacency: the slot that follows the slot of the frame before. */
-#define WANTED ((entry[AT(SLOTS - 1)].slot + 1) % SLOTS)
+#define BEFORE entry[AT(SLOTS - 1)].slot
+#define WANTED (BEFORE < SLOTS -> (BEFORE + 1) % SLOTS : NONE) /* none follows a spare slot */
 
 inline rejoin_run()
 {
     if
-    :: entry[AT(0)].slot != WANTED ->
+    :: WANTED == NONE || entry[AT(0)].slot == WANTED
+#if SPARES > 0
+    :: WANTED != NONE && !NAMED(WANTED) ->
+        given = WANTED;
+        take_spare(given);
+        atomic { given = 0; swapped = 0 }
+#endif
+    :: WANTED != NONE && entry[AT(0)].slot != WANTED && NAMED(WANTED) ->
         atomic {
             back = 1;
             do
@@ -163,7 +253,6 @@ inline rejoin_run()
         fi;
         back = 0;
         swapped = 0
-    :: else
     fi
 }
 
@@ -178,7 +267,13 @@ inline settle()
 #else
     rejoin_run();
 #endif
-    STEP(pinned = CLAIM_LOOKS_AT_PINS && entry[entry[AT(0)].slot].pins != 0);
+    look_at_holds(entry[AT(0)].slot, CLAIM_LOOKS_AT_PINS);
+#if SPARES > 0
+    if
+    :: pinned && head < limit -> pinned = 0; take_any_spare(); pinned = !swapped; swapped = 0
+    :: else
+    fi;
+#endif
     if
     :: !pinned && head < limit
     :: else ->
@@ -209,8 +304,8 @@ inline count_run(marked)
     count = 1;
     do
     :: count < marked && head + count < limit + IGNORES_LIMIT &&
-       entry[AT(count)].slot == (entry[AT(0)].slot + count) % SLOTS ->
-        STEP(pinned = RUN_LOOKS_AT_PINS && entry[entry[AT(count)].slot].pins != 0);
+       entry[AT(0)].slot < SLOTS && entry[AT(count)].slot == (entry[AT(0)].slot + count) % SLOTS ->
+        look_at_holds(entry[AT(count)].slot, RUN_LOOKS_AT_PINS);
         if
         :: pinned -> pinned = 0; break
         :: else -> count++
@@ -230,7 +325,7 @@ inline claim()
     :: head >= limit -> ring_full = 1
     :: else ->
 #ifdef PINS_BEFORE_MARK
-        STEP(pinned = entry[entry[AT(0)].slot].pins != 0);
+        look_at_holds(entry[AT(0)].slot, 1);
         mark(0, 1);
         if
         :: head >= limit || pinned -> ring_full = 1; pinned = 0
@@ -280,7 +375,7 @@ inline write()
 }
 
 /* For the checks: what is published where; seq goes up with the position, whichever the producer. */
-inline record(published)
+inline note(published)
 {
     for (i : 0 .. published - 1) {
         identity_of[head + i] = IDENTITY(next_seq - published + i, epoch);
@@ -291,8 +386,10 @@ inline record(published)
 
 inline store_head()
 {
-    STEP(d_step { record(published); head = head + published; NEWS(DATA) })
+    STEP(d_step { note(published); head = head + published; NEWS(DATA) })
 }
+
+#define RECORD(ahead) record[entry[(first + (ahead)) % SLOTS].slot]
 
 inline store_entries()
 {
@@ -300,8 +397,9 @@ inline store_entries()
     :: turn < published ->
         STEP(
             assert(entry[(first + turn) % SLOTS].stamp == WRITING(first + turn));
-            entry[(first + turn) % SLOTS].seq = first_seq + turn;
-            entry[(first + turn) % SLOTS].epoch = epoch);
+            RECORD(turn).position = first + turn + 1;
+            RECORD(turn).seq = first_seq + turn;
+            RECORD(turn).epoch = epoch);
         STEP(entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn); turn++)
     :: turn >= published && turn < count -> /* written to, but not published */
         STEP(entry[(first + turn) % SLOTS].stamp = (ABORT_PUTS_BACK -> saved[turn] : 0); turn++)
@@ -353,7 +451,7 @@ inline read_permutation()
                 assert(!(taken_slots & BIT(entry[i].slot))); /* two in use with one slot: RingCorrupt */
                 taken_slots = taken_slots | BIT(entry[i].slot);
                 settled = settled | BIT(i);
-                floor_seq = MAX(floor_seq, entry[i].seq + 1)
+                floor_seq = MAX(floor_seq, record[entry[i].slot].seq + 1)
             :: else
             fi
         };
@@ -368,6 +466,45 @@ inline read_permutation()
         i = 0
     }
 }
+
+#ifdef GROUP
+/* A slot whose frame a member has, or is to get. */
+#ifdef TAKEOVER_TRUSTS_OWNERS
+#define KEEPS_ITS_RECORD(slot) (owner[slot].who != DONE)
+#else
+#define KEEPS_ITS_RECORD(slot) (owner[slot].who != DONE && owner[slot].position == record[slot].position)
+#endif
+
+/* A frame that was written but never published must not pass for one that a member may take. */
+inline forget_unpublished()
+{
+#ifndef TAKEOVER_KEEPS_RECORDS
+    turn = 0;
+    do
+    :: turn < ALL_SLOTS ->
+        atomic {
+            taken = 0;
+            for (i : 0 .. SLOTS - 1) {
+                taken = taken || (entry[i].slot == turn && entry[i].stamp != 0)
+            };
+            i = 0
+        };
+        if
+        :: !taken && record[turn].position != 0 ->
+            STEP(had = KEEPS_ITS_RECORD(turn));
+            if
+            :: !had -> STEP(record[turn].position = 0)
+            :: else
+            fi
+        :: else
+        fi;
+        turn++
+    :: else -> break
+    od;
+    atomic { turn = 0; taken = 0; had = 0 }
+#endif
+}
+#endif
 
 inline rebuild()
 {
@@ -415,6 +552,9 @@ inline rebuild()
         i = 0;
         taken_slots = 0
     }
+#ifdef GROUP
+    ;forget_unpublished()
+#endif
 }
 
 inline open()
@@ -468,16 +608,39 @@ inline close()
 #endif
 
 /* What the best informed claim would find, for the check of a sleep. */
+#ifdef GROUP
+#define GATE_OF(which) \
+    (active_bits & BIT(which) && GATES(place[which].state) -> \
+     (place[which].state == MEMBER -> group_next : place[which].cursor) : NONE)
+#define IN_GROUP(which) (active_bits & BIT(which) && (place[which].state == MEMBER || place[which].state == ENTERING))
+#if PLACES == 1
+#define GROUP_IS_THERE IN_GROUP(0)
+#else
+#define GROUP_IS_THERE (IN_GROUP(0) || IN_GROUP(1))
+#endif
+#define IS_HELD(slot) (record[slot].pins != 0 || (owner[slot].who != DONE && GROUP_IS_THERE))
+#else
 #define GATE_OF(which) \
     (active_bits & BIT(which) && place[which].state == LOSSLESS -> place[which].cursor : NONE)
+#define IS_HELD(slot) (record[slot].pins != 0)
+#endif
 #if PLACES == 1
 #define GATE GATE_OF(0)
 #else
 #define GATE MIN(GATE_OF(0), GATE_OF(1))
 #endif
-#define CLAIMABLE(ahead) (head + (ahead) < GATE + SLOTS && entry[entry[AT(ahead)].slot].pins == 0)
-#if SLOTS == 2
-#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !CLAIMABLE(1))
+#define CLAIMABLE(ahead) (head + (ahead) < GATE + SLOTS && !IS_HELD(entry[AT(ahead)].slot))
+#if SPARES > 0
+#define FREE_SPARE(slot) (head < GATE + SLOTS && !NAMED(slot) && !IS_HELD(slot))
 #else
-#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !CLAIMABLE(1) && !CLAIMABLE(2))
+#define FREE_SPARE(slot) 0
+#endif
+#if SLOTS == 1
+#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !FREE_SPARE(0) && !FREE_SPARE(SLOTS))
+#elif SLOTS == 2
+#define NOTHING_TO_CLAIM (!CLAIMABLE(0) && !CLAIMABLE(1) && !FREE_SPARE(0) && !FREE_SPARE(1) && !FREE_SPARE(SLOTS))
+#else
+#define NOTHING_TO_CLAIM \
+    (!CLAIMABLE(0) && !CLAIMABLE(1) && !CLAIMABLE(2) && \
+     !FREE_SPARE(0) && !FREE_SPARE(1) && !FREE_SPARE(2) && !FREE_SPARE(SLOTS))
 #endif

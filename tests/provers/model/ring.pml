@@ -8,6 +8,9 @@
 #ifndef ABORTS
 #define ABORTS 0
 #endif
+#ifndef SPARES
+#define SPARES 0
+#endif
 #ifndef LIVES
 #define LIVES 0
 #endif
@@ -78,19 +81,32 @@
 #else
 #define JOIN_SEARCHES_STAMPS 1
 #endif
+#ifdef SPARE_IGNORES_PINS
+#define SPARE_IS_LOOKED_AT 0
+#else
+#define SPARE_IS_LOOKED_AT 1
+#endif
+#ifdef CLAIM_IGNORES_OWNERS
+#define OWNERS_COUNT 0
+#else
+#define OWNERS_COUNT 1
+#endif
 #ifdef NEWCOMER_LOOKS_ONCE
 #define NEWCOMER_LOOKS_AGAIN 0
 #else
 #define NEWCOMER_LOOKS_AGAIN 1
 #endif
 
+byte aborts = ABORTS;
+byte lives = LIVES;
+
 #include "block.pml"
 #include "places.pml"
 #include "producer.pml"
 #include "consumer.pml"
-
-byte aborts = ABORTS;
-byte lives = LIVES;
+#ifdef GROUP
+#include "member.pml"
+#endif
 
 proctype Producer()
 {
@@ -100,6 +116,10 @@ proctype Producer()
     bit lossy_active, joined, pinned, swapped, ring_full, prepared, got_lock, sees_sleeper, cas_done;
 #if BATCH > 1
     byte most;
+#endif
+#ifdef GROUP
+    byte word;
+    bit group, had, was_member;
 #endif
 
 begin:
@@ -154,6 +174,9 @@ killed:
 #if BATCH > 1
         saved[1] = 0; most = 0;
 #endif
+#ifdef GROUP
+        word = 0; group = 0; had = 0; was_member = 0;
+#endif
     };
     if
     :: goto begin /* another one takes over */
@@ -168,8 +191,12 @@ proctype Consumer(byte me; bit lossless; byte start; bit resident)
     byte mine = NONE;
     byte next, known, cursor, expected, fresh, aim, newest, seq, of_epoch, oldest, round, turn, state, now_state;
     byte slot = NONE, older = NONE, older_at = NONE, newer = NONE, newer_at = NONE;
-    byte held[SLOTS], pin_count[SLOTS];
+    byte held[ALL_SLOTS], pin_count[ALL_SLOTS];
     bit delivered, took, intact, stuck, awaits, got_lock, sees_sleeper, cas_done;
+#ifdef GROUP
+    byte word;
+    bit had, was_member;
+#endif
 
     if
     :: resident -> atomic { mine = me - 1; resident = 0; start = 0 }
@@ -198,7 +225,7 @@ work:
 #endif
     :: HOLDING_0 -> release(0); stuck = 0; goto work
     :: HOLDING_1 -> release(1); stuck = 0; goto work
-#if SLOTS > 2
+#if ALL_SLOTS > 2
     :: HOLDING_2 -> release(2); stuck = 0; goto work
 #endif
 #ifdef LEAVES
@@ -288,7 +315,10 @@ departed:
         of_epoch = 0; oldest = 0; round = 0; turn = 0; state = 0; now_state = 0; slot = NONE; older = NONE;
         older_at = NONE; newer = NONE; newer_at = NONE; delivered = 0; took = 0; intact = 0; stuck = 0; awaits = 0;
         got_lock = 0; sees_sleeper = 0; cas_done = 0; start = 0;
-        for (i : 0 .. SLOTS - 1) {
+#ifdef GROUP
+        word = 0; had = 0; was_member = 0;
+#endif
+        for (i : 0 .. ALL_SLOTS - 1) {
             held[i] = 0;
             pin_count[i] = 0
         };
@@ -331,7 +361,7 @@ proctype Observer()
         if
         :: intact ->
             STEP(slot = entry[position % SLOTS].slot);
-            STEP(seq = entry[position % SLOTS].seq; of_epoch = entry[position % SLOTS].epoch);
+            STEP(seq = record[slot].seq; of_epoch = record[slot].epoch);
             STEP(left = left_half[slot]);
 #ifdef OBSERVER_LOOKS_TOO_EARLY
             STEP(intact = entry[position % SLOTS].stamp == PUBLISHED(position));
@@ -356,12 +386,22 @@ gone:
 }
 #endif
 
+#ifdef GROUP
+#define OWNED_BY_NOBODY(slot, which) assert(owner[slot].who != HAS(which))
+#else
+#define OWNED_BY_NOBODY(slot, which) skip
+#endif
+
 /* Comes when all is over: reaps, and looks whether anything is left of anyone who is gone. */
 proctype Auditor()
 {
     byte me = AUDITOR;
     byte turn;
     bit got_lock, sees_sleeper, cas_done;
+#ifdef GROUP
+    byte word;
+    bit had, was_member;
+#endif
 
 end_wait:
     finished == PROCESSES;
@@ -372,15 +412,17 @@ begin:
             if
             :: place_lock[i] == 0 ->
                 assert(place[i].state == FREE && !(active_bits & BIT(i)));
-                for (j : 0 .. SLOTS - 1) {
-                    assert(!(entry[j].pins & BIT(i)))
+                for (j : 0 .. ALL_SLOTS - 1) {
+                    assert(!(record[j].pins & BIT(i)));
+                    OWNED_BY_NOBODY(j, i)
                 }
             :: else
             fi
         };
         for (i : 0 .. SLOTS - 1) {
             assert(!ENDED(producer_state) || entry[i].stamp % 2 == 0);
-            assert(!WHOLE(i) || INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]))
+            assert(!WHOLE(i) || (INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]) &&
+                                 record[entry[i].slot].position == entry[i].stamp / 2))
         };
         i = 0;
         j = 0
@@ -388,6 +430,9 @@ begin:
     goto over;
 killed:
     atomic { turn = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0 };
+#ifdef GROUP
+    atomic { word = 0; had = 0; was_member = 0 };
+#endif
     goto begin;
 over:
     skip
@@ -420,9 +465,17 @@ init {
 #endif
         };
         run Producer();
+#if FIRST_POLICY == MEMBER
+        run Member(1, FIRST_RESIDES);
+#else
         run Consumer(1, FIRST_POLICY == LOSSLESS, FIRST_START, FIRST_RESIDES);
+#endif
 #if CONSUMERS > 1
+#if SECOND_POLICY == MEMBER
+        run Member(2, SECOND_RESIDES);
+#else
         run Consumer(2, SECOND_POLICY == LOSSLESS, SECOND_START, SECOND_RESIDES);
+#endif
 #endif
 #ifdef OBSERVED
         run Observer();
