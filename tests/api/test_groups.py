@@ -15,6 +15,11 @@ from support.waiting import PATIENCE
 
 
 @pytest.fixture
+def ring(make):
+    return make(spares=2)
+
+
+@pytest.fixture
 def join():
     """`join(ring, ...)`: a consumer, closed with the test."""
     with contextlib.ExitStack() as opened:

@@ -13,6 +13,10 @@
 /* Takes between two looks at whether the other members live. */
 #define SHMRING_REAP_EVERY 1024u
 
+/* Rounds in which other members were faster after which a take returns, so that its caller can look at signals
+ * and the time. */
+#define SHMRING_MOST_TRIES 64u
+
 /* What members look at besides head. */
 static inline uint64_t
 shmring_read_events(const shmring_consumer *c)
@@ -159,7 +163,7 @@ shmring_take_new(shmring_consumer *c, uint64_t least, uint64_t most, shmring_hol
 {
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t room = most < slots ? most : slots;
-    for (unsigned round = 0; round < SHMRING_MOST_LAPS; round++) {
+    for (unsigned round = 0; round < SHMRING_MOST_TRIES; round++) {
         const uint64_t next = shmring_load_acquire(&shmring_group_of(c)->next); /* [acquire next] */
         if (next != c->next)
             shmring_seek(c, next);
