@@ -29,10 +29,10 @@ class Helper:
         self._loop = weakref.ref(loop)
         self._bell = _core.Doorbell()
         self._lock = threading.Lock()
-        self._waiters: dict[asyncio.Future[None], tuple[_core.Block, int, int]] = {}
+        self._waiters: dict[asyncio.Future[None], _core.Awaited] = {}
         self._thread: threading.Thread | None = None
 
-    def add(self, waiter: asyncio.Future[None], awaited: tuple[_core.Block, int, int]) -> None:
+    def add(self, waiter: asyncio.Future[None], awaited: _core.Awaited) -> None:
         """Complete `waiter` when `awaited` comes true, or after a slice."""
         with self._lock:
             if self._thread is None:
@@ -79,7 +79,7 @@ class Helper:
             started = time.monotonic()
             _core.wait_any(self._bell, token, list(waiters.values()), SLICE)
             late = time.monotonic() - started >= SLICE
-            ready = [waiter for waiter, awaited in waiters.items() if late or _core.came_true(*awaited)]
+            ready = [waiter for waiter, awaited in waiters.items() if late or awaited.came_true()]
             if ready:
                 self._complete(ready)
             del waiters, ready  # they would keep the loop alive

@@ -14,6 +14,7 @@ from shmring._ring import Ring
 MAGIC: Final[bytes]
 ABI: Final[int]
 MAX_CONSUMERS: Final[int]
+MAX_GROUPS: Final[int]
 MAX_SLOTS: Final[int]
 MAX_SCHEMA: Final[int]
 MAX_META: Final[int]
@@ -33,6 +34,9 @@ TRUNCATED: Final[int]
 CORRUPT: Final[int]
 PRODUCER_EXISTS: Final[int]
 NO_PLACE: Final[int]
+NO_GROUP: Final[int]
+OTHER_GROUP: Final[int]
+TIMEOUT: Final[int]
 PRODUCER_NONE: Final[int]
 PRODUCER_CLOSED: Final[int]
 PRODUCER_FAILED: Final[int]
@@ -209,6 +213,8 @@ class Block:
         """Return how the producer is, in a word, and the ring's counters, read from its file."""
     def place_statuses(self, fd: int) -> list[dict[str, Any]]:
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
+    def group_statuses(self, fd: int) -> list[dict[str, Any]]:
+        """Return the groups that have members as dicts, read from the ring's file."""
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None
     ) -> tuple[int, int, int, int] | None:
@@ -599,6 +605,9 @@ class Held:
     def lost(self) -> int:
         """Frames lost just before (for a batch, also between) the ones here."""
     @property
+    def redelivered(self) -> bool:
+        """Whether another member of the group had it before, and died before it released it."""
+    @property
     def epoch(self) -> int:
         """Which producer of the ring published it, from 1 (for a batch: its last frame)."""
     @property
@@ -704,7 +713,7 @@ class Consumer:
     @property
     def _position(self) -> int:
         """The position of the frame that it takes next."""
-    def _awaited(self) -> tuple[Block, int, int]: ...
+    def _awaited(self) -> Awaited: ...
     def _empty(self, timeout: float | None) -> None: ...
     def _still_waiting(self, seconds: float, least: int = 1) -> None: ...
     def _try_in_task(self, latest: bool) -> Frame | None: ...
@@ -783,7 +792,7 @@ class Consumer:
             The most frames to take.
         min_frames : int
             The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
-            in memory (``batch.interrupted``), and at the end of the stream.
+            in memory (``batch.interrupted``), and at the end of the stream. 1 in a member of a group.
         timeout : float, optional
             Seconds; None waits forever, 0 never waits.
 
@@ -924,8 +933,17 @@ class Consumer:
     def label(self) -> str:
         """What the consumer was called when it joined."""
     @property
+    def group(self) -> str | None:
+        """The group that this consumer is a member of, None if it gets every frame."""
+    @property
     def lost(self) -> int:
-        """Frames that this consumer did not get since it joined: lapped, or dropped at the source."""
+        """Frames that this consumer did not get since it joined: lapped, or dropped at the source.
+
+        0 in a member of a group: other members have the frames that it did not get.
+        """
+    @property
+    def redelivered(self) -> int:
+        """Frames among those that a member of the group had when it died."""
     @property
     def skipped(self) -> int:
         """Frames that `latest`, or `windows` with a step longer than the window, passed over."""
@@ -934,7 +952,7 @@ class Consumer:
         """Frames taken; a frame in several windows counts once."""
     @property
     def lag(self) -> int:
-        """Frames published but not yet taken."""
+        """Frames published but not yet taken: by this consumer, or by any member of its group."""
     @property
     def held(self) -> int:
         """Frames held now: by Frames, Batches and the arrays made from them."""
@@ -1015,6 +1033,8 @@ def open_consumer(
     start: str,
     label: str,
     spin: float | None,
+    group: str | None,
+    at_most_once: bool,
 ) -> Consumer:
     """Return a Consumer that has not joined yet."""
 
@@ -1029,11 +1049,15 @@ class Doorbell:
         """Return a token for `wait_any`: a ring after this call ends that wait."""
     def ring(self) -> None: ...
 
-def wait_any(bell: Doorbell, token: int, awaited: list[tuple[Block, int, int]], seconds: float) -> None:
-    """Sleep until one of the awaited (block, head, producer state) comes true, the bell or the time.
+@final
+class Awaited:
+    """What a consumer sleeps on: from ``Consumer._awaited()``."""
+
+    def came_true(self) -> bool:
+        """Whether it is worth a look now: a frame is there, or the producer's state changed."""
+
+def wait_any(bell: Doorbell, token: int, awaited: list[Awaited], seconds: float) -> None:
+    """Sleep until one of those awaited comes true, the bell or the time.
 
     May wake for no reason. At most 127 are watched; the caller looks at all of them afterwards.
     """
-
-def came_true(block: Block, head: int, state: int) -> bool:
-    """Whether the frame is there or the producer's state changed."""

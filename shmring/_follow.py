@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from shmring import _core, _messages, _names, _presence, errors
 from shmring._format import FrameFormat
-from shmring._ring import Ring
+from shmring._ring import Ring, check_group
 from shmring._wait import Wait
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 __all__ = ["ENDS", "Follower", "Rejoiner", "Start", "Succession", "follow"]
 
@@ -83,10 +80,22 @@ class Succession:
 class Rejoiner:
     """Joins one ring after another as the same consumer, and knows which frames it has taken."""
 
-    def __init__(self, *, lossless: bool, start: Start, label: str, wait_for_takeover: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        lossless: bool,
+        start: Start,
+        label: str,
+        wait_for_takeover: bool = False,
+        group: str | None = None,
+        at_most_once: bool = False,
+    ) -> None:
         if start not in STARTS:
             raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        check_group(group, lossless, at_most_once)
         self._lossless, self._label = lossless, label
+        self._group, self._at_most_once = group, at_most_once
+        self._done = 0  # below this position, the group has taken every frame of the ring
         self._start: Start = start
         self._wait_for_takeover = wait_for_takeover
         self._generation = b""
@@ -101,10 +110,13 @@ class Rejoiner:
             start=self._start,
             wait_for_takeover=self._wait_for_takeover,
             label=self._label,
+            group=self._group,
+            at_most_once=self._at_most_once,
         )
         if ring._generation != self._generation:
             self.next_seq = 0 if self._generation else None
             self._generation = ring._generation
+            self._done = 0
         self._start = "oldest"
         return self.consumer
 
@@ -113,23 +125,37 @@ class Rejoiner:
         lost = 0
         if self.consumer is not None:
             lost = self.consumer.lost
+            self._done = self.consumer._position
             self.consumer.close()
             self.consumer = None
         return lost
 
-    def is_new(self, seq: int) -> bool:
-        """Whether this frame was not taken before its ring was taken over; it is, now."""
+    def is_new(self, frame: _core.Frame) -> bool:
+        """Whether this frame, just taken, was not taken before its ring was taken over; it is, now."""
+        if self._group is not None:
+            return not self._done_by_group(frame, 1)
+        seq = frame.seq
         if self.next_seq is not None and seq < self.next_seq:
             return False
         self.next_seq = seq + 1
         return True
 
-    def new(self, seqs: npt.NDArray[np.uint64]) -> slice:
-        """Return which of these frames were not taken before; they are, now."""
+    def new(self, batch: _core.Batch) -> slice:
+        """Return which of these frames, just taken, were not taken before; they are, now."""
+        if self._group is not None:
+            return slice(self._done_by_group(batch, len(batch)), len(batch))
+        seqs = batch.seqs
         new = slice(int(np.searchsorted(seqs, self.next_seq or 0)), len(seqs))
         if new.start < new.stop:
             self.next_seq = int(seqs[-1]) + 1
         return new
+
+    def _done_by_group(self, held: _core.Held, count: int) -> int:
+        """How many of these frames, just taken, the group had taken before its ring was taken over."""
+        if held.redelivered or self.consumer is None:
+            return 0
+        first = self.consumer._position - count
+        return min(count, max(0, self._done - first))
 
 
 class RingWait(Wait):
@@ -157,11 +183,19 @@ class Follower:
         lossless: bool,
         start: Start,
         label: str,
+        group: str | None,
+        at_most_once: bool,
     ) -> None:
         _core.check_timeout(timeout)
         self._rings = Succession(name)
         self._timeout = timeout
-        self._joined = Rejoiner(lossless=_core.check_flag("lossless", lossless), start=start, label=label)
+        self._joined = Rejoiner(
+            lossless=_core.check_flag("lossless", lossless),
+            start=start,
+            label=label,
+            group=group,
+            at_most_once=at_most_once,
+        )
         self._frame_format: FrameFormat | None = None  # of the frames so far
         self._ring: Ring | None = None
         self._closed = False
@@ -213,7 +247,7 @@ class Follower:
             except ENDS:
                 self._pass_by()
                 continue
-            if self._joined.is_new(frame.seq):
+            if self._joined.is_new(frame):
                 return frame
         raise StopIteration
 
@@ -236,7 +270,7 @@ class Follower:
             except ENDS:
                 self._pass_by()
                 continue
-            if self._joined.is_new(frame.seq):
+            if self._joined.is_new(frame):
                 return frame
         raise StopAsyncIteration
 
@@ -272,9 +306,10 @@ class Follower:
         self._leave()
 
     def _leave(self) -> None:
+        self._joined.leave()
         if self._ring is not None:
             self._ring.close()
-        self._ring = self._joined.consumer = None
+        self._ring = None
 
 
 def follow(
@@ -284,6 +319,8 @@ def follow(
     lossless: bool = True,
     start: Literal["oldest", "newest", "next"] = "oldest",
     label: str = "",
+    group: str | None = None,
+    at_most_once: bool = False,
 ) -> Follower:
     """Iterate over the frames of a name: of the ring that has it, then of the next one, and so on.
 
@@ -292,7 +329,7 @@ def follow(
     name : str
     timeout : float, optional
         Seconds to wait for each frame, whether its ring is there or not; None waits forever.
-    lossless, label
+    lossless, label, group, at_most_once
         As in ``Ring.consumer``.
     start : {"oldest", "newest", "next"}
         The first frame, of the first ring. Of later ones you get every frame, from the oldest.
@@ -329,4 +366,4 @@ def follow(
     22.0
     >>> frames.close()
     """
-    return Follower(name, timeout, lossless, start, label)
+    return Follower(name, timeout, lossless, start, label, group, at_most_once)

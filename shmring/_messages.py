@@ -43,6 +43,7 @@ __all__ = [
     "no_frame",
     "no_ring",
     "no_set",
+    "no_share",
     "no_stream",
     "not_awaitable",
     "not_pickled",
@@ -101,8 +102,9 @@ def producer_of(status: RingStatus) -> str:
 
 
 def consumer_of(row: ConsumerRow) -> str:
-    """Name a consumer."""
-    return process(row["pid"], row["start_time"], row["label"])
+    """Name a consumer, and its group."""
+    group = f", member of group {row['group']!r}" if row["group"] is not None else ""
+    return process(row["pid"], row["start_time"], row["label"]) + group
 
 
 def reader_in_the_way(fd: int, byte: int) -> str:
@@ -427,10 +429,10 @@ def forked(what: str) -> errors.ForkedHandle:
 def gating(
     block: _core.Block, consumers: list[ConsumerRow], gate: int | None, slots: int, lock_fd: int
 ) -> list[ConsumerRow]:
-    """Return the lossless consumers whose unread frames hold the producer up."""
+    """Return the lossless consumers, and the members of groups, whose unread frames hold the producer up."""
     if gate is None or block.status(lock_fd)["head"] < gate + slots:
         return []
-    return [one for one in consumers if one["policy"] == "lossless" and one["cursor"] == gate]
+    return [one for one in consumers if one["policy"] in ("lossless", "member") and one["cursor"] == gate]
 
 
 def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
@@ -442,10 +444,12 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
         who = "; ".join(
             f"{consumer_of(one)}, lag {one['lag']} frames{_not_reaped(one, lock_fd)}" for one in behind
         )
+        groups = any(one["group"] is not None for one in behind)
+        advice = "add members to the group" if groups else "make that consumer lossy"
         return errors.RingFull(
-            f"ring {block.name!r} is full: all {slots} slots hold frames that a lossless consumer has not "
-            f"read, for {stalled} now: {who}. Wait longer, use more slots, "
-            f'on_full="drop", or make that consumer lossy'
+            f"ring {block.name!r} is full: all {slots} slots hold frames that "
+            f"{'a group' if groups else 'a lossless consumer'} has not read, for {stalled} now: {who}. Wait "
+            f'longer, use more slots, on_full="drop", or {advice}'
         )
     holding = [one for one in consumers if one["held"]]
     if not holding:
@@ -468,7 +472,9 @@ def waits_for_itself(
     if not own:
         return None
     consumers = consumer_rows(block, lock_fd)
-    behind = [one for one in gating(block, consumers, gate, slots, lock_fd) if one["place"] in own]
+    behind = gating(block, consumers, gate, slots, lock_fd)
+    shared = {one["group"] for one in behind if one["place"] not in own}  # another process may take those
+    behind = [one for one in behind if one["place"] in own and one["group"] not in shared - {None}]
     if behind:
         one = behind[0]
         what = f"has not read {one['lag']} frames"
@@ -557,8 +563,22 @@ def cannot_produce(result: int, block: _core.Block, lock_fd: int, error: int) ->
     return _limits.refused(error, f"cannot become the producer of ring {block.name!r}")
 
 
-def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Exception:
+def cannot_join(
+    result: int, block: _core.Block, lock_fd: int, error: int, group: str | None = None
+) -> Exception:
     """Explain why this process cannot join."""
+    if result == _core.OTHER_GROUP:
+        return _other_group(group, block, lock_fd)
+    if result == _core.NO_GROUP:
+        return errors.TooManyConsumers(
+            f"ring {block.name!r} has room for {_core.MAX_GROUPS} groups, and all have members: "
+            f"{_groups(block, lock_fd)}. Join one of them, or end the members of one"
+        )
+    if result == _core.TIMEOUT:
+        return errors.RingNotReady(
+            f"cannot join group {group!r} of ring {block.name!r}: another process is joining a group, and is "
+            f"not done after a second. Retry; if that process is stopped, continue it (kill -CONT) or end it"
+        )
     if result == _core.NO_PLACE:
         blocked = [byte for byte in map(_core.lock_place, range(block.consumers))
                    if _core.lock_blocked(lock_fd, byte)]  # fmt: skip
@@ -578,7 +598,27 @@ def cannot_join(result: int, block: _core.Block, lock_fd: int, error: int) -> Ex
     return _limits.refused(error, f"cannot join ring {block.name!r}")
 
 
-def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> errors.RingEmpty:
+def _other_group(group: str | None, block: _core.Block, lock_fd: int) -> ValueError:
+    found = {one["name"]: one["at_most_once"] for one in block.group_statuses(lock_fd)}.get(group)
+    return ValueError(
+        f"group {group!r} of ring {block.name!r} exists with at_most_once={found}, and all of its members "
+        f"need the same: pass at_most_once={found}, or choose another name for the group"
+    )
+
+
+def _groups(block: _core.Block, lock_fd: int) -> str:
+    """Name the groups, and their members."""
+    members: dict[str, list[str]] = {}
+    for one in consumer_rows(block, lock_fd):
+        if one["group"] is not None:
+            who = process(one["pid"], one["start_time"], one["label"])
+            members.setdefault(one["group"], []).append(who)
+    return "; ".join(f"group {name!r}: {', '.join(those)}" for name, those in members.items())
+
+
+def no_frame(
+    block: _core.Block, least: int, timeout: float, lock_fd: int, group: str | None = None
+) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
     state, status = block.producer_state(lock_fd)
     state_now = {
@@ -591,8 +631,23 @@ def no_frame(block: _core.Block, least: int, timeout: float, lock_fd: int) -> er
     wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
     return errors.RingEmpty(
         f"{wanted} in ring {block.name!r} within {timeout:g} s; {state_now}, {status['head']} frames have "
-        f"been published so far"
+        f"been published so far{_may_come_back(block, lock_fd, group) if state in ENDS else ''}"
     )
+
+
+def _may_come_back(block: _core.Block, lock_fd: int, group: str | None) -> str:
+    """Name the members of a group whose frames another one gets if they die."""
+    if group is None:
+        return ""
+    own = _core.own_places(block)
+    rows = [one for one in consumer_rows(block, lock_fd) if one["group"] == group]
+    holding = [one for one in rows if one["held"] and one["place"] not in own]
+    if not holding:
+        return ""
+    who = "; ".join(
+        f"{process(one['pid'], one['start_time'], one['label'])} holds {one['held']}" for one in holding
+    )
+    return f". Group {group!r} is not done: if a member dies, another one gets its frames ({who})"
 
 
 def _what_is_left(status: RingStatus, left: int) -> str:
@@ -633,12 +688,33 @@ ENDS = {"closed": stream_ended, "failed": producer_failed, "died": producer_died
 """What a reader raises once it has passed every frame, by the producer's state."""
 
 
-def slots_held(block: _core.Block, least: int, held: int, slots: int) -> errors.SlotsHeld:
+def slots_held(block: _core.Block, least: int, held: int, max_held: int | None) -> errors.SlotsHeld:
     """Explain a wait that could never end."""
+    if max_held is not None:
+        return errors.SlotsHeld(
+            f"{least} more frame(s) of ring {block.name!r} cannot be had: this lossy consumer holds {held} "
+            f"frames and may hold {max_held} slots of {block.slots + block.spares}, so that it never stops "
+            f"the producer. Release some (frame.release(), del), copy what must be kept, or let it hold more "
+            f"(max_held=..., in a ring with more slots or spares)"
+        )
     return errors.SlotsHeld(
         f"waiting for {least} more frame(s) of ring {block.name!r} would never end: this consumer itself "
-        f"holds {held} frames of {slots} slots. Release some (frame.release(), del), copy what must be kept, "
-        f"or use more slots"
+        f"holds {held} frames of {block.slots + block.spares} slots. Release some (frame.release(), del), "
+        f"copy what must be kept, or use more slots"
+    )
+
+
+def no_share(block: _core.Block, lock_fd: int, place: int, slots: int) -> errors.TooManyConsumers:
+    """Explain why a lossy consumer may not hold so many slots."""
+    others = [
+        one
+        for one in consumer_rows(block, lock_fd)
+        if one["place"] != place and one["policy"] in ("lossy", "left")
+    ]
+    who = "; ".join(f"{consumer_of(one)} may hold {one['max_held']}" for one in others) or "nobody else holds"
+    return errors.TooManyConsumers(
+        f"max_held={slots} is more than ring {block.name!r} has to spare: of {block.slots + block.spares} slots "
+        f"the producer needs 2, and {who}. Ask for less, or create the ring with spares={slots} or more"
     )
 
 

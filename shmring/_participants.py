@@ -20,16 +20,19 @@ if TYPE_CHECKING:  # rows are plain dicts; to make the class would slow down the
         pid: int
         command: str
         label: str
-        policy: Literal["lossless", "lossy", "left"]
+        policy: Literal["lossless", "lossy", "left", "member"]
         cursor: int
         lag: int
         lost: int
         skipped: int
         delivered: int
         held: int
+        max_held: int | None
         alive: bool
         joined_ns: int
         start_time: int
+        group: str | None
+        redelivered: int
 
 
 def is_here(pid: int, start_time: int) -> bool:
@@ -73,9 +76,12 @@ def consumer_rows(block: _core.Block, lock_fd: int) -> list[ConsumerRow]:
             "skipped": row["skipped"],
             "delivered": row["delivered"],
             "held": max(row["held"], row["pins"]),
+            "max_held": row["max_held"] if row["policy"] == "lossy" else None,
             "alive": row["alive"],
             "joined_ns": row["joined_ns"],
             "start_time": row["start_time"],
+            "group": row["group"],
+            "redelivered": row["redelivered"],
         }
         for row in block.place_statuses(lock_fd)
     ]

@@ -19,6 +19,8 @@ def producer(handle: Producer, state: str) -> str:
 
 def consumer(handle: Consumer, state: str) -> str:
     policy = "lossless" if handle.lossless else "lossy"
+    if handle.group is not None:
+        policy = f"member of group {handle.group!r}"
     label = f" {handle.label!r}" if handle.label else ""
     return (
         f"<shmring.Consumer{label} of {handle.name!r}, {policy}, {state}, {handle.delivered} delivered, "
@@ -36,8 +38,10 @@ def slot(claimed: Slot, is_open: bool) -> str:
 def frame(held: Frame, ring: str) -> str:
     state = "released" if held.released else "held"
     lost = f", {held.lost} lost before it" if held.lost else ""
+    again = ", redelivered" if held.redelivered else ""
     return (
-        f"<shmring.Frame seq {held.seq} of {ring!r}, shape {held.shape}, dtype {held.dtype}, {state}{lost}>"
+        f"<shmring.Frame seq {held.seq} of {ring!r}, shape {held.shape}, dtype {held.dtype}, "
+        f"{state}{lost}{again}>"
     )
 
 
@@ -45,5 +49,5 @@ def batch(held: Batch, ring: str) -> str:
     state = "released" if held.released else "copied" if held.copied else "held"
     return (
         f"<shmring.Batch of {len(held)} frames, seq {held.seqs[0]} to {held.seqs[-1]}, of {ring!r}, "
-        f"shape {held.shape}, dtype {held.dtype}, {state}>"
+        f"shape {held.shape}, dtype {held.dtype}, {state}{', redelivered' if held.redelivered else ''}>"
     )

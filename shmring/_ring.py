@@ -15,7 +15,7 @@ from shmring._attrs import fixed
 from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
 from shmring._participants import ProducerState, consumer_rows
-from shmring._schema import choose_geometry, read_schema
+from shmring._schema import check_int, choose_geometry, read_schema
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
     from multiprocessing.shared_memory import SharedMemory
@@ -85,7 +85,7 @@ class Ring:
         shape: Any,
         dtype: npt.DTypeLike,
         slots: int,
-        spares: int = 2,
+        spares: int = 0,
         consumers: int = 16,
         meta: npt.DTypeLike | None = None,
         attrs: Mapping[str, Any] | None = None,
@@ -203,7 +203,7 @@ class Ring:
         shape: Any,
         dtype: npt.DTypeLike,
         slots: int,
-        spares: int = 2,
+        spares: int = 0,
         consumers: int = 16,
         meta: npt.DTypeLike | None = None,
         attrs: Mapping[str, Any] | None = None,
@@ -424,6 +424,9 @@ class Ring:
         label: str = "",
         wait_for_takeover: bool = False,
         spin: float | None = None,
+        group: str | None = None,
+        at_most_once: bool = False,
+        max_held: int | None = None,
     ) -> _core.Consumer:
         """Join the ring.
 
@@ -442,6 +445,19 @@ class Ring:
         spin : float, optional
             Seconds to spin before each sleep; ``inf`` never sleeps. Default: adapts to the waits, 1 to 50
             microseconds.
+        group : str, optional
+            Share the frames with the other members of the group of this name (at most 63 bytes): each frame
+            goes to one of them, the next one that asks. The first member makes the group, which begins at
+            `start`; with its last member the group is gone. If a member dies, another one gets the frames
+            that it had not released, marked as ``frame.redelivered``.
+        at_most_once : bool
+            Of a group, for all members the same: what a member had when it died is lost (and counted in
+            ``stats().groups``) rather than given to another one.
+        max_held : int, optional
+            Of a lossy consumer: slots that it may hold at the same time; a further frame raises SlotsHeld.
+            Default: half of what the other lossy consumers leave of all slots but two, at least 2 (with one,
+            a loop that keeps its last frame could not take the next). So frames that lossy consumers keep
+            do not stop the producer. There are more slots to hold with ``Ring.create(spares=...)``.
 
         Returns
         -------
@@ -450,14 +466,33 @@ class Ring:
         Raises
         ------
         TooManyConsumers
-            The table is full of living consumers; the message names them.
+            The table is full of living consumers, or there are 4 other groups, or the other lossy consumers
+            may hold so many slots that fewer than `max_held` are left; the message names them.
+        RingNotReady
+            Another process keeps the lock that a member needs to join.
+        ValueError
+            The group exists with another `at_most_once`; or `group` with ``lossless=False``.
         """
         self._check_open(writing=True)
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
         check_label(label)
-        handle = _core.open_consumer(self, self._block, self._schema, lossless, start, label, spin)
+        at_most_once = check_group(group, lossless, at_most_once)
+        handle = _core.open_consumer(
+            self, self._block, self._schema, lossless, start, label, spin, group, at_most_once
+        )
+        if max_held is not None and lossless:
+            raise ValueError(
+                "max_held is for lossy consumers (lossless=False): a lossless one holds what it likes, and the "
+                "producer waits for it"
+            )
         handle._join(self._lock_file(), start, wait_for_takeover)
+        if max_held is not None:
+            try:
+                handle._limit_held(check_int("max_held", max_held, 1, _core.MAX_SLOTS))
+            except BaseException:
+                handle.close()
+                raise
         self._had_handles = True
         self._children.add(handle)
         return handle
@@ -482,10 +517,11 @@ class Ring:
         -------
         RingStats
         """
-        from shmring._stats import RingStats, read_consumers, read_producer
+        from shmring._stats import RingStats, read_consumers, read_groups, read_producer
 
         self._check_open()
         producer, status = read_producer(self._block, self._fd)
+        consumers = read_consumers(self._block, self._fd)
         return RingStats(
             name=self.name,
             shape=self.shape,
@@ -497,7 +533,8 @@ class Ring:
             dropped=status["dropped"],
             swaps=status["swaps"],
             producer=producer,
-            consumers=read_consumers(self._block, self._fd),
+            consumers=consumers,
+            groups=read_groups(self._block, self._fd, consumers),
         )
 
     def close(self) -> None:
@@ -685,13 +722,31 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
     return ring
 
 
-def check_label(label: str) -> None:
-    """Raise unless a place of the consumer table can keep the label."""
+def check_label(label: str, what: str = "label") -> None:
+    """Raise unless the ring's block can keep the label, or another name for people."""
     if not isinstance(label, str):
-        raise TypeError(f"label must be a str, not {label!r}")
+        raise TypeError(f"{what} must be a str, not {label!r}")
     if "\0" in label:
-        raise ValueError(f"a label has no NUL: {label!r}")
+        raise ValueError(f"a {what} has no NUL: {label!r}")
     if len(label.encode()) > _core.LABEL_BYTES:
         raise ValueError(
-            f"a label has at most {_core.LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}"
+            f"a {what} has at most {_core.LABEL_BYTES} bytes, not {len(label.encode())}: {label!r}"
         )
+
+
+def check_group(group: str | None, lossless: bool, at_most_once: bool) -> bool:
+    """Raise unless a consumer can join this group so; `at_most_once`, checked."""
+    at_most_once = _core.check_flag("at_most_once", at_most_once)
+    if group is None:
+        if at_most_once:
+            raise ValueError("at_most_once is for members of a group: give group=, too")
+        return False
+    check_label(group, "group")
+    if not group:
+        raise ValueError("a group needs a name of at least one byte")
+    if not lossless:
+        raise ValueError(
+            f"lossless=False with group={group!r}: a group holds the producer back rather than lose a frame. "
+            f"Leave one of them out"
+        )
+    return at_most_once

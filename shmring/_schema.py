@@ -12,7 +12,7 @@ from shmring import _core, errors
 from shmring._dtypes import brief
 from shmring._format import FrameFormat, parse_format
 
-__all__ = ["choose_geometry", "read_schema"]
+__all__ = ["check_int", "choose_geometry", "read_schema"]
 
 MAX_LEVELS = 100  # of attrs: an attacher deep in a stack of calls must be able to read them, too
 
@@ -21,13 +21,14 @@ def choose_geometry(
     frame_format: FrameFormat, slots: int, spares: int, consumers: int, attrs: Mapping[str, Any] | None
 ) -> _core.Geometry:
     """Return the geometry that was asked for; TypeError or ValueError if no ring can have it."""
-    slots = _check_int("slots", slots, 2, _core.MAX_SLOTS)
-    spares = _check_int("spares", spares, 0, _core.MAX_SLOTS - slots)
-    consumers = _check_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
+    slots = check_int("slots", slots, 2, _core.MAX_SLOTS)
+    spares = check_int("spares", spares, 0, _core.MAX_SLOTS - slots)
+    consumers = check_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
     return _core.Geometry(frame_format, slots, spares, consumers, write_schema(frame_format, attrs))
 
 
-def _check_int(what: str, value: Any, least: int, most: int) -> int:
+def check_int(what: str, value: Any, least: int, most: int) -> int:
+    """Return the value as an int; TypeError or ValueError if it is none, or out of range."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     if not least <= value <= most:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from shmring import _core
     from shmring._core import RingStatus
 
-__all__ = ["ConsumerStats", "ProducerStats", "RingStats"]
+__all__ = ["ConsumerStats", "GroupStats", "ProducerStats", "RingStats"]
 
 # What the table of RingStats says of each consumer.
 COLUMNS = (
@@ -71,29 +71,35 @@ class ConsumerStats:
         Its place in the consumer table.
     pid, command, label : int, str, str
         Who it is, as for a producer; `label` is what it was given in ``Ring.consumer(label=...)``.
-    policy : {"lossless", "lossy", "left"}
-        ``"left"``: closed, but frames of it are still held.
+    policy : {"lossless", "lossy", "left", "member"}
+        ``"left"``: closed, but frames of it are still held. ``"member"``: of a group.
     cursor : int
-        The position that it holds the producer at (lossless), or its next one (lossy).
+        The position that it holds the producer at (lossless, or its group), or its next one (lossy).
     lag : int
-        Published frames that it has not taken yet.
+        Published frames that it, or its group, has not taken yet.
     lost, skipped, delivered : int
         Frames.
     held : int
         Frames it holds now.
+    max_held : int or None
+        Slots that it may hold at the same time, if it is lossy.
     alive : bool
         Whether its process lives (the kernel's word, not a guess).
     joined_ns : int
         When it joined, nanoseconds since 1970 (CLOCK_REALTIME).
     start_time : int
         When its process started, as for a producer.
+    group : str or None
+        The group that it is a member of.
+    redelivered : int
+        Frames it took that another member had when it died.
     """
 
     place: int
     pid: int
     command: str
     label: str
-    policy: Literal["lossless", "lossy", "left"]
+    policy: Literal["lossless", "lossy", "left", "member"]
     cursor: int
     lag: int
     lost: int
@@ -103,6 +109,39 @@ class ConsumerStats:
     alive: bool
     joined_ns: int
     start_time: int
+    group: str | None = None
+    redelivered: int = 0
+    max_held: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStats:
+    """A group: consumers that share the frames, each of which goes to one of them.
+
+    Attributes
+    ----------
+    name : str
+    at_most_once : bool
+        Whether frames that a member had when it died are lost, rather than given to another one.
+    next : int
+        The position of the frame that its next member to ask gets.
+    lag : int
+        Published frames that no member has taken yet.
+    members : tuple of int
+        Their places in the consumer table.
+    redelivered : int
+        Frames that its present members took from members that died.
+    lost : int
+        Frames that nobody got, because a member died that had them (`at_most_once`).
+    """
+
+    name: str
+    at_most_once: bool
+    next: int
+    lag: int
+    members: tuple[int, ...]
+    redelivered: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,6 +162,8 @@ class RingStats:
         How often the producer exchanged the slots of two entries.
     producer : ProducerStats
     consumers : tuple of ConsumerStats
+    groups : tuple of GroupStats
+        Those that have members.
     """
 
     name: str
@@ -136,6 +177,7 @@ class RingStats:
     swaps: int
     producer: ProducerStats
     consumers: tuple[ConsumerStats, ...]
+    groups: tuple[GroupStats, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as plain values that ``json.dumps`` takes.
@@ -157,7 +199,7 @@ class RingStats:
         )
 
     def __str__(self) -> str:
-        """Format it as a table: the ring, the producer, a line for each consumer."""
+        """Format it as a table: the ring, the producer, a line for each group and each consumer."""
         producer = self.producer
         who = f", pid {producer.pid}, epoch {producer.epoch}" if producer.state != "none" else ""
         what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots, {self.nbytes:,} bytes"
@@ -167,6 +209,12 @@ class RingStats:
             f"{self.published} frames published, {counted}",
             f"producer {producer.state}{who}  {producer.command}".rstrip(),
         ]
+        for group in self.groups:
+            mode = ", at most once" if group.at_most_once else ""
+            lines.append(
+                f"group {group.name!r}: members at places {', '.join(map(str, group.members))}{mode}; lag "
+                f"{group.lag}, {group.redelivered} redelivered, {group.lost} lost"
+            )
         if not self.consumers:
             return "\n".join([*lines, "no consumers"])
         rows = [COLUMNS, *(tuple(str(getattr(one, key)) for key in COLUMNS) for one in self.consumers)]
@@ -188,3 +236,18 @@ def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, Ring
 def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:
     """Read every taken place of the consumer table."""
     return tuple(ConsumerStats(**row) for row in consumer_rows(block, lock_fd))
+
+
+def read_groups(
+    block: _core.Block, lock_fd: int, consumers: tuple[ConsumerStats, ...]
+) -> tuple[GroupStats, ...]:
+    """Read the groups that these consumers are in."""
+    found = []
+    for row in block.group_statuses(lock_fd):
+        members = [one for one in consumers if one.place in row["members"] and one.group == row["name"]]
+        if members:  # else they joined since, or have left
+            lag = min(one.lag for one in members)
+            redelivered = sum(one.redelivered for one in members)
+            row["members"] = tuple(one.place for one in members)
+            found.append(GroupStats(**row, lag=lag, redelivered=redelivered))
+    return tuple(found)

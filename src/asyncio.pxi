@@ -15,8 +15,21 @@ cdef class Doorbell:
         shmring_event_announce(&self.word)
 
 
+@cython.final
+@cython.no_gc
+cdef class Awaited:
+    """What a consumer sleeps on: from ``Consumer._awaited()``."""
+
+    cdef Block block  # where the news points to
+    cdef shmring_news news
+
+    def came_true(self):
+        """Whether it is worth a look now: a frame is there, or the producer's state changed."""
+        return shmring_is_news(&self.block.view, &self.news)
+
+
 def wait_any(Doorbell bell, uint32_t token, list awaited, double seconds):
-    """Sleep until one of the awaited (block, head, producer state) comes true, the bell or the time.
+    """Sleep until one of those awaited comes true, the bell or the time.
 
     May wake for no reason. At most 127 are watched; the caller looks at all of them afterwards.
     """
@@ -24,19 +37,14 @@ def wait_any(Doorbell bell, uint32_t token, list awaited, double seconds):
     cdef uint32_t values[128]
     cdef unsigned count = 1
     cdef int64_t deadline = shmring_now_ns() + <int64_t>(seconds * 1e9)
-    cdef Block block
+    cdef Awaited one
     words[0], values[0] = &bell.word, token
-    for block, _head, _state in awaited[:127]:
-        words[count] = &block.view.hot.data_event
+    for one in awaited[:127]:
+        words[count] = &one.block.view.hot.data_event
         values[count] = shmring_event_prepare(words[count])
         count += 1
-    for block, head, state in awaited:
-        if came_true(block, head, state):
+    for one in awaited:
+        if shmring_is_news(&one.block.view, &one.news):
             return
     with nogil:
         shmring_futex_wait_any(words, values, count, deadline)
-
-
-def came_true(Block block, uint64_t head, uint32_t state):
-    """Whether the frame is there or the producer's state changed."""
-    return bool(shmring_read_head(&block.view) >= head or shmring_read_producer_state(&block.view) != state)

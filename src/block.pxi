@@ -213,28 +213,54 @@ cdef class Block:
             raise cannot_read(self, errno)
         return PRODUCER_STATES[outlook], counters_of(&status)
 
-    def place_statuses(self, int fd):
-        """Return the taken places of the consumer table as dicts, read from the ring's file."""
-        cdef shmring_place_status statuses[64]
+    cdef int look_at_places(self, int fd, shmring_place_status *statuses, shmring_group *groups) except -1:
         cdef bint there
         self.check()
         with nogil:
-            there = shmring_look_at_places(fd, &self.view.geometry, statuses)
+            there = (shmring_look_at_groups(fd, &self.view.geometry, groups)
+                     and shmring_look_at_places(fd, &self.view.geometry, statuses))
         if not there:
             raise cannot_read(self, errno)
+        return 0
+
+    def place_statuses(self, int fd):
+        """Return the taken places of the consumer table as dicts, read from the ring's file."""
+        cdef shmring_place_status statuses[64]
+        cdef shmring_group groups[4]
+        self.look_at_places(fd, statuses, groups)
         return [
             {
                 "place": place, "policy": POLICIES[statuses[place].state & 0xff],
                 "cursor": statuses[place].cursor, "delivered": statuses[place].delivered,
                 "lost": statuses[place].lost, "skipped": statuses[place].skipped,
-                "max_held": statuses[place].max_held, "next": statuses[place].next, "held": statuses[place].held, "pins": statuses[place].pins,
+                "max_held": statuses[place].max_held, "next": statuses[place].next,
+                "held": statuses[place].held, "pins": statuses[place].pins,
                 "joined_ns": statuses[place].joined_ns, "pid": statuses[place].pid,
                 "start_time": statuses[place].start_time,
                 "label": (<bytes>statuses[place].label).decode(errors="replace"),
-                "alive": bool(statuses[place].alive),
+                "alive": bool(statuses[place].alive), "redelivered": statuses[place].redelivered,
+                "group": group_name(&statuses[place], groups),
             }
             for place in range(self.view.geometry.consumers)
             if statuses[place].state & 0xff in POLICIES
+        ]
+
+    def group_statuses(self, int fd):
+        """Return the groups that have members as dicts, read from the ring's file."""
+        cdef shmring_place_status statuses[64]
+        cdef shmring_group groups[4]
+        cdef dict members = {}
+        self.look_at_places(fd, statuses, groups)
+        for place in range(self.view.geometry.consumers):
+            if statuses[place].state & 0xff == SHMRING_PLACE_MEMBER:
+                members.setdefault(statuses[place].group % SHMRING_MAX_GROUPS, []).append(place)
+        return [
+            {
+                "name": (<bytes>groups[group].name).decode(errors="replace"), "next": groups[group].next,
+                "lost": groups[group].lost, "members": members[group],
+                "at_most_once": bool(groups[group].flags & SHMRING_AT_MOST_ONCE),
+            }
+            for group in sorted(members)
         ]
 
     def copy_frame(self, int fd, uint64_t position, cnp.ndarray target, cnp.ndarray meta):
@@ -256,6 +282,13 @@ cdef class Block:
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
+
+
+cdef str group_name(const shmring_place_status *status, const shmring_group *groups):
+    """Of a member's group, else None."""
+    if status.state & 0xff != SHMRING_PLACE_MEMBER:
+        return None
+    return (<bytes>groups[status.group % SHMRING_MAX_GROUPS].name).decode(errors="replace")
 
 
 cdef dict counters_of(shmring_ring_status *status):

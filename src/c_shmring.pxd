@@ -6,7 +6,7 @@ cdef extern from "shmring/shmring.h" nogil:
     const uint64_t SHMRING_MAGIC
     const uint32_t SHMRING_ABI
     const uint32_t SHMRING_MAX_CONSUMERS, SHMRING_MAX_BATCH, SHMRING_MAX_WATCHED, SHMRING_LABEL_BYTES
-    const uint32_t SHMRING_MAX_GROUPS, SHMRING_AT_MOST_ONCE, SHMRING_PLACE_MEMBER
+    const uint32_t SHMRING_MAX_GROUPS, SHMRING_AT_MOST_ONCE
     const uint64_t SHMRING_MAX_SLOTS, SHMRING_MAX_SCHEMA, SHMRING_MAX_BLOCK
     const int64_t SHMRING_FOR_EVER, SHMRING_SECOND
     const int64_t SHMRING_LOCK_PRODUCER, SHMRING_LOCK_PRESENCE, SHMRING_PRESENCE_BYTES
@@ -17,10 +17,11 @@ cdef extern from "shmring/shmring.h" nogil:
     const int SHMRING_NOT_READY, SHMRING_FOREIGN, SHMRING_OTHER_ABI, SHMRING_TRUNCATED, SHMRING_CORRUPT
     const int SHMRING_TOO_LARGE, SHMRING_SYSTEM
     const int SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED, SHMRING_HELD, SHMRING_NO_SHARE, SHMRING_NO_GROUP
-    const int SHMRING_TIMEOUT
+    const int SHMRING_OTHER_GROUP, SHMRING_TIMEOUT
     const uint32_t SHMRING_PRODUCER_NONE, SHMRING_PRODUCER_LIVE, SHMRING_PRODUCER_CLOSED
     const uint32_t SHMRING_PRODUCER_FAILED
     const int SHMRING_PLACE_FREE, SHMRING_PLACE_LOSSLESS, SHMRING_PLACE_LOSSY, SHMRING_PLACE_LEFT
+    const int SHMRING_PLACE_MEMBER
     const int SHMRING_START_OLDEST, SHMRING_START_NEWEST, SHMRING_START_NEXT
 
     ctypedef struct shmring_geometry:
@@ -146,18 +147,19 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_leave_holding(shmring_consumer *c)
     unsigned shmring_reap_all(shmring_block *block, int lock_fd)
     int shmring_take_one(shmring_consumer *c, shmring_taken *taken)
-    int shmring_take_frames(
-        shmring_consumer *c, uint64_t least, uint64_t most, uint64_t step, int scattered_too,
-        shmring_taken *taken)
+    int shmring_take_batch(shmring_consumer *c, uint64_t least, uint64_t most, shmring_taken *taken)
+    int shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring_taken *taken)
     int shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     void shmring_end_scattered(shmring_consumer *c, const shmring_taken *taken)
     void shmring_release(shmring_consumer *c, shmring_hold *hold)
+    uint64_t shmring_next_position(const shmring_consumer *c)
     int shmring_outlook(shmring_consumer *c, uint64_t least, bint ask_kernel)
     void shmring_want_runs(shmring_consumer *c)
     uint32_t shmring_read_producer_state(const shmring_block *block)
     uint64_t shmring_read_head(const shmring_block *block)
     bint shmring_wait_briefly(const shmring_block *block, uint64_t needed)
     shmring_news shmring_note_news(const shmring_consumer *c, uint64_t least)
+    bint shmring_is_news(const shmring_block *block, const shmring_news *news)
     void shmring_wait_data(
         const shmring_block *block, const shmring_news *news, int64_t deadline_ns, int64_t spin_ns,
         long cores)

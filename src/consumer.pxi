@@ -10,6 +10,8 @@ cdef struct Want:
     bint latest
 
 
+SKIPS = "it skips frames, which no other member gets then; join without group=, with lossless=False"
+
 cdef Want NEXT = Want(1, 0, 0, False)
 cdef Want NEWEST = Want(1, 0, 0, True)
 
@@ -39,6 +41,9 @@ cdef class Consumer:
     """Whether this consumer holds the producer back rather than lose a frame."""
     cdef readonly str label
     """What the consumer was called when it joined."""
+    cdef readonly str group
+    """The group that this consumer is a member of, None if it gets every frame."""
+    cdef bint at_most_once
     cdef int64_t spin_ns
     cdef bint spin_adapts
     cdef int64_t asked_at  # the kernel, whether the producer lives
@@ -53,12 +58,11 @@ cdef class Consumer:
     def _join(self, LockFile lock, str start, bint awaits_takeover):
         """Take a place, for as long as `lock` is open."""
         self.block.check_mapped()
-        cdef int result = shmring_join(
-            &self.core, &self.block.view, lock.own.fd, self.lossless, STARTS[start], self.label.encode())
+        cdef int result = self.occupy(lock.own.fd, STARTS[start])
         cdef int number = errno  # an import may set it
         if result != SHMRING_OK:
             try:
-                raise _messages.cannot_join(result, self.block, lock.own.fd, number)
+                raise _messages.cannot_join(result, self.block, lock.own.fd, number, self.group)
             finally:
                 lock.close()  # the error's traceback keeps it
         self.core.awaits_takeover = awaits_takeover
@@ -68,6 +72,41 @@ cdef class Consumer:
         consumers.add(self)
         self.block.check()
         return self
+
+    cdef int occupy(self, int lock_fd, int start) except -1:
+        """Takes a place by itself, or as a member of a group."""
+        cdef bytes label = self.label.encode()
+        cdef bytes group = b"" if self.group is None else self.group.encode()
+        cdef const char *labelled = label
+        cdef const char *name = group
+        cdef uint32_t flags = SHMRING_AT_MOST_ONCE if self.at_most_once else 0
+        cdef int result
+        if self.group is None:
+            return shmring_join(&self.core, &self.block.view, lock_fd, self.lossless, start, labelled)
+        with nogil:  # it may wait for another process
+            result = shmring_join_group(&self.core, &self.block.view, lock_fd, name, flags, start, labelled)
+        return result
+
+    def _limit_held(self, uint64_t slots):
+        """Let this lossy consumer hold that many slots."""
+        cdef int result
+        self.enter()
+        result = shmring_limit_held(&self.core, slots)
+        guard_unlock(&self.guard)
+        if result != SHMRING_OK:
+            raise _messages.no_share(self.block, self.lock.own.fd, self.core.place, slots)
+
+    @property
+    def max_held(self):
+        """Slots that a lossy consumer may hold at the same time; None for a lossless one."""
+        return None if self.lossless else self.core.max_held
+
+    cdef int refuse_member(self, str call, str why) except -1:
+        """Refuses what is not for members of groups."""
+        if self.group is not None:
+            raise ValueError(
+                f"{call} is not for members of a group (this one is in {self.group!r}): {why}")
+        return 0
 
     def __del__(self):
         if self.is_open and self.fork_mark == fork_count:
@@ -199,17 +238,17 @@ cdef class Consumer:
     def _still_waiting(self, seconds, least=1):
         """Log what this consumer waits for."""
         if self.outlook(least, shmring_coarse_now_ns(), False) == SHMRING_HELD:
-            word = _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            word = _messages.slots_held(self.block, least, self.core.held, self.max_held)
         else:
-            word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd)
+            word = _messages.no_frame(self.block, least, seconds, self.lock.own.fd, self.group)
         _messages.still_waiting("get", word)
 
     cdef int raise_for(self, int how, uint64_t least, object timeout) except -1:
         """The error for a wait that brought no frame."""
         if how == SHMRING_EMPTY:
-            raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd)
+            raise _messages.no_frame(self.block, least, timeout, self.lock.own.fd, self.group)
         if how == SHMRING_HELD:
-            raise _messages.slots_held(self.block, least, self.core.held, self.block.view.geometry.slots)
+            raise _messages.slots_held(self.block, least, self.core.held, self.max_held)
         raise _messages.ENDS[PRODUCER_STATES[how]](self.block, self.lock.own.fd, self.lag)
 
     cdef object take(self, Want *want):
@@ -281,6 +320,7 @@ cdef class Consumer:
         if result == SHMRING_OK:
             frame.consumer, frame.hold = self, taken.hold
             frame.lost_before, frame.last_epoch = taken.lost, taken.epoch
+            frame.redelivered = taken.redelivered
             self.block.check()
             return frame
         if result == SHMRING_EMPTY:
@@ -376,12 +416,19 @@ cdef class Consumer:
         RingEmpty, RingClosed, ProducerDied, SlotsHeld, RingCorrupt, ForkedHandle, HandleBusy
             As `get`.
         """
+        self.refuse_member("latest()", SKIPS)
         if timeout is not None:
             seconds_of("timeout", timeout)
         frame = self.take_frame(True)
         return frame if frame is not None else self.wait_for(NEWEST, timeout)
 
     # ---- many frames ----
+
+    cdef uint64_t ready(self, uint64_t least) noexcept:
+        """Frames from next on; in a member `least` at any rate: a dead one's may be among them."""
+        cdef uint64_t head = shmring_read_head(&self.block.view)
+        cdef uint64_t there = head - self.core.next if head > self.core.next else 0
+        return max(there, least) if self.core.member else there
 
     cdef Batch take_batch(self, uint64_t least, uint64_t most, uint64_t step):
         """A batch (step 0) or a window of exactly `least` frames; None if they are not there yet."""
@@ -391,11 +438,11 @@ cdef class Consumer:
         cdef bint window = step != 0
         cdef int result
         cdef uint64_t room = min(most, self.block.view.geometry.slots)
-        cdef uint64_t head = shmring_read_head(&self.block.view)
-        if head < self.core.next + least:
+        cdef uint64_t ready = self.ready(least)
+        if ready < least:
             return None
-        if not window and head - self.core.next < room:
-            room = head - self.core.next
+        if not window and ready < room:
+            room = ready
         cdef bytes seqs = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * room))
         cdef bytes timestamps = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(8 * room))
         taken.seqs = <uint64_t *>PyBytes_AS_STRING(seqs)
@@ -409,7 +456,10 @@ cdef class Consumer:
             metas = np.empty(room, schema.meta_dtype)
             taken.metas = <uint8_t *>cnp.PyArray_DATA(metas)
         self.enter()
-        result = shmring_take_frames(&self.core, least, room, step, window, &taken)
+        if window:
+            result = shmring_take_window(&self.core, least, step, &taken)
+        else:
+            result = shmring_take_batch(&self.core, least, room, &taken)
         if result == SHMRING_OK and taken.scattered:
             copy = self.copy_scattered(&taken)
             shmring_end_scattered(&self.core, &taken)
@@ -420,6 +470,7 @@ cdef class Consumer:
             raise MemoryError() if result == SHMRING_SYSTEM else corrupt(self.block)
         batch.consumer, batch.hold, batch.count = self, taken.hold, taken.count
         batch.lost_before, batch.last_epoch = taken.lost, taken.epoch
+        batch.redelivered = taken.redelivered
         batch.interrupted, batch.copied = taken.interrupted, taken.scattered
         batch.all_seqs, batch.all_timestamps = seqs, timestamps
         batch.all_rows, batch.all_metas = rows, metas
@@ -454,7 +505,7 @@ cdef class Consumer:
             The most frames to take.
         min_frames : int
             The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
-            in memory (``batch.interrupted``), and at the end of the stream.
+            in memory (``batch.interrupted``), and at the end of the stream. 1 in a member of a group.
         timeout : float, optional
             Seconds; None waits forever, 0 never waits.
 
@@ -476,6 +527,8 @@ cdef class Consumer:
             seconds_of("timeout", timeout)
         if least > most:
             raise ValueError(f"min_frames={least} is more than max_frames={most}")
+        if least > 1:
+            self.refuse_member("batch() with min_frames > 1", "other members take the frames that it waits for")
         if least > self.block.view.geometry.slots:
             raise ValueError(
                 f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
@@ -508,6 +561,7 @@ cdef class Consumer:
         cdef uint64_t frames = count_of(length, "length", SHMRING_MAX_SLOTS)
         cdef uint64_t advance = frames if step is None else count_of(step, "step", SHMRING_MAX_SLOTS)
         cdef Windows windows
+        self.refuse_member("windows()", "other members have the frames in between; join without group=")
         if frames + advance > self.block.view.geometry.slots:
             raise ValueError(
                 f"length + step = {frames + advance} is more than the ring's "
@@ -634,6 +688,7 @@ cdef class Consumer:
             As `get`.
         """
         from shmring import _aio
+        self.refuse_member("latest_async()", SKIPS)
         return _aio.get(self, timeout, latest=True)
 
     def __aiter__(self):
@@ -649,8 +704,10 @@ cdef class Consumer:
         return self.core.next
 
     def _awaited(self):
-        """(block, head that brings the next frame, producer state as seen now): what to sleep on."""
-        return self.block, self.core.next + 1, shmring_read_producer_state(&self.block.view)
+        """What to sleep on until there may be a frame to take."""
+        cdef Awaited awaited = Awaited.__new__(Awaited)
+        awaited.block, awaited.news = self.block, shmring_note_news(&self.core, 1)
+        return awaited
 
     def _empty(self, timeout):
         """Raise RingEmpty, or what kept the frame from coming."""
@@ -703,7 +760,10 @@ cdef class Consumer:
 
     @property
     def lost(self):
-        """Frames that this consumer did not get since it joined: lapped, or dropped at the source."""
+        """Frames that this consumer did not get since it joined: lapped, or dropped at the source.
+
+        0 in a member of a group: other members have the frames that it did not get.
+        """
         return self.core.lost
 
     @property
@@ -717,12 +777,18 @@ cdef class Consumer:
         return self.core.delivered
 
     @property
+    def redelivered(self):
+        """Frames among those that a member of the group had when it died."""
+        return self.core.redelivered
+
+    @property
     def lag(self):
-        """Frames published but not yet taken."""
+        """Frames published but not yet taken: by this consumer, or by any member of its group."""
         if not self.is_open:
             return 0
         cdef uint64_t head = shmring_read_head(&self.block.view)
-        return head - self.core.next if head > self.core.next else 0
+        cdef uint64_t next = shmring_next_position(&self.core)
+        return head - next if head > next else 0
 
     @property
     def held(self):
@@ -743,7 +809,9 @@ cdef class Consumer:
         return _repr.consumer(self, state_of(self.is_open, self.fork_mark))
 
 
-def open_consumer(ring, Block block, Schema schema, bint lossless, str start, str label, spin):
+def open_consumer(
+        ring, Block block, Schema schema, bint lossless, str start, str label, spin, str group,
+        bint at_most_once):
     """Return a Consumer that has not joined yet."""
     cdef Consumer consumer = Consumer.__new__(Consumer)
     if start not in STARTS:
@@ -751,6 +819,7 @@ def open_consumer(ring, Block block, Schema schema, bint lossless, str start, st
     consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
     consumer.ring, consumer.block, consumer.schema = ring, block, schema
     consumer.lossless, consumer.label = lossless, label
+    consumer.group, consumer.at_most_once = group, at_most_once
     return consumer
 
 

@@ -37,6 +37,8 @@ cdef class Held:
     cdef uint64_t valid_rows
     cdef uint64_t lost_before
     cdef uint64_t last_epoch
+    cdef readonly bint redelivered
+    """Whether another member of the group had it before, and died before it released it."""
     cdef bint let_go
     cdef bint is_base  # numpy may keep this object itself as the base of an array
     cdef Guard guard   # of hold, lease, view and let_go

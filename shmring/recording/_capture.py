@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty
+from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty, SlotsHeld
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
@@ -120,7 +120,9 @@ class Capture:
             )
         self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
         check_frames(self._path, self._description)
-        self._history = self._ring.consumer(lossless=False, label="shmring capture")
+        self._history = self._ring.consumer(
+            lossless=False, label="shmring capture", max_held=max(self._before, 1)
+        )
         if self._when is not None:
             self._watcher = self._ring.consumer(lossless=False, start="next", label="shmring condition")
 
@@ -212,6 +214,7 @@ class Capture:
             try:
                 for part in held:
                     self._write(files, index, part, first)
+                    part.batch.release()  # what comes after finds room among what may be held
                 ended = self._save_after(files, index, history, first, end)
                 index.lost += self._count_overwritten(end, ended)
                 if ended == "limit" and self._written < end - begin:
@@ -251,7 +254,7 @@ class Capture:
         while history._position < position:
             try:
                 part = self._take(history, first, end, timeout=0)
-            except (RingEmpty, RingClosed, ProducerDied):
+            except (RingEmpty, RingClosed, ProducerDied, SlotsHeld):  # held: these are written first
                 break
             if part is not None:
                 held.append(part)
@@ -259,7 +262,8 @@ class Capture:
 
     def _take(self, history: Consumer, first: int, end: int, timeout: float) -> _Part | None:
         """Take frames, of which at least one is wanted; None if none is."""
-        batch = history.batch(min(end - history._position, self._batch), timeout=timeout)
+        until = first if history._position < first else end  # no batch holds what is not wanted, too
+        batch = history.batch(min(until - history._position, self._batch), timeout=timeout)
         start = history._position - len(batch)  # lapped, it is further on than before
         wanted = slice(max(0, first - start), min(len(batch), end - start))
         if wanted.start < wanted.stop:

@@ -309,7 +309,7 @@ class Recorder:
 
     def _write(self, batch: Batch) -> None:
         # What was there before the ring was taken over is recorded already.
-        new = self._joined.new(batch.seqs)
+        new = self._joined.new(batch)
         if new.start == new.stop:
             return
         with self._ring._uncut():

@@ -444,7 +444,8 @@ def test_latest_of_a_lapped_consumer_balances(ring):
 # ---- batches
 
 
-def test_a_batch_is_one_array(ring, lossless):
+def test_a_batch_is_one_array(make, lossless):
+    ring = make(slots=8)
     with ring.producer() as producer, ring.consumer(lossless=lossless) as consumer:
         feed(producer, 3)
         batch = consumer.batch(10, timeout=0)
@@ -468,7 +469,8 @@ def test_a_batch_has_at_most_max_frames(ring, lossless):
         assert check_batch(consumer.batch(2)) == [3]
 
 
-def test_a_batch_crosses_the_wrap_in_one_piece(ring, lossless):
+def test_a_batch_crosses_the_wrap_in_one_piece(make, lossless):
+    ring = make(slots=8)
     with ring.producer(on_full="raise") as producer, ring.consumer(lossless=lossless) as consumer:
         expected, crossed = 0, 0
         for _ in range(5 * ring.slots):
@@ -595,7 +597,7 @@ def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):
 
 
 def test_a_batch_takes_all_that_is_there_not_what_was_seen_before(make, lossless):
-    ring = make(slots=8)
+    ring = make(slots=12)
     with ring.producer() as producer:
         feed(producer, 2)
         with ring.consumer(lossless=lossless) as consumer:  # which sees two
@@ -712,7 +714,8 @@ def test_the_seqs_of_a_batch_tell_of_a_gap_inside(make):
         assert consumer.lost == 2
 
 
-def test_a_lapped_batch_balances(ring):
+def test_a_lapped_batch_balances(make):
+    ring = make(slots=10)
     with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
         expected = 0
         for _ in range(20):

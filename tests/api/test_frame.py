@@ -122,7 +122,7 @@ def test_the_shape_of_a_frame_honours_its_rows(make):
 
 
 def test_items_are_those_of_the_array(make, lossless):
-    ring = make(shape=(4, 6), dtype="i4")
+    ring = make(shape=(4, 6), dtype="i4", slots=8)
     with ring.producer() as producer, ring.consumer(lossless=lossless) as consumer:
         source = np.arange(24, dtype="i4").reshape(4, 6)
         for _ in range(3):
@@ -531,7 +531,7 @@ assert array.sum() == 511
 
 
 def test_frames_die_in_any_order(make, lossless):
-    ring = make(slots=16)
+    ring = make(slots=32)
     random = np.random.default_rng(1)
     with ring.producer(on_full="raise") as producer, ring.consumer(lossless=lossless) as consumer:
         held = []
@@ -557,7 +557,7 @@ def test_frames_die_in_any_order(make, lossless):
 
 def test_a_held_frame_is_never_overwritten(make, lossless):
     """Held frames of either policy stay what they were while the producer laps hundreds of times."""
-    ring = make(slots=8)
+    ring = make(slots=16)
     with (
         ring.producer(on_full="raise") as producer,
         ring.consumer() as reader,
@@ -636,7 +636,7 @@ def seqs_of_the_held(here):
 def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring, peer):
     other = peer(ring)
     with ring.producer(on_full="raise") as producer:
-        other.run(open_lossy_consumer, "hoarder")
+        other.run(open_consumer, "hoarder")
         feed(producer, ring.slots)
         other.run(hold, ring.slots)
         with pytest.raises(shmring.RingFull) as caught:
@@ -650,13 +650,94 @@ def test_all_slots_held_the_producer_follows_on_full_and_names_the_holders(ring,
         with pytest.raises(shmring.RingFull):
             producer.put(payload(0), timeout=0.01)
         other.run(let_the_second_go)
-        assert feed(producer, 3) == 3  # one slot is enough to continue
+        assert feed(producer, 1) == 1  # one slot is enough to continue
         assert other.run(seqs_of_the_held) == [0, *list(range(2, ring.slots))]
 
 
+@pytest.mark.event("all slots are held")
+def test_lossy_consumers_that_keep_what_they_may_never_stop_the_producer(make):
+    """Of eight slots two stay the producer's, whatever the viewers keep."""
+    ring = make(slots=8)
+    with ring.producer(on_full="raise") as producer, ring.consumer() as recorder:
+        viewers = [ring.consumer(lossless=False) for _ in range(3)]
+        assert [viewer.max_held for viewer in viewers] == [3, 2, 2]
+        with contextlib.ExitStack() as leaving:
+            for viewer in viewers:
+                leaving.enter_context(viewer)
+            held = []
+            for viewer in viewers[:2]:
+                for _ in range(viewer.max_held):
+                    feed(producer, 1)
+                    check(recorder.get(0))
+                    held.append(viewer.latest(0))
+                with pytest.raises(shmring.SlotsHeld, match=rf"may hold {viewer.max_held} slots.*max_held"):
+                    viewer.get(0)
+            for _ in range(5 * ring.slots):
+                assert feed(producer, 1) == 1
+                check(recorder.get(0))
+            for frame in held:
+                check(frame)
+            del frame, held[:]
+
+
+@pytest.mark.parametrize("wait", ["get", "try_get", "latest", "batch"])
+def test_a_lossy_consumer_that_holds_its_share_is_told_at_once(ring, wait):
+    with ring.producer(on_full="raise") as producer, ring.consumer(lossless=False) as consumer:
+        feed(producer, ring.slots)
+        held = [consumer.get(0) for _ in range(consumer.max_held)]
+        with pytest.raises(shmring.SlotsHeld, match=f"may hold {consumer.max_held} slots"):
+            getattr(consumer, wait)(*([1] if wait == "batch" else []))
+        held.pop().release()
+        assert getattr(consumer, wait)(*([1] if wait == "batch" else [])) is not None
+        assert [check(frame) for frame in held] == [0]
+
+
+def test_max_held_is_what_was_asked_for_or_refused(make):
+    ring = make(slots=8, spares=4)
+    with ring.consumer(lossless=False, max_held=7) as first:
+        assert first.max_held == 7
+        with pytest.raises(shmring.TooManyConsumers, match=r"max_held=4.*12 slots.*may hold 7.*spares=4"):
+            ring.consumer(lossless=False, max_held=4)
+        with ring.consumer(lossless=False, max_held=3) as second:
+            assert second.max_held == 3
+        assert ring.stats().consumers[0].label == ""
+    with pytest.raises(ValueError, match="lossless=False"):
+        ring.consumer(max_held=2)
+    for wrong in (0, -1, 1 << 40):
+        with pytest.raises(ValueError, match="max_held"):
+            ring.consumer(lossless=False, max_held=wrong)
+    with pytest.raises(TypeError, match="max_held"):
+        ring.consumer(lossless=False, max_held="2")
+    assert ring.stats().consumers == ()
+    with ring.consumer() as lossless:
+        assert lossless.max_held is None
+
+
+def test_a_frame_that_is_held_costs_no_swap_where_there_are_spare_slots(make):
+    ring = make(slots=4, spares=2)
+    assert (ring.slots, ring.spares) == (4, 2)
+    with ring.producer(on_full="raise") as producer, ring.consumer() as recorder:
+        with ring.consumer(lossless=False) as viewer:
+            feed(producer, 2)
+            held = [viewer.get(0), viewer.get(0)]
+            recorder.get(0).release()
+            recorder.get(0).release()
+            for seq in range(2, 10 * ring.slots):
+                feed(producer, 1)
+                assert check(recorder.get(0)) == seq
+            assert [check(frame) for frame in held] == [0, 1]
+            assert ring.stats().swaps == 0
+            del held
+        for seq in range(10 * ring.slots, 12 * ring.slots):
+            feed(producer, 1)
+            assert check(recorder.get(0)) == seq
+        feed(producer, ring.slots)
+        assert len(recorder.batch(ring.slots)) == ring.slots  # every slot is at home again
+
+
 @pytest.mark.event("a consumer waits for a frame that cannot come because it holds the slots itself")
-def test_a_consumer_that_holds_every_slot_is_told_at_once(ring, lossless):
-    with ring.producer(on_full="raise") as producer, ring.consumer(lossless=lossless) as consumer:
+def test_a_consumer_that_holds_every_slot_is_told_at_once(ring):
+    with ring.producer(on_full="raise") as producer, ring.consumer() as consumer:
         feed(producer, ring.slots)
         held = [consumer.get(0) for _ in range(ring.slots)]
         with pytest.raises(shmring.RingFull):
@@ -686,7 +767,8 @@ def test_nothing_is_kept_of_a_frame_that_is_gone(ring, lossless):
         assert gone() is None
 
 
-def test_no_references_leak(ring, lossless):
+def test_no_references_leak(make, lossless):
+    ring = make(slots=12)
     with ring.producer() as producer, ring.consumer(lossless=lossless) as consumer:
 
         def once():

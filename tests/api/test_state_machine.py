@@ -289,7 +289,7 @@ class RingMachine(RuleBasedStateMachine):
             self.count_end(reader)
             return
         needed = {*self.held_by(reader), *range(reader.next, reader.next + least)}
-        stuck = len(needed) > self.slots
+        stuck = len(needed) > (self.slots if reader.lossless else reader.core.max_held)
         assert reader.core.holds_too_much(least) is stuck
         with pytest.raises(shmring.SlotsHeld if stuck else shmring.RingEmpty):
             call()
@@ -334,6 +334,10 @@ class RingMachine(RuleBasedStateMachine):
             return  # it would wait
         if how == "latest" and self.head - reader.next > 1:
             reader.core.next = reader.aim = self.head - 1
+        if reader.next < self.head and not reader.core.may_take(1, 1):
+            with pytest.raises(shmring.SlotsHeld):
+                take()
+            return
         self.skip_until(reader, 1)
         if reader.next < self.head:
             frame = take()
@@ -348,7 +352,13 @@ class RingMachine(RuleBasedStateMachine):
     def take_batch(self, n, most, least):
         reader = self.pick(self.readers, n)
         asked = least = min(least, most, self.slots)
+        wished = most
         reader.core.want_runs()
+        most = reader.core.may_take(least, most)
+        if self.head - reader.next >= least > most:
+            with pytest.raises(shmring.SlotsHeld):
+                reader.handle.batch(wished, asked, timeout=0)
+            return
         if self.head - reader.next >= least:
             self.skip_until(reader, least)
         if self.state == "closed" and 0 < self.head - reader.next < least:
@@ -357,9 +367,9 @@ class RingMachine(RuleBasedStateMachine):
                 self.count_end(reader)
             self.skip_until(reader, least)
         if self.head - reader.next < least:
-            self.nothing_there(reader, lambda: reader.handle.batch(most, asked, timeout=0), least=least)
+            self.nothing_there(reader, lambda: reader.handle.batch(wished, asked, timeout=0), least=least)
             return
-        batch = reader.handle.batch(most, asked, timeout=0)
+        batch = reader.handle.batch(wished, asked, timeout=0)
         count = reader.core.run(most)
         after = reader.next + count
         more = count < most and after < self.head and (reader.lossless or self.core.published(after))

@@ -134,7 +134,7 @@ def test_many_threads_read_one_frame(ring):
 @pytest.mark.parametrize("how", ["release", "last reference", "last array"])
 def test_frames_end_in_many_threads_while_their_consumer_goes_on(make, lossless, how):
     """A storm of ends beside takes and other ends of the same handle: none is lost, none counts twice."""
-    ring = make(slots=32)
+    ring = make(slots=64)
     count = 3000
     work: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -346,7 +346,7 @@ def test_many_rings_with_many_consumers_in_threads(make):
 
 def test_frames_of_many_rings_end_in_one_thread(make):
     """The thread that drops the last reference owns none of the handles."""
-    rings = [make(slots=8) for _ in range(3)]
+    rings = [make(slots=32) for _ in range(3)]
     dropped: queue.Queue = queue.Queue(8)
 
     def work(ring):

@@ -65,7 +65,7 @@ def test_a_producer_that_waits_is_busy_for_others(ring):
 
 def test_two_threads_take_from_one_consumer(make, lossless):
     """Each frame goes to exactly one of them."""
-    ring = make(slots=8)
+    ring = make(slots=16)
     sys_interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:

@@ -432,8 +432,13 @@ def test_a_release_wakes_the_producer(make, peer):
     assert other.answer() == 400
 
 
+def with_two_lossy_consumers(here):
+    here.waiters = [here.ring.consumer(lossless=False) for _ in range(2)]
+    here.held = []
+
+
 def hold_the_newest(here):
-    here.held = [*getattr(here, "held", []), here.waiter.latest(5)]
+    here.held.append(here.waiters[len(here.held)].latest(5))
 
 
 def release_all(here):
@@ -443,10 +448,10 @@ def release_all(here):
 def test_a_lossy_release_wakes_the_producer(make, peer):
     ring = make(slots=2)
     other = peer(ring)
-    other.run(with_lossy_consumer)
+    other.run(with_two_lossy_consumers)  # more than two slots are shares for
     with ring.producer(spin=0) as producer:
         for _ in range(20):
-            for _ in range(2):  # one after the other, until it holds both slots
+            for _ in range(2):  # one after the other, until they hold both slots
                 feed(producer, 1)
                 other.run(hold_the_newest)
             published = producer.published

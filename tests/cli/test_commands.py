@@ -571,17 +571,16 @@ def test_doctor_names_a_stopped_producer(make, peer):
     assert (found.level, found.do) == ("problem", f"kill -CONT {stopped.pid}")
 
 
-@pytest.mark.parametrize("why", ["unread", "unread and held", "held", "held by a lossy one"])
+@pytest.mark.parametrize("why", ["unread", "unread and held", "held"])
 def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
     """Doctor and info name the consumer that the producer waits for."""
     pytest.importorskip("psutil")
     monkeypatch.setattr(checks, "STILL", 0.0)
     ring = make(slots=8)
     held = {"unread": 0, "unread and held": 3}.get(why, 8)
-    lossless = why != "held by a lossy one"
     with (
         ring.producer() as out,
-        ring.consumer(label="stuck", lossless=lossless) as stuck,
+        ring.consumer(label="stuck") as stuck,
         ring.consumer(lossless=False),
     ):
         feed(out, 7)

@@ -430,9 +430,16 @@ def test_calls_end_whatever_head_says(attacked, fork, lossless, lie, before):
 
 def test_an_observer_does_not_wait_for_frames_that_a_swap_took(ring):
     """Nothing hostile: the newest frame's entry went in a swap for a claim that was aborted."""
-    with ring.producer() as producer, ring.consumer(lossless=False) as consumer, ring.observer() as observer:
+    with (
+        ring.producer() as producer,
+        ring.consumer(lossless=False) as consumer,
+        ring.consumer(lossless=False) as other,
+        ring.observer() as observer,
+    ):
         feed(producer, 4)
-        held = [consumer.get(0) for _ in range(3)]
+        held = [consumer.get(0) for _ in range(2)]
+        other.batch(2).release()
+        held.append(other.get(0))
         with producer.claim() as slot:
             slot.abort()
         assert ring.stats().swaps == 1
@@ -505,7 +512,7 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
     except shmring.RingCorrupt:
         return False
     name = fresh_name()
-    fd, presence = _blocks.create(name, 0o600, _core.Geometry(block, 4, 2, schema))  # type: ignore[arg-type]
+    fd, presence = _blocks.create(name, 0o600, _core.Geometry(block, 4, 0, 2, schema))  # type: ignore[arg-type]
     os.close(fd)
     presence.close()
     try:

@@ -50,7 +50,7 @@ LIMITS = {name: int(value) for name, value in LIMIT.findall(PAGE)}
 
 
 def test_the_page_was_read() -> None:
-    assert set(STRUCTS) == {f"shmring_{name}" for name in ("identity", "geometry", "hot", "place", "entry")}
+    assert set(STRUCTS) == {f"shmring_{name}" for name in ("identity", "geometry", "hot", "place", "group", "entry")}
     assert len(LIMITS) >= 6
 
 
@@ -256,7 +256,7 @@ def test_golden_block(raw: Raw) -> None:
 
 def test_identity(golden, raw: Raw) -> None:
     assert raw.data[:8] == b"SHMRING\0"
-    assert raw.identity("abi") == LIMITS["SHMRING_ABI"] == 1
+    assert raw.identity("abi") == LIMITS["SHMRING_ABI"] == 2
     assert raw.identity("ready") == 1
     assert any(raw.bytes("shmring_identity", "generation", 0))
     assert abs(raw.identity("created_ns") - time.time_ns()) < 60e9
@@ -276,12 +276,16 @@ def test_geometry(golden, raw: Raw) -> None:
     assert raw.geometry("page_bytes") == mmap.PAGESIZE
     assert raw.geometry("hot_offset") == 256
     assert raw.geometry("table_offset") == 1024
-    assert raw.geometry("schema_offset") == 1024 + 2 * 256
+    assert raw.geometry("groups_offset") == 1024 + 2 * 256
+    assert raw.geometry("schema_offset") == 1024 + 2 * 256 + 4 * 256
+    assert raw.geometry("spares") == golden.spares == 0
     schema_end = raw.geometry("schema_offset") + raw.geometry("schema_bytes")
     assert raw.data[raw.geometry("schema_offset") : schema_end] == SCHEMA
     assert raw.geometry("entries_offset") == -(-schema_end // 128) * 128
     entries_end = raw.geometry("entries_offset") + golden.slots * 128
-    assert raw.geometry("slots_offset") == -(-entries_end // mmap.PAGESIZE) * mmap.PAGESIZE
+    assert raw.geometry("owners_offset") == -(-entries_end // 128) * 128
+    owners_end = raw.geometry("owners_offset") + golden.slots * 32
+    assert raw.geometry("slots_offset") == -(-owners_end // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def test_hot_words(raw: Raw) -> None:
@@ -314,6 +318,7 @@ def test_entries_and_slots(raw: Raw) -> None:
         rows = 500 + position
         assert raw.entry(index, "stamp") == 2 * position + 2
         assert raw.entry(index, "slot") == index
+        assert raw.entry(index, "position") == position
         assert raw.entry(index, "seq") == position
         assert raw.entry(index, "timestamp_ns") == 1000 + position
         assert raw.entry(index, "rows") == rows

@@ -53,14 +53,17 @@ def up(value: int, unit: int) -> int:
 def write_sparse(path: Path, slots: int) -> int:
     """A ring's header on a file of holes, one lossless consumer included; its bytes."""
     schema = json.dumps({"dtype": "'|u1'", "shape": [64], "meta": None, "attrs": {}}).encode()
-    schema_at = 1024 + 64 * 256
+    groups_at = 1024 + 64 * 256
+    schema_at = groups_at + 4 * 256
     entries = up(schema_at + len(schema), 128)
-    data = up(entries + slots * 64, 4096)
+    owners = up(entries + slots * 64, 128)
+    data = up(owners + slots * 32, 4096)
     total = data + slots * 64
-    geometry = (total, slots, 64, 64, 64, 0, 0, 64, 4096, 256, 1024, schema_at, len(schema), entries, data)
+    sizes = (total, slots, 0, 64, 64, 64, 0, 0, 64, 4096)
+    geometry = (*sizes, 256, 1024, groups_at, schema_at, len(schema), entries, owners, data)
     with path.open("wb") as file:
         file.truncate(total)
-        file.write(struct.pack("<QII16sQII15Q", 0x00474E49524D4853, 1, 1, b"x" * 16, 0, 1, 0, *geometry))
+        file.write(struct.pack("<QII16sQII18Q", 0x00474E49524D4853, 2, 1, b"x" * 16, 0, 1, 0, *geometry))
         file.seek(schema_at)
         file.write(schema)
         file.seek(1024 + 128)

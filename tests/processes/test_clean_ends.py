@@ -65,7 +65,7 @@ def test_a_full_ring_that_nobody_holds_up_any_more_says_only_that(ring):
 
 
 def test_a_full_ring_names_whoever_holds_its_slots(ring):
-    with ring.consumer(lossless=False, label="viewer") as viewer, ring.producer() as producer:
+    with ring.consumer(label="viewer") as viewer, ring.producer() as producer:
         held = []
         for _ in range(ring.slots):
             feed(producer, 1)

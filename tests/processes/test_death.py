@@ -54,7 +54,8 @@ LONG = [pytest.mark.stress, pytest.mark.timeout(300)]
 
 @pytest.mark.event("a consumer is killed at any instruction, holding frames or not")
 @pytest.mark.parametrize("holding", [0, 1, 3], ids=lambda count: f"holding{count}")
-def test_a_killed_consumer_frees_its_gate_and_its_pins(ring, peer, lossless, holding):
+def test_a_killed_consumer_frees_its_gate_and_its_pins(make, peer, lossless, holding):
+    ring = make(slots=10)
     other = peer(ring)
     other.run(peers.open_consumer, lossless=lossless, label="doomed")
     with ring.producer() as producer, ring.consumer(label="survivor") as survivor:
@@ -98,9 +99,9 @@ def test_a_killed_consumer_frees_a_producer_of_any_policy(ring, peer, on_full):
 
 
 @pytest.mark.event("a consumer is killed at any instruction, holding frames or not")
-def test_a_producer_that_already_waits_goes_on(ring, peer, lossless):
+def test_a_producer_that_already_waits_goes_on(ring, peer):
     other = peer(ring)
-    other.run(peers.open_consumer, lossless=lossless)
+    other.run(peers.open_consumer)
     with ring.producer() as producer:
         feed(producer, ring.slots)
         other.run(peers.hold, ring.slots)
@@ -129,8 +130,9 @@ def test_a_consumer_killed_while_it_waits(ring, peer, lossless):
 @pytest.mark.event("a consumer is killed at any instruction, holding frames or not")
 @pytest.mark.parametrize("kills", [12, pytest.param(400, marks=LONG)])
 @pytest.mark.slow
-def test_consumers_killed_at_random_moments(ring, fork, lossless, kills):
+def test_consumers_killed_at_random_moments(make, fork, lossless, kills):
     """Children that take, hold, release, join and leave at full speed, killed anywhere in between."""
+    ring = make(slots=20)
     random = np.random.default_rng(7)
 
     def work(send):
@@ -292,7 +294,8 @@ def test_observers_are_told_too(ring, peer):
 
 
 @pytest.mark.event("the producer is killed at any instruction")
-def test_a_takeover_goes_on_where_the_dead_one_was(ring, peer, lossless):
+def test_a_takeover_goes_on_where_the_dead_one_was(make, peer, lossless):
+    ring = make(slots=10)
     other = peer(ring)
     other.run(peers.open_producer, 2)
     other.run(peers.claim)

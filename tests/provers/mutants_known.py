@@ -30,15 +30,15 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "pins after swap",
         "pin",
-        [("if (later >= p->limit || shmring_read_pins(p, taken) != 0) {", "if (later >= p->limit) {")],
+        [("if (later >= p->limit || shmring_is_held(p, taken)) {", "if (later >= p->limit) {")],
     ),
     (
         "limit after swap",
         "join_swapped",
         [
             (
-                "if (later >= p->limit || shmring_read_pins(p, taken) != 0) {",
-                "if (shmring_read_pins(p, taken) != 0) {",
+                "if (later >= p->limit || shmring_is_held(p, taken)) {",
+                "if (shmring_is_held(p, taken)) {",
             )
         ],
     ),
@@ -57,7 +57,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "keep",
         [
             (
-                "if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
+                "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))",
                 "if (p->head < p->limit)",
             )
         ],
@@ -67,7 +67,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "pin_batch",
         [
             (
-                "if (p->slot_of[index] != slot || shmring_read_pins(p, slot) != 0)",
+                "if (p->slot_of[index] != slot || shmring_is_held(p, slot))",
                 "if (p->slot_of[index] != slot)",
             )
         ],
@@ -82,8 +82,8 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
                 "if (shmring_secure_slot(p) != SHMRING_OK) {",
             ),
             (
-                "if (shmring_read_pins(p, p->slot_of[p->index]) == 0 && p->head < p->limit)",
-                "if (shmring_read_pins(p, p->slot_of[p->index]) == 0)",
+                "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))",
+                "if (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p))",
             ),
         ],
     ),

@@ -6,6 +6,7 @@ the cache, so there is no warm reuse. Concurrency is the matter of the litmus te
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 
@@ -155,12 +156,32 @@ class Consumer:
             self.next -= 1
         self.cursor = self.next
         self.pins: Counter[int] = Counter()  # by slot
+        self.held = 0
         self.older: Hold | None = None
         self.newer: Hold | None = None
         self.wants_runs = False
+        self.max_held = self.share()
         ring.joins += 1
         ring.consumers.append(self)
         ring.holders.append(self)
+
+    def share(self) -> int:
+        """Slots that it may hold: half of what the other lossy consumers leave, or two at least."""
+        if self.lossless:
+            return sys.maxsize
+        all_that_may = self.ring.slots - (2 if self.ring.slots > 3 else 1)
+        others = [one for one in self.ring.holders if not one.lossless or one not in self.ring.consumers]
+        taken = sum(one.max_held if one in self.ring.consumers else one.held for one in others)
+        return max(min(2, all_that_may), max(all_that_may - taken, 0) // 2)
+
+    def may_take(self, least: int, most: int) -> int:
+        """How many frames a consumer of this policy may take for what it holds; fewer than `least`: none."""
+        pinned = sum(count > 0 for count in self.pins.values())
+        if self.lossless or pinned + most <= self.max_held:
+            return most
+        if pinned + least <= self.max_held:
+            return self.max_held - pinned
+        return least if self.slots_needed(least) <= self.max_held else 0
 
     # ---- holds
 
@@ -182,6 +203,7 @@ class Consumer:
         self.store_cursor()
 
     def release(self, hold: Hold) -> None:
+        self.held -= len(hold.slots)
         if hold.pinned:
             self.pins.subtract(hold.slots)
         elif hold is self.older:
@@ -201,9 +223,10 @@ class Consumer:
 
     def holds_too_much(self, least: int) -> bool:
         """Whether `least` frames can never come; a lossless consumer then turns its lag into pins."""
-        if self.slots_needed(least) > self.ring.slots and self.lossless:
+        most = self.ring.slots if self.lossless else self.max_held
+        if self.slots_needed(least) > most and self.lossless:
             self.stop_lagging()
-        return self.slots_needed(least) > self.ring.slots
+        return self.slots_needed(least) > most
 
     def slots_needed(self, least: int) -> int:
         start = self.cursor if self.lossless else self.next
@@ -237,6 +260,8 @@ class Consumer:
             slots = [self.ring.slot_of[(self.next + i) % self.ring.slots] for i in range(count)]
             hold = Hold(self.next, slots, False)
         self.next += step or count
+        if hold is not None:
+            self.held += count
         if hold is not None and self.lossless:
             if self.newer is not None and self.newer.end < hold.position:
                 self.pin_lagging()

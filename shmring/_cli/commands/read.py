@@ -190,7 +190,7 @@ def _pump(
         batch = source.take(most if frames is None else min(most, frames - count))
         if batch is None:
             break
-        new = source.joined.new(batch.seqs)  # not taken before the ring was taken over
+        new = source.joined.new(batch)  # not taken before the ring was taken over
         with batch, source.ring._uncut():
             if new.start < new.stop:
                 _write_batch(fd, batch, new)

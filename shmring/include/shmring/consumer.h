@@ -30,57 +30,10 @@ shmring_leave(shmring_consumer *c)
     c->slots_taken = NULL;
 }
 
-/* Takes a place of this kind for the consumer, at one of SHMRING_START_...; from now on its cursor holds the
- * producer back. SHMRING_NO_PLACE, SHMRING_SYSTEM. */
-static inline int
-shmring_begin_join(shmring_consumer *c, shmring_block *block, int lock_fd, uint64_t kind, int start,
-                   const char *label)
-{
-    shmring_hot *const hot = block->hot;
-    const uint64_t slots = block->geometry.slots;
-    c->block = block;
-    c->lock_fd = lock_fd;
-    c->lossless = kind != SHMRING_PLACE_LOSSY;
-    c->pin_counts = (uint32_t *)calloc(shmring_all_slots(&block->geometry), sizeof *c->pin_counts);
-    c->slots_taken = (uint32_t *)calloc(slots, sizeof *c->slots_taken);
-    int result = c->pin_counts == NULL || c->slots_taken == NULL
-                     ? SHMRING_SYSTEM
-                     : shmring_occupy_place(block, lock_fd, &c->place);
-    if (result != SHMRING_OK) {
-        free(c->pin_counts);
-        free(c->slots_taken);
-        return result;
-    }
-    c->bit = UINT64_C(1) << c->place;
-    shmring_place *const row = &block->table[c->place];
-    /* [relaxed: the place's lock orders owners] */
-    const uint64_t owners = (shmring_load_relaxed(&row->state) >> 8) + 1;
-    shmring_store_release(&row->state, owners << 8 | SHMRING_PLACE_JOINING); /* [release state] */
-    shmring_introduce(c, label);
-    c->cursor = shmring_guess_start(hot, slots, start);
-    shmring_store_relaxed(&row->cursor, c->cursor);           /* [relaxed: published with state] */
-    shmring_store_release(&row->state, owners << 8 | kind);   /* [release state] */
-    shmring_fetch_or_release(&hot->active, c->bit);           /* [release active] */
-    shmring_fetch_add_release(&hot->join_count, UINT64_C(1)); /* [release join_count] */
-    shmring_fence_seq_cst(); /* [fence join | mark, swap] I am seen before I look at what is being written */
-    shmring_choose_start(c, start);
-    return SHMRING_OK;
-}
-
-/* The newcomer knows where it begins, and how far its cursor gates. */
-static inline void
-shmring_end_join(shmring_consumer *c, uint64_t cursor)
-{
-    c->cursor = c->first_uncounted = c->jumped_to = c->next;
-    shmring_publish_stats(c);
-    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [release cursor] */
-    shmring_event_announce(&c->block->hot->space_event);              /* a producer may wait for consumers */
-}
-
 /* Joins the ring, at one of SHMRING_START_OLDEST, SHMRING_START_NEWEST and SHMRING_START_NEXT. block is
  * mapped with SHMRING_CONSUME or SHMRING_PRODUCE and outlives c; lock_fd is a description of the block's
  * file of its own (shmring_reopen). label is for people. SHMRING_NO_PLACE if every place has a living owner,
- * SHMRING_NO_SHARE if the other lossy consumers leave no slots to hold, SHMRING_SYSTEM if there is no memory. */
+ * SHMRING_SYSTEM if there is no memory. */
 static inline int
 shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossless, int start,
              const char *label)
@@ -92,15 +45,14 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     if (result != SHMRING_OK)
         return result;
     shmring_end_join(c, c->next);
-    if (lossless || shmring_reserve_default(c))
-        return SHMRING_OK;
-    shmring_leave(c);
-    return SHMRING_NO_SHARE;
+    if (!lossless)
+        shmring_reserve_default(c);
+    return SHMRING_OK;
 }
 
 /* Joins the ring as a member of the group of that name: each frame goes to one member, the next one that asks. A
  * group that nobody is in begins at `start`, with these flags (SHMRING_AT_MOST_ONCE or 0). Else as shmring_join;
- * SHMRING_NO_GROUP if SHMRING_MAX_GROUPS others have members, SHMRING_TIMEOUT if another process keeps the lock of
+ * SHMRING_OTHER_GROUP if the group has other flags, SHMRING_NO_GROUP if SHMRING_MAX_GROUPS others have members, SHMRING_TIMEOUT if another process keeps the lock of
  * the groups. */
 static inline int
 shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const char *name, uint32_t flags,
@@ -112,10 +64,9 @@ shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const
     int result = shmring_lock_groups(lock_fd);
     if (result != SHMRING_OK)
         return result;
-    c->group = shmring_find_group(block, name);
-    result = c->group == SHMRING_MAX_GROUPS
-                 ? SHMRING_NO_GROUP
-                 : shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_MEMBER, SHMRING_START_OLDEST, label);
+    result = shmring_find_group(block, name, flags, &c->group);
+    if (result == SHMRING_OK)
+        result = shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_MEMBER, SHMRING_START_OLDEST, label);
     if (result == SHMRING_OK) {
         /* What the others did before they left is seen: they changed `active`, as I did. */
         if (!shmring_has_members(block, c->group, c->place))

@@ -280,7 +280,8 @@ enum {
     SHMRING_DIED = 15,     /* as ENDED: the producer's process is gone, and closed nothing */
     SHMRING_HELD = 16,     /* the frames cannot come: the consumer itself holds the slots */
     SHMRING_NO_SHARE = 17, /* the other lossy consumers may hold all slots that the producer can do without */
-    SHMRING_NO_GROUP = 18  /* all groups have members, and other names */
+    SHMRING_NO_GROUP = 18, /* all groups have members, and other names */
+    SHMRING_OTHER_GROUP = 19 /* the group of that name has other flags */
 };
 
 #endif /* SHMRING_LAYOUT_H */

@@ -181,7 +181,7 @@ shmring_look_at_frame(int fd, const shmring_geometry *g, uint64_t position, void
         return SHMRING_CORRUPT;
     const uint64_t slot = entry.slot;
     const uint64_t record = g->entries_offset + slot * g->entry_stride;
-    if (!shmring_read_file(fd, &entry, sizeof entry, record))
+    if (record != at && !shmring_read_file(fd, &entry, sizeof entry, record))
         return SHMRING_TRUNCATED;
     shmring_read_record(&read, 0, g, &entry);
     taken->epoch = read.epoch;

@@ -36,6 +36,8 @@
  *     shmring_producer_abandon    leave it as if this process had died
  * consumer.h
  *     shmring_join                become a consumer
+ *     shmring_join_group          become a member of a group, which shares the frames
+ *     shmring_limit_held          how many slots a lossy consumer may hold
  *     shmring_take_one            the next frame
  *     shmring_take_batch          several
  *     shmring_take_window         several again, and some of them again next time
@@ -59,6 +61,7 @@
  *     shmring_look_at_ring            the ring and its producer,
  *     shmring_look_at_producer        whether it lives,
  *     shmring_look_at_places          its consumers,
+ *     shmring_look_at_groups          their groups,
  *     shmring_look_at_frame           a frame
  *     shmring_read_ring_status    the same from a mapped block
  *     shmring_read_place_status

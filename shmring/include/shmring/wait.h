@@ -71,17 +71,6 @@ shmring_claim_slice(shmring_producer *p, uint64_t want, int64_t until_ns, int64_
     return shmring_claim_wait(p, want, until_ns, spin_ns, cores);
 }
 
-/* The end of the stream for a member: it has come when no other one may still die with a frame of the group. */
-static inline int
-shmring_member_outlook(shmring_consumer *c, int producer)
-{
-    shmring_mark_end(c, 1);
-    if (!shmring_is_shared_out(c))
-        return producer;
-    shmring_reap_members(c);
-    return SHMRING_EMPTY;
-}
-
 /* What `least` more frames from next on depend on. SHMRING_OK: they are there. SHMRING_EMPTY: they may come.
  * SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED: they will not, because of the producer. SHMRING_HELD: only
  * once this consumer releases frames. The kernel is asked whether the producer lives if `ask_kernel`. */
@@ -89,20 +78,19 @@ static inline int
 shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
 {
     const shmring_block *const block = c->block;
-    if (c->member) {
-        const uint64_t next = shmring_load_acquire(&block->groups[c->group].next); /* [acquire next] */
-        if (next != c->next)
-            shmring_seek(c, next); /* others have taken frames */
-    }
+    const uint64_t next = shmring_next_position(c);
+    if (next != c->next)
+        shmring_seek(c, next); /* other members have taken frames */
     const uint64_t needed = c->next + least;
     const uint64_t epoch = shmring_read_epoch(block);
     shmring_ring_status status;
+    uint64_t word;
     /* Before head: the end comes after the last frame. */
     int producer = shmring_producer_outlook(shmring_read_producer_state(block));
     if (producer == SHMRING_OK && ask_kernel && !c->awaits_takeover && shmring_read_head(block) < needed)
         producer = shmring_look_at_producer(c->lock_fd, &block->geometry, &status);
-    if (c->member && shmring_read_events(c) != c->events_seen)
-        return SHMRING_OK; /* to be looked at by a take */
+    if (c->member && shmring_find_redo(c, &word) != SHMRING_NO_SLOT)
+        return SHMRING_OK;
     if (shmring_read_head(block) >= needed)
         return !c->lossless && shmring_holds_too_much(c, least) ? SHMRING_HELD : SHMRING_OK;
     if (producer == SHMRING_ENDED ||

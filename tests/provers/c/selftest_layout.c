@@ -17,11 +17,21 @@ offsets_follow_each_other(void)
     CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
     CHECK_EQUAL(g.hot_offset, 256);
     CHECK_EQUAL(g.table_offset, 256 + 768);
-    CHECK_EQUAL(g.schema_offset, 1024 + 16 * 256);
-    CHECK_EQUAL(g.entries_offset, 5248); /* 5120 + 100, rounded up to 128 */
+    CHECK_EQUAL(g.groups_offset, 1024 + 16 * 256);
+    CHECK_EQUAL(g.schema_offset, 5120 + 4 * 256);
+    CHECK_EQUAL(g.entries_offset, 6272); /* 6144 + 100, rounded up to 128 */
     CHECK_EQUAL(g.entry_stride, 64 + 128);
-    CHECK_EQUAL(g.slots_offset, 8192); /* 5248 + 4 * 192, rounded up to a page */
+    CHECK_EQUAL(g.owners_offset, 7040); /* 6272 + 4 * 192, a multiple of 128 */
+    CHECK_EQUAL(g.slots_offset, 8192);  /* 7040 + 4 * 32, rounded up to a page */
     CHECK_EQUAL(g.block_bytes, 8192 + 4 * 4096);
+    g.spares = 3;
+    CHECK_EQUAL(shmring_compute_offsets(&g), SHMRING_OK);
+    CHECK_EQUAL(g.owners_offset, 7680); /* 6272 + 7 * 192 = 7616 */
+    CHECK_EQUAL(g.slots_offset, 8192);  /* 7680 + 7 * 32 */
+    CHECK_EQUAL(g.block_bytes, 8192 + 7 * 4096);
+    CHECK_EQUAL(shmring_mapped_bytes(&g), (4 + 4 + 3) * 4096);
+    CHECK_EQUAL(shmring_mapped_offset(&g, 3), 3 * 4096);
+    CHECK_EQUAL(shmring_mapped_offset(&g, 4), 8 * 4096); /* the first spare one */
 }
 
 static void
@@ -34,7 +44,7 @@ placing_twice_changes_nothing(void)
     CHECK(memcmp(&first, &g, sizeof g) == 0);
 }
 
-/* One field of a geometry, as one of fifteen numbers. */
+/* One field of a geometry, as one of so many numbers. */
 static uint64_t *
 field(shmring_geometry *g, size_t number)
 {

@@ -250,7 +250,8 @@ a_batch_crosses_the_wrap_in_one_piece(void)
     CHECK_EQUAL(t.taken.count, 5);
     CHECK(!t.taken.interrupted && !t.taken.scattered);
     for (uint64_t i = 0; i < 5; i++) { /* one piece of memory, beyond the last slot too */
-        const uint8_t *const frame = shmring_slot_at(&r.block, t.taken.hold->slot + i);
+        const uint8_t *const frame =
+            shmring_slot_at(&r.block, t.taken.hold->slot) + i * r.block.geometry.slot_stride;
         CHECK(frame_is(frame, 256, 3 + i));
         CHECK(holds(&c, t.taken.hold, i, 3 + i));
     }

@@ -256,6 +256,8 @@ rejoining_a_run_spares_what_a_lossy_consumer_may_want(void)
         entry_of(&r.block, 7)->slot = 5;
         fill_frame(shmring_slot_at(&r.block, 7), 256, 5);
         fill_frame(shmring_slot_at(&r.block, 5), 256, 7);
+        shmring_record_at(&r.block, 7)->seq = shmring_record_at(&r.block, 7)->position = 5;
+        shmring_record_at(&r.block, 5)->seq = shmring_record_at(&r.block, 5)->position = 7;
         open_producer(&r, &p);
         if (lossy)
             join(&r, &c, 0, SHMRING_START_NEXT);

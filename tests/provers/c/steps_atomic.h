@@ -19,6 +19,8 @@
 #define shmring_fetch_add_release(address, more) \
     (look_in(), __atomic_fetch_add((address), (more), __ATOMIC_SEQ_CST))
 
+#define shmring_fetch_add_relaxed(address, more) shmring_fetch_add_release(address, more)
+
 #define shmring_cas_relaxed(address, expected, desired) \
     (look_in(), \
      __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))

@@ -62,6 +62,9 @@ crash_step(const crash_site *site)
 #define shmring_fetch_add_release(address, count) \
     (CRASH_POINT("add"), __atomic_fetch_add((address), (count), __ATOMIC_RELEASE))
 
+#define shmring_fetch_add_relaxed(address, count) \
+    (CRASH_POINT("add"), __atomic_fetch_add((address), (count), __ATOMIC_RELAXED))
+
 #define shmring_cas_relaxed(address, expected, desired) \
     (CRASH_POINT("cas"), \
      __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))

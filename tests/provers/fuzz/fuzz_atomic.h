@@ -24,6 +24,9 @@ void fuzz_moment(void);
 #define shmring_fetch_add_release(address, count) \
     (fuzz_moment(), __atomic_fetch_add((address), (count), __ATOMIC_RELEASE))
 
+#define shmring_fetch_add_relaxed(address, count) \
+    (fuzz_moment(), __atomic_fetch_add((address), (count), __ATOMIC_RELAXED))
+
 #define shmring_cas_relaxed(address, expected, desired) \
     (fuzz_moment(), \
      __atomic_compare_exchange_n((address), (expected), (desired), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))

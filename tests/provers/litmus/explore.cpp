@@ -32,7 +32,7 @@ alignas(4096) uint8_t litmus_memory[LITMUS_MEMORY];
 namespace
 {
 
-enum { MOST_WORDS = 96, NO_WORD = 255 };
+enum { MOST_WORDS = 160, NO_WORD = 255 };
 
 struct word {
     uint8_t *address;

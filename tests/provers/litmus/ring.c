@@ -4,7 +4,7 @@
 world_t world;
 void *const litmus_world = &world;
 const size_t litmus_world_bytes = sizeof world;
-const litmus_test *const litmus_tests[] = {frame_tests, pin_tests,   place_tests,
+const litmus_test *const litmus_tests[] = {frame_tests, group_tests, pin_tests, place_tests,
                                            sleep_tests, block_tests, NULL};
 
 /* ---- doubles ---- */
@@ -53,7 +53,8 @@ litmus_unmap(void)
 static uint64_t *
 lock_word(int64_t byte)
 {
-    return (uint64_t *)(void *)(litmus_memory + LITMUS_MEMORY - 64) + (byte - SHMRING_LOCK_PRODUCER);
+    const int64_t at = byte == SHMRING_LOCK_GROUPS ? MOST_CONSUMERS + 1 : byte - SHMRING_LOCK_PRODUCER;
+    return (uint64_t *)(void *)(litmus_memory + LITMUS_MEMORY - 64) + at;
 }
 
 int
@@ -111,16 +112,29 @@ share_words(void)
         litmus_word(&row->skipped, 8, LITMUS_QUIET);
         litmus_word(&row->held, 8, LITMUS_QUIET);
         litmus_word(&row->next, 8, LITMUS_QUIET);
+        litmus_word(&row->redelivered, 8, LITMUS_QUIET);
+        litmus_word(&row->max_held, 8, LITMUS_ATOMIC);
+        litmus_word(&row->group, 4, LITMUS_ATOMIC);
     }
-    for (uint64_t i = 0; i < g->slots; i++) {
+    for (unsigned i = 0; i < SHMRING_MAX_GROUPS; i++) {
+        shmring_group *const group = &world.block.groups[i];
+        litmus_word(&group->next, 8, LITMUS_ATOMIC);
+        litmus_word(&group->events, 8, LITMUS_ATOMIC);
+        litmus_word(&group->lost, 8, LITMUS_QUIET);
+        litmus_word(&group->flags, 4, LITMUS_ATOMIC);
+    }
+    for (uint64_t i = 0; i < shmring_all_slots(g); i++) {
         shmring_entry *const entry = shmring_entry_at(&world.block, i);
         litmus_word(&entry->stamp, 8, LITMUS_ATOMIC);
         litmus_word(&entry->pins, 8, LITMUS_ATOMIC);
+        litmus_word(&entry->position, 8, LITMUS_QUIET); /* as seq, for members of groups */
         litmus_word(&entry->seq, 8, LITMUS_ATOMIC);
         litmus_word(&entry->slot, 4, LITMUS_ATOMIC);
         litmus_word(&entry->timestamp_ns, 8, LITMUS_QUIET); /* as seq, but for the number of steps */
         litmus_word(&entry->rows, 8, LITMUS_QUIET);
         litmus_word(&entry->epoch, 8, LITMUS_QUIET);
+        for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++)
+            litmus_word(shmring_owner_at(&world.block, i, group), 8, LITMUS_ATOMIC);
         entry->slot = (uint32_t)i;
         for (uint64_t at = 0; at < FRAME_BYTES; at += 8)
             litmus_word(shmring_slot_at(&world.block, i) + at, 8, LITMUS_DATA);
@@ -129,13 +143,22 @@ share_words(void)
     }
     for (unsigned i = 0; i <= MOST_CONSUMERS; i++)
         litmus_word(lock_word(SHMRING_LOCK_PRODUCER + i), 8, LITMUS_ATOMIC);
+    litmus_word(lock_word(SHMRING_LOCK_GROUPS), 8, LITMUS_ATOMIC);
 }
 
 void
 make_ring(uint64_t slots, uint64_t meta_bytes)
 {
+    make_ring_with_spares(slots, 0, meta_bytes);
+}
+
+void
+make_ring_with_spares(uint64_t slots, uint64_t spares, uint64_t meta_bytes)
+{
     shmring_geometry *const g = &world.block.geometry;
     g->slots = slots;
+    g->spares = spares;
+    g->page_bytes = 64;
     g->frame_bytes = FRAME_BYTES;
     g->slot_stride = 64;
     g->meta_bytes = meta_bytes;
@@ -143,12 +166,16 @@ make_ring(uint64_t slots, uint64_t meta_bytes)
     g->consumers = MOST_CONSUMERS;
     g->hot_offset = sizeof(shmring_identity);
     g->table_offset = g->hot_offset + sizeof(shmring_hot);
-    g->entries_offset = g->table_offset + g->consumers * sizeof(shmring_place);
-    g->slots_offset = g->entries_offset + slots * g->entry_stride;
+    g->groups_offset = g->table_offset + g->consumers * sizeof(shmring_place);
+    g->entries_offset = g->groups_offset + SHMRING_MAX_GROUPS * sizeof(shmring_group);
+    g->owners_offset = g->entries_offset + (slots + spares) * g->entry_stride;
+    g->slots_offset = g->owners_offset + (slots + spares) * SHMRING_MAX_GROUPS * sizeof(uint64_t);
     world.block.control = litmus_memory;
     world.block.hot = (shmring_hot *)(void *)(litmus_memory + g->hot_offset);
     world.block.table = (shmring_place *)(void *)(litmus_memory + g->table_offset);
+    world.block.groups = (shmring_group *)(void *)(litmus_memory + g->groups_offset);
     world.block.entries = litmus_memory + g->entries_offset;
+    world.block.owners = (uint64_t *)(void *)(litmus_memory + g->owners_offset);
     world.block.data = litmus_memory + g->slots_offset;
     share_words();
 }
@@ -157,6 +184,13 @@ void
 open_producer(void)
 {
     CHECK(shmring_producer_open(&world.p, &world.block, PRODUCER_FD) == SHMRING_OK);
+}
+
+void
+join_group(unsigned i)
+{
+    CHECK(shmring_join_group(&world.c[i], &world.block, CONSUMER_FD + (int)i, "group", 0,
+                             SHMRING_START_OLDEST, "") == SHMRING_OK);
 }
 
 void

@@ -77,12 +77,15 @@ enum { PRODUCER_FD = 10, CONSUMER_FD = 20, OTHER_FD = 30 };
 
 /* A ring of so many slots, and the producer's handle. */
 void make_ring(uint64_t slots, uint64_t meta_bytes);
+void make_ring_with_spares(uint64_t slots, uint64_t spares, uint64_t meta_bytes);
 void open_producer(void);
 /* The kernel's part of a kill. */
 void die(int fd);
 
 /* Consumer i joins, at the oldest frame. */
 void join(unsigned i, int lossless, int start);
+/* Consumer i becomes a member of the one group. */
+void join_group(unsigned i);
 /* One frame, with the seq of its position and a payload that says so. 0: the ring is full. */
 int put(void);
 void put_frames(unsigned count);
@@ -98,6 +101,7 @@ int copy_out(uint64_t position);
 #define LOSSY 0
 #define LOSSLESS 1
 
-extern const litmus_test frame_tests[], pin_tests[], place_tests[], sleep_tests[], block_tests[];
+extern const litmus_test frame_tests[], group_tests[], pin_tests[], place_tests[], sleep_tests[],
+    block_tests[];
 
 #endif /* LITMUS_RING_H */

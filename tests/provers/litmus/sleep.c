@@ -79,9 +79,9 @@ take_over(void)
 static void
 wait_for_a_producer(void)
 {
+    const shmring_news news = {world.c[0].next + 1, SHMRING_PRODUCER_CLOSED, NULL, 0};
     while (shmring_read_producer_state(&world.block) == SHMRING_PRODUCER_CLOSED)
-        const shmring_news news = {world.c[0].next + 1, SHMRING_PRODUCER_CLOSED, NULL, 0};
-    shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
+        shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
 
 /* ---- for space ---- */

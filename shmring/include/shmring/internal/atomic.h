@@ -25,6 +25,7 @@
 #define shmring_fetch_or_release(address, bits) __atomic_fetch_or((address), (bits), __ATOMIC_RELEASE)
 #define shmring_fetch_and_release(address, bits) __atomic_fetch_and((address), (bits), __ATOMIC_RELEASE)
 #define shmring_fetch_add_release(address, count) __atomic_fetch_add((address), (count), __ATOMIC_RELEASE)
+#define shmring_fetch_add_relaxed(address, count) __atomic_fetch_add((address), (count), __ATOMIC_RELAXED)
 
 /* On failure *expected is what was found. */
 #define shmring_cas_relaxed(address, expected, desired) \
@@ -41,6 +42,7 @@
 /* A number for people: whole whenever it is read, and nothing is decided by it, so it needs no order. */
 #define shmring_load_stat(address) shmring_load_relaxed(address)
 #define shmring_store_stat(address, value) shmring_store_relaxed((address), (value))
+#define shmring_add_stat(address, count) shmring_fetch_add_relaxed((address), (count))
 
 /* A hint to the core that this is a spin loop. Not an ordering. */
 static inline void

@@ -73,9 +73,8 @@ shmring_is_owned(const shmring_producer *p, uint64_t slot)
 {
     for (uint32_t left = p->groups; left != 0; left &= left - 1) {
         const unsigned group = (unsigned)__builtin_ctz(left);
-        /* [acquire owner] */
-        const uint64_t owner = shmring_load_acquire(shmring_owner_at(p->block, slot, group));
-        if ((owner & 0xff) != SHMRING_OWNER_DONE)
+        const uint64_t *const owner = shmring_owner_at(p->block, slot, group);
+        if ((shmring_load_acquire(owner) & 0xff) != SHMRING_OWNER_DONE) /* [acquire owner] */
             return 1;
     }
     return 0;

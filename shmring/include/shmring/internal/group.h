@@ -13,6 +13,10 @@
 /* Takes between two looks at whether the other members live. */
 #define SHMRING_REAP_EVERY 1024u
 
+/* Rounds in which other members were faster after which a take returns, so that its caller can look at signals
+ * and the time. */
+#define SHMRING_MOST_TRIES 64u
+
 /* What members look at besides head. */
 static inline uint64_t
 shmring_read_events(const shmring_consumer *c)
@@ -33,6 +37,13 @@ shmring_reap_members(const shmring_consumer *c)
             shmring_load_relaxed(&row->group) == c->group)
             shmring_reap(block, c->lock_fd, place);
     }
+}
+
+/* The next position of the consumer, or of its group. */
+static inline uint64_t
+shmring_next_position(const shmring_consumer *c)
+{
+    return c->member ? shmring_load_acquire(&shmring_group_of(c)->next) : c->next; /* [acquire next] */
 }
 
 /* The member has come to the end: what it holds is done, as far as the others are concerned. Or it was not the
@@ -68,18 +79,31 @@ shmring_finish_shared(shmring_consumer *c, shmring_hold *hold, uint64_t position
     return SHMRING_OK;
 }
 
+/* The slot of a frame that a dead member had, and its owner word; SHMRING_NO_SLOT if there is none since the
+ * group's last news. */
+static inline uint64_t
+shmring_find_redo(shmring_consumer *c, uint64_t *word)
+{
+    const uint64_t events = shmring_read_events(c);
+    if (events == c->events_seen)
+        return SHMRING_NO_SLOT;
+    for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
+        const uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
+        *word = shmring_load_acquire(owner); /* [acquire owner] */
+        if ((*word & 0xff) == SHMRING_OWNER_REDO)
+            return slot;
+    }
+    c->events_seen = events;
+    return SHMRING_NO_SLOT;
+}
+
 /* Takes a frame that a dead member had; SHMRING_EMPTY if there is none (any more). */
 static inline int
 shmring_take_again(shmring_consumer *c, shmring_hold *hold, shmring_taken *taken)
 {
-    const uint64_t events = shmring_read_events(c);
-    if (events == c->events_seen)
-        return SHMRING_EMPTY;
-    for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
+    uint64_t slot, word;
+    while ((slot = shmring_find_redo(c, &word)) != SHMRING_NO_SLOT) {
         uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
-        uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
-        if ((word & 0xff) != SHMRING_OWNER_REDO)
-            continue;
         const uint64_t position = shmring_owned_position(word);
         /* [release owner] */
         if (!shmring_cas_release(owner, &word, shmring_owner_word(position, SHMRING_OWNER_PLACE + c->place)))
@@ -91,7 +115,6 @@ shmring_take_again(shmring_consumer *c, shmring_hold *hold, shmring_taken *taken
         taken->redelivered = 1;
         return shmring_finish_shared(c, hold, position, taken);
     }
-    c->events_seen = events;
     return SHMRING_EMPTY;
 }
 
@@ -140,7 +163,7 @@ shmring_take_new(shmring_consumer *c, uint64_t least, uint64_t most, shmring_hol
 {
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t room = most < slots ? most : slots;
-    for (unsigned round = 0; round < SHMRING_MOST_LAPS; round++) {
+    for (unsigned round = 0; round < SHMRING_MOST_TRIES; round++) {
         const uint64_t next = shmring_load_acquire(&shmring_group_of(c)->next); /* [acquire next] */
         if (next != c->next)
             shmring_seek(c, next);
@@ -195,19 +218,39 @@ shmring_release_shared(shmring_consumer *c, const shmring_hold *hold)
         shmring_announce_to_group(c->block, c->group); /* the end may wait for this frame */
 }
 
+/* Whether this member has the frame in the slot. */
+static inline int
+shmring_is_own(const shmring_consumer *c, uint64_t slot)
+{
+    /* [relaxed: this member's own, if it is the member's] */
+    const uint64_t word = shmring_load_relaxed(shmring_owner_at(c->block, slot, c->group));
+    return (word & 0xff) == SHMRING_OWNER_PLACE + c->place;
+}
+
 /* A member that leaves keeps its frames by pins, set before the owner words let go of them. */
 static inline void
 shmring_pin_owned(shmring_consumer *c)
 {
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
-        const uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
-        const uint64_t word =
-            shmring_load_relaxed(owner); /* [relaxed: this member's own, if it is the member's] */
-        if ((word & 0xff) != SHMRING_OWNER_PLACE + c->place)
+        if (!shmring_is_own(c, slot))
             continue;
+        /* [relaxed: this member's own] */
+        const uint64_t word = shmring_load_relaxed(shmring_owner_at(c->block, slot, c->group));
         shmring_pin(c, slot);
         shmring_disown(c, slot, shmring_owned_position(word));
     }
+}
+
+/* Whether the member may die, with a frame that it has, before the consumer does. The members of one process die
+ * together. */
+static inline int
+shmring_may_give_up(const shmring_consumer *c, unsigned place)
+{
+    const shmring_place *const mine = &c->block->table[c->place];
+    const shmring_place *const row = &c->block->table[place];
+    if (row->pid == mine->pid && row->start_time == mine->start_time)
+        return 0;
+    return !(shmring_load_relaxed(&row->flags) & SHMRING_AT_END); /* [relaxed: a change comes with events] */
 }
 
 /* Whether a frame of the group may still be put up again: another member has it, and has not come to the end. */
@@ -216,20 +259,26 @@ shmring_is_shared_out(const shmring_consumer *c)
 {
     const shmring_block *const block = c->block;
     for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++) {
-        /* [acquire owner] */
-        const uint64_t word = shmring_load_acquire(shmring_owner_at(block, slot, c->group));
-        const uint64_t who = word & 0xff;
+        const uint64_t *const owner = shmring_owner_at(block, slot, c->group);
+        const uint64_t who = shmring_load_acquire(owner) & 0xff; /* [acquire owner] */
         if (who == SHMRING_OWNER_REDO)
             return 1;
-        if (who < SHMRING_OWNER_PLACE || who - SHMRING_OWNER_PLACE >= block->geometry.consumers ||
-            who == SHMRING_OWNER_PLACE + c->place)
-            continue;
-        /* [relaxed: a change comes with events] */
-        const uint32_t flags = shmring_load_relaxed(&block->table[who - SHMRING_OWNER_PLACE].flags);
-        if (!(flags & SHMRING_AT_END))
+        if (who >= SHMRING_OWNER_PLACE && who - SHMRING_OWNER_PLACE < block->geometry.consumers &&
+            shmring_may_give_up(c, (unsigned)(who - SHMRING_OWNER_PLACE)))
             return 1;
     }
     return 0;
+}
+
+/* The end of the stream for a member: it has come when no other one may still die with a frame of the group. */
+static inline int
+shmring_member_outlook(shmring_consumer *c, int producer)
+{
+    shmring_mark_end(c, 1);
+    if (!shmring_is_shared_out(c))
+        return producer;
+    shmring_reap_members(c);
+    return SHMRING_EMPTY;
 }
 
 #endif /* SHMRING_INTERNAL_GROUP_H */

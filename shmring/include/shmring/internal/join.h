@@ -112,4 +112,51 @@ shmring_guess_start(const shmring_hot *hot, uint64_t slots, int start)
     return claimed > slots ? claimed - slots : 0;
 }
 
+/* Takes a place of this kind for the consumer, at one of SHMRING_START_...; from now on its cursor holds the
+ * producer back. SHMRING_NO_PLACE, SHMRING_SYSTEM. */
+static inline int
+shmring_begin_join(shmring_consumer *c, shmring_block *block, int lock_fd, uint64_t kind, int start,
+                   const char *label)
+{
+    shmring_hot *const hot = block->hot;
+    const uint64_t slots = block->geometry.slots;
+    c->block = block;
+    c->lock_fd = lock_fd;
+    c->lossless = kind != SHMRING_PLACE_LOSSY;
+    c->pin_counts = (uint32_t *)calloc(shmring_all_slots(&block->geometry), sizeof *c->pin_counts);
+    c->slots_taken = (uint32_t *)calloc(slots, sizeof *c->slots_taken);
+    int result = c->pin_counts == NULL || c->slots_taken == NULL
+                     ? SHMRING_SYSTEM
+                     : shmring_occupy_place(block, lock_fd, &c->place);
+    if (result != SHMRING_OK) {
+        free(c->pin_counts);
+        free(c->slots_taken);
+        return result;
+    }
+    c->bit = UINT64_C(1) << c->place;
+    shmring_place *const row = &block->table[c->place];
+    /* [relaxed: the place's lock orders owners] */
+    const uint64_t owners = (shmring_load_relaxed(&row->state) >> 8) + 1;
+    shmring_store_release(&row->state, owners << 8 | SHMRING_PLACE_JOINING); /* [release state] */
+    shmring_introduce(c, label);
+    c->cursor = shmring_guess_start(hot, slots, start);
+    shmring_store_relaxed(&row->cursor, c->cursor);           /* [relaxed: published with state] */
+    shmring_store_release(&row->state, owners << 8 | kind);   /* [release state] */
+    shmring_fetch_or_release(&hot->active, c->bit);           /* [release active] */
+    shmring_fetch_add_release(&hot->join_count, UINT64_C(1)); /* [release join_count] */
+    shmring_fence_seq_cst(); /* [fence join | mark, swap] I am seen before I look at what is being written */
+    shmring_choose_start(c, start);
+    return SHMRING_OK;
+}
+
+/* The newcomer knows where it begins, and how far its cursor gates. */
+static inline void
+shmring_end_join(shmring_consumer *c, uint64_t cursor)
+{
+    c->cursor = c->first_uncounted = c->jumped_to = c->next;
+    shmring_publish_stats(c);
+    shmring_store_release(&c->block->table[c->place].cursor, cursor); /* [release cursor] */
+    shmring_event_announce(&c->block->hot->space_event);              /* a producer may wait for consumers */
+}
+
 #endif /* SHMRING_INTERNAL_JOIN_H */

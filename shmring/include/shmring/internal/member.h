@@ -44,30 +44,34 @@ shmring_has_members(const shmring_block *block, unsigned group, unsigned except)
     return 0;
 }
 
-/* The group of that name, else one that has no members; SHMRING_MAX_GROUPS if there is neither. */
-static inline unsigned
-shmring_find_group(const shmring_block *block, const char *name)
+/* The group of that name, else one that has no members. SHMRING_NO_GROUP if there is neither,
+ * SHMRING_OTHER_GROUP if the one of that name has other flags. */
+static inline int
+shmring_find_group(const shmring_block *block, const char *name, uint32_t flags, unsigned *found)
 {
-    unsigned unused = SHMRING_MAX_GROUPS;
+    *found = SHMRING_MAX_GROUPS;
     for (unsigned group = SHMRING_MAX_GROUPS; group-- > 0;) {
-        if (!shmring_has_members(block, group, SHMRING_MAX_CONSUMERS))
-            unused = group;
-        else if (strncmp(block->groups[group].name, name, SHMRING_LABEL_BYTES) == 0)
-            return group;
+        if (!shmring_has_members(block, group, SHMRING_MAX_CONSUMERS)) {
+            *found = group;
+        } else if (strncmp(block->groups[group].name, name, SHMRING_LABEL_BYTES) == 0) {
+            *found = group;
+            /* [relaxed: the lock of the groups orders them] */
+            const uint32_t others = shmring_load_relaxed(&block->groups[group].flags);
+            return others == flags ? SHMRING_OK : SHMRING_OTHER_GROUP;
+        }
     }
-    return unused;
+    return *found == SHMRING_MAX_GROUPS ? SHMRING_NO_GROUP : SHMRING_OK;
 }
 
 /* Makes the group that nobody is in any more a new one, which begins at the position. What members of the last
- * one had is nobody's. */
+ * one had is nobody's, and what they took can be taken again: nobody is left who compares with the words. */
 static inline void
 shmring_begin_group(const shmring_consumer *c, const char *name, uint32_t flags, uint64_t position)
 {
     shmring_group *const group = shmring_group_of(c);
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
         uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
-        const uint64_t word = shmring_load_acquire(owner);                       /* [acquire owner] */
-        shmring_store_release(owner, (word | 0xff) - 0xff + SHMRING_OWNER_DONE); /* [release owner] */
+        shmring_store_release(owner, UINT64_C(0)); /* [release owner] */
     }
     memset(group->name, 0, sizeof group->name);
     memcpy(group->name, name, strnlen(name, sizeof group->name - 1));

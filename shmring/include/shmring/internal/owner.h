@@ -36,7 +36,7 @@ shmring_group_of(const shmring_consumer *c)
     return &c->block->groups[c->group];
 }
 
-/* Moves the group past a position that has an owner; whoever finds it does that. */
+/* Moves the group past a position that has an owner: the owner's task, or that of the next to find it. */
 static inline void
 shmring_pass(const shmring_consumer *c, uint64_t position)
 {
@@ -76,9 +76,9 @@ shmring_own(const shmring_consumer *c, uint64_t slot, uint64_t position)
 static inline void
 shmring_disown(const shmring_consumer *c, uint64_t slot, uint64_t position)
 {
+    uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
     /* [release owner] */
-    shmring_store_release(shmring_owner_at(c->block, slot, c->group),
-                          shmring_owner_word(position, SHMRING_OWNER_DONE));
+    shmring_store_release(owner, shmring_owner_word(position, SHMRING_OWNER_DONE));
 }
 
 /* News for the members of a group that wait: they look around. */
@@ -109,7 +109,7 @@ shmring_give_up_owned(shmring_block *block, unsigned place)
         const uint64_t who = has && !lost ? SHMRING_OWNER_REDO : SHMRING_OWNER_DONE;
         /* [release owner] */
         if (shmring_cas_release(owner, &word, (word | 0xff) - 0xff + who) && has && lost)
-            shmring_fetch_add_release(&block->groups[group].lost, UINT64_C(1)); /* [release lost] */
+            shmring_add_stat(&block->groups[group].lost, UINT64_C(1));
     }
     shmring_announce_to_group(block, group);
 }

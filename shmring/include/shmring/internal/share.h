@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How many slots a lossy consumer may hold. Each reserves a share, so that whatever they hold, the producer has
- * a slot to write to, and one that it published stays.
+ * How many slots a lossy consumer may hold. Each reserves a share of what the producer can do without: a slot to
+ * write to, and one that it published. Where more lossy consumers join than there are slots for, each still gets
+ * the least share.
  */
 #ifndef SHMRING_INTERNAL_SHARE_H
 #define SHMRING_INTERNAL_SHARE_H
@@ -61,7 +62,7 @@ shmring_reserve(shmring_consumer *c, uint64_t share)
     return 1;
 }
 
-/* The first share of a lossy consumer, stored before its state. */
+/* The first share of a lossy consumer, stored before its state. It has that much in any case. */
 static inline uint64_t
 shmring_least_share(const shmring_geometry *g)
 {
@@ -69,13 +70,13 @@ shmring_least_share(const shmring_geometry *g)
     return shareable < SHMRING_LEAST_SHARE ? shareable : SHMRING_LEAST_SHARE;
 }
 
-/* Half of what the others leave, at least shmring_least_share. 0 if they leave less. */
-static inline int
+/* Half of what the others leave, where that is more than the first share. */
+static inline void
 shmring_reserve_default(shmring_consumer *c)
 {
-    const uint64_t least = shmring_least_share(&c->block->geometry);
     const uint64_t half = shmring_share_left(c->block, c->place) / 2;
-    return (half > least && shmring_reserve(c, half)) || shmring_reserve(c, least);
+    if (half > c->max_held)
+        shmring_reserve(c, half);
 }
 
 #endif /* SHMRING_INTERNAL_SHARE_H */

@@ -85,9 +85,8 @@ shmring_forget_unpublished(shmring_producer *p)
         /* [relaxed: the producer lock orders producers] */
         int kept = index < slots && shmring_load_relaxed(&shmring_entry_at(p->block, index)->stamp) != 0;
         for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++) {
-            /* [acquire owner] */
-            const uint64_t owner = shmring_load_acquire(shmring_owner_at(p->block, slot, group));
-            kept |= (owner & 0xff) != SHMRING_OWNER_DONE;
+            const uint64_t *const owner = shmring_owner_at(p->block, slot, group);
+            kept |= (shmring_load_acquire(owner) & 0xff) != SHMRING_OWNER_DONE; /* [acquire owner] */
         }
         if (!kept)
             /* [relaxed: published with stamp of the next frame there] */
