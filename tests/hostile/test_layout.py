@@ -50,7 +50,8 @@ LIMITS = {name: int(value) for name, value in LIMIT.findall(PAGE)}
 
 
 def test_the_page_was_read() -> None:
-    assert set(STRUCTS) == {f"shmring_{name}" for name in ("identity", "geometry", "hot", "place", "group", "entry")}
+    names = ("identity", "geometry", "hot", "place", "group", "entry")
+    assert set(STRUCTS) == {f"shmring_{name}" for name in names}
     assert len(LIMITS) >= 6
 
 

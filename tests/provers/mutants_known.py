@@ -1,5 +1,10 @@
 """The re-checks that mutants.py removes, and the mutants that may survive, each with its reason."""
 
+SECURED = (
+    "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || "
+    "shmring_take_any_spare(p)))"
+)
+
 # Name, the check that is tried first, and the texts, each found once in the headers, with what replaces them.
 RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
@@ -57,7 +62,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "keep",
         [
             (
-                "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))",
+                SECURED,
                 "if (p->head < p->limit)",
             )
         ],
@@ -82,7 +87,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
                 "if (shmring_secure_slot(p) != SHMRING_OK) {",
             ),
             (
-                "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))",
+                SECURED,
                 "if (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p))",
             ),
         ],

@@ -121,9 +121,12 @@ INSTANCES = {
     "members, lapped": Instance(
         "one slot and a spare one: entries move on while a member looks at them", group(SLOTS=1, FRAMES=2)
     ),
-    "member killed": Instance("what a killed member had goes to the other", group(SLOTS=1, FRAMES=1, KILLS=1)),
+    "member killed": Instance(
+        "what a killed member had goes to the other", group(SLOTS=1, FRAMES=1, KILLS=1)
+    ),
     "group joined": Instance(
-        "a member joins a group that is there, or that ends", group(SLOTS=1, FRAMES=1, LEAVES=1, SECOND_RESIDES=0)
+        "a member joins a group that is there, or that ends",
+        group(SLOTS=1, FRAMES=1, LEAVES=1, SECOND_RESIDES=0),
     ),
     "group renewed": Instance(
         "the last member is gone or dead, and the group begins again",
@@ -133,7 +136,9 @@ INSTANCES = {
         "a group of one beside a lossy consumer", group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSY)
     ),
     "group and lossless": Instance(
-        "a group of one beside a lossless consumer", group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSLESS), quick=False
+        "a group of one beside a lossless consumer",
+        group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSLESS),
+        quick=False,
     ),
     "lapped, killed": Instance(
         "as members, lapped; one of all killed", group(SLOTS=1, FRAMES=2, KILLS=1), quick=False
