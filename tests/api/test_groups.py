@@ -44,7 +44,9 @@ def test_a_group_holds_the_producer_back_and_its_held_frames_stay(ring, two):
     one, other = two
     with ring.producer() as producer:
         feed(producer, ring.slots)
-        with pytest.raises(shmring.RingFull, match=r"a group has not read.*label 'a', member of group 'workers'"):
+        with pytest.raises(
+            shmring.RingFull, match=r"a group has not read.*label 'a', member of group 'workers'"
+        ):
             producer.put(payload(4), timeout=0)
         held = [one.get(0), other.get(0)]
         feed(producer, 2)
@@ -387,7 +389,12 @@ def test_stats_of_a_group(ring, two):
         frame = one.get(0)
         stats = ring.stats()
         (group,) = stats.groups
-        assert (group.name, group.next, group.lag, group.members) == ("workers", 1, 3, (one.place, other.place))
+        assert (group.name, group.next, group.lag, group.members) == (
+            "workers",
+            1,
+            3,
+            (one.place, other.place),
+        )
         assert (group.redelivered, group.lost, group.at_most_once) == (0, 0, False)
         assert [(row.policy, row.group, row.lag, row.held) for row in stats.consumers] == [
             ("member", "workers", 3, 1),

@@ -68,7 +68,12 @@ def test_another_member_gets_what_a_killed_one_held_marked_and_counted(ring, poo
         feed(producer, 4)
         one.run(peers.hold, 2)
         one.kill()
-        assert sorted([*(other.run(take_marked) for _ in range(4))]) == [[0, True], [1, True], [2, False], [3, False]]
+        assert sorted([*(other.run(take_marked) for _ in range(4))]) == [
+            [0, True],
+            [1, True],
+            [2, False],
+            [3, False],
+        ]
         (group,) = ring.stats().groups
         assert (group.redelivered, group.lost, group.lag) == (2, 0, 0)
         assert [(row.label, row.redelivered) for row in ring.stats().consumers] == [("m1", 2)]
