@@ -56,9 +56,8 @@ def main() -> int:
             process.join()
     again = sum(redelivered for _, redelivered in results)
     complete = sorted(seq for seq, _ in results) == list(range(FRAMES))
-    print(
-        f"{len(results)} frames by {WORKERS} workers, {'each once' if complete else 'WRONG'}; {again} redelivered"
-    )
+    once = "each once" if complete else "WRONG"
+    print(f"{len(results)} frames by {WORKERS} workers, {once}; {again} redelivered")
     return 0 if complete and again == 2 else 1
 
 

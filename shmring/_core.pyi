@@ -792,7 +792,7 @@ class Consumer:
             The most frames to take.
         min_frames : int
             The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
-            in memory (``batch.interrupted``), and at the end of the stream.
+            in memory (``batch.interrupted``), and at the end of the stream. 1 in a member of a group.
         timeout : float, optional
             Seconds; None waits forever, 0 never waits.
 
@@ -952,7 +952,7 @@ class Consumer:
         """Frames taken; a frame in several windows counts once."""
     @property
     def lag(self) -> int:
-        """Frames published but not yet taken."""
+        """Frames published but not yet taken: by this consumer, or by any member of its group."""
     @property
     def held(self) -> int:
         """Frames held now: by Frames, Batches and the arrays made from them."""

@@ -68,7 +68,7 @@ def test_another_member_gets_what_a_killed_one_held_marked_and_counted(ring, poo
         feed(producer, 4)
         one.run(peers.hold, 2)
         one.kill()
-        assert sorted([*(other.run(take_marked) for _ in range(4))]) == [
+        assert sorted(other.run(take_marked) for _ in range(4)) == [
             [0, True],
             [1, True],
             [2, False],
@@ -174,13 +174,13 @@ def test_members_that_keep_the_loop_s_last_frame_all_come_to_the_end(ring, pool)
         one.begin(keep_the_last)
     with ring.producer() as producer:
         feed(producer, 30)
-    assert sorted(sum((one.answer() for one in members), [])) == list(range(30))
+    assert sorted([item for one in members for item in one.answer()]) == list(range(30))
 
 
 def keep_the_last(here):
     seqs = []
     for frame in here.consumer:
-        seqs.append(check(frame))
+        seqs += [check(frame)]
     return seqs
 
 
@@ -241,7 +241,7 @@ def test_a_pool_stays_for_the_next_producer(ring, pool, peer):
     first.kill()
     with ring.producer() as producer:
         feed(producer, 10)
-    seen = sum((one.answer() for one in members), [])
+    seen = [item for one in members for item in one.answer()]
     assert sorted(seen) == [[seq, False] for seq in sorted(seq for seq, _ in seen)]
     assert len(seen) == 20
 
@@ -270,7 +270,7 @@ def test_each_frame_exactly_once(make, pool, way):
         one.begin(way)
     with ring.producer() as producer:
         feed(producer, 3000)
-    seen = sum((one.answer() for one in members), [])
+    seen = [item for one in members for item in one.answer()]
     assert sorted(seen) == [[seq, False] for seq in range(3000)]
 
 
@@ -316,7 +316,7 @@ def test_no_frame_is_lost_while_members_are_killed_and_replaced(make, peer, pool
             with contextlib.suppress(PeerError):
                 doomed.run(hold_some)
             doomed.kill()
-    seen = sum((one.answer() for one in members[1:]), [])
+    seen = [item for one in members[1:] for item in one.answer()]
     assert sorted(seq for seq, _ in seen) == list(range(80))
 
 
