@@ -21,6 +21,12 @@ def join():
 
 
 @pytest.fixture
+def ring(make):
+    """With spare slots, so that held frames leave the producer all of the ring."""
+    return make(spares=2)
+
+
+@pytest.fixture
 def two(ring):
     """Two members of one group."""
     with ring.consumer(group="workers", label="a") as one, ring.consumer(group="workers", label="b") as other:
