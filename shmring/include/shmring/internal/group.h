@@ -84,7 +84,8 @@ shmring_find_redo(shmring_consumer *c, uint64_t *word)
     if (events == c->events_seen)
         return SHMRING_NO_SLOT;
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
-        *word = shmring_load_acquire(shmring_owner_at(c->block, slot, c->group)); /* [acquire owner] */
+        const uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
+        *word = shmring_load_acquire(owner); /* [acquire owner] */
         if ((*word & 0xff) == SHMRING_OWNER_REDO)
             return slot;
     }

@@ -70,8 +70,8 @@ shmring_begin_group(const shmring_consumer *c, const char *name, uint32_t flags,
 {
     shmring_group *const group = shmring_group_of(c);
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
-        /* [release owner] */
-        shmring_store_release(shmring_owner_at(c->block, slot, c->group), UINT64_C(0));
+        uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
+        shmring_store_release(owner, UINT64_C(0)); /* [release owner] */
     }
     memset(group->name, 0, sizeof group->name);
     memcpy(group->name, name, strnlen(name, sizeof group->name - 1));
