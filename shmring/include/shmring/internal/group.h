@@ -239,6 +239,8 @@ shmring_pin_owned(shmring_consumer *c)
         shmring_pin(c, slot);
         shmring_disown(c, slot, shmring_owned_position(word));
     }
+    if (shmring_read_producer_state(c->block) != SHMRING_PRODUCER_LIVE)
+        shmring_announce_to_group(c->block, c->group); /* the end may wait for these frames */
 }
 
 /* Whether the member may die, with a frame that it has, before the consumer does. The members of one process die
