@@ -31,7 +31,7 @@ empty_ring_and_two(void)
 }
 
 static void
-put_one(void)
+put_the_frame(void)
 {
     CHECK(put());
 }
@@ -163,12 +163,12 @@ come(void)
 }
 
 const litmus_test sleep_tests[] = {
-    {"sleep_for_frames", "sleep-publish", 4, empty_ring_and_two, {put_one, first_waits}, NULL, NULL},
+    {"sleep_for_frames", "sleep-publish", 4, empty_ring_and_two, {put_the_frame, first_waits}, NULL, NULL},
     {"two_sleepers",
      "sleep-publish",
      2,
      empty_ring_and_two,
-     {put_one, first_waits, second_waits},
+     {put_the_frame, first_waits, second_waits},
      NULL,
      NULL},
     {"sleep_till_close",
