@@ -36,7 +36,7 @@ shmring_rescan(shmring_producer *p)
                 gate = cursor;
         } else if (kind == SHMRING_PLACE_LOSSY) {
             lossy = 1;
-        } else if (kind == SHMRING_PLACE_MEMBER) {
+        } else if (kind == SHMRING_PLACE_MEMBER || kind == SHMRING_PLACE_ENTERING) {
             /* [relaxed: acquired with state] */
             const uint32_t group = shmring_load_relaxed(&row->group) % SHMRING_MAX_GROUPS;
             const uint64_t next = shmring_load_acquire(&block->groups[group].next); /* [acquire next] */
