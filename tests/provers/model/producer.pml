@@ -75,7 +75,8 @@ inline look_at_table()
 inline rescan()
 {
     look_at_table();
-#if defined(GROUP) && !defined(RESCAN_LOOKS_ONCE)
+#ifdef GROUP
+#ifndef RESCAN_LOOKS_ONCE
     do
     :: STEP(joined = join_count != seen_epoch);
         if
@@ -83,6 +84,7 @@ inline rescan()
         :: else -> break
         fi
     od;
+#endif
 #endif
     atomic { limit = (gate == NONE -> NONE : gate + SLOTS + BEYOND_THE_GATE); found = 0; turn = 0 }
 }
