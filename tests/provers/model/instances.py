@@ -149,7 +149,7 @@ INSTANCES = {
         "a member is killed, and a newcomer comes before anybody reaps it",
         alone(PLACES=2, KILLS=1, LIVES=1, PRODUCER_LIVES=1),
     ),
-    "silent member": Instance("a member keeps a frame for ever", alone(SPARES=1, SILENCE=1)),
+    "silent member": Instance("a member keeps a frame forever", alone(SPARES=1, SILENCE=1)),
     "group taken over": Instance(
         "a member and the producer killed",
         alone(KILLS=2),

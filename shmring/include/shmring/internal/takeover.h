@@ -8,6 +8,7 @@
 #include "../types.h"
 #include "entries.h"
 #include "eventcount.h"
+#include "owner.h"
 
 #define SHMRING_NOBODY UINT32_MAX /* in slot_of and entry_of: not assigned yet */
 
