@@ -30,20 +30,17 @@ compile_args = ["-std=c11", "-O0" if debug else "-O2", "-fvisibility=hidden"]
 compile_args += ["-Wall", "-Werror"] if enabled("SHMRING_WERROR") else ["-w"]  # warnings are for developers
 if not (debug or sanitizers or coverage):
     compile_args += ["-g0"]  # Python's own flags ask for debug data: a third of the time, most of the file
-macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
 if debug:
     compile_args += ["-g", "-UNDEBUG"]
 if sanitizers:
     compile_args += ["-g", "-fsanitize=" + sanitizers, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-if coverage:
-    macros += [("CYTHON_TRACE_NOGIL", "1")]
 
 core = Extension(
     "shmring._core",
     sources=["src/_core.pyx"],
     include_dirs=["shmring/include", "src"],
     depends=[*glob("shmring/include/**/*.h", recursive=True), *glob("src/*.h")],
-    define_macros=macros,
+    define_macros=[("CYTHON_TRACE_NOGIL", "1")] if coverage else [],
     extra_compile_args=compile_args,
     extra_link_args=["-fsanitize=" + sanitizers] if sanitizers else [],
 )
@@ -66,12 +63,10 @@ class BuildCore(build_ext):
     """Runs Cython when something is built: pip also asks for requirements and metadata, which need no C."""
 
     def run(self):
-        import numpy as np
         from Cython.Build import cythonize
         from Cython.Compiler import Options
 
         Options.warning_errors = enabled("SHMRING_WERROR")
-        self.include_dirs.append(np.get_include())
         translated = cythonize(
             self.extensions,
             build_dir=None if coverage else build_base + "/cython",

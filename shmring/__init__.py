@@ -47,7 +47,7 @@ if _TYPE_CHECKING:
     from shmring._follow import Follower, follow
     from shmring._log import RingReporter, report_to_log
     from shmring._rings import RingInfo, rings, unlink
-    from shmring._stats import ConsumerStats, ProducerStats, RingStats
+    from shmring._stats import ConsumerStats, GroupStats, ProducerStats, RingStats
 
     __version__: str
 
@@ -61,7 +61,7 @@ __all__ = [
     # frames
     "Frame", "FrameCopy", "Batch", "Slot",
     # statistics
-    "RingStats", "ProducerStats", "ConsumerStats",
+    "RingStats", "ProducerStats", "ConsumerStats", "GroupStats",
     # the rings of this machine
     "RingInfo", "rings", "unlink",
     # reports
@@ -96,7 +96,7 @@ def __getattr__(name: str) -> _Any:
         from shmring import _ending
 
         return _ending.close_on_sigterm
-    if name in ("ConsumerStats", "ProducerStats", "RingStats"):
+    if name in ("ConsumerStats", "GroupStats", "ProducerStats", "RingStats"):
         from shmring import _stats
 
         return getattr(_stats, name)

@@ -117,8 +117,8 @@ def checked(consumers: Mapping[str, _core.Consumer]) -> dict[str, _core.Consumer
             raise TypeError(_messages.not_awaitable(one, "align"))
         if one.group is not None:
             raise ValueError(
-                f"{name!r}: that consumer of ring {one.name!r} is in group {one.group!r}, so other members have "
-                f"some of the partners: join without group="
+                f"{name!r}: that consumer of ring {one.name!r} is in group {one.group!r}, so other "
+                f"members have some of the partners: join without group="
             )
         if one.ring.slots < LEAST_SLOTS:
             raise ValueError(

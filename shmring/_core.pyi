@@ -152,12 +152,17 @@ class LockFile:
 class Geometry:
     """The slots and places of a new ring, and where everything lies in its block: chosen once."""
 
-    def __new__(cls, frame_format: FrameFormat, slots: int, consumers: int, schema: bytes) -> Geometry: ...
+    def __new__(
+        cls, frame_format: FrameFormat, slots: int, spares: int, consumers: int, schema: bytes
+    ) -> Geometry: ...
     @property
     def schema(self) -> bytes: ...
     @property
     def slots(self) -> int:
         """What was asked for, rounded up so that the slots are whole pages."""
+    @property
+    def spares(self) -> int:
+        """What was asked for, and as many more as fit into the last page."""
     @property
     def block_bytes(self) -> int: ...
 
@@ -189,6 +194,8 @@ class Block:
     def access(self) -> int: ...
     @property
     def slots(self) -> int: ...
+    @property
+    def spares(self) -> int: ...
     @property
     def frame_bytes(self) -> int: ...
     @property
@@ -710,6 +717,10 @@ class Consumer:
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
     def _join(self, lock: LockFile, start: str, awaits_takeover: bool) -> Consumer: ...
+    def _limit_held(self, slots: int) -> None: ...
+    @property
+    def max_held(self) -> int | None:
+        """Slots that a lossy consumer may hold at the same time; None for a lossless one."""
     @property
     def _position(self) -> int:
         """The position of the frame that it takes next."""

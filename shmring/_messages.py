@@ -713,8 +713,8 @@ def no_share(block: _core.Block, lock_fd: int, place: int, slots: int) -> errors
     ]
     who = "; ".join(f"{consumer_of(one)} may hold {one['max_held']}" for one in others) or "nobody else holds"
     return errors.TooManyConsumers(
-        f"max_held={slots} is more than ring {block.name!r} has to spare: of {block.slots + block.spares} slots "
-        f"the producer needs 2, and {who}. Ask for less, or create the ring with spares={slots} or more"
+        f"max_held={slots} is more than ring {block.name!r} has to spare: of {block.slots + block.spares} "
+        f"slots the producer needs 2, and {who}. Ask for less, or create the ring with spares={slots} or more"
     )
 
 

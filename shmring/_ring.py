@@ -483,8 +483,8 @@ class Ring:
         )
         if max_held is not None and lossless:
             raise ValueError(
-                "max_held is for lossy consumers (lossless=False): a lossless one holds what it likes, and the "
-                "producer waits for it"
+                "max_held is for lossy consumers (lossless=False): a lossless one holds what it likes, and "
+                "the producer waits for it"
             )
         handle._join(self._lock_file(), start, wait_for_takeover)
         if max_held is not None:

@@ -33,7 +33,7 @@ import numpy as np
 from shmring import _arrays, _limits, _messages, _repr, errors
 from shmring._others import others_run
 
-cnp._import_array()
+cnp.import_numpy()
 
 cdef extern from "sys/inotify.h" nogil:
     int inotify_init1(int flags)

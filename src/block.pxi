@@ -8,7 +8,8 @@ cdef class Geometry:
     cdef shmring_geometry chosen
     cdef readonly bytes schema
 
-    def __cinit__(self, frame_format, uint64_t slots, uint64_t spares, uint64_t consumers, bytes schema):
+    def __cinit__(
+            self, frame_format, uint64_t slots, uint64_t spares, uint64_t consumers, bytes schema):
         """ValueError if no block can hold that."""
         cdef shmring_geometry *g = &self.chosen
         memset(g, 0, sizeof(shmring_geometry))
@@ -19,8 +20,8 @@ cdef class Geometry:
         self.schema, g.schema_bytes = schema, len(schema)
         if shmring_geometry_choose(g) != SHMRING_OK:
             raise ValueError(
-                f"a ring of {slots} slots and {spares} spare ones of {frame_format.frame_bytes} bytes does not fit "
-                f"the limits: 1 TiB per ring, 1 MiB of meta per frame")
+                f"a ring of {slots} slots and {spares} spare ones of {frame_format.frame_bytes} bytes does "
+                f"not fit the limits: 1 TiB per ring, 1 MiB of meta per frame")
 
     @property
     def slots(self):

@@ -1,6 +1,6 @@
-# What the core uses of numpy's C-API. numpy's own declarations take Cython half a second more.
+# What the core uses of numpy's C-API. numpy's own declarations take Cython half a second, and need numpy.
 
-cdef extern from "numpy/arrayobject.h":
+cdef extern from "numpy_api.h":
     ctypedef Py_ssize_t npy_intp
 
     ctypedef class numpy.dtype [object PyArray_Descr, check_size ignore]:
@@ -19,7 +19,7 @@ cdef extern from "numpy/arrayobject.h":
     ctypedef enum NPY_CASTING:
         pass
 
-    int _import_array() except -1
+    int import_numpy "shmring_import_numpy"() except -1
     dtype PyArray_DescrFromType(int type_number)
     bint PyArray_CheckExact(object value)
     object PyArray_NewFromDescr(

@@ -528,7 +528,8 @@ cdef class Consumer:
         if least > most:
             raise ValueError(f"min_frames={least} is more than max_frames={most}")
         if least > 1:
-            self.refuse_member("batch() with min_frames > 1", "other members take the frames that it waits for")
+            self.refuse_member(
+                "batch() with min_frames > 1", "other members take the frames that it waits for")
         if least > self.block.view.geometry.slots:
             raise ValueError(
                 f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")

@@ -17,7 +17,7 @@ import pytest
 import shmring
 from support.blocks import address, inode, mappings
 from support.frames import WORDS, check, check_batch, drain, feed, payload
-from support.peers import hold, open_consumer, open_lossy_consumer
+from support.peers import hold, open_consumer
 from support.threads import GIL
 from support.waiting import settle
 

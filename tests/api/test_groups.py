@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import pickle
-import weakref
 
 import pytest
 
@@ -15,15 +14,16 @@ from support.waiting import PATIENCE
 
 
 @pytest.fixture
-def ring(make):
-    return make(spares=2)
-
-
-@pytest.fixture
 def join():
     """`join(ring, ...)`: a consumer, closed with the test."""
     with contextlib.ExitStack() as opened:
         yield lambda ring, **options: opened.enter_context(ring.consumer(**options))
+
+
+@pytest.fixture
+def ring(make):
+    """With spare slots, so that held frames leave the producer all of the ring."""
+    return make(spares=2)
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def test_a_group_holds_the_producer_back_and_its_held_frames_stay(ring, two):
     one, other = two
     with ring.producer() as producer:
         feed(producer, ring.slots)
-        with pytest.raises(shmring.RingFull, match=r"a group has not read.*label 'a', member of group 'workers'"):
+        with pytest.raises(
+            shmring.RingFull, match=r"a group has not read.*label 'a', member of group 'workers'"
+        ):
             producer.put(payload(4), timeout=0)
         held = [one.get(0), other.get(0)]
         feed(producer, 2)
@@ -253,9 +255,8 @@ def test_a_frame_can_outlive_its_member_and_be_released_in_any_thread(ring):
 
 def test_a_member_is_collected(ring):
     with pytest.warns(ResourceWarning, match="unclosed Consumer"):
-        gone = weakref.ref(ring.consumer(group="g"))
-        gc.collect()
-    assert gone() is None
+        ring.consumer(group="g")
+    gc.collect()
     assert ring.stats().groups == ()
 
 
@@ -276,10 +277,10 @@ def test_a_fork_has_copies_of_what_a_member_holds(ring, two, fork):
     with ring.producer() as producer:
         feed(producer, 3)
         frame, batch = one.get(0), one.batch(2)
-        array, arrays = frame.array, batch.array
+        arrays = [frame.array, *batch.array]
 
         def work(send):
-            send([bool((array == payload(0)).all()), bool((arrays[1] == payload(2)).all())])
+            send([bool((one == payload(seq)).all()) for seq, one in enumerate(arrays)])
             try:
                 one.get(0)
             except shmring.ForkedHandle as error:
@@ -288,10 +289,11 @@ def test_a_fork_has_copies_of_what_a_member_holds(ring, two, fork):
                 send([check(other) for other in member])
 
         child = fork(work)
-        assert child.receive() == [True, True]
+        assert child.receive() == [True, True, True]
         assert "before a fork" in child.receive()
         feed(producer, 1)
-        del frame, batch, array, arrays
+        del frame, batch
+        arrays.clear()
         producer.close()
         seqs = child.receive()
         assert seqs + drain_to_end(one) == [3]
@@ -343,7 +345,7 @@ def test_asyncio_shares_the_frames(make):
         return done
 
     with ring.producer() as producer:
-        assert sorted(sum(asyncio.run(main(producer)), [])) == list(range(40))
+        assert sorted(seq for seqs in asyncio.run(main(producer)) for seq in seqs) == list(range(40))
 
 
 def test_a_cancelled_call_has_taken_no_frame(ring, two):
@@ -392,7 +394,12 @@ def test_stats_of_a_group(ring, two):
         frame = one.get(0)
         stats = ring.stats()
         (group,) = stats.groups
-        assert (group.name, group.next, group.lag, group.members) == ("workers", 1, 3, (one.place, other.place))
+        assert (group.name, group.next, group.lag, group.members) == (
+            "workers",
+            1,
+            3,
+            (one.place, other.place),
+        )
         assert (group.redelivered, group.lost, group.at_most_once) == (0, 0, False)
         assert [(row.policy, row.group, row.lag, row.held) for row in stats.consumers] == [
             ("member", "workers", 3, 1),

@@ -38,10 +38,6 @@ def wait_for_space(here):
     here.producer.put(payload(99))
 
 
-def do_nothing(here):
-    pass
-
-
 def claim_two(here):
     here.slot = here.producer.claim(2)
 
@@ -221,7 +217,7 @@ def test_a_stopped_consumer_is_not_dead(ring, peer):
 
 
 @pytest.mark.event("the producer is killed at any instruction")
-@pytest.mark.parametrize("doing", [do_nothing, peers.claim, claim_two])
+@pytest.mark.parametrize("doing", [peers.do_nothing, peers.claim, claim_two])
 def test_consumers_get_every_published_frame_and_then_ProducerDied(ring, peer, lossless, doing):  # noqa: N802
     other = peer(ring)
     other.run(peers.open_producer, 1)

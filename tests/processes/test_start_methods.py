@@ -188,12 +188,8 @@ def test_no_word_from_the_resource_tracker(tmp_path, method):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def do_nothing(here):
-    pass
-
-
 def test_an_attacher_that_leaves_destroys_nothing(ring, peer):
-    for how in (peers.close_ring, do_nothing, peers.open_consumer, peers.open_producer):
+    for how in (peers.close_ring, peers.do_nothing, peers.open_consumer, peers.open_producer):
         other = peer(ring)
         other.run(how)
         assert other.leave() == ""

@@ -1,5 +1,9 @@
 """The re-checks that mutants.py removes, and the mutants that may survive, each with its reason."""
 
+SECURED = (
+    "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))"
+)
+
 # Name, the check that is tried first, and the texts, each found once in the headers, with what replaces them.
 RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
@@ -57,7 +61,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "keep",
         [
             (
-                "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))",
+                SECURED,
                 "if (p->head < p->limit)",
             )
         ],
@@ -82,7 +86,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
                 "if (shmring_secure_slot(p) != SHMRING_OK) {",
             ),
             (
-                "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))",
+                SECURED,
                 "if (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p))",
             ),
         ],
@@ -154,10 +158,10 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
         "shmring_guess_start",
         0,
     ): "a guess that is too low only holds the producer back for longer",
-    ("release state", "shmring_join", 0): "JOINING publishes nothing that anyone reads",
+    ("release state", "shmring_begin_join", 0): "JOINING publishes nothing that anyone reads",
     (
         "release cursor",
-        "shmring_join",
+        "shmring_end_join",
         0,
     ): "the join fence comes between everything that it could order and it",
     (

@@ -9,6 +9,10 @@ from support.frames import WORDS, check, drain, feed
 from support.waiting import PATIENCE
 
 
+def do_nothing(here):
+    pass
+
+
 def become_nobody(here):
     """First comes what is imported at its first use: nobody may not be able to read this Python."""
     assert shmring.RingStats

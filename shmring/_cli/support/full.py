@@ -10,7 +10,7 @@ def kept(one: ConsumerStats, published: int) -> int:
     """Return how many slots a consumer keeps from the producer: what it holds, and what it must still get."""
     if not one.alive:
         return 0
-    if one.policy != "lossless":
+    if one.policy not in ("lossless", "member"):
         return one.held
     return max(one.lag + one.held, published - one.cursor)
 
@@ -24,7 +24,8 @@ def in_the_way(stats: RingStats) -> list[ConsumerStats]:
 
 def name(one: ConsumerStats) -> str:
     """Name a consumer, by its place where it has no label."""
-    return f"consumer {output.clean(one.label) or one.place} (pid {one.pid})"
+    group = "" if one.group is None else f" of group {output.clean(one.group)}"
+    return f"consumer {output.clean(one.label) or one.place}{group} (pid {one.pid})"
 
 
 def describe(one: ConsumerStats, slots: int) -> str:

@@ -4,19 +4,6 @@
  */
 #include "ring.h"
 
-static void
-put_one(void)
-{
-    put();
-}
-
-static void
-put_two(void)
-{
-    put();
-    put();
-}
-
 /* ---- published frames ---- */
 
 static void

@@ -5,19 +5,6 @@
 #include "ring.h"
 
 static void
-put_one(void)
-{
-    put();
-}
-
-static void
-put_two(void)
-{
-    put();
-    put();
-}
-
-static void
 full_ring_and_lossy(void)
 {
     make_ring(2, META_BYTES);

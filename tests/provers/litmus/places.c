@@ -5,19 +5,6 @@
 #include "ring.h"
 
 static void
-put_one(void)
-{
-    put();
-}
-
-static void
-put_two(void)
-{
-    put();
-    put();
-}
-
-static void
 put_three(void)
 {
     put();

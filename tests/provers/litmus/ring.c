@@ -223,6 +223,19 @@ put(void)
 }
 
 void
+put_one(void)
+{
+    put();
+}
+
+void
+put_two(void)
+{
+    put();
+    put();
+}
+
+void
 put_frames(unsigned count)
 {
     while (count-- != 0)

@@ -88,6 +88,9 @@ void join(unsigned i, int lossless, int start);
 void join_group(unsigned i);
 /* One frame, with the seq of its position and a payload that says so. 0: the ring is full. */
 int put(void);
+/* The same, as steps of a thread. */
+void put_one(void);
+void put_two(void);
 void put_frames(unsigned count);
 /* Takes one frame and keeps it as hold `which`. What was taken is right, or the test fails. */
 int take(unsigned i, unsigned which);

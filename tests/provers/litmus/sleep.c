@@ -7,7 +7,8 @@
 static void
 wait_for_data(unsigned i)
 {
-    const shmring_news news = {world.c[i].next + 1, SHMRING_PRODUCER_LIVE, NULL, 0};
+    const shmring_news news = {world.c[i].next + 1, shmring_read_epoch(&world.block), SHMRING_PRODUCER_LIVE,
+                               NULL, 0};
     shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
 
@@ -31,7 +32,7 @@ empty_ring_and_two(void)
 }
 
 static void
-put_one(void)
+put_the_frame(void)
 {
     CHECK(put());
 }
@@ -79,7 +80,8 @@ take_over(void)
 static void
 wait_for_a_producer(void)
 {
-    const shmring_news news = {world.c[0].next + 1, SHMRING_PRODUCER_CLOSED, NULL, 0};
+    const shmring_news news = {world.c[0].next + 1, shmring_read_epoch(&world.block), SHMRING_PRODUCER_CLOSED,
+                               NULL, 0};
     while (shmring_read_producer_state(&world.block) == SHMRING_PRODUCER_CLOSED)
         shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
@@ -163,12 +165,12 @@ come(void)
 }
 
 const litmus_test sleep_tests[] = {
-    {"sleep_for_frames", "sleep-publish", 4, empty_ring_and_two, {put_one, first_waits}, NULL, NULL},
+    {"sleep_for_frames", "sleep-publish", 4, empty_ring_and_two, {put_the_frame, first_waits}, NULL, NULL},
     {"two_sleepers",
      "sleep-publish",
      2,
      empty_ring_and_two,
-     {put_one, first_waits, second_waits},
+     {put_the_frame, first_waits, second_waits},
      NULL,
      NULL},
     {"sleep_till_close",

@@ -32,7 +32,7 @@
 #define LOSSY 3
 #define LEFT 4
 #define MEMBER 5
-#define ENTERING 6 /* a newcomer to a group: it does not count as one who is in it */
+#define ENTERING 6 /* a newcomer to a group, which alone does not keep it alive */
 
 #define DATA 0
 #define SPACE 1

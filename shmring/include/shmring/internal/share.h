@@ -10,6 +10,7 @@
 #include "../types.h"
 #include "atomic.h"
 #include "geometry.h"
+#include "os.h"
 
 /* A loop over frames holds one while it takes the next. */
 #define SHMRING_LEAST_SHARE 2u
@@ -22,19 +23,27 @@ shmring_shareable(const shmring_geometry *g)
     return all > 3 ? all - 2 : all - 1;
 }
 
-/* What the others leave: of each lossy consumer its share, of one that left what it still holds. */
+/* What another place takes of that: the share of a lossy consumer, or what one that left still holds. A dead one
+ * takes nothing: its frames go back as soon as the producer needs them. */
 static inline uint64_t
-shmring_share_left(const shmring_block *block, unsigned place)
+shmring_share_of(const shmring_consumer *c, unsigned other)
 {
-    uint64_t left = shmring_shareable(&block->geometry);
-    for (unsigned other = 0; other < block->geometry.consumers; other++) {
-        const shmring_place *const row = &block->table[other];
-        const uint64_t kind = shmring_load_acquire(&row->state) & 0xff; /* [acquire state] */
-        uint64_t taken = 0;
-        if (other != place && kind == SHMRING_PLACE_LOSSY)
-            taken = shmring_load_relaxed(&row->max_held); /* [relaxed: acquired with state] */
-        else if (other != place && kind == SHMRING_PLACE_LEFT)
-            taken = shmring_load_stat(&row->held);
+    const shmring_place *const row = &c->block->table[other];
+    const uint64_t kind = shmring_load_acquire(&row->state) & 0xff; /* [acquire state] */
+    if ((kind != SHMRING_PLACE_LOSSY && kind != SHMRING_PLACE_LEFT) ||
+        !shmring_lock_held(c->lock_fd, SHMRING_LOCK_PLACE(other)))
+        return 0;
+    if (kind == SHMRING_PLACE_LEFT)
+        return shmring_load_stat(&row->held);
+    return shmring_load_relaxed(&row->max_held); /* [relaxed: acquired with state] */
+}
+
+static inline uint64_t
+shmring_share_left(const shmring_consumer *c)
+{
+    uint64_t left = shmring_shareable(&c->block->geometry);
+    for (unsigned other = 0; other < c->block->geometry.consumers; other++) {
+        const uint64_t taken = other == c->place ? 0 : shmring_share_of(c, other);
         left -= taken < left ? taken : left;
     }
     return left;
@@ -54,7 +63,7 @@ shmring_reserve(shmring_consumer *c, uint64_t share)
 {
     shmring_store_share(c, share);
     shmring_fence_seq_cst(); /* [fence share | share] my share before a look at the others' */
-    if (shmring_share_left(c->block, c->place) < share) {
+    if (shmring_share_left(c) < share) {
         shmring_store_share(c, c->max_held);
         return 0;
     }
@@ -74,7 +83,7 @@ shmring_least_share(const shmring_geometry *g)
 static inline void
 shmring_reserve_default(shmring_consumer *c)
 {
-    const uint64_t half = shmring_share_left(c->block, c->place) / 2;
+    const uint64_t half = shmring_share_left(c) / 2;
     if (half > c->max_held)
         shmring_reserve(c, half);
 }
