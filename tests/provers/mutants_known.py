@@ -127,7 +127,50 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
 LOCKED = "the lock of the kernel that follows or precedes it orders the same"
 
 # Label, function, and which one of that label in the function.
+AGAIN = "only where to begin: each take looks again"
+CONTINUED = "a compare-and-swap continues the release of the word that it replaces"
+HELD_AT_WORST = "an old owner word makes a slot count as held, no more"
 SURVIVORS: dict[tuple[str, str, int], str] = {
+    ("acquire join_count", "shmring_rescan", 0): "only the value counts; a scan that follows acquires it",
+    ("acquire state", "shmring_reap_members", 0): "a hint: shmring_reap looks again, under the place's lock",
+    ("acquire stamp", "shmring_slot_of", 0): "the frame is below a head that was acquired",
+    (
+        "acquire active",
+        "shmring_has_members",
+        0,
+    ): "only the bits count, and this process changed the word itself",
+    ("acquire state", "shmring_has_members", 0): LOCKED,
+    ("release state", "shmring_become_member", 0): LOCKED,
+    (
+        "acquire producer_state",
+        "shmring_announce_disowned",
+        0,
+    ): "only the value counts: may the end be waited for",
+    ("acquire state", "shmring_share_of", 0): "the share fence comes between the other's share and it",
+    ("acquire next", "shmring_join_group", 0): AGAIN,
+    ("acquire next", "shmring_next_position", 0): AGAIN,
+    ("acquire next", "shmring_scan_places", 0): "the mark fence comes between it and the look at owners",
+    ("acquire next", "shmring_take_new", 0): "what is read there is acquired with stamp",
+    ("acquire next", "shmring_take_new", 1): "only the value counts: whether it has changed",
+    (
+        "acquire owner",
+        "shmring_is_shared_out",
+        0,
+    ): "only the value counts, and a change of it comes with events",
+    ("acquire owner", "shmring_forget_unpublished", 0): "only the value counts: nothing is read through it",
+    ("acquire owner", "shmring_own", 0): (
+        "only the word itself counts: after next, which is stored later, nobody reads an older one"
+    ),
+    ("release owner", "shmring_own", 0): LOCKED,
+    ("release owner", "shmring_own", 1): "nothing was read in the slot",
+    ("acquire owner", "shmring_give_up_owned", 0): LOCKED,
+    ("release owner", "shmring_give_up_owned", 0): CONTINUED,
+    ("release owner", "shmring_take_again", 0): CONTINUED,
+    ("release owner", "shmring_begin_group", 0): HELD_AT_WORST,
+    ("release next", "shmring_begin_group", 0): (
+        "members find it under the lock of the groups; to the producer " + HELD_AT_WORST
+    ),
+    ("acquire events", "shmring_is_news", 0): "only a reason to look; the take that follows acquires it",
     (
         "acquire stamp",
         "shmring_collect_as",

@@ -98,6 +98,21 @@ second_died_holding(void)
     die(CONSUMER_FD + 1);
 }
 
+/* Its frames are put up again while the other one, which was told of something else before, looks around. */
+static void
+told_of_something_else(void)
+{
+    two_members_of_an_empty_ring();
+    shmring_announce_to_group(&world.block, world.c[0].group);
+}
+
+static void
+second_dies_and_is_reaped(void)
+{
+    second_takes_and_dies();
+    shmring_reap_all(&world.block, OTHER_FD);
+}
+
 static void
 reap(void)
 {
@@ -115,7 +130,57 @@ first_waits(void)
     }
 }
 
+/* ---- join ---- */
+
+/* The group had taken both frames before it ended; the next one of its number begins at the first again. */
+static void
+group_that_ended(void)
+{
+    member_of_a_full_ring();
+    take_and_release(0, 2);
+    shmring_leave(&world.c[0]);
+}
+
+static void
+join_and_take(void)
+{
+    join_group(0);
+    take_one();
+}
+
+static void
+group_of_one(void)
+{
+    make_ring(2, 0);
+    open_producer();
+    join_group(1);
+    put_frames(2);
+}
+
+/* The group passes from one to the other. */
+static void
+join_before_the_other_leaves(void)
+{
+    join_group(0);
+    shmring_leave(&world.c[1]);
+    CHECK(take(0, 0));
+    CHECK(world.hold[0][0]->position == 0);
+}
+
 /* ---- sleep ---- */
+
+static void
+both_held(void)
+{
+    member_of_a_full_ring();
+    CHECK(take(0, 0) && take(0, 1));
+}
+
+static void
+give_one_back(void)
+{
+    give_back(0, 0);
+}
 
 static void
 full_ring_with_a_spare_slot(void)
@@ -183,7 +248,23 @@ const litmus_test group_tests[] = {
      {put_one, second_takes_and_dies, first_reaps_and_takes},
      NULL,
      NULL},
+    {"redo_found",
+     "owner, next",
+     2,
+     told_of_something_else,
+     {put_one, second_dies_and_is_reaped, take_one},
+     NULL,
+     NULL},
     {"redo_wakes", "owner, events, sleep-announce", 3, second_died_holding, {reap, first_waits}, NULL, NULL},
+    {"group_again", "cursor, next, state", 2, group_that_ended, {put_one, join_and_take}, NULL, NULL},
+    {"group_handed_over",
+     "join_count, next, active",
+     2,
+     group_of_one,
+     {put_one, join_before_the_other_leaves},
+     NULL,
+     NULL},
+    {"disown", "sleep-unpin, owner", 3, both_held, {put_waiting, give_one_back}, NULL, NULL},
     {"pass", "pass-sleep, next", 3, full_ring_with_a_spare_slot, {put_waiting, first_takes}, NULL, NULL},
     {"share",
      "share-share",

@@ -28,7 +28,10 @@
 #define shmring_fetch_add_relaxed(address, count) LITMUS_FETCH(add, address, count, LITMUS_RELAXED)
 
 #define shmring_cas_relaxed(address, expected, desired) \
-    litmus_cas_u32((address), (expected), (desired), LITMUS_HERE)
+    (sizeof *(address) == sizeof(uint32_t) \
+         ? litmus_cas_u32((uint32_t *)(void *)(address), (uint32_t *)(void *)(expected), \
+                          (uint32_t)(desired), LITMUS_HERE) \
+         : litmus_cas((address), (uint64_t *)(void *)(expected), (desired), LITMUS_RELAXED, LITMUS_HERE))
 
 #define shmring_cas_release(address, expected, desired) \
     litmus_cas((address), (expected), (desired), LITMUS_RELEASE, LITMUS_HERE)
