@@ -59,7 +59,7 @@ def consume_many(producer: shmring.Producer, consumer: shmring.Consumer) -> None
 
 def tour(number: int) -> None:
     with shmring.Ring.create(
-        shape=(WORDS,), dtype="u8", slots=SLOTS, consumers=4, attrs={"tour": number}
+        shape=(WORDS,), dtype="u8", slots=SLOTS, spares=8, consumers=4, attrs={"tour": number}
     ) as ring:
         producer = ring.producer(on_full="raise")
         for lossless in (True, False):
