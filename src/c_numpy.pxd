@@ -1,4 +1,4 @@
-# What the core uses of numpy's C-API. numpy's own declarations take Cython half a second more, and need numpy.
+# What the core uses of numpy's C-API. numpy's own declarations take Cython half a second, and need numpy.
 
 cdef extern from "numpy_api.h":
     ctypedef Py_ssize_t npy_intp

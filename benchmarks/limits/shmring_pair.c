@@ -14,6 +14,13 @@ typedef struct meeting {
 } meeting;
 
 static void
+wait_for_frames(const shmring_consumer *in, uint64_t least)
+{
+    const shmring_news news = shmring_note_news(in, least);
+    shmring_wait_data(in->block, &news, shmring_now_ns() + SHMRING_SECOND, SPIN, 2);
+}
+
+static void
 stop(const char *what)
 {
     fprintf(stderr, "shmring_pair: %s\n", what);
@@ -48,11 +55,11 @@ consume(const char *name, uint64_t frames, uint64_t batch, meeting *shared)
     RELEASE(&shared->ready, 1);
     for (uint64_t done = 0; done < frames; done += taken.count) {
         while (shmring_take_batch(&in, batch, batch, &taken) != SHMRING_OK)
-            shmring_wait_data(&block, in.next + batch, SHMRING_PRODUCER_LIVE,
-                              shmring_now_ns() + SHMRING_SECOND, SPIN, 2);
+            wait_for_frames(&in, batch);
         for (uint64_t i = 0; i < taken.count; i++) {
             uint64_t word;
-            memcpy(&word, shmring_slot_at(&block, taken.hold->slot + i), sizeof word);
+            memcpy(&word, shmring_slot_at(&block, taken.hold->slot) + i * block.geometry.slot_stride,
+                   sizeof word);
             if (seqs[i] != done + i || word != done + i)
                 stop("wrong frame");
         }

@@ -189,7 +189,7 @@ def test_another_build_is_measured_beside_each_cell_of_ours() -> None:
     assert "commit" in other.description
     assert results.comparison_lines(rows) == [
         ["memory beyond the frames", "shmring", "per_ring, bytes", "8,192", "8,192", "1", "1", "1", ""],
-        ["memory beyond the frames", "shmring", "per_slot, bytes", "64", "64", "1", "1", "1", ""],
+        ["memory beyond the frames", "shmring", "per_slot, bytes", "96", "96", "1", "1", "1", ""],
     ]
     assert {row["error"] for row in without} == {"", "the other build's process ended"}
     assert results.comparison_lines(without) == []

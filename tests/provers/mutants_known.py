@@ -1,8 +1,7 @@
 """The re-checks that mutants.py removes, and the mutants that may survive, each with its reason."""
 
 SECURED = (
-    "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || "
-    "shmring_take_any_spare(p)))"
+    "if (p->head < p->limit && (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p)))"
 )
 
 # Name, the check that is tried first, and the texts, each found once in the headers, with what replaces them.
@@ -159,10 +158,10 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
         "shmring_guess_start",
         0,
     ): "a guess that is too low only holds the producer back for longer",
-    ("release state", "shmring_join", 0): "JOINING publishes nothing that anyone reads",
+    ("release state", "shmring_begin_join", 0): "JOINING publishes nothing that anyone reads",
     (
         "release cursor",
-        "shmring_join",
+        "shmring_end_join",
         0,
     ): "the join fence comes between everything that it could order and it",
     (

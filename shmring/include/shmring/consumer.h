@@ -66,11 +66,12 @@ shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const
         return result;
     result = shmring_find_group(block, name, flags, &c->group);
     if (result == SHMRING_OK)
-        result = shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_MEMBER, SHMRING_START_OLDEST, label);
+        result = shmring_begin_join(c, block, lock_fd, SHMRING_PLACE_ENTERING, SHMRING_START_OLDEST, label);
     if (result == SHMRING_OK) {
         /* What the others did before they left is seen: they changed `active`, as I did. */
         if (!shmring_has_members(block, c->group, c->place))
             shmring_begin_group(c, name, flags, shmring_group_start(c, start));
+        shmring_become_member(c);
         shmring_seek(c, shmring_load_acquire(&shmring_group_of(c)->next)); /* [acquire next] */
         shmring_end_join(c, UINT64_MAX);
     }

@@ -111,8 +111,9 @@ enum {
     SHMRING_PLACE_JOINING = 1,
     SHMRING_PLACE_LOSSLESS = 2,
     SHMRING_PLACE_LOSSY = 3,
-    SHMRING_PLACE_LEFT = 4,  /* gates nothing; still holds frames */
-    SHMRING_PLACE_MEMBER = 5 /* of a group, whose next gates */
+    SHMRING_PLACE_LEFT = 4,    /* gates nothing; still holds frames */
+    SHMRING_PLACE_MEMBER = 5,  /* of a group, whose next gates */
+    SHMRING_PLACE_ENTERING = 6 /* a group: as a member to the producer, not yet to those who join */
 };
 
 /* Bits of shmring_place.flags. */

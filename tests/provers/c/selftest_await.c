@@ -179,6 +179,7 @@ slots_that_a_consumer_holds_itself_are_not_waited_for(void)
         scene s;
         shmring_hold *holds[4];
         begin(&s, lossless);
+        s.c.max_held = lossless ? UINT64_MAX : 4;
         put_all(&s.p, 4);
         for (uint64_t seq = 0; seq < 4; seq++)
             holds[seq] = take_seq(&s.c, seq);

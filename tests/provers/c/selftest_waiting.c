@@ -152,7 +152,8 @@ sleepers_hand_frames_over(void)
         take t;
         uint64_t seq = 0;
         for (;;) {
-            const shmring_news news = {other.c.next + 1, SHMRING_PRODUCER_LIVE, NULL, 0};
+            const shmring_news news = {other.c.next + 1, shmring_read_epoch(&other.r.block),
+                                       SHMRING_PRODUCER_LIVE, NULL, 0};
             shmring_wait_data(&other.r.block, &news, LATE, 0, 1);
             const int closed = shmring_read_producer_state(&other.r.block) == SHMRING_PRODUCER_CLOSED;
             const int result = shmring_take_one(&other.c, ask(&t));

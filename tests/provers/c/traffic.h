@@ -83,7 +83,9 @@ enum { LABEL_WORDS = sizeof(label) / sizeof(uint64_t) };
 static inline uint8_t *
 frame_at(const shmring_block *block, uint64_t slot, uint64_t i)
 {
-    return shmring_slot_at(block, UNDER_TSAN ? (slot + i) % block->geometry.slots : slot + i);
+    if (UNDER_TSAN && i != 0)
+        return shmring_slot_at(block, (slot + i) % block->geometry.slots);
+    return shmring_slot_at(block, slot) + i * block->geometry.slot_stride;
 }
 
 static inline void

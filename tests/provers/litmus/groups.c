@@ -5,12 +5,6 @@
 #include "ring.h"
 
 static void
-put_one(void)
-{
-    put();
-}
-
-static void
 member_of_a_full_ring(void)
 {
     make_ring(2, META_BYTES);

@@ -32,7 +32,7 @@
 #define LOSSY 3
 #define LEFT 4
 #define MEMBER 5
-#define ENTERING 6 /* a newcomer to a group: gates by its cursor, and the owner words count */
+#define ENTERING 6 /* a newcomer to a group, which alone does not keep it alive */
 
 #define DATA 0
 #define SPACE 1
@@ -114,7 +114,12 @@ inline die()
     i = 0
 }
 
-#define MAY_DIE atomic { kills > 0; d_step { die() }; goto killed }
+#ifdef PRODUCER_LIVES
+#define MORTAL (me != PRODUCER)
+#else
+#define MORTAL 1
+#endif
+#define MAY_DIE atomic { kills > 0 && MORTAL; d_step { die() }; goto killed }
 #define STEP(...) \
     if \
     :: MAY_DIE \

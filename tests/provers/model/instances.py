@@ -31,6 +31,11 @@ def group(**more: int) -> Defines:
     return two(MEMBER, MEMBER, **{"SPARES": 1, "GROUP": 1, **more})
 
 
+def alone(**more: int) -> Defines:
+    """A ring of one slot, with a group of one."""
+    return one(MEMBER, **{"SLOTS": 1, "KILLS": 0, "GROUP": 1, **more})
+
+
 @dataclass(frozen=True)
 class Instance:
     """A ring, what of the protocol it is there for, and whether the short form runs it."""
@@ -122,7 +127,7 @@ INSTANCES = {
         "one slot and a spare one: entries move on while a member looks at them", group(SLOTS=1, FRAMES=2)
     ),
     "member killed": Instance(
-        "what a killed member had goes to the other", group(SLOTS=1, FRAMES=1, KILLS=1)
+        "what a killed member had goes to the other", group(SLOTS=1, FRAMES=1, KILLS=1, PRODUCER_LIVES=1)
     ),
     "group joined": Instance(
         "a member joins a group that is there, or that ends",
@@ -135,24 +140,27 @@ INSTANCES = {
     "group and lossy": Instance(
         "a group of one beside a lossy consumer", group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSY)
     ),
-    "group and lossless": Instance(
-        "a group of one beside a lossless consumer",
-        group(SLOTS=1, FRAMES=2, SECOND_POLICY=LOSSLESS),
-        quick=False,
-    ),
-    "lapped, killed": Instance(
-        "as members, lapped; one of all killed", group(SLOTS=1, FRAMES=2, KILLS=1), quick=False
+    "member leaves": Instance("a member keeps a frame beyond its leave", alone(SPARES=1, LEAVES=1)),
+    "newcomer killed": Instance(
+        "a newcomer to a group is killed, and another one comes",
+        alone(PLACES=2, KILLS=1, LIVES=1, PRODUCER_LIVES=1, FIRST_RESIDES=0),
     ),
     "joined, killed": Instance(
-        "as group joined, one of all killed",
-        group(SLOTS=1, FRAMES=2, KILLS=1, SECOND_RESIDES=0),
-        quick=False,
+        "a member is killed, and a newcomer comes before anybody reaps it",
+        alone(PLACES=2, KILLS=1, LIVES=1, PRODUCER_LIVES=1),
     ),
-    "renewed twice": Instance(
-        "two members come one after the other, one of all killed",
-        group(SLOTS=1, FRAMES=1, KILLS=1, LIVES=1, FIRST_RESIDES=0, SECOND_RESIDES=0),
-        quick=False,
+    "silent member": Instance("a member keeps a frame forever", alone(SPARES=1, SILENCE=1)),
+    "group taken over": Instance(
+        "a member and the producer killed",
+        alone(KILLS=2),
     ),
+    "group and lossless": Instance(
+        "a group of one beside a lossless consumer", group(SLOTS=1, SECOND_POLICY=LOSSLESS), quick=False
+    ),
+    "lapped, killed": Instance(
+        "as members, lapped; a member killed", group(SLOTS=1, KILLS=1, PRODUCER_LIVES=1), quick=False
+    ),
+    "any killed": Instance("two members, one of all killed", group(SLOTS=1, FRAMES=1, KILLS=1), quick=False),
 }
 
 # mutant -> (what it breaks, the instance that shows it). Each is a macro of the .pml files.
@@ -203,28 +211,28 @@ MUTANTS = {
     "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),
     "SPARE_IGNORES_PINS": ("a spare slot is taken while somebody holds it", "spare"),
     "CLAIM_IGNORES_OWNERS": ("the claimed slot's owner words are not looked at", "members, lapped"),
-    "PINS_BEFORE_OWNERS": ("the claim looks at pins, then at owner words", "group renewed"),
-    "LETS_GO_BEFORE_PIN": ("a member that leaves lets go, then pins", "group renewed"),
+    "PINS_BEFORE_OWNERS": ("the claim looks at pins, then at owner words", "member leaves"),
+    "LETS_GO_BEFORE_PIN": ("a member that leaves lets go, then pins", "member leaves"),
     "GROUP_DOES_NOT_GATE": ("the group's next holds nobody back", "members, lapped"),
     "TAKE_DOES_NOT_VALIDATE": ("a member does not look at the record after its claim", "members, lapped"),
     "TAKE_VALIDATES_BY_STAMP": ("it looks at the stamp again instead", "members, lapped"),
     "UNDO_STORES": ("an invalid claim is undone by a plain store", "members, lapped"),
-    "UNDO_UNANNOUNCED": ("an undone claim wakes nobody", "members, lapped"),
-    "NOBODY_HELPS": ("who finds a frame taken does not move next on", "member killed"),
-    "PASS_UNANNOUNCED": ("a new next wakes no producer", "members, lapped"),
-    "DISOWN_UNANNOUNCED": ("a released frame wakes no producer", "group and lossy"),
+    "RESCAN_LOOKS_ONCE": ("a rescan trusts a table that changes while it reads", "newcomer killed"),
+    "ENTERING_GATES_BY_CURSOR": ("a newcomer to a group gates by its cursor alone", "newcomer killed"),
+    "PASS_UNANNOUNCED": ("a new next wakes no producer", "silent member"),
+    "DISOWN_UNANNOUNCED": ("a released frame wakes no producer", "group taken over"),
     "END_UNANNOUNCED": ("the last release wakes no member that waits at the end", "members"),
     "END_IGNORES_OWNERS": ("a member ends while another one has a frame", "members"),
-    "WAIT_IGNORES_EPOCH": ("two ends of a stream look like one", "member killed"),
+    "WAIT_IGNORES_EPOCH": ("two ends of a stream look like one", "any killed"),
     "REAP_WITHOUT_EVENT": ("what a dead member had is put up unannounced", "member killed"),
     "REAP_BELIEVES_OWNERS": ("a reaper does not compare the record's position", "lapped, killed"),
-    "TAKEOVER_KEEPS_RECORDS": ("what was never published keeps its position", "lapped, killed"),
-    "TAKEOVER_TRUSTS_OWNERS": ("any owner word keeps a record's position", "lapped, killed"),
+    "TAKEOVER_KEEPS_RECORDS": ("what was never published keeps its position", "group taken over"),
+    "TAKEOVER_TRUSTS_OWNERS": ("any owner word keeps a record's position", "group taken over"),
     "JOIN_KEEPS_OWNERS": ("a new group leaves the last one's owner words", "group renewed"),
     "JOIN_KEEPS_POSITIONS": ("a new group leaves the positions in the owner words", "group renewed"),
-    "JOIN_COUNTS_NEWCOMERS": ("a newcomer that died passes for a group", "renewed twice"),
-    "JOIN_GATES_AS_MEMBER_AT_ONCE": ("a newcomer is a member before next is there", "renewed twice"),
+    "JOIN_COUNTS_NEWCOMERS": ("a newcomer that died passes for a group", "newcomer killed"),
+    "JOIN_GATES_AS_MEMBER_AT_ONCE": ("a newcomer is a member before next is there", "newcomer killed"),
     "OWNERS_DO_NOT_COUNT_WHILE_ENTERING": ("a newcomer's group does not hold slots yet", "joined, killed"),
-    "MEMBER_JOINS_UNSEEN": ("a newcomer to a group has no provisional cursor", "group joined"),
+    "MEMBER_JOINS_UNSEEN": ("a newcomer to a group has no provisional cursor", "newcomer killed"),
     "OBSERVER_LOOKS_TOO_EARLY": ("its second look comes before the last read", "observer"),
 }

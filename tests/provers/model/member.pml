@@ -271,6 +271,10 @@ inline take_new()
     STEP(next = group_next);
     STEP(known = head);
     if
+    :: known > next + SLOTS -> STEP(assert(group_next != next)) /* else the block is corrupt */
+    :: else
+    fi;
+    if
     :: known > next ->
         STEP(intact = entry[next % SLOTS].stamp == PUBLISHED(next));
         if
@@ -333,7 +337,9 @@ inline leave_group()
 /* ---- wait ---- */
 
 #define FREE_FOR_ALL(where) (owner[where].who == DONE || owner[where].who == HAS(mine))
-#if ALL_SLOTS == 2
+#if ALL_SLOTS == 1
+#define SHARED_OUT !FREE_FOR_ALL(0)
+#elif ALL_SLOTS == 2
 #define SHARED_OUT (!FREE_FOR_ALL(0) || !FREE_FOR_ALL(1))
 #else
 #define SHARED_OUT (!FREE_FOR_ALL(0) || !FREE_FOR_ALL(1) || !FREE_FOR_ALL(2))
@@ -426,6 +432,9 @@ work:
         :: true
 #ifdef LEAVES
         :: leave_group(); goto departed
+#endif
+#ifdef SILENCE
+        :: goto gone /* lives on with the frame, does nothing more */
 #endif
         fi;
         release_owned();

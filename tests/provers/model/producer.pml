@@ -8,7 +8,15 @@
 
 #ifdef GROUP
 #define GATES(kind) (kind == LOSSLESS || kind == MEMBER || kind == ENTERING)
-#define GATE_AT(kind, which) (kind == MEMBER -> GROUP_GATE : place[which].cursor)
+/* A newcomer may have found a group, whose next may be below its provisional cursor: claims that were taken back
+ * raised claimed. */
+#define GATE_AT(kind, which) \
+    (kind == MEMBER -> GROUP_GATE : (kind == ENTERING -> ENTERING_GATE(which) : place[which].cursor))
+#ifdef ENTERING_GATES_BY_CURSOR
+#define ENTERING_GATE(which) place[which].cursor
+#else
+#define ENTERING_GATE(which) MIN(GROUP_GATE, place[which].cursor)
+#endif
 #define GROUP_IS_SEEN group = group || kind == MEMBER || kind == ENTERS
 #define FORGET_GROUP group = 0
 #ifdef GROUP_DOES_NOT_GATE
@@ -36,7 +44,7 @@ inline skip_absent()
     od
 }
 
-inline rescan()
+inline look_at_table()
 {
 #ifndef RESCAN_READS_EPOCH_LAST
     STEP(seen_epoch = join_count);
@@ -60,6 +68,23 @@ inline rescan()
     od;
 #ifdef RESCAN_READS_EPOCH_LAST
     STEP(seen_epoch = join_count);
+#endif
+}
+
+/* A member may come and another one go while the table is read, so that neither is seen: then again. */
+inline rescan()
+{
+    look_at_table();
+#ifdef GROUP
+#ifndef RESCAN_LOOKS_ONCE
+    do
+    :: STEP(joined = join_count != seen_epoch);
+        if
+        :: joined -> joined = 0; look_at_table()
+        :: else -> break
+        fi
+    od;
+#endif
 #endif
     atomic { limit = (gate == NONE -> NONE : gate + SLOTS + BEYOND_THE_GATE); found = 0; turn = 0 }
 }
@@ -501,8 +526,15 @@ inline forget_unpublished()
         turn++
     :: else -> break
     od;
-    atomic { turn = 0; taken = 0; had = 0 }
+    atomic { turn = 0; taken = 0; had = 0 };
 #endif
+    d_step {
+        for (i : 0 .. ALL_SLOTS - 1) { /* a position is that of the frame in the slot, and was published */
+            assert(record[i].position == 0 ||
+                   (record[i].position <= head && record[i].seq * 4 + record[i].epoch == identity_of[record[i].position - 1]))
+        };
+        i = 0
+    }
 }
 #endif
 
@@ -611,7 +643,7 @@ inline close()
 #ifdef GROUP
 #define GATE_OF(which) \
     (active_bits & BIT(which) && GATES(place[which].state) -> \
-     (place[which].state == MEMBER -> group_next : place[which].cursor) : NONE)
+     GATE_AT(place[which].state, which) : NONE)
 #define IN_GROUP(which) (active_bits & BIT(which) && (place[which].state == MEMBER || place[which].state == ENTERING))
 #if PLACES == 1
 #define GROUP_IS_THERE IN_GROUP(0)

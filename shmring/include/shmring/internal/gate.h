@@ -9,10 +9,9 @@
 #include "atomic.h"
 #include "entries.h"
 
-/* Finds the gate again. join_count is read first: a consumer that joins later changes it, and the
- * claim looks at it again after its fence. */
+/* One look at all places. */
 static inline void
-shmring_rescan(shmring_producer *p)
+shmring_scan_places(shmring_producer *p)
 {
     const shmring_block *const block = p->block;
     const uint64_t slots = block->geometry.slots;
@@ -36,7 +35,7 @@ shmring_rescan(shmring_producer *p)
                 gate = cursor;
         } else if (kind == SHMRING_PLACE_LOSSY) {
             lossy = 1;
-        } else if (kind == SHMRING_PLACE_MEMBER) {
+        } else if (kind == SHMRING_PLACE_MEMBER || kind == SHMRING_PLACE_ENTERING) {
             /* [relaxed: acquired with state] */
             const uint32_t group = shmring_load_relaxed(&row->group) % SHMRING_MAX_GROUPS;
             const uint64_t next = shmring_load_acquire(&block->groups[group].next); /* [acquire next] */
@@ -54,6 +53,24 @@ shmring_rescan(shmring_producer *p)
     p->lossy_active = lossy;
     p->groups = groups;
     p->reuse_warm = p->exceeds_cache && gate != UINT64_MAX && !wants_history;
+}
+
+/* Looks of a rescan, each of which met a newcomer, after which the ring counts as full. */
+#define SHMRING_MOST_SCANS 64u
+
+/* Finds the gate again. join_count is read first: a consumer that joins later changes it, and the claim looks at it
+ * again after its fence. And it is read last: a group may have passed from a member that was gone when its place was
+ * looked at to one that was not there yet. */
+static inline void
+shmring_rescan(shmring_producer *p)
+{
+    for (unsigned scan = 0; scan < SHMRING_MOST_SCANS; scan++) {
+        shmring_scan_places(p);
+        if (shmring_load_acquire(&p->block->hot->join_count) == p->join_count) /* [acquire join_count] */
+            return;
+    }
+    p->gate = 0;
+    p->limit = p->head;
 }
 
 /* active too: a newcomer's bit comes before its join_count, and a producer that waited for consumers has

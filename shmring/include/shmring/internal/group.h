@@ -213,9 +213,7 @@ shmring_release_shared(shmring_consumer *c, const shmring_hold *hold)
 {
     for (uint64_t i = 0; i < hold->count; i++)
         shmring_disown(c, shmring_held_slot(c, hold, i), hold->position + i);
-    shmring_notify_unpinned(c);
-    if (shmring_read_producer_state(c->block) != SHMRING_PRODUCER_LIVE)
-        shmring_announce_to_group(c->block, c->group); /* the end may wait for this frame */
+    shmring_announce_disowned(c);
 }
 
 /* Whether this member has the frame in the slot. */
@@ -239,8 +237,7 @@ shmring_pin_owned(shmring_consumer *c)
         shmring_pin(c, slot);
         shmring_disown(c, slot, shmring_owned_position(word));
     }
-    if (shmring_read_producer_state(c->block) != SHMRING_PRODUCER_LIVE)
-        shmring_announce_to_group(c->block, c->group); /* the end may wait for these frames */
+    shmring_announce_disowned(c);
 }
 
 /* Whether the member may die, with a frame that it has, before the consumer does. The members of one process die

@@ -80,6 +80,17 @@ shmring_begin_group(const shmring_consumer *c, const char *name, uint32_t flags,
     shmring_store_release(&group->next, position); /* [release next] */
 }
 
+/* From now on the next to join finds the group here. Not before it has its position: they would take what the
+ * last group of this number left for that. */
+static inline void
+shmring_become_member(const shmring_consumer *c)
+{
+    uint64_t *const state = &c->block->table[c->place].state;
+    const uint64_t entering = shmring_load_relaxed(state); /* [relaxed: the place's lock orders owners] */
+    /* [release state] */
+    shmring_store_release(state, (entering | 0xff) - 0xff + SHMRING_PLACE_MEMBER);
+}
+
 /* Where a new group begins: the newcomer has found everything from c->next to c->head intact, and keeps it. */
 static inline uint64_t
 shmring_group_start(const shmring_consumer *c, int start)

@@ -48,6 +48,25 @@ shmring_pass(const shmring_consumer *c, uint64_t position)
     shmring_event_notify(&c->block->hot->space_event);
 }
 
+/* News for the members of a group that wait: they look around. */
+static inline void
+shmring_announce_to_group(shmring_block *block, unsigned group)
+{
+    shmring_fetch_add_release(&block->groups[group].events, UINT64_C(1)); /* [release events] */
+    shmring_event_announce(&block->hot->data_event);
+}
+
+/* After owner words that let go of slots: wakes a producer that waits for one, and members that wait for the end. */
+static inline void
+shmring_announce_disowned(const shmring_consumer *c)
+{
+    shmring_fence_seq_cst(); /* [fence unpin | sleep] the words before a look for a sleeping producer */
+    shmring_event_notify(&c->block->hot->space_event);
+    /* [acquire producer_state] */
+    if (shmring_load_acquire(&c->block->hot->producer_state) != SHMRING_PRODUCER_LIVE)
+        shmring_announce_to_group(c->block, c->group);
+}
+
 /* Makes the frame of this position, found in this slot, the member's own. 0: it is another's, or was never in
  * the slot: the entry had changed between the looks at its stamp and at its slot. */
 static inline int
@@ -65,28 +84,21 @@ shmring_own(const shmring_consumer *c, uint64_t slot, uint64_t position)
     /* [relaxed: acquired with stamp] */
     if (shmring_load_relaxed(&shmring_record_at(c->block, slot)->position) != position) {
         /* [release owner] */
-        shmring_cas_release(owner, &mine, shmring_owner_word(position, SHMRING_OWNER_DONE));
+        if (shmring_cas_release(owner, &mine, shmring_owner_word(position, SHMRING_OWNER_DONE)))
+            shmring_announce_disowned(c);
         return 0;
     }
     shmring_pass(c, position);
     return 1;
 }
 
-/* The member is done with the frame. shmring_notify_unpinned follows after the last of several. */
+/* The member is done with the frame. shmring_announce_disowned follows after the last of several. */
 static inline void
 shmring_disown(const shmring_consumer *c, uint64_t slot, uint64_t position)
 {
     uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
     /* [release owner] */
     shmring_store_release(owner, shmring_owner_word(position, SHMRING_OWNER_DONE));
-}
-
-/* News for the members of a group that wait: they look around. */
-static inline void
-shmring_announce_to_group(shmring_block *block, unsigned group)
-{
-    shmring_fetch_add_release(&block->groups[group].events, UINT64_C(1)); /* [release events] */
-    shmring_event_announce(&block->hot->data_event);
 }
 
 /* What a dead member had is put up for the others, or is lost if the group says so. The caller holds the place's

@@ -49,6 +49,7 @@ shmring_wait_briefly(const shmring_block *block, uint64_t needed)
 /* What a consumer waits for: head >= needed, another state of the producer, news for its group. */
 typedef struct shmring_news {
     uint64_t needed;
+    uint64_t epoch;
     uint32_t state;
     const uint64_t *events; /* of the group; NULL without one */
     uint64_t events_seen;
@@ -58,7 +59,9 @@ typedef struct shmring_news {
 static inline shmring_news
 shmring_note_news(const shmring_consumer *c, uint64_t least)
 {
-    const shmring_news news = {c->next + least, shmring_read_producer_state(c->block),
+    const uint64_t epoch =
+        shmring_read_epoch(c->block); /* before the state: a new epoch comes with a new state */
+    const shmring_news news = {c->next + least, epoch, shmring_read_producer_state(c->block),
                                c->member ? &c->block->groups[c->group].events : NULL, c->events_seen};
     return news;
 }
@@ -67,6 +70,7 @@ static inline int
 shmring_is_news(const shmring_block *block, const shmring_news *news)
 {
     return shmring_read_head(block) >= news->needed || shmring_read_producer_state(block) != news->state ||
+           shmring_read_epoch(block) != news->epoch ||
            /* [acquire events] */
            (news->events != NULL && shmring_load_acquire(news->events) != news->events_seen);
 }

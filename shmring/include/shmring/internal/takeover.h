@@ -8,6 +8,7 @@
 #include "../types.h"
 #include "entries.h"
 #include "eventcount.h"
+#include "owner.h"
 
 #define SHMRING_NOBODY UINT32_MAX /* in slot_of and entry_of: not assigned yet */
 
@@ -86,12 +87,12 @@ shmring_forget_unpublished(shmring_producer *p)
         int kept = index < slots && shmring_load_relaxed(&shmring_entry_at(p->block, index)->stamp) != 0;
         uint64_t *const position = &shmring_record_at(p->block, slot)->position;
         for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++) {
-            /* [acquire owner] */
-            const uint64_t word = shmring_load_acquire(shmring_owner_at(p->block, slot, group));
+            const uint64_t *const owner = shmring_owner_at(p->block, slot, group);
+            const uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
             /* A word of another position is left over from an earlier frame. */
             kept |= (word & 0xff) != SHMRING_OWNER_DONE &&
-                    shmring_owned_position(word) ==
-                        shmring_load_relaxed(position); /* [relaxed: the producer lock orders producers] */
+                    /* [relaxed: the producer lock orders producers] */
+                    shmring_owned_position(word) == shmring_load_relaxed(position);
         }
         if (!kept)
             /* [relaxed: published with stamp of the next frame there] */
