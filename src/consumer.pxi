@@ -10,7 +10,7 @@ cdef struct Want:
     bint latest
 
 
-SKIPS = "it skips frames, which no other member gets then; join without group=, with lossless=False"
+cdef str SKIPS = "it skips frames, which no other member gets then; join without group=, with lossless=False"
 
 cdef Want NEXT = Want(1, 0, 0, False)
 cdef Want NEWEST = Want(1, 0, 0, True)
