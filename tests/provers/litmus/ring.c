@@ -197,6 +197,7 @@ void
 join(unsigned i, int lossless, int start)
 {
     CHECK(shmring_join(&world.c[i], &world.block, CONSUMER_FD + (int)i, lossless, start, "") == SHMRING_OK);
+    world.c[i].max_held = UINT64_MAX; /* the protocol holds without a share, too; `share` tests shares */
 }
 
 static uint64_t

@@ -149,6 +149,10 @@ INSTANCES = {
         "a member is killed, and a newcomer comes before anybody reaps it",
         alone(PLACES=2, KILLS=1, LIVES=1, PRODUCER_LIVES=1),
     ),
+    "group again": Instance(
+        "a group of one ends, and begins again before its old end",
+        alone(SPARES=1, FRAMES=3, LIVES=1, LEAVES=1),
+    ),
     "silent member": Instance("a member keeps a frame forever", alone(SPARES=1, SILENCE=1)),
     "group taken over": Instance(
         "a member and the producer killed",
@@ -219,6 +223,10 @@ MUTANTS = {
     "UNDO_STORES": ("an invalid claim is undone by a plain store", "members, lapped"),
     "RESCAN_LOOKS_ONCE": ("a rescan trusts a table that changes while it reads", "newcomer killed"),
     "ENTERING_GATES_BY_CURSOR": ("a newcomer to a group gates by its cursor alone", "newcomer killed"),
+    "NEXT_BEFORE_CURSOR": (
+        "a rescan reads the next of a group, then the cursor of its newcomer",
+        "group again",
+    ),
     "PASS_UNANNOUNCED": ("a new next wakes no producer", "silent member"),
     "DISOWN_UNANNOUNCED": ("a released frame wakes no producer", "group taken over"),
     "END_UNANNOUNCED": ("the last release wakes no member that waits at the end", "members"),

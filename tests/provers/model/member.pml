@@ -107,7 +107,8 @@ inline join_group()
         STEP(active_bits = active_bits | BIT(mine));
         STEP(join_count++);
 #endif
-        STEP(place[mine].state = MEMBER; NEWS(SPACE));
+        STEP(place[mine].state = MEMBER);
+        STEP(place[mine].cursor = NONE; NEWS(SPACE));
         notify(SPACE)
     :: else
     fi;

@@ -10,13 +10,12 @@
 #define GATES(kind) (kind == LOSSLESS || kind == MEMBER || kind == ENTERING)
 /* A newcomer may have found a group, whose next may be below its provisional cursor: claims that were taken back
  * raised claimed. */
-#define GATE_AT(kind, which) \
-    (kind == MEMBER -> GROUP_GATE : (kind == ENTERING -> ENTERING_GATE(which) : place[which].cursor))
 #ifdef ENTERING_GATES_BY_CURSOR
-#define ENTERING_GATE(which) place[which].cursor
+#define ENTERING_GATES_ALONE (kind == ENTERING)
 #else
-#define ENTERING_GATE(which) MIN(GROUP_GATE, place[which].cursor)
+#define ENTERING_GATES_ALONE 0
 #endif
+#define IN_A_GROUP(kind) (kind == MEMBER || kind == ENTERING)
 #define GROUP_IS_SEEN group = group || kind == MEMBER || kind == ENTERS
 #define FORGET_GROUP group = 0
 #ifdef GROUP_DOES_NOT_GATE
@@ -31,7 +30,6 @@
 #endif
 #else
 #define GATES(kind) (kind == LOSSLESS)
-#define GATE_AT(kind, which) place[which].cursor
 #define GROUP_IS_SEEN skip
 #define FORGET_GROUP skip
 #endif
@@ -43,6 +41,17 @@ inline skip_absent()
     :: else -> break
     od
 }
+
+#ifdef GROUP
+/* After the cursor: a newcomer stores the group's next, then that its cursor gates no more. */
+inline read_next()
+{
+    if
+    :: IN_A_GROUP(kind) && !ENTERING_GATES_ALONE -> STEP(gate = MIN(gate, GROUP_GATE))
+    :: else
+    fi
+}
+#endif
 
 inline look_at_table()
 {
@@ -61,7 +70,19 @@ inline look_at_table()
             :: else -> turn++; skip_absent()
             fi);
         if
-        :: GATES(kind) -> STEP(gate = MIN(gate, GATE_AT(kind, turn)); turn++; kind = 0; skip_absent())
+        :: GATES(kind) ->
+#ifdef GROUP
+#ifdef NEXT_BEFORE_CURSOR
+            read_next();
+#endif
+            STEP(gate = MIN(gate, place[turn].cursor));
+#ifndef NEXT_BEFORE_CURSOR
+            read_next();
+#endif
+            atomic { turn++; kind = 0; skip_absent() }
+#else
+            STEP(gate = MIN(gate, place[turn].cursor); turn++; kind = 0; skip_absent())
+#endif
         :: else -> kind = 0
         fi
     :: else -> break
@@ -643,7 +664,7 @@ inline close()
 #ifdef GROUP
 #define GATE_OF(which) \
     (active_bits & BIT(which) && GATES(place[which].state) -> \
-     GATE_AT(place[which].state, which) : NONE)
+     MIN(place[which].cursor, (IN_A_GROUP(place[which].state) -> group_next : NONE)) : NONE)
 #define IN_GROUP(which) (active_bits & BIT(which) && (place[which].state == MEMBER || place[which].state == ENTERING))
 #if PLACES == 1
 #define GROUP_IS_THERE IN_GROUP(0)

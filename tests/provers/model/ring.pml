@@ -441,6 +441,7 @@ over:
 inline settle_in(who, policy)
 {
     place[who].state = policy;
+    place[who].cursor = (policy == MEMBER -> NONE : 0);
     active_bits = active_bits | BIT(who);
     place_lock[who] = who + 2
 }

@@ -38,8 +38,9 @@ shmring_scan_places(shmring_producer *p)
         } else if (kind == SHMRING_PLACE_MEMBER || kind == SHMRING_PLACE_ENTERING) {
             /* [relaxed: acquired with state] */
             const uint32_t group = shmring_load_relaxed(&row->group) % SHMRING_MAX_GROUPS;
-            const uint64_t next = shmring_load_acquire(&block->groups[group].next); /* [acquire next] */
+            /* The cursor first: a newcomer stores next, then that its cursor gates no more. */
             const uint64_t cursor = shmring_load_acquire(&row->cursor);             /* [acquire cursor] */
+            const uint64_t next = shmring_load_acquire(&block->groups[group].next); /* [acquire next] */
             const uint64_t lowest = cursor < next ? cursor : next; /* a newcomer's cursor gates, too */
             groups |= 1u << group;
             if (lowest < gate)
