@@ -137,7 +137,10 @@ def _trouble(name: str) -> tuple[State, str] | None:
         result = _core.read_identity(fd).result
         if result == 0:
             return None
-        return STATES.get(result, "denied"), str(_messages.cannot_map(result, name, fd, 0))
+        state = STATES.get(result, "denied")
+        if state == "other version" and not _presence.in_use(fd):  # every layout has the same locks
+            state = "stale"
+        return state, str(_messages.cannot_map(result, name, fd, 0))
     finally:
         os.close(fd)
 

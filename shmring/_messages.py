@@ -157,7 +157,8 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
         found = _core.read_identity(fd).abi
         return errors.RingIncompatible(
             f"ring {name!r} has layout version {found}, this shmring reads version {_core.ABI}: use the "
-            f"same version of shmring in every process, or recreate the ring"
+            f"same version of shmring in every process. If no process uses the ring any more, the next "
+            f"create replaces it, and this removes it: shmring rm {shlex.quote(name)}"
         )
     if result == _core.TRUNCATED:
         return _lacks_pages(name, fd)
@@ -278,6 +279,12 @@ def attached_to(generation: bytes) -> str:
 
 def in_use(name: str, fd: int) -> errors.RingExists:
     """Name the users of a ring that was to be created."""
+    identity = _core.read_identity(fd)
+    if identity.result == _core.OTHER_ABI:
+        return errors.RingExists(
+            f"ring {name!r} exists and is in use by processes with another version of shmring (layout "
+            f"version {identity.abi}, not {_core.ABI}): end them first, or choose another name"
+        )
     return errors.RingExists(
         f"ring {name!r} exists and is in use ({users(name, fd)}): attach to it, pass exist_ok=True, or "
         f"choose another name"

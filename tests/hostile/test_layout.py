@@ -110,15 +110,15 @@ VOLATILE = {
 # The control region, volatile members zeroed; lines of zeros are left out.
 GOLDEN = """
 0000 53484d52 494e4700 02000000 01000000
-0030 00300000 00000000 04000000 00000000
-0040 00000000 00000000 00080000 00000000
+0030 00400000 00000000 04000000 00000000
+0040 02000000 00000000 00080000 00000000
 0050 00080000 00000000 80000000 00000000
 0060 04000000 00000000 04000000 00000000
 0070 02000000 00000000 00100000 00000000
 0080 00010000 00000000 00040000 00000000
 0090 00060000 00000000 000a0000 00000000
 00a0 4b000000 00000000 800a0000 00000000
-00b0 800c0000 00000000 00100000 00000000
+00b0 800d0000 00000000 00100000 00000000
 0100 06000000 00000000 07000000 00000000
 0180 06000000 00000000 00000000 00000000
 0300 03000000 00000000 02000000 00000000
@@ -159,6 +159,10 @@ GOLDEN = """
 0c20 03000000 00000000 eb030000 00000000
 0c30 f7010000 00000000 01000000 00000000
 0c40 49000000 00000000 00000000 00000000
+0c80 00000000 00000000 04000000 00000000
+0c90 00000000 00000000 ffffffff ffffffff
+0d00 00000000 00000000 05000000 00000000
+0d10 00000000 00000000 ffffffff ffffffff
 """
 
 
@@ -229,7 +233,14 @@ def frame(number: int, rows: int = 512) -> np.ndarray:
 def golden(make):
     """A ring in a known state: 6 frames published, 1 dropped; a lossless and a lossy consumer."""
     ring = make(
-        shape=(512,), dtype="<f4", slots=3, consumers=2, meta="<u4", attrs={"unit": "V"}, variable_rows=True
+        shape=(512,),
+        dtype="<f4",
+        slots=3,
+        spares=1,
+        consumers=2,
+        meta="<u4",
+        attrs={"unit": "V"},
+        variable_rows=True,
     )
     with ring.producer(on_full="drop") as out:
         for number in range(2):
@@ -283,13 +294,13 @@ def test_geometry(golden, raw: Raw) -> None:
     assert raw.geometry("table_offset") == 1024
     assert raw.geometry("groups_offset") == 1024 + 2 * 256
     assert raw.geometry("schema_offset") == 1024 + 2 * 256 + 4 * 256
-    assert raw.geometry("spares") == golden.spares == 0
+    assert raw.geometry("spares") == golden.spares == 2  # 1 was asked for, and 2 fill a page
     schema_end = raw.geometry("schema_offset") + raw.geometry("schema_bytes")
     assert raw.data[raw.geometry("schema_offset") : schema_end] == SCHEMA
     assert raw.geometry("entries_offset") == -(-schema_end // 128) * 128
-    entries_end = raw.geometry("entries_offset") + golden.slots * 128
+    entries_end = raw.geometry("entries_offset") + 6 * 128
     assert raw.geometry("owners_offset") == -(-entries_end // 128) * 128
-    owners_end = raw.geometry("owners_offset") + golden.slots * 32
+    owners_end = raw.geometry("owners_offset") + 6 * 32
     assert raw.geometry("slots_offset") == -(-owners_end // mmap.PAGESIZE) * mmap.PAGESIZE
 
 

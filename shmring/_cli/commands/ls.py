@@ -22,9 +22,10 @@ def ls(everything: bool, as_json: bool) -> None:
     """List every ring on this machine.
 
     A live ring has processes attached to it; a stale one does not (shmring rm --stale removes it). Rings
-    that cannot be read follow: other version, damaged, unfinished. The other files in that folder are only
-    counted; --all lists them, too: foreign (another program's), unfinished (empty), denied (you may not read
-    it, so it may or may not be a ring).
+    that cannot be read follow: other version (processes with another version of shmring use it), damaged,
+    unfinished, and stale ones of another version. The other files in that folder are only counted; --all
+    lists them, too: foreign (another program's), unfinished (empty), denied (you may not read it, so it may
+    or may not be a ring).
 
     CONS counts the living consumers and, in parentheses, the lossless ones among them: 3 (1). The rate is
     measured for a quarter of a second.

@@ -253,7 +253,10 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
     """Rings that this shmring cannot read."""
     for one in blocks:
         name = shlex.quote(one.name)
-        if one.state in ("damaged", "other version"):
+        if one.state == "other version":
+            do = "end all processes of that ring, and start them with the same version of shmring"
+            yield Finding("rings", "problem", output.clean(one.problem), do)
+        elif one.state == "damaged":
             do = f"{_as_owner(one)}shmring rm {name}"
             yield Finding("rings", "problem", output.clean(one.problem), do)
         elif one.state == "unfinished" and one.nbytes:
