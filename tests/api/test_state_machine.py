@@ -363,6 +363,11 @@ class RingMachine(RuleBasedStateMachine):
             self.skip_until(reader, least)
         if self.state == "closed" and 0 < self.head - reader.next < least:
             least = 1  # the end of the stream: what is left
+            most = reader.core.may_take(least, wished)
+            if not most:
+                with pytest.raises(shmring.SlotsHeld):
+                    reader.handle.batch(wished, asked, timeout=0)
+                return
             if self.seq_of[-1] < reader.expected:  # windows had what is left
                 self.count_end(reader)
             self.skip_until(reader, least)
