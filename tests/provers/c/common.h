@@ -89,6 +89,14 @@ page_slots(uint64_t slots)
     return g;
 }
 
+static inline shmring_geometry
+with_spares(uint64_t slots, uint64_t spares)
+{
+    shmring_geometry g = page_slots(slots);
+    g.spares = spares;
+    return g;
+}
+
 /* A block of the geometry (its offsets are filled in), formatted, without a name. */
 SHARED int
 make_block(shmring_geometry *g, const void *schema)
@@ -312,16 +320,17 @@ check_history(const shmring_block *block)
     return intact;
 }
 
-/* Entries and slots are one to one, in the producer's memory and in the block. */
+/* Entries and slots are one to one, in the producer's memory and in the block; what is left over are the spares. */
 SHARED void
 check_permutation(const shmring_producer *p)
 {
-    const uint64_t slots = p->block->geometry.slots;
-    for (uint64_t index = 0; index < slots; index++) {
+    const uint64_t all = shmring_all_slots(&p->block->geometry);
+    for (uint64_t index = 0; index < all; index++) {
         const uint32_t slot = p->slot_of[index];
-        CHECK(slot < slots);
+        CHECK(slot < all);
         CHECK_EQUAL(p->entry_of[slot], index);
-        CHECK_EQUAL(shmring_entry_at(p->block, index)->slot, slot);
+        if (index < p->block->geometry.slots)
+            CHECK_EQUAL(shmring_entry_at(p->block, index)->slot, slot);
     }
 }
 

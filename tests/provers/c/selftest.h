@@ -32,6 +32,8 @@ extern const test liveness_tests[];
 extern const test waiting_tests[];
 extern const test await_tests[];
 extern const test look_tests[];
+extern const test spare_tests[];
+extern const test share_tests[];
 extern const test group_tests[];
 
 #endif /* SHMRING_TESTS_SELFTEST_H */
