@@ -83,7 +83,9 @@ do_main_work(const work *what)
 
 /* ---- the ring and its participants ---- */
 
-enum { SMALLEST = 2, LARGEST = 4, SIZES = LARGEST - SMALLEST + 1, MOST_KEPT = 4 };
+/* Slots and spare slots. */
+static const uint64_t sizes[][2] = {{2, 0}, {3, 0}, {4, 0}, {2, 1}, {3, 2}};
+enum { SIZES = sizeof sizes / sizeof *sizes, LARGEST = 4, MOST_KEPT = 4 };
 
 typedef struct kept {
     shmring_hold *hold;
@@ -239,6 +241,11 @@ enter(actor *a, int lossless, int start)
     a->present = 1;
     a->keeping = 0;
     join(r, &a->c, lossless, start);
+    if (!lossless && r->block.geometry.spares != 0) { /* without spares, it holds what it likes */
+        a->c.max_held = r->block.table[a->c.place].max_held;
+        shmring_limit_held(&a->c,
+                           shmring_shareable(&r->block.geometry)); /* as much as there is, or what it got */
+    }
     a->first_seq = a->c.expected_seq;
     a->end_seq = a->first_seq;
 }
@@ -264,35 +271,90 @@ check_books(actor *a, const take *t)
     if (c->delivered == t->taken.count)
         a->first_seq = t->seqs[0] < a->first_seq ? t->seqs[0] : a->first_seq;
     for (uint64_t i = 0; i < t->taken.count; i++) {
-        CHECK(t->seqs[i] >= a->end_seq || c->delivered == t->taken.count);
+        /* after a window its last frame comes again */
+        CHECK(t->seqs[i] + 1 >= a->end_seq || c->delivered == t->taken.count);
         a->end_seq = t->seqs[i] + 1;
     }
     CHECK_EQUAL(c->delivered + c->lost + c->skipped, a->end_seq - a->first_seq);
     CHECK(!c->lossless || c->lost <= may_be_lost);
 }
 
-/* Takes up to `most` frames, or the latest (0), and keeps them. 0 if there were none. */
+/* What a consumer may ask for. */
+typedef int (*ask_for)(actor *a, take *t);
+
 static int
-fetch(actor *a, uint64_t most)
+a_frame(actor *a, take *t)
+{
+    return shmring_take_one(&a->c, ask(t));
+}
+
+static int
+all_there_is(actor *a, take *t)
+{
+    return shmring_take_batch(&a->c, 1, r->block.geometry.slots, ask(t));
+}
+
+static int
+some(actor *a, take *t)
+{
+    return shmring_take_batch(&a->c, 1, 1 + runs % r->block.geometry.slots, ask(t));
+}
+
+static int
+the_latest(actor *a, take *t)
+{
+    return shmring_take_latest(&a->c, ask(t));
+}
+
+static int
+a_window(actor *a, take *t)
+{
+    return shmring_take_window(&a->c, 2, 1, ask(t));
+}
+
+/* Asks, and gives back what it keeps where that is in the way. */
+static int
+ask_with_room(actor *a, ask_for wish, take *t)
+{
+    for (;;) {
+        const uint64_t head = r->block.hot->head;
+        const int result = wish(a, t);
+        if (result != SHMRING_EMPTY)
+            return result;
+        if (a->keeping == 0 || a->c.lossless || shmring_outlook(&a->c, 1, 0) != SHMRING_HELD) {
+            CHECK(a->c.next >= head || wish == a_window);
+            return SHMRING_EMPTY;
+        }
+        give_back(a, 0);
+    }
+}
+
+/* Takes what it wishes for and keeps it. 0 if there was nothing. */
+static int
+fetch(actor *a, ask_for wish)
 {
     take t;
     if (!a->present)
         return 0;
     if (a->keeping == MOST_KEPT)
         give_back(a, 0);
-    const uint64_t head = r->block.hot->head;
-    const int result =
-        most == 0 ? shmring_take_latest(&a->c, ask(&t)) : shmring_take_batch(&a->c, 1, most, ask(&t));
-    if (result == SHMRING_EMPTY) {
-        CHECK(a->c.next >= head);
+    const int result = ask_with_room(a, wish, &t);
+    if (result == SHMRING_EMPTY)
         return 0;
-    }
     CHECK_EQUAL(result, SHMRING_OK);
+    CHECK(a->c.pinned_slots <= a->c.max_held);
+    check_books(a, &t);
+    if (t.taken.scattered) {
+        for (uint64_t i = 0; i < t.taken.count; i++)
+            CHECK(frame_is(shmring_slot_at(&r->block, a->c.slots_taken[i]), r->block.geometry.frame_bytes,
+                           t.seqs[i]));
+        shmring_end_scattered(&a->c, &t.taken);
+        return 1;
+    }
     kept *const keep = &a->keeps[a->keeping++];
     keep->hold = t.taken.hold;
     memcpy(keep->seqs, t.seqs, sizeof keep->seqs);
     check_kept(a, keep);
-    check_books(a, &t);
     return 1;
 }
 
@@ -330,26 +392,33 @@ reap_the_dead(void)
 static void
 take_one(void)
 {
-    fetch(&actors[RESIDENT], 1);
+    fetch(&actors[RESIDENT], a_frame);
 }
 
 static void
 take_all(void)
 {
-    fetch(&actors[RESIDENT], r->block.geometry.slots);
+    fetch(&actors[RESIDENT], all_there_is);
 }
 
 static void
 take_the_latest(void)
 {
-    fetch(&actors[RESIDENT], 0);
+    fetch(&actors[RESIDENT], the_latest);
+}
+
+static void
+take_windows(void)
+{
+    fetch(&actors[RESIDENT], a_window);
+    fetch(&actors[RESIDENT], a_window);
 }
 
 static void
 read_on(void)
 {
     for (uint64_t i = 0; i < 2; i++) {
-        fetch(&actors[RESIDENT], 1);
+        fetch(&actors[RESIDENT], a_frame);
         give_back(&actors[RESIDENT], 0);
     }
 }
@@ -381,7 +450,7 @@ die_unnoticed(void)
 static void
 take_as_another(void)
 {
-    fetch(&actors[OTHER], 1);
+    fetch(&actors[OTHER], a_frame);
     give_back(&actors[OTHER], 0);
 }
 
@@ -389,28 +458,28 @@ static void
 come_for_all(void)
 {
     enter(&actors[NEWCOMER], 1, SHMRING_START_OLDEST);
-    fetch(&actors[NEWCOMER], 1);
+    fetch(&actors[NEWCOMER], a_frame);
 }
 
 static void
 come_for_more(void)
 {
     enter(&actors[NEWCOMER], 1, SHMRING_START_NEXT);
-    fetch(&actors[NEWCOMER], 1);
+    fetch(&actors[NEWCOMER], a_frame);
 }
 
 static void
 come_for_the_newest(void)
 {
     enter(&actors[LATECOMER], 1, SHMRING_START_NEWEST);
-    fetch(&actors[LATECOMER], 1);
+    fetch(&actors[LATECOMER], a_frame);
 }
 
 static void
 come_lossy(void)
 {
     enter(&actors[LATECOMER], 0, SHMRING_START_OLDEST);
-    fetch(&actors[LATECOMER], 1);
+    fetch(&actors[LATECOMER], a_frame);
 }
 
 static const work works[] = {
@@ -425,6 +494,7 @@ static const work works[] = {
     {"the resident takes one", RESIDENT, take_one},
     {"the resident takes all", RESIDENT, take_all},
     {"the resident takes the latest", RESIDENT, take_the_latest},
+    {"the resident takes two windows", RESIDENT, take_windows},
     {"the resident reads on", RESIDENT, read_on},
     {"the resident gives its first frame back", RESIDENT, give_the_first_back},
     {"the resident gives its last frame back", RESIDENT, give_the_last_back},
@@ -455,9 +525,9 @@ set_scene(unsigned number)
     const int warm = (int)(number / SIZES / 2 / HABITS / 2);
     static const char *const habits[HABITS] = {"reads nothing", "reads all", "holds one and reads on",
                                                "holds the last two and lags"};
-    snprintf(scene, sizeof scene, "%u slots, a %s resident that %s%s%s", size + SMALLEST,
-             lossless ? "lossless" : "lossy", habits[habit], other ? ", another holds a frame" : "",
-             warm ? ", warm slots" : "");
+    snprintf(scene, sizeof scene, "%u and %u slots, a %s resident that %s%s%s", (unsigned)sizes[size][0],
+             (unsigned)sizes[size][1], lossless ? "lossless" : "lossy", habits[habit],
+             other ? ", another holds a frame" : "", warm ? ", warm slots" : "");
     runs++;
     r = &rings[size];
     memcpy(r->block.control, fresh[size], r->block.geometry.slots_offset);
@@ -473,8 +543,8 @@ set_scene(unsigned number)
         enter(&actors[OTHER], 0, SHMRING_START_OLDEST);
     for (uint64_t i = 0; i < 2 * r->block.geometry.slots + 1 && produce(1, 1); i++) {
         if (i == 0 && other)
-            fetch(&actors[OTHER], 1);
-        if (habit == READS_NOTHING || (habit == HOLDS_TWO && i == 0) || !fetch(&actors[RESIDENT], 1))
+            fetch(&actors[OTHER], a_frame);
+        if (habit == READS_NOTHING || (habit == HOLDS_TWO && i == 0) || !fetch(&actors[RESIDENT], a_frame))
             continue;
         if (habit != HOLDS_TWO || actors[RESIDENT].keeping > 2)
             give_back(&actors[RESIDENT], habit == HOLDS_AND_READS_ON ? 1 : 0);
@@ -493,7 +563,7 @@ check_and_clear(void)
         for (unsigned j = 0; actors[i].present && j < actors[i].keeping; j++)
             check_kept(&actors[i], &actors[i].keeps[j]);
     for (unsigned i = 0; i < ACTORS; i++) {
-        while (fetch(&actors[i], 1 + runs % slots))
+        while (fetch(&actors[i], some))
             continue;
         CHECK(!actors[i].present || actors[i].c.next == p.head);
         while (actors[i].present && actors[i].keeping > 0)
@@ -502,7 +572,7 @@ check_and_clear(void)
     for (uint64_t i = 0; i < 2 * slots; i++) {
         CHECK(produce(1, 1));
         for (unsigned j = 0; j < ACTORS; j++) {
-            CHECK_EQUAL(fetch(&actors[j], 1), actors[j].present);
+            CHECK_EQUAL(fetch(&actors[j], a_frame), actors[j].present);
             give_back(&actors[j], 0);
         }
     }
@@ -511,8 +581,8 @@ check_and_clear(void)
     for (unsigned i = 0; i < ACTORS; i++)
         go_away(&actors[i]);
     CHECK_EQUAL(r->block.hot->active, 0);
-    for (uint64_t slot = 0; slot < slots; slot++)
-        CHECK_EQUAL(shmring_entry_at(&r->block, slot)->pins, 0);
+    for (uint64_t slot = 0; slot < shmring_all_slots(&r->block.geometry); slot++)
+        CHECK_EQUAL(shmring_record_at(&r->block, slot)->pins, 0);
     close_producer(&p);
 }
 
@@ -593,7 +663,7 @@ static void
 make_rings(void)
 {
     for (unsigned i = 0; i < SIZES; i++) {
-        make_ring(&rings[i], page_slots(SMALLEST + i));
+        make_ring(&rings[i], with_spares(sizes[i][0], sizes[i][1]));
         const size_t bytes = rings[i].block.geometry.slots_offset;
         fresh[i] = (uint8_t *)malloc(bytes);
         memcpy(fresh[i], rings[i].block.control, bytes);
@@ -623,7 +693,7 @@ main(int argc, char **argv)
         for (unsigned i = 0; i < WORKS; i++)
             kill_at_each_step(number, &works[i]);
     const uint64_t kills = runs;
-    visit_each_other(all ? 1 : 11);
+    visit_each_other(all ? 1 : 23);
     const uint64_t visited = runs;
     const int64_t end = shmring_now_ns() + seconds * SHMRING_SECOND;
     while (shmring_now_ns() < end)

@@ -178,14 +178,13 @@ shmring_take_lossy(shmring_consumer *c, uint64_t least, uint64_t most, uint64_t 
 {
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t needed = scattered_too ? least : 1;
-    const uint64_t room = shmring_may_take(c, least, most < slots ? most : slots);
-    if (room < least)
-        return SHMRING_EMPTY; /* shmring_outlook says SHMRING_HELD */
     for (unsigned round = 0; round < SHMRING_MOST_LAPS; round++) {
-        const uint64_t available = shmring_available(c, room);
+        /* In each round: what a window has in common with those that are held changes with its position. */
+        const uint64_t room = shmring_may_take(c, least, most < slots ? most : slots);
+        const uint64_t available = room < least ? 0 : shmring_available(c, room);
         if (c->head > SHMRING_MAX_POSITION)
             return SHMRING_CORRUPT;
-        if (available < least) {
+        if (available < least) { /* shmring_outlook says SHMRING_HELD if that is for want of room */
             if (round != 0)
                 shmring_publish_stats(c); /* nothing is left of what it went past */
             return SHMRING_EMPTY;
