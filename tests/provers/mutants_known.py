@@ -122,6 +122,76 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     ("bit and epoch", "two_sleepers", [("value + 1u", "value & ~1u")]),
+    (
+        "pins of a spare slot",
+        "selftest",
+        [("if (shmring_is_held(p, p->slot_of[spare]))\n        return 0;", "")],
+    ),
+    (
+        "record of the slot",
+        "selftest",
+        [
+            (
+                "shmring_read_record(&out, i, &block.geometry, shmring_record_at(&block, slot));",
+                "shmring_read_record(&out, i, &block.geometry, entry);",
+            )
+        ],
+    ),
+    (
+        "record of the slot, copied",
+        "selftest",
+        [
+            (
+                "shmring_read_record(taken, 0, &block->geometry, shmring_record_at(block, slot));",
+                "shmring_read_record(taken, 0, &block->geometry, entry);",
+            )
+        ],
+    ),
+    (
+        "position forgotten",
+        "selftest",
+        [("if (!kept)", "if (0)")],
+    ),
+    (
+        "share kept to",
+        "selftest",
+        [("if (shmring_share_left(c) < share) {", "if (0) {")],
+    ),
+    (
+        "share taken back",
+        "selftest",
+        [("shmring_store_share(c, c->max_held);\n        return 0;", "return 0;")],
+    ),
+    (
+        "share of those who left",
+        "selftest",
+        [("if (kind == SHMRING_PLACE_LEFT)\n        return shmring_load_stat(&row->held);", "")],
+    ),
+    (
+        "share of the dead",
+        "selftest",
+        [
+            (
+                "|| !shmring_lock_held(c->lock_fd, SHMRING_LOCK_PLACE(other))",
+                "",
+            )
+        ],
+    ),
+    (
+        "share in each round",
+        "window_lapped",
+        [
+            (
+                "const uint64_t room = shmring_may_take(c, least, most < slots ? most : slots);",
+                "const uint64_t room = round == 0 ? shmring_may_take(c, least, most) : most;",
+            )
+        ],
+    ),
+    (
+        "slot of two holds",
+        "selftest",
+        [("if (--c->pin_counts[slot] != 0)\n        return;", "--c->pin_counts[slot];")],
+    ),
 ]
 
 LOCKED = "the lock of the kernel that follows or precedes it orders the same"

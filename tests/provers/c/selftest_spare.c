@@ -279,6 +279,25 @@ check_described(const shmring_entry *record, uint64_t seq, uint8_t fill)
     CHECK(memcmp(record + 1, meta, sizeof meta) == 0);
 }
 
+/* Whoever copies the frame of a position reads the record of its slot, too: from memory and from the file. */
+static void
+check_copies(const ring *r, uint64_t position)
+{
+    for (int from_file = 0; from_file < 2; from_file++) {
+        uint8_t copy[256];
+        take t;
+        CHECK_EQUAL(from_file ? shmring_look_at_frame(r->fd, &r->block.geometry, position, copy, ask(&t))
+                              : shmring_copy_out(&r->block, position, copy, ask(&t)),
+                    SHMRING_OK);
+        CHECK_EQUAL(t.seqs[0], position);
+        CHECK_EQUAL(t.timestamps[0], position);
+        CHECK_EQUAL(t.rows[0], position % 5);
+        CHECK_EQUAL(t.metas[0], position);
+        CHECK_EQUAL(t.metas[META_BYTES - 1], position);
+        CHECK(frame_is(copy, sizeof copy, position));
+    }
+}
+
 static void
 what_describes_a_held_frame_stays_with_it(void)
 {
@@ -288,7 +307,6 @@ what_describes_a_held_frame_stays_with_it(void)
         shmring_consumer c;
         take t;
         shmring_geometry g = with_spares(SLOTS, spares);
-        uint8_t copy[256];
         g.meta_bytes = META_BYTES;
         g.row_bytes = 16;
         make_ring(&r, g);
@@ -300,13 +318,7 @@ what_describes_a_held_frame_stays_with_it(void)
         for (uint8_t i = 1; i < 4 * SLOTS; i++) {
             put_described(&p, i);
             check_described(shmring_record_at(&r.block, hold->slot), 0, 100);
-            CHECK_EQUAL(shmring_copy_out(&r.block, i, copy, ask(&t)), SHMRING_OK);
-            CHECK_EQUAL(t.seqs[0], i);
-            CHECK_EQUAL(t.timestamps[0], i);
-            CHECK_EQUAL(t.rows[0], i % 5);
-            CHECK_EQUAL(t.metas[0], i);
-            CHECK_EQUAL(t.metas[META_BYTES - 1], i);
-            CHECK(frame_is(copy, sizeof copy, i));
+            check_copies(&r, i);
         }
         shmring_release(&c, hold);
         leave(&c);

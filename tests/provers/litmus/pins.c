@@ -95,6 +95,83 @@ full_ring_and_first_read(void)
     take_and_release(0, 1);
 }
 
+/* ---- spare slots ---- */
+
+/* A second consumer holds frame 0. */
+static void
+held_beside_a_spare(void)
+{
+    make_ring_with_spares(2, 1, META_BYTES);
+    open_producer();
+    join(0, LOSSY, SHMRING_START_OLDEST);
+    join(1, LOSSY, SHMRING_START_OLDEST);
+    put_frames(2);
+    CHECK(take(1, 0));
+}
+
+/* Its entry has the spare slot by now. */
+static void
+parked(void)
+{
+    held_beside_a_spare();
+    take_and_release(0, 2);
+    put_frames(1);
+}
+
+static void
+give_parked_back(void)
+{
+    give_back(1, 0);
+}
+
+static void
+put_past_a_parked_slot(void)
+{
+    put();
+    give_back(1, 0);
+    put_two();
+}
+
+static void
+copy_first(void)
+{
+    copy_out(0);
+}
+
+/* ---- shares ---- */
+
+static uint64_t
+take_window(void)
+{
+    uint64_t seqs[MOST_SLOTS];
+    shmring_taken taken;
+    memset(&taken, 0, sizeof taken);
+    taken.seqs = seqs;
+    if (shmring_take_window(&world.c[0], 2, 1, &taken) != SHMRING_OK)
+        return 0;
+    CHECK(world.c[0].pinned_slots <= world.c[0].max_held);
+    return taken.count;
+}
+
+/* It holds the first window of two, and may hold one slot more: the next window has a frame in common with it. */
+static void
+window_held(void)
+{
+    make_ring_with_spares(2, 2, 0);
+    open_producer();
+    join(0, LOSSY, SHMRING_START_OLDEST);
+    world.c[0].max_held = 3;
+    put_frames(2);
+    CHECK(take_window() == 2);
+    put_frames(1);
+}
+
+static void
+take_next_window(void)
+{
+    take_window();
+}
+
 /* ---- who died with a pin ---- */
 
 static void
@@ -124,6 +201,17 @@ const litmus_test pin_tests[] = {
     {"pin_after_swap", "stamp", 3, first_slot_held_all_read, {put_one, take_one}, NULL, NULL},
     {"unpin", "pins", 3, both_held, {put_two, give_both_back}, NULL, NULL},
     {"pin_batch", "mark-pin, pins, stamp", 3, full_ring_and_first_read, {claim_two, take_one}, NULL, NULL},
+    {"spare", "mark-pin, pins, stamp", 2, held_beside_a_spare, {put_two, take_one}, NULL, NULL},
+    {"spare_home", "pins", 3, parked, {put_two, give_parked_back}, NULL, NULL},
+    {"spare_late", "mark-pin, pins, stamp", 2, parked, {put_two, take_one, give_parked_back}, NULL, NULL},
+    {"copy_parked",
+     "mark-recheck, stamp",
+     2,
+     held_beside_a_spare,
+     {put_past_a_parked_slot, copy_first},
+     NULL,
+     NULL},
+    {"window_lapped", "stamp", 2, window_held, {put_two, take_next_window}, NULL, NULL},
     {"reap_pins", "pins", 2, full_ring_one_held, {put_two, read_and_die, reap}, NULL, NULL},
     {NULL, NULL, 0, NULL, {NULL}, NULL, NULL},
 };
