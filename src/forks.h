@@ -207,16 +207,6 @@ shmring_mark_hold(uint8_t *marks, const shmring_consumer *c, const shmring_hold 
         marks[shmring_mapped_index(&c->block->geometry, shmring_held_slot(c, hold, i))] = 1;
 }
 
-/* What a member holds by its group's owner words. */
-static inline void
-shmring_mark_owned(uint8_t *marks, const shmring_consumer *c)
-{
-    const shmring_geometry *const g = &c->block->geometry;
-    for (uint64_t slot = 0; slot < shmring_all_slots(g); slot++)
-        if (shmring_is_own(c, slot))
-            marks[shmring_mapped_index(g, slot)] = 1;
-}
-
 static inline void
 shmring_mark_held(uint8_t *marks, const shmring_consumer *c)
 {
@@ -224,8 +214,6 @@ shmring_mark_held(uint8_t *marks, const shmring_consumer *c)
         shmring_mark_counted(marks, &c->block->geometry, c->pin_counts);
     shmring_mark_hold(marks, c, c->older);
     shmring_mark_hold(marks, c, c->newer);
-    if (c->member)
-        shmring_mark_owned(marks, c);
 }
 
 static inline int

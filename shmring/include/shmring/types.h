@@ -97,12 +97,12 @@ typedef struct shmring_consumer {
     uint64_t lost;
     uint64_t skipped;
     uint64_t held;         /* frames in live holds */
-    uint64_t pinned_slots; /* distinct slots with our pin */
+    uint64_t pinned_slots; /* distinct slots with our pin, or that a member has by its owner word */
     uint64_t max_held;     /* of them, in a lossy consumer */
     shmring_hold *older;   /* lossless: the last two holds are kept by the lagging cursor, not by pins */
     shmring_hold *newer;
     shmring_hold *spare;
-    uint32_t *pin_counts;  /* per slot: our holds that need the pin */
+    uint32_t *pin_counts;  /* per slot: our holds that need the pin, or a member's holds */
     uint32_t *slots_taken; /* of the frames being taken */
     int member;            /* of group */
     unsigned group;

@@ -143,11 +143,39 @@ a_member_that_leaves_holding_is_news_at_the_end(void)
     end_ring(&r);
 }
 
+/* Owner words may say what they like: a member that leaves pins what it holds, and gives just that back. */
+static void
+a_member_that_leaves_trusts_no_owner_word(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer a;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    join_group(&r, &a, "workers", SHMRING_START_OLDEST);
+    put_all(&p, 4);
+    shmring_hold *const first = take_seq(&a, 0), *const second = take_seq(&a, 1);
+    *owner_of(&r, first->slot, &a) = shmring_owner_word(0, SHMRING_OWNER_DONE);
+    *owner_of(&r, 3, &a) = shmring_owner_word(3, SHMRING_OWNER_PLACE + a.place);
+    shmring_leave_holding(&a);
+    CHECK_EQUAL(shmring_record_at(&r.block, first->slot)->pins, a.bit);
+    CHECK_EQUAL(shmring_record_at(&r.block, 3)->pins, 0);
+    shmring_release(&a, second);
+    shmring_release(&a, first);
+    CHECK_EQUAL(a.held + a.pinned_slots, 0);
+    for (uint64_t slot = 0; slot < 4; slot++)
+        CHECK_EQUAL(shmring_record_at(&r.block, slot)->pins, 0);
+    leave(&a);
+    close_producer(&p);
+    end_ring(&r);
+}
+
 const test group_tests[] = {
     TEST(each_frame_goes_to_one_member),
     TEST(what_a_dead_member_had_comes_again_once),
     TEST(four_groups_and_no_fifth),
     TEST(a_takeover_forgets_records_under_words_left_over),
     TEST(a_member_that_leaves_holding_is_news_at_the_end),
+    TEST(a_member_that_leaves_trusts_no_owner_word),
     LAST_TEST,
 };

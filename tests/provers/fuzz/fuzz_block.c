@@ -136,7 +136,7 @@ a_call_begins(void)
 static uint64_t
 some_offset(void)
 {
-    const uint64_t kind = take_below(8);
+    const uint64_t kind = take_below(10);
     if (kind == 0)
         return take_bytes(3);
     if (kind == 1)
@@ -146,12 +146,22 @@ some_offset(void)
         return geometry.hot_offset + words[take_below(sizeof words / sizeof *words)];
     }
     if (kind == 4) {
-        static const uint16_t words[] = {0, 8, 16, 24, 32, 40, 128, 136, 152, 156, 160};
+        static const uint16_t words[] = {0, 8, 16, 24, 32, 40, 48, 128, 128, 136, 152, 156, 160, 224, 232};
         return geometry.table_offset + take_below((unsigned)geometry.consumers) * sizeof(shmring_place) +
                words[take_below(sizeof words / sizeof *words)];
     }
-    static const uint16_t words[] = {0, 0, 8, 8, 16, 32, 40, 48, 48, 64};
-    return geometry.entries_offset + take_below((unsigned)geometry.slots) * geometry.entry_stride +
+    if (kind == 5) {
+        static const uint16_t words[] = {0, 0, 128, 136, 144, 152};
+        return geometry.groups_offset + take_below(SHMRING_MAX_GROUPS) * sizeof(shmring_group) +
+               words[take_below(sizeof words / sizeof *words)];
+    }
+    if (kind == 6) /* the owner words of a slot */
+        return geometry.owners_offset +
+               sizeof(uint64_t) * (take_below((unsigned)shmring_all_slots(&geometry)) * SHMRING_MAX_GROUPS +
+                                   take_below(SHMRING_MAX_GROUPS));
+    static const uint16_t words[] = {0, 0, 8, 8, 16, 24, 32, 40, 48, 48, 56, 64};
+    return geometry.entries_offset +
+           take_below((unsigned)shmring_all_slots(&geometry)) * geometry.entry_stride +
            words[take_below(sizeof words / sizeof *words)];
 }
 
@@ -161,7 +171,7 @@ some_value(void)
 {
     const shmring_hot *const hot = (const shmring_hot *)(const void *)(attacked + geometry.hot_offset);
     const uint64_t near = (uint64_t)(int64_t)(int8_t)take_bytes(1);
-    switch (take_below(8)) {
+    switch (take_below(10)) {
     case 0:
         return take_bytes(8);
     case 1:
@@ -176,6 +186,10 @@ some_value(void)
         return (UINT64_C(1) << take_below(64)) + near;
     case 6:
         return geometry.slots + near;
+    case 7:
+        return shmring_all_slots(&geometry) + near;
+    case 8:
+        return shmring_owner_word(hot->head + near, take_bytes(1));
     default:
         return near;
     }
@@ -239,7 +253,7 @@ mapped(shmring_block *block, int *already, int access)
     *already = shmring_map(block, fd, access) == SHMRING_OK;
     close(fd);
     if (*already) /* every byte of it can be read */
-        read_all(block->data, 2 * block->geometry.slots * block->geometry.slot_stride);
+        read_all(block->data, shmring_mapped_bytes(&block->geometry));
     return *already;
 }
 
@@ -340,6 +354,18 @@ end_consumer(unsigned who, int orderly)
     consumers[who].joined = 0;
 }
 
+/* One of the takes, of `least` to `most` frames. */
+static int
+take_somehow(shmring_consumer *c, unsigned how, uint64_t least, uint64_t most, uint64_t step,
+             shmring_taken *taken)
+{
+    if (how == 1)
+        return shmring_take_batch(c, least, most, taken);
+    if (how == 2)
+        return shmring_take_window(c, least, step, taken);
+    return how == 3 ? shmring_take_latest(c, taken) : shmring_take_one(c, taken);
+}
+
 static void
 take_frames(unsigned who, unsigned how)
 {
@@ -355,14 +381,14 @@ take_frames(unsigned who, unsigned how)
     taken.rows = rows;
     taken.metas = g->meta_bytes <= META_BYTES ? metas : NULL;
     uint64_t least = 1, most = 1, step = 0;
-    int scattered_too = 0;
+    if (c->member && how > 1)
+        return;
     if (how == 1) { /* a batch */
         least = 1 + take_below(4);
         most = least + take_below(MOST_ASKED - 4);
     } else if (how == 2) { /* a window, as Consumer.windows checks it */
         least = most = 1 + take_below((unsigned)g->slots - 1);
         step = 1 + take_bytes(1) % (g->slots - least);
-        scattered_too = 1;
         if (least > MOST_ASKED)
             return;
     }
@@ -371,12 +397,11 @@ take_frames(unsigned who, unsigned how)
         place++;
     if (place == HOLDS)
         return;
-    const int result = how == 3 ? shmring_take_latest(c, &taken)
-                                : shmring_take_frames(c, least, most, step, scattered_too, &taken);
+    const int result = take_somehow(c, how, least, most, step, &taken);
     if (result != SHMRING_OK)
         return;
     CHECK(taken.count >= 1 && taken.count <= most && taken.count <= g->slots);
-    CHECK(taken.count == least || !scattered_too);
+    CHECK(taken.count == least || how != 2);
     CHECK((taken.hold == NULL) == (taken.scattered != 0));
     for (uint64_t i = 0; i < taken.count; i++)
         CHECK(g->row_bytes == 0 || rows[i] * g->row_bytes <= g->frame_bytes);
@@ -386,24 +411,34 @@ take_frames(unsigned who, unsigned how)
         shmring_end_scattered(c, &taken);
         return;
     }
-    CHECK(taken.hold->slot < g->slots && taken.hold->count == taken.count);
+    CHECK(taken.hold->slot < shmring_all_slots(g) && taken.hold->count == taken.count);
+    CHECK(taken.hold->slot < g->slots || taken.count == 1);
+    CHECK(c->lossless || c->pinned_slots <= c->max_held);
     read_all(shmring_slot_at(c->block, taken.hold->slot), taken.count * g->slot_stride);
     consumers[who].holds[place] = taken.hold;
+}
+
+static int
+join(shmring_consumer *c, shmring_block *block, int fd, unsigned how)
+{
+    const int start = (int)take_below(3);
+    if (how < 9)
+        return shmring_join(c, block, fd, (int)how % 2, start, "fuzz");
+    return shmring_join_group(c, block, fd, how % 2 ? "odd" : "even", how == 9 ? SHMRING_AT_MOST_ONCE : 0,
+                              start, "fuzz");
 }
 
 static void
 consume(void)
 {
     const unsigned who = take_below(CONSUMERS);
-    static const char label[SHMRING_LABEL_BYTES] = "fuzz";
     shmring_consumer *const c = &consumers[who].core;
-    const unsigned what = take_below(12);
+    const unsigned what = take_below(13);
     if (!consumers[who].joined) {
         if (!mapped(&consumers[who].block, &consumers[who].mapped, SHMRING_CONSUME))
             return;
         const int fd = shmring_reopen(block_fd, 1);
-        consumers[who].joined = shmring_join(c, &consumers[who].block, fd, (int)what % 2, (int)take_below(3),
-                                             label) == SHMRING_OK;
+        consumers[who].joined = join(c, &consumers[who].block, fd, what) == SHMRING_OK;
         if (!consumers[who].joined)
             close(fd);
     } else if (what == 0) {
@@ -423,9 +458,12 @@ consume(void)
         const int result = shmring_await(c, 1 + take_bytes(1) % c->block->geometry.slots, 0, &impatience);
         CHECK(result == SHMRING_OK || result == SHMRING_TIMEOUT || result >= SHMRING_ENDED);
     } else if (what == 7) {
+        const int result = shmring_limit_held(c, 1 + take_bytes(1));
+        CHECK(result == SHMRING_OK || (result == SHMRING_NO_SHARE && !c->lossless));
+    } else if (what == 8) {
         shmring_count_lost_at_end(c, shmring_read_epoch(c->block));
     } else if (!c->left) {
-        take_frames(who, what - 8);
+        take_frames(who, what - 9);
     }
 }
 
@@ -489,15 +527,17 @@ static void
 make_block(void)
 {
     static const struct {
-        uint16_t slots, frame_bytes, stride, meta_bytes, row_bytes, consumers;
-    } kinds[] = {
-        {4, 256, 4096, 0, 0, 4}, {2, 4096, 4096, 0, 0, 2}, {64, 40, 64, 24, 8, 3}, {8, 2048, 2048, 8, 0, 64}};
+        uint16_t slots, spares, frame_bytes, stride, meta_bytes, row_bytes, consumers;
+    } kinds[] = {{4, 0, 256, 4096, 0, 0, 4},   {2, 0, 4096, 4096, 0, 0, 2}, {64, 0, 40, 64, 24, 8, 3},
+                 {8, 0, 2048, 2048, 8, 0, 64}, {4, 2, 256, 4096, 0, 0, 4},  {2, 1, 4096, 4096, 0, 0, 2},
+                 {64, 3, 40, 64, 24, 8, 3},    {8, 4, 2048, 2048, 8, 0, 64}};
     static const uint8_t generation[16] = {1, 2, 3};
     static const uint8_t schema[64] = "{}";
     const unsigned kind = take_below(sizeof kinds / sizeof *kinds);
     memset(&geometry, 0, sizeof geometry);
     geometry.page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     geometry.slots = kinds[kind].slots;
+    geometry.spares = kinds[kind].spares;
     geometry.frame_bytes = kinds[kind].frame_bytes;
     geometry.slot_stride = kinds[kind].stride;
     geometry.meta_bytes = kinds[kind].meta_bytes;

@@ -70,6 +70,8 @@ shmring_finish_shared(shmring_consumer *c, shmring_hold *hold, uint64_t position
     hold->slot = c->slots_taken[0];
     c->held += taken->count;
     c->delivered += taken->count;
+    for (uint64_t i = 0; i < taken->count; i++)
+        c->pinned_slots += c->pin_counts[c->slots_taken[i]]++ == 0; /* by their owner words */
     taken->hold = hold;
     taken->lost = 0; /* other members have what is missing */
     if (c->at_end)
@@ -211,18 +213,12 @@ shmring_take_shared(shmring_consumer *c, uint64_t least, uint64_t most, shmring_
 static inline void
 shmring_release_shared(shmring_consumer *c, const shmring_hold *hold)
 {
-    for (uint64_t i = 0; i < hold->count; i++)
-        shmring_disown(c, shmring_held_slot(c, hold, i), hold->position + i);
+    for (uint64_t i = 0; i < hold->count; i++) {
+        const uint64_t slot = shmring_held_slot(c, hold, i);
+        c->pinned_slots -= --c->pin_counts[slot] == 0;
+        shmring_disown(c, slot, hold->position + i);
+    }
     shmring_announce_disowned(c);
-}
-
-/* Whether this member has the frame in the slot. */
-static inline int
-shmring_is_own(const shmring_consumer *c, uint64_t slot)
-{
-    /* [relaxed: this member's own, if it is the member's] */
-    const uint64_t word = shmring_load_relaxed(shmring_owner_at(c->block, slot, c->group));
-    return (word & 0xff) == SHMRING_OWNER_PLACE + c->place;
 }
 
 /* A member that leaves keeps its frames by pins, set before the owner words let go of them. */
@@ -230,11 +226,12 @@ static inline void
 shmring_pin_owned(shmring_consumer *c)
 {
     for (uint64_t slot = 0; slot < shmring_all_slots(&c->block->geometry); slot++) {
-        if (!shmring_is_own(c, slot))
+        if (c->pin_counts[slot] == 0)
             continue;
         /* [relaxed: this member's own] */
         const uint64_t word = shmring_load_relaxed(shmring_owner_at(c->block, slot, c->group));
-        shmring_pin(c, slot);
+        /* [relaxed: ordered by the release of owner after it] */
+        shmring_fetch_or_relaxed(&shmring_record_at(c->block, slot)->pins, c->bit);
         shmring_disown(c, slot, shmring_owned_position(word));
     }
     shmring_announce_disowned(c);
