@@ -53,7 +53,7 @@ one_in(uint64_t *state, uint64_t n)
     return below(state, n) == 0;
 }
 
-/* Mostly tight rings of a few page-sized slots; now and then gapless ones. */
+/* Mostly tight rings of a few page-sized slots; now and then gapless ones. Half of them have spare slots. */
 static inline shmring_geometry
 random_geometry(uint64_t *random)
 {
@@ -65,6 +65,7 @@ random_geometry(uint64_t *random)
         g.slots = MOST_TAKEN;
         g.frame_bytes = g.slot_stride = 64;
     }
+    g.spares = one_in(random, 2) ? 1 + below(random, 4) : 0;
     return g;
 }
 
@@ -229,6 +230,8 @@ begin_session(session *s)
 {
     shmring_consumer *const c = &s->c;
     join(&s->t->r, c, !one_in(&s->random, 3), (int)below(&s->random, 3));
+    if (!c->lossless && c->block->geometry.spares != 0) /* without spares, it holds what it likes */
+        c->max_held = c->block->table[c->place].max_held;
     s->keeping = 0;
     s->first_seq = s->expected_seq = c->expected_seq;
     s->expected_position = c->next;
@@ -315,6 +318,7 @@ check_taken(session *s)
             check_meta(s->seen.metas + i * META_BYTES, found.seq);
         account(s, &found);
     }
+    CHECK(c->pinned_slots <= c->max_held);
     check_books(s);
 }
 
@@ -469,8 +473,8 @@ check_ring_at_rest(traffic *t)
     static shmring_producer p;
     const shmring_block *const block = &t->r.block;
     CHECK_EQUAL(block->hot->active, 0);
-    for (uint64_t slot = 0; slot < block->geometry.slots; slot++)
-        CHECK_EQUAL(shmring_entry_at(block, slot)->pins, 0);
+    for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++)
+        CHECK_EQUAL(shmring_record_at(block, slot)->pins, 0);
     for (uint64_t place = 0; place < block->geometry.consumers; place++)
         CHECK_EQUAL(block->table[place].state & 0xff, SHMRING_PLACE_FREE);
     open_producer(&t->r, &p);

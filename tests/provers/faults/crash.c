@@ -441,8 +441,8 @@ check_free_places(void)
         if ((state & 0xff) != SHMRING_PLACE_FREE)
             continue;
         uint64_t left = shmring_load_acquire(&block->hot->active);
-        for (uint64_t slot = 0; slot < block->geometry.slots; slot++)
-            left |= shmring_load_acquire(&shmring_entry_at(block, slot)->pins);
+        for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++)
+            left |= shmring_load_acquire(&shmring_record_at(block, slot)->pins);
         CHECK((left >> place & 1) == 0 || shmring_load_acquire(&block->table[place].state) != state);
     }
 }
