@@ -435,6 +435,16 @@ give_the_last_back(void)
     give_back(&actors[RESIDENT], actors[RESIDENT].keeping - 1);
 }
 
+/* As much as there is, and back to the least. */
+static void
+ask_for_shares(void)
+{
+    if (!actors[RESIDENT].present)
+        return;
+    shmring_limit_held(&actors[RESIDENT].c, shmring_shareable(&r->block.geometry));
+    shmring_limit_held(&actors[RESIDENT].c, shmring_least_share(&r->block.geometry));
+}
+
 static void
 leave_the_ring(void)
 {
@@ -498,6 +508,7 @@ static const work works[] = {
     {"the resident reads on", RESIDENT, read_on},
     {"the resident gives its first frame back", RESIDENT, give_the_first_back},
     {"the resident gives its last frame back", RESIDENT, give_the_last_back},
+    {"the resident asks for other shares", RESIDENT, ask_for_shares},
     {"the resident leaves", RESIDENT, leave_the_ring},
     {"the resident dies", RESIDENT, die_unnoticed},
     {"another one takes one", OTHER, take_as_another},

@@ -221,6 +221,14 @@ ask_for_runs(void)
 }
 
 static void
+ask_for_shares(void)
+{
+    shmring_limit_held(&mine->c, 1 + below(&chance, shmring_all_slots(&mine->c.block->geometry)));
+    shmring_limit_held(&mine->c, 1);
+    shmring_limit_held(&mine->c, SHMRING_LEAST_SHARE);
+}
+
+static void
 leave_the_ring(void)
 {
     end_session(mine);
@@ -282,6 +290,7 @@ static const operation operations[] = {
     {"hold frames and release them", AS_CONSUMER, 0, 1, hold_and_release},
     {"wait for a frame", AS_CONSUMER, 0, 0, wait_for_a_frame},
     {"ask for runs", AS_CONSUMER, 0, 0, ask_for_runs},
+    {"ask for other shares", AS_CONSUMER, 0, 0, ask_for_shares},
     {"count what was dropped", AS_CONSUMER, ENDS_HANDLE, 0, count_the_end},
     {"leave", AS_CONSUMER, ENDS_HANDLE, 0, leave_the_ring},
     {"leave holding frames", AS_CONSUMER, ENDS_HANDLE, 1, leave_holding_frames},

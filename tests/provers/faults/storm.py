@@ -152,9 +152,8 @@ def consume(ring: shmring.Ring, chance: random.Random, writer: int, lossless: bo
                     held = [*held[len(held) - kept :], (frame.array, frame.seq)]
                     del frame
             forks.one_more()  # with frames held in this process
-            for array, seq in held:
-                check(array, seq)
-            held.clear()
+            while held:  # a loop variable would hold the last frame for longer
+                check(*held.pop())
 
 
 # ---- the director
