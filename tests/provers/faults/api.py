@@ -113,7 +113,7 @@ def join(ring: shmring.Ring) -> shmring.Consumer:
 
 
 def join_lossy(ring: shmring.Ring) -> shmring.Consumer:
-    return ring.consumer(label="victim", lossless=False)
+    return ring.consumer(label="victim", lossless=False, max_held=3)
 
 
 def get(consumer: shmring.Consumer) -> shmring.Frame:
