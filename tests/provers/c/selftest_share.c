@@ -241,7 +241,7 @@ a_lapped_window_stays_within_the_share(void)
         CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_OK);
         shmring_hold *const held = t.taken.hold;
         CHECK_EQUAL(shmring_outlook(&c, 4, 0), SHMRING_OK);
-        put_all(&p, 8 * laps); /* the frames of the window go on to other entries */
+        put_all(&p, 8 * laps); /* the frames of the window stay behind: their entries get other slots */
         CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_EMPTY);
         CHECK_EQUAL(c.pinned_slots, 4);
         CHECK_EQUAL(shmring_outlook(&c, 4, 0), SHMRING_HELD);

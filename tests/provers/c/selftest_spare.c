@@ -279,7 +279,7 @@ check_described(const shmring_entry *record, uint64_t seq, uint8_t fill)
     CHECK(memcmp(record + 1, meta, sizeof meta) == 0);
 }
 
-/* Whoever copies the frame of a position reads the record of its slot, too: from memory and from the file. */
+/* A copy of the frame of a position comes with the record of its slot, too: from memory and from the file. */
 static void
 check_copies(const ring *r, uint64_t position)
 {
@@ -390,6 +390,7 @@ an_entry_may_name_a_spare_and_nothing_beyond(void)
     shmring_producer p;
     shmring_consumer c;
     take t;
+    uint8_t copy[256];
     begin(&r, &p, SLOTS, SPARES);
     put_all(&p, 2);
     fill_frame(shmring_slot_at(&r.block, ALL - 1), 256, 0);
@@ -399,7 +400,7 @@ an_entry_may_name_a_spare_and_nothing_beyond(void)
     shmring_release(&c, take_seq(&c, 0));
     entry_of(&r.block, 1)->slot = ALL;
     CHECK_EQUAL(shmring_take_one(&c, ask(&t)), SHMRING_CORRUPT);
-    CHECK_EQUAL(shmring_copy_out(&r.block, 1, (uint8_t[256]){0}, ask(&t)), SHMRING_CORRUPT);
+    CHECK_EQUAL(shmring_copy_out(&r.block, 1, copy, ask(&t)), SHMRING_CORRUPT);
     CHECK_EQUAL(c.pinned_slots, 0);
     leave(&c);
     kill_producer(&p);
