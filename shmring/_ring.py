@@ -527,6 +527,8 @@ class Ring:
             shape=self.shape,
             dtype=self.dtype,
             slots=self.slots,
+            spares=self.spares,
+            spares_in_use=self._block.spares_in_use(self._fd) if self.spares else 0,
             nbytes=self.nbytes,
             published=status["head"],
             next_seq=status["next_seq"],

@@ -22,6 +22,7 @@ COLUMNS = (
     "policy",
     "lag",
     "held",
+    "max_held",
     "delivered",
     "lost",
     "skipped",
@@ -150,8 +151,11 @@ class RingStats:
 
     Attributes
     ----------
-    name, shape, dtype, slots, nbytes
+    name, shape, dtype, slots, spares, nbytes
         As the ring's.
+    spares_in_use : int
+        Slots that are held and whose entries have taken spare ones. Where it equals `spares`, entries
+        exchange slots for each further frame that is held.
     published : int
         Frames published since creation.
     next_seq : int
@@ -178,6 +182,8 @@ class RingStats:
     producer: ProducerStats
     consumers: tuple[ConsumerStats, ...]
     groups: tuple[GroupStats, ...] = ()
+    spares: int = 0
+    spares_in_use: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as plain values that ``json.dumps`` takes.
@@ -202,10 +208,10 @@ class RingStats:
         """Format it as a table: the ring, the producer, a line for each group and each consumer."""
         producer = self.producer
         who = f", pid {producer.pid}, epoch {producer.epoch}" if producer.state != "none" else ""
-        what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots, {self.nbytes:,} bytes"
+        what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots{spares_of(self)}"
         counted = f"{self.dropped} dropped, next seq {self.next_seq}, {self.swaps} swaps"
         lines = [
-            f"ring {self.name!r}: {what}",
+            f"ring {self.name!r}: {what}, {self.nbytes:,} bytes",
             f"{self.published} frames published, {counted}",
             f"producer {producer.state}{who}  {producer.command}".rstrip(),
         ]
@@ -217,12 +223,21 @@ class RingStats:
             )
         if not self.consumers:
             return "\n".join([*lines, "no consumers"])
-        rows = [COLUMNS, *(tuple(str(getattr(one, key)) for key in COLUMNS) for one in self.consumers)]
+        rows = [COLUMNS, *(tuple(_cell(getattr(one, key)) for key in COLUMNS) for one in self.consumers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def spares_of(stats: RingStats) -> str:
+    """Say how many spare slots there are, after the number of slots."""
+    return f" and {stats.spares} spare ones ({stats.spares_in_use} in use)" if stats.spares else ""
 
 
 def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingStatus]:

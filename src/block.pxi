@@ -246,6 +246,23 @@ cdef class Block:
             if statuses[place].state & 0xff in POLICIES
         ]
 
+    def spares_in_use(self, int fd):
+        """Return how many slots are held that no entry names any more, read from the ring's file."""
+        cdef shmring_place_status statuses[64]
+        cdef shmring_group groups[4]
+        cdef uint64_t in_use
+        cdef uint32_t those = 0
+        cdef bint there
+        self.look_at_places(fd, statuses, groups)
+        for place in range(self.view.geometry.consumers):
+            if statuses[place].state & 0xff == SHMRING_PLACE_MEMBER:
+                those |= 1u << statuses[place].group % SHMRING_MAX_GROUPS
+        with nogil:
+            there = shmring_look_at_spares(fd, &self.view.geometry, those, &in_use)
+        if not there:
+            raise cannot_read(self, errno)
+        return in_use
+
     def group_statuses(self, int fd):
         """Return the groups that have members as dicts, read from the ring's file."""
         cdef shmring_place_status statuses[64]

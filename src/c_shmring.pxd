@@ -142,6 +142,7 @@ cdef extern from "shmring/shmring.h" nogil:
         shmring_consumer *c, shmring_block *block, int lock_fd, const char *name, uint32_t flags, int start,
         const char *label)
     int shmring_limit_held(shmring_consumer *c, uint64_t slots)
+    bint shmring_look_at_spares(int fd, const shmring_geometry *g, uint32_t groups, uint64_t *in_use)
     int shmring_look_at_groups(int fd, const shmring_geometry *g, shmring_group *groups)
     void shmring_leave(shmring_consumer *c)
     void shmring_leave_holding(shmring_consumer *c)

@@ -43,6 +43,7 @@ def replay(
     wait_for: int = 0,
     timeout: float | None = None,
     slots: int | None = None,
+    spares: int = 0,
     on_full: Literal["wait", "drop"] = "wait",
     progress: Callable[[int, float | None], object] | None = None,
 ) -> int:
@@ -67,6 +68,8 @@ def replay(
         Seconds to wait for them; None waits forever.
     slots : int, optional
         Of the ring that is created; default: 16, more for small frames.
+    spares : int
+        Spare slots of the ring that is created.
     on_full : {"wait", "drop"}
         As in ``Ring.producer``.
     progress : callable, optional
@@ -105,7 +108,7 @@ def replay(
     with ExitStack() as stack:
         recordings = [stack.enter_context(open_recording(file)) for file in _files(as_path(path))]
         if isinstance(ring, str):
-            ring = stack.enter_context(_create(ring, recordings[0], slots))
+            ring = stack.enter_context(_create(ring, recordings[0], slots, spares))
         for recording in recordings:
             _check_same(recording, ring)
         with ring.producer(on_full=on_full) as out:
@@ -141,13 +144,14 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.exists() else pieces(path) or [path]
 
 
-def _create(name: str, recording: Recording, slots: int | None) -> Ring:
+def _create(name: str, recording: Recording, slots: int | None, spares: int) -> Ring:
     nbytes = format_of(recording).frame_bytes
     return create_or_take_over(
         name,
         shape=recording.shape,
         dtype=recording.dtype,
         slots=slots or max(SLOTS, min(RING_BYTES // nbytes, 1024)),
+        spares=spares,
         meta=recording.meta_dtype,
         attrs=recording.attrs,
         variable_rows=recording.variable_rows,

@@ -231,3 +231,82 @@ def test_stats_while_everyone_is_busy(ring, peer):
                 assert 0 <= row.lag <= stats.slots
                 assert row.delivered + row.lost + row.skipped <= stats.next_seq
     assert other.answer() == 1500
+
+
+# ---- spare slots, and what lossy consumers may hold
+
+
+def test_spare_slots_in_use(make, lossless):
+    """As many as there are held slots that no entry names any more."""
+    ring = make(slots=4, spares=2)
+    keeps = {"lossless": lossless, "max_held": None if lossless else 3}
+    with ring.producer() as producer, ring.consumer() as reader, ring.consumer(**keeps) as keeper:
+        held = []
+
+        def lap() -> shmring.RingStats:
+            for _ in range(ring.slots):
+                feed(producer, 1)
+                reader.get(0).release()
+                keeper.latest(0).release()
+            return ring.stats()
+
+        assert lap().spares_in_use == 0
+        for number in (1, 2):
+            feed(producer, 1)
+            reader.get(0).release()
+            held.append(keeper.latest(0))
+            assert ring.stats().spares_in_use == number - 1  # its own entry names it
+            assert lap().spares_in_use == number
+        stats = ring.stats()
+        assert (stats.spares, stats.swaps) == (2, 0)
+        assert "4 slots and 2 spare ones (2 in use)" in str(stats)
+        assert json.loads(json.dumps(stats.as_dict()))["spares_in_use"] == 2
+        held.clear()
+        assert ring.stats().spares_in_use == 0
+
+
+def test_spare_slots_in_use_by_a_group(make):
+    ring = make(slots=4, spares=2)
+    with (
+        ring.producer() as producer,
+        ring.consumer(group="workers") as one,
+        ring.consumer(group="workers") as two,
+    ):
+        feed(producer, 1)
+        held = one.get(0)
+        for _ in range(2 * ring.slots):
+            feed(producer, 1)
+            two.get(0).release()
+        assert ring.stats().spares_in_use == 1
+        held.release()
+        assert ring.stats().spares_in_use == 0
+
+
+def test_spare_slots_of_frames_with_metas(make):
+    """Lines are longer than those without, and not all of them are read at once."""
+    ring = make(shape=(8,), slots=600, spares=64, meta="V300")
+    with ring.producer() as producer, ring.consumer(lossless=False, max_held=40) as viewer:
+        for _ in range(ring.slots):
+            producer.put(np.zeros(8, "u8"), meta=bytes(300))
+        held = [viewer.get(0) for _ in range(40)]
+        for _ in range(ring.slots):
+            producer.put(np.zeros(8, "u8"), meta=bytes(300))
+        stats = ring.stats()
+        assert (stats.spares_in_use, stats.consumers[0].held) == (40, 40)
+        del held
+
+
+def test_a_ring_without_spare_slots(ring):
+    stats = ring.stats()
+    assert (stats.spares, stats.spares_in_use) == (0, 0)
+    assert "spare" not in str(stats)
+
+
+def test_max_held_of_each_consumer(make):
+    ring = make(slots=8)
+    with ring.consumer(), ring.consumer(lossless=False, max_held=3), ring.consumer(group="workers"):
+        stats = ring.stats()
+        assert [one.max_held for one in stats.consumers] == [None, 3, None]
+        head, *rows = (line.split() for line in str(stats).splitlines()[-4:])
+        at = head.index("max_held") - 1  # nobody has a label
+        assert [row[at] for row in rows] == ["-", "3", "-"]

@@ -641,6 +641,34 @@ def test_doctor_names_unreadable_rings_and_other_users(damage, monkeypatch):
     assert found.level == "note"
 
 
+@pytest.mark.parametrize("lossless", [True, False], ids=["lossless", "lossy"])
+def test_a_ring_with_spare_slots(cli, make, monkeypatch, lossless):
+    """As many held frames as slots do not make it full; a lossless consumer that reads nothing does."""
+    pytest.importorskip("psutil")
+    monkeypatch.setattr(checks, "STILL", 0.0)
+    ring = make(slots=4, spares=8)
+    most = {} if lossless else {"max_held": 4}
+    with ring.producer() as out, ring.consumer(lossless=lossless, label="keeper", **most) as keeper:
+        held = []
+        for _ in range(4):
+            feed(out, 1)
+            held.append(keeper.get(0))
+        out.put(np.zeros(ring.shape, ring.dtype), timeout=0)
+        code, said, _ = cli("info", ring.name)
+        assert code == 0
+        assert "\nfull " not in said
+        assert "\nslots      4 and 8 spare ones (1 in use), " in said
+        line = next(line for line in said.splitlines() if line.startswith("keeper"))
+        assert ("4" if lossless else "4/4") in line.split()
+        found = json.loads(cli("info", ring.name, "--json")[1])
+        assert (found["spares"], found["spares_in_use"]) == (8, 1)
+        assert found["consumers"][0]["max_held"] == (None if lossless else 4)
+        if lossless:
+            feed(out, 1)  # its cursor stays behind for the last two that it holds
+            assert "lag 2, holds 4 of 4 slots and 8 spare ones\n" in cli("info", ring.name)[1]
+        held.clear()
+
+
 # ---- bench
 
 

@@ -48,6 +48,20 @@ def metrics(capsys):
     return run
 
 
+def test_spare_slots_and_what_a_lossy_consumer_may_hold(metrics, make):
+    ring = make(slots=4, spares=2)
+    with ring.producer() as out, ring.consumer(lossless=False, label="viewer", max_held=3) as viewer:
+        feed(out, 1)
+        frame = viewer.get(0)
+        feed(out, 4)
+        found = samples(metrics(ring.name)[1])
+        frame.release()
+    assert found["shmring_spare_slots", ring.name] == 2
+    assert found["shmring_spare_slots_in_use", ring.name] == 1
+    (most,) = [value for key, value in found.items() if key[0] == "shmring_consumer_max_held_slots"]
+    assert most == 3
+
+
 def test_counters(metrics, make):
     ring = make(slots=4)
     with ring.producer(on_full="drop") as out, ring.consumer(label="recorder") as consumer:
@@ -76,6 +90,8 @@ def test_counters(metrics, make):
     assert values["shmring_consumer_alive"] == 1
     assert found["shmring_blocks", "live", ""] == 1
     assert found["shmring_shm_size_bytes", ""] > 0
+    assert found["shmring_spare_slots", ring.name] == found["shmring_spare_slots_in_use", ring.name] == 0
+    assert "shmring_consumer_max_held_slots" not in values
     (words,) = (set(key[1:]) for key in found if key[0] == "shmring_ring_info")
     assert words == {"uint64", str(WORDS), getpass.getuser(), ring.name}
 

@@ -51,14 +51,15 @@ RANDOM = np.random.default_rng(1).bytes(3_000_000)
         ("()", "f8", None),
         ("1000,100", "<i2", "4"),
         ("3", "S1000", "2"),
+        ("500", "<f8", "2 --spares 3"),
     ],
-    ids=["small", "scalar", "large", "two slots"],
+    ids=["small", "scalar", "large", "two slots", "spare slots"],
 )
 def test_what_goes_in_comes_out(command, name, tmp_path, shape, dtype, slots):
     came = tmp_path / "came"
     with came.open("wb") as file:
         reader = command("read", name, "--timeout", "20", stdout=file)
-    more = [] if slots is None else ["--slots", slots]
+    more = [] if slots is None else ["--slots", *slots.split()]
     writer = command(
         "write", name, "--shape", shape, "--dtype", dtype, "--wait-for", "1", *more, stdin=subprocess.PIPE
     )

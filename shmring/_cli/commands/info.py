@@ -12,6 +12,7 @@ from shmring._cli.support import full, names, output, plain, processes
 from shmring._cli.support.rates import Rates, consumer_key, look_twice, ring_key
 from shmring._cli.support.refusal import Refusal
 from shmring._inventory import Found, RingFacts, look
+from shmring._stats import spares_of
 
 COLUMNS = (
     "~LABEL",
@@ -34,8 +35,8 @@ def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
     Counts are in frames. LAG: published, but not taken yet. LOST: never received. SKIPPED: passed over on
-    purpose. HELD: kept from being overwritten. The line "full" names the consumer that the producer waits
-    for, or drops frames for.
+    purpose. HELD: kept from being overwritten; 1/4 if the consumer is lossy and may hold 4. The line "full"
+    names the consumer that the producer waits for, or drops frames for.
     """
     [found], measured = look_twice(lambda: [look(name)])
     if found.ring is None:
@@ -64,14 +65,14 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     facts = [
         ("ring", f"{output.clean(found.name)}, {found.state}"),
         ("frames", f"{frames}{rows}{meta}"),
-        ("slots", f"{stats.slots}, {output.size(found.nbytes)} in all"),
+        ("slots", f"{stats.slots}{spares_of(stats)}, {output.size(found.nbytes)} in all"),
         ("block", f"{found.nbytes} bytes, owner {found.owner}, mode {found.mode:#o}"),
         ("created", f"{created} ({age} ago) by pid {ring.creator_pid}"),
         ("published", f"{stats.published:,} frames, {stats.dropped:,} dropped, {stats.swaps:,} swaps{speed}"),
     ]
     facts += [("attrs", json.dumps(ring.attrs))] if ring.attrs else []
     joined = sum(one.alive for one in stats.consumers)
-    blocking = "; ".join(full.describe(one, stats.slots) for one in full.in_the_way(stats))
+    blocking = "; ".join(full.describe(one, stats) for one in full.in_the_way(stats))
     facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
     does = "drops frames for" if rates and rates.dropped else "waits for"
     return [*facts, ("full", f"{does} {blocking}")] if blocking else facts
@@ -100,7 +101,7 @@ def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
         f"{one.lag:,}",
         f"{one.lost:,}",
         f"{one.skipped:,}",
-        f"{one.held:,}",
+        full.held(one),
         output.rate(rates.delivered.get(consumer_key(one)) if rates else None),
         f"({halted}) {command}".rstrip() if halted else command,
     )

@@ -40,6 +40,13 @@ from shmring._cli.support.signals import ended_by_signals
     "--slots", metavar="N", type=types.SLOTS, help="Slots of the ring (default 16, more for small frames)."
 )
 @click.option(
+    "--spares",
+    metavar="N",
+    type=types.SPARES,
+    default=0,
+    help="Slots beyond those, for frames that consumers hold (default 0).",
+)
+@click.option(
     "--on-full",
     metavar="wait|drop",
     type=click.Choice(["wait", "drop"]),
@@ -58,6 +65,7 @@ def replay(
     wait_for: int | None,
     timeout: float | None,
     slots: int | None,
+    spares: int,
     on_full: Literal["wait", "drop"],
     quiet: bool,
 ) -> None:
@@ -84,6 +92,7 @@ def replay(
             wait_for=wait_for or 0,
             timeout=timeout,
             slots=slots,
+            spares=spares,
             on_full=on_full,
             progress=line.show,
         )

@@ -38,6 +38,13 @@ RING_BYTES = 8_000_000
     type=types.SLOTS,
     help="Slots of the ring (default 16; up to 1024 for small frames, in 8 MB).",
 )
+@click.option(
+    "--spares",
+    metavar="N",
+    type=types.SPARES,
+    default=0,
+    help="Slots beyond those, for frames that consumers hold (default 0).",
+)
 @options.frames
 @options.wait_for
 @click.option(
@@ -59,6 +66,7 @@ def write(
     dtype: np.dtype[Any] | None,
     layout: str,
     slots: int | None,
+    spares: int,
     frames: int | None,
     wait_for: int | None,
     on_full: Literal["wait", "drop"],
@@ -89,7 +97,7 @@ def write(
         raise click.UsageError("give --shape and --dtype, or --format npy and neither")
     pipes.widen(streams.stdin)
     with ended_by_signals():
-        ring = _create(name, np.dtype(dtype), shape, slots, from_input=layout == "npy")
+        ring = _create(name, np.dtype(dtype), shape, slots, spares, from_input=layout == "npy")
         with ring, ring.producer(on_full=on_full) as out:
             if wait_for is not None:
                 out.wait_for_consumers(wait_for, timeout)
@@ -111,14 +119,20 @@ def _read_header(name: str, frames: int | None) -> tuple[tuple[int, ...], np.dty
 
 
 def _create(
-    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], slots: int | None, *, from_input: bool
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    slots: int | None,
+    spares: int,
+    *,
+    from_input: bool,
 ) -> Ring:
     """Create the ring, or refuse its frames: wrong usage, unless the input's header describes them."""
     nbytes = dtype.itemsize * math.prod(shape)
     slots = slots or max(16, min(RING_BYTES // max(nbytes, 1), 1024))
     with advice(name):
         try:
-            return create_or_take_over(name, shape=shape, dtype=dtype, slots=slots)
+            return create_or_take_over(name, shape=shape, dtype=dtype, slots=slots, spares=spares)
         except RingIncompatible:
             raise
         except ValueError as error:

@@ -332,7 +332,7 @@ def _stays_full(before: Found, after: Found) -> Findings:
                 "full rings",
                 "problem",
                 f"ring {output.clean(after.name)} is full: its producer {does} "
-                f"{full.describe(one, new.slots)}, which has taken nothing for {STILL:g} s",
+                f"{full.describe(one, new)}, which has taken nothing for {STILL:g} s",
                 f"shmring info {name}; make that consumer read and release frames, or {end}",
             )
 

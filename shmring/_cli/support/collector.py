@@ -19,6 +19,8 @@ GAUGES = {
     "shmring_live": "1 if processes are attached to the ring, 0 if it is stale or missing.",
     "shmring_block_bytes": "Size of the ring's block.",
     "shmring_slots": "Slots of the ring.",
+    "shmring_spare_slots": "Spare slots of the ring.",
+    "shmring_spare_slots_in_use": "Slots that are held and whose entries have taken spare ones.",
     "shmring_frame_bytes": "Size of one frame.",
     "shmring_created_timestamp_seconds": "When the ring was created.",
     "shmring_producer_live": "1 if the ring has a living producer.",
@@ -35,6 +37,7 @@ CONSUMER_GAUGES = {
     "shmring_consumer_alive": "1 if the consumer's process lives.",
     "shmring_consumer_lag_frames": "Published frames that the consumer has not taken yet.",
     "shmring_consumer_held_frames": "Frames that the consumer keeps from being overwritten.",
+    "shmring_consumer_max_held_slots": "Slots that a lossy consumer may hold.",
     "shmring_consumer_joined_timestamp_seconds": "When the consumer joined.",
 }
 CONSUMER_COUNTERS = {
@@ -97,6 +100,8 @@ def _add(families: Families, found: Found, ring: RingFacts) -> None:
         "shmring_live": found.state == "live",
         "shmring_block_bytes": found.nbytes,
         "shmring_slots": stats.slots,
+        "shmring_spare_slots": stats.spares,
+        "shmring_spare_slots_in_use": stats.spares_in_use,
         "shmring_frame_bytes": ring.frame_nbytes,
         "shmring_created_timestamp_seconds": ring.created_ns / 1e9,
         "shmring_producer_live": stats.producer.state == "live",
@@ -120,6 +125,8 @@ def _add(families: Families, found: Found, ring: RingFacts) -> None:
             "shmring_consumer_skipped_frames": one.skipped,
         }.items():
             families[family].add_metric(labels, value)
+        if one.max_held is not None:
+            families["shmring_consumer_max_held_slots"].add_metric(labels, one.max_held)
 
 
 def _machine(found: Sequence[Found]) -> Iterable[Metric]:

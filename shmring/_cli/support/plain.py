@@ -41,6 +41,8 @@ def _ring(ring: RingFacts, rates: Rates | None) -> dict[str, Any]:
         "dtype": _dtype(stats.dtype),
         "shape": list(stats.shape),
         "slots": stats.slots,
+        "spares": stats.spares,
+        "spares_in_use": stats.spares_in_use,
         "frame_nbytes": ring.frame_nbytes,
         "variable_rows": ring.variable_rows,
         "meta": None if ring.meta_dtype is None else _dtype(ring.meta_dtype),

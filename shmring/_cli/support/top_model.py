@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from shmring import ConsumerStats
-from shmring._cli.support.full import kept
+from shmring._cli.support.full import fill
 from shmring._cli.support.rates import ConsumerKey, Meter, Rates, RingKey, consumer_key, ring_key
 from shmring._inventory import Found, RingFacts
 
@@ -50,7 +50,7 @@ class Line:
     def fill(self) -> float:
         """How much of the ring one consumer keeps from the producer; 1 makes it wait."""
         stats = self.ring.stats
-        return min(1.0, max((kept(one, stats.published) for one in stats.consumers), default=0) / stats.slots)
+        return min(1.0, max((fill(one, stats) for one in stats.consumers), default=0.0))
 
     @property
     def lag(self) -> int:

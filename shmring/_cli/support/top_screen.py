@@ -21,6 +21,7 @@ from shmring._cli.support import full, output, processes
 from shmring._cli.support.rates import RingKey, consumer_key, ring_key
 from shmring._cli.support.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
 from shmring._inventory import Found, look, look_at_all
+from shmring._stats import spares_of
 
 WIDE = 110  # columns at which every column is shown
 TALL = 32  # lines at which the graph of the chosen ring is shown below the others
@@ -320,7 +321,7 @@ class Top(App[int]):
             output.clean(stats.name),
             line.found.state,
             f"{output.shape(stats.shape)} {output.dtype(stats.dtype, short=True)}",
-            f"{stats.slots} slots",
+            f"{stats.slots} slots{spares_of(stats)}",
             output.size(line.found.nbytes),
             f"{output.rate(line.rate)} {output.bandwidth(line.bandwidth)}",
             f"published {stats.published:,}",
@@ -349,7 +350,7 @@ class Top(App[int]):
             "LOST": Text(f"{one.lost:,}", justify="right", style="red" if lost_rate else ""),
             "LOST/s": right(output.rate(lost_rate)),
             "SKIPPED": right(f"{one.skipped:,}"),
-            "HELD": right(f"{one.held:,}"),
+            "HELD": right(full.held(one)),
             "PAST LAG": sparks(line.lags.get(key, ()), 20 if self.wide else 8, most=1.0),
             "COMMAND": _cut(processes.command(one) if one.alive else "", 60),
         }

@@ -99,6 +99,7 @@ def _size(text: str) -> int:
 COUNT = whole("count", 1, "a number of frames")
 CONSUMERS = whole("count", 1, f"a number of consumers, 1 to {PLACES}", most=PLACES)
 SLOTS = whole("slots", 2, "a number of slots, 2 or more")
+SPARES = whole("spares", 0, "a number of spare slots")
 POSITIVE = Parsed("number", lambda text: _seconds(text, 5e-324, "a number above 0"))
 SECONDS = Parsed("seconds", lambda text: _seconds(text, 0, "a number of seconds"))
 SHAPE = Parsed("shape", _shape)

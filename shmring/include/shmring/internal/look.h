@@ -61,22 +61,36 @@ shmring_copy_row(const shmring_place *row, shmring_place_status *status)
     status->alive = 0;
 }
 
+#define SHMRING_LINES_AT_ONCE 256u
+
+/* Copies lines from this one on, without the metas; how many, 0 if the file was cut. */
+static inline uint64_t
+shmring_look_at_lines(int fd, const shmring_geometry *g, uint64_t first, shmring_entry *lines)
+{
+    uint8_t chunk[SHMRING_LINES_AT_ONCE * sizeof(shmring_entry)];
+    const uint64_t fit = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
+    const uint64_t left = shmring_all_slots(g) - first;
+    const uint64_t count = left < fit ? left : fit;
+    if (!shmring_read_file(fd, chunk, (count - 1) * g->entry_stride + sizeof(shmring_entry),
+                           g->entries_offset + first * g->entry_stride))
+        return 0;
+    for (uint64_t i = 0; i < count; i++)
+        memcpy(&lines[i], chunk + i * g->entry_stride, sizeof *lines);
+    return count;
+}
+
 /* Counts the slots that each consumer has pinned; 0 if the file was cut. */
 static inline int
 shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *statuses)
 {
-    uint8_t chunk[1 << 14];
-    const uint64_t at_once = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
-    for (uint64_t slot = 0; slot < shmring_all_slots(g); slot += at_once) {
-        const uint64_t left = shmring_all_slots(g) - slot;
-        const uint64_t count = left < at_once ? left : at_once;
-        if (!shmring_read_file(fd, chunk, (count - 1) * g->entry_stride + sizeof(shmring_entry),
-                               g->entries_offset + slot * g->entry_stride))
+    shmring_entry lines[SHMRING_LINES_AT_ONCE];
+    uint64_t count = 0;
+    for (uint64_t slot = 0; slot < shmring_all_slots(g); slot += count) {
+        count = shmring_look_at_lines(fd, g, slot, lines);
+        if (count == 0)
             return 0;
         for (uint64_t i = 0; i < count; i++) {
-            uint64_t pins;
-            memcpy(&pins, chunk + i * g->entry_stride + offsetof(shmring_entry, pins), sizeof pins);
-            for (; pins != 0; pins &= pins - 1) {
+            for (uint64_t pins = lines[i].pins; pins != 0; pins &= pins - 1) {
                 const unsigned place = (unsigned)__builtin_ctzll(pins);
                 if (place < g->consumers)
                     statuses[place].pins++;
@@ -84,6 +98,61 @@ shmring_look_at_pins(int fd, const shmring_geometry *g, shmring_place_status *st
         }
     }
     return 1;
+}
+
+/* Whether one of these groups (bits) has the frame of a slot, by the slot's owner words. */
+static inline int
+shmring_has_owner(const uint64_t *owners, uint32_t groups)
+{
+    for (uint32_t left = groups; left != 0; left &= left - 1)
+        if ((owners[__builtin_ctz(left)] & 0xff) != 0) /* not done */
+            return 1;
+    return 0;
+}
+
+/* Marks the slots that entries name (1), and those that are held by consumers or by these groups (2). 0 if the file
+ * was cut. */
+static inline int
+shmring_mark_slots(int fd, const shmring_geometry *g, uint32_t groups, uint8_t *marks)
+{
+    const uint64_t all = shmring_all_slots(g);
+    shmring_entry lines[SHMRING_LINES_AT_ONCE];
+    uint64_t owners[SHMRING_LINES_AT_ONCE][SHMRING_MAX_GROUPS];
+    uint64_t count = 0;
+    for (uint64_t slot = 0; slot < all; slot += count) {
+        count = shmring_look_at_lines(fd, g, slot, lines);
+        if (count == 0 ||
+            !shmring_read_file(fd, owners, count * sizeof *owners, g->owners_offset + slot * sizeof *owners))
+            return 0;
+        for (uint64_t i = 0; i < count; i++) {
+            if (slot + i < g->slots && lines[i].slot < all)
+                marks[lines[i].slot] |= 1;
+            if (lines[i].pins != 0 || shmring_has_owner(owners[i], groups))
+                marks[slot + i] |= 2;
+        }
+    }
+    return 1;
+}
+
+/* How many spare slots are in use: slots that are held and that no entry names any more. 0 if the file was cut, or
+ * without memory. */
+static inline int
+shmring_look_at_spares(int fd, const shmring_geometry *g, uint32_t groups, uint64_t *in_use)
+{
+    const uint64_t all = shmring_all_slots(g);
+    *in_use = 0;
+    if (g->spares == 0)
+        return 1;
+    uint8_t *const marks = (uint8_t *)calloc(all, 1);
+    if (marks == NULL)
+        return 0;
+    const int done = shmring_mark_slots(fd, g, groups, marks);
+    for (uint64_t slot = 0; slot < all; slot++)
+        *in_use += marks[slot] == 2;
+    free(marks);
+    if (*in_use > g->spares)
+        *in_use = g->spares; /* the producer has worked in between */
+    return done;
 }
 
 /* What a producer's state says of the frames to come: SHMRING_OK while there is one, SHMRING_EMPTY before the
