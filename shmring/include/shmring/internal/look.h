@@ -110,8 +110,8 @@ shmring_has_owner(const uint64_t *owners, uint32_t groups)
     return 0;
 }
 
-/* Marks the slots that entries name (1), and those that are held by consumers or by these groups (2). 0 if the file
- * was cut. */
+/* Marks the slots that entries name (1), and those that consumers or these groups hold (2). 0 if the file was
+ * cut. */
 static inline int
 shmring_mark_slots(int fd, const shmring_geometry *g, uint32_t groups, uint8_t *marks)
 {
@@ -134,8 +134,8 @@ shmring_mark_slots(int fd, const shmring_geometry *g, uint32_t groups, uint8_t *
     return 1;
 }
 
-/* How many spare slots are in use: slots that are held and that no entry names any more. 0 if the file was cut, or
- * without memory. */
+/* How many spare slots are in use: slots that are held and that no entry names any more. 0 if the file was
+ * cut, or without memory. */
 static inline int
 shmring_look_at_spares(int fd, const shmring_geometry *g, uint32_t groups, uint64_t *in_use)
 {
