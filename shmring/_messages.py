@@ -718,10 +718,10 @@ def no_share(block: _core.Block, lock_fd: int, place: int, slots: int) -> errors
         for one in consumer_rows(block, lock_fd)
         if one["place"] != place and one["policy"] in ("lossy", "left")
     ]
-    who = "; ".join(f"{consumer_of(one)} may hold {one['max_held']}" for one in others) or "nobody else holds"
+    who = "".join(f", {consumer_of(one)} may hold {one['max_held'] or one['held']}" for one in others)
     return errors.TooManyConsumers(
         f"max_held={slots} is more than ring {block.name!r} has to spare: of {block.slots + block.spares} "
-        f"slots the producer needs 2, and {who}. Ask for less, or create the ring with spares={slots} or more"
+        f"slots 2 stay the producer's{who}. Ask for less, or create the ring with more spares"
     )
 
 
