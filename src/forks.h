@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a fork must not hand on. A child has a copy of its parent's memory and descriptors, but not its part in
- * the ring: it must neither keep the parent's locks alive nor see slots that the parent gives back. So in the
- * child
+ * What a fork must not hand on. A child has a copy of its parent's memory and descriptors, but not its part
+ * in the ring: it must neither keep the parent's locks alive nor see slots that the parent gives back. So in
+ * the child
  *
  * - every descriptor that may have locks is closed,
  * - private copies of the slots that views may be on, made just before the fork, lie where those slots were;
  *   what else was mapped there cannot be touched any more, and the block is mapped again elsewhere.
  *
- * The handlers are those of pthread_atfork, so that no other thread runs Python code between the copy and the
- * fork, and a fork in C code is noticed too. Neither vfork nor posix_spawn calls them. Include it once.
+ * The handlers are those of pthread_atfork, so that no other thread runs Python code between the copy and
+ * the fork, and a fork in C code is noticed too. Neither vfork nor posix_spawn calls them. Include it once.
  */
 #ifndef SHMRING_FORKS_H
 #define SHMRING_FORKS_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the core uses of numpy's C-API. numpy's binary interface fixes the head of an array and the place of each
- * function in a table that numpy hands out at run time. With the few of them declared here, a build needs no
- * numpy, which pip would unpack a second time for it. tests/text/test_numpy_api.py compares with numpy's
- * own headers.
+ * What the core uses of numpy's C-API. numpy's binary interface fixes the head of an array and the place of
+ * each function in a table that numpy hands out at run time. With the few of them declared here, a build
+ * needs no numpy, which pip would unpack a second time for it. tests/text/test_numpy_api.py compares with
+ * numpy's own headers.
  */
 #ifndef SHMRING_NUMPY_API_H
 #define SHMRING_NUMPY_API_H

@@ -75,6 +75,21 @@ def test_lines_of_prose_fit() -> None:
     assert not found, "\n".join(found)
 
 
+def test_lines_of_c_fit() -> None:
+    """clang-format leaves comments as they are."""
+    folders = ("shmring/include", "src", "tests/provers", "benchmarks", "examples")
+    sources = [path for folder in folders for kind in ("h", "c") for path in (TREE / folder).rglob(f"*.{kind}")]
+    found = [
+        f"{path.relative_to(TREE)}:{number}: {len(line)} columns"
+        for path in sources
+        if f"{TREE / 'src'}/_core" not in str(path)  # made by Cython for coverage
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > WIDEST
+    ]
+    assert len(sources) > 50
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize(
     ("line", "seen"),
     [

@@ -50,10 +50,10 @@ shmring_join(shmring_consumer *c, shmring_block *block, int lock_fd, int lossles
     return SHMRING_OK;
 }
 
-/* Joins the ring as a member of the group of that name: each frame goes to one member, the next one that asks. A
- * group that nobody is in begins at `start`, with these flags (SHMRING_AT_MOST_ONCE or 0). Else as shmring_join;
- * SHMRING_OTHER_GROUP if the group has other flags, SHMRING_NO_GROUP if SHMRING_MAX_GROUPS others have members, SHMRING_TIMEOUT if another process keeps the lock of
- * the groups. */
+/* Joins the ring as a member of the group of that name: each frame goes to one member, the next one that
+ * asks. A group that nobody is in begins at `start`, with these flags (SHMRING_AT_MOST_ONCE or 0). Else as
+ * shmring_join; SHMRING_OTHER_GROUP if the group has other flags, SHMRING_NO_GROUP if SHMRING_MAX_GROUPS
+ * others have members, SHMRING_TIMEOUT if another process keeps the lock of the groups. */
 static inline int
 shmring_join_group(shmring_consumer *c, shmring_block *block, int lock_fd, const char *name, uint32_t flags,
                    int start, const char *label)
@@ -97,8 +97,8 @@ shmring_take_one(shmring_consumer *c, shmring_taken *taken)
 }
 
 /* Takes the next `least` (1 or more) to `most` frames, as many as there are, up to the first that is not
- * adjacent in memory (then taken->interrupted). SHMRING_EMPTY if there are fewer than `least`; a member may get
- * fewer, because others take them. */
+ * adjacent in memory (then taken->interrupted). SHMRING_EMPTY if there are fewer than `least`; a member
+ * may get fewer, because others take them. */
 static inline int
 shmring_take_batch(shmring_consumer *c, uint64_t least, uint64_t most, shmring_taken *taken)
 {
@@ -107,9 +107,10 @@ shmring_take_batch(shmring_consumer *c, uint64_t least, uint64_t most, shmring_t
     return shmring_take_frames(c, least, most, 0, 0, taken);
 }
 
-/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Not for members of groups. Where
- * the frames are not adjacent in memory, taken->scattered is set and there is no hold: copy the slots that
- * c->slots_taken lists, then call shmring_end_scattered. SHMRING_EMPTY if there are fewer than `length`. */
+/* Takes the next `length` frames and moves on by `step` (1 or more): windows overlap if that is less. Not
+ * for members of groups. Where the frames are not adjacent in memory, taken->scattered is set and there is
+ * no hold: copy the slots that c->slots_taken lists, then call shmring_end_scattered. SHMRING_EMPTY if
+ * there are fewer than `length`. */
 static inline int
 shmring_take_window(shmring_consumer *c, uint64_t length, uint64_t step, shmring_taken *taken)
 {

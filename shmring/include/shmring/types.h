@@ -77,8 +77,8 @@ typedef struct shmring_hold {
     struct shmring_hold *next_spare;
 } shmring_hold;
 
-/* A consumer's handle. To read: place, next, delivered, lost, skipped, held, max_held, slots_taken. To set after the
- * join: awaits_takeover. */
+/* A consumer's handle. To read: place, next, delivered, lost, skipped, held, max_held, slots_taken. To set
+ * after the join: awaits_takeover. */
 typedef struct shmring_consumer {
     shmring_block *block;
     int lock_fd;

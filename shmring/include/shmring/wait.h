@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Waiting: for frames, for space, for consumers. A wait sleeps where there is nothing to do, and ends when there
- * is nothing to wait for any more: nobody waits for the dead.
+ * Waiting: for frames, for space, for consumers. A wait sleeps where there is nothing to do, and ends when
+ * there is nothing to wait for any more: nobody waits for the dead.
  */
 #ifndef SHMRING_WAIT_H
 #define SHMRING_WAIT_H

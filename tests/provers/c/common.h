@@ -320,7 +320,8 @@ check_history(const shmring_block *block)
     return intact;
 }
 
-/* Entries and slots are one to one, in the producer's memory and in the block; what is left over are the spares. */
+/* Entries and slots are one to one, in the producer's memory and in the block; what is left over are the
+ * spares. */
 SHARED void
 check_permutation(const shmring_producer *p)
 {

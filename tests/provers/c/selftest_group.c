@@ -96,7 +96,8 @@ four_groups_and_no_fifth(void)
     end_ring(&r);
 }
 
-/* A word that an ended group left on the slot must not keep the record of a frame that was never published. */
+/* A word that an ended group left on the slot must not keep the record of a frame that was never
+ * published. */
 static void
 a_takeover_forgets_records_under_words_left_over(void)
 {

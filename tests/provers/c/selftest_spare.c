@@ -358,7 +358,8 @@ a_takeover_finds_the_spares_again(void)
     end(&r, &p);
 }
 
-/* Killed when the entry had its spare slot but no frame: the entry keeps that slot, and the parked one is a spare. */
+/* Killed when the entry had its spare slot but no frame: the entry keeps that slot, and the parked one is
+ * a spare. */
 static void
 an_entry_that_had_just_got_a_spare_keeps_it(void)
 {

@@ -6,8 +6,8 @@
  * operation. Victim after victim does that operation and is killed before its first access to the block,
  * before the second, and so on, until one lives through it. Now and then it is stopped there instead, and
  * then killed or continued: a stopped process must not be taken for dead. After each death every survivor
- * must continue, a next producer takes over, and in the end every frame is accounted for and the ring is whole.
- * Built with BY_INSTRUCTION, from headers without crash points, victims die between two instructions,
+ * must continue, a next producer takes over, and in the end every frame is accounted for and the ring is
+ * whole. Built with BY_INSTRUCTION, from headers without crash points, victims die between two instructions,
  * wherever that is: they are single-stepped.
  *
  * Prints a report as JSON and exits 0 if no promise was broken. The seed fixes what is done, not when.

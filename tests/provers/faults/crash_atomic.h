@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The spelling of shmring/internal/atomic.h for fault injection: before every access to the block the process looks
- * whether it is to kill (or stop) itself there. For programs of one translation unit; each access is a
- * site, known by name, so that a report can say where nobody was ever killed.
+ * The spelling of shmring/internal/atomic.h for fault injection: before every access to the block the
+ * process looks whether it is to kill (or stop) itself there. For programs of one translation unit; each
+ * access is a site, known by name, so that a report can say where nobody was ever killed.
  */
 #ifndef CRASH_ATOMIC_H
 #define CRASH_ATOMIC_H

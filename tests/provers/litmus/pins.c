@@ -153,7 +153,8 @@ take_window(void)
     return taken.count;
 }
 
-/* It holds the first window of two, and may hold one slot more: the next window has a frame in common with it. */
+/* It holds the first window of two, and may hold one slot more: the next window has a frame in common with
+ * it. */
 static void
 window_held(void)
 {

@@ -59,9 +59,9 @@ shmring_scan_places(shmring_producer *p)
 /* Looks of a rescan, each of which met a newcomer, after which the ring counts as full. */
 #define SHMRING_MOST_SCANS 64u
 
-/* Finds the gate again. join_count is read first: a consumer that joins later changes it, and the claim looks at it
- * again after its fence. And it is read last: a group may have passed from a member that was gone when its place was
- * looked at to one that was not there yet. */
+/* Finds the gate again. join_count is read first: a consumer that joins later changes it, and the claim
+ * looks at it again after its fence. And it is read last: a group may have passed from a member that was
+ * gone when its place was looked at to one that was not there yet. */
 static inline void
 shmring_rescan(shmring_producer *p)
 {

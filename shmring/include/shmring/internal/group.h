@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Groups: each frame to one of the members, the next one that asks. To the producer a group is a consumer, whose
- * cursor is the group's next, and which pins slots by their owner words.
+ * Groups: each frame to one of the members, the next one that asks. To the producer a group is a consumer,
+ * whose cursor is the group's next, and which pins slots by their owner words.
  */
 #ifndef SHMRING_INTERNAL_GROUP_H
 #define SHMRING_INTERNAL_GROUP_H
@@ -13,8 +13,8 @@
 /* Takes between two looks at whether the other members live. */
 #define SHMRING_REAP_EVERY 1024u
 
-/* Rounds in which other members were faster after which a take returns, so that its caller can look at signals
- * and the time. */
+/* Rounds in which other members were faster after which a take returns, so that its caller can look at
+ * signals and the time. */
 #define SHMRING_MOST_TRIES 64u
 
 /* What members look at besides head. */
@@ -46,8 +46,8 @@ shmring_next_position(const shmring_consumer *c)
     return c->member ? shmring_load_acquire(&shmring_group_of(c)->next) : c->next; /* [acquire next] */
 }
 
-/* The member has come to the end: what it holds is done, as far as the others are concerned. Or it was not the
- * end. */
+/* The member has come to the end: what it holds is done, as far as the others are concerned. Or it was not
+ * the end. */
 static inline void
 shmring_mark_end(shmring_consumer *c, int at_end)
 {
@@ -120,8 +120,8 @@ shmring_take_again(shmring_consumer *c, shmring_hold *hold, shmring_taken *taken
     return SHMRING_EMPTY;
 }
 
-/* The slot of the entry of this position, if it is published; SHMRING_NO_SLOT if the entry has moved on, so the
- * group has, too. */
+/* The slot of the entry of this position, if it is published; SHMRING_NO_SLOT if the entry has moved on,
+ * so the group has, too. */
 static inline uint64_t
 shmring_slot_of(const shmring_block *block, uint64_t index, uint64_t position)
 {
@@ -159,7 +159,8 @@ shmring_own_run(shmring_consumer *c, uint64_t most, shmring_taken *taken)
     return count;
 }
 
-/* `least` to `most` frames from the group's next on; fewer than `least` where other members take some of them. */
+/* `least` to `most` frames from the group's next on; fewer than `least` where other members take some of
+ * them. */
 static inline int
 shmring_take_new(shmring_consumer *c, uint64_t least, uint64_t most, shmring_hold *hold, shmring_taken *taken)
 {
@@ -237,8 +238,8 @@ shmring_pin_owned(shmring_consumer *c)
     shmring_announce_disowned(c);
 }
 
-/* Whether the member may die, with a frame that it has, before the consumer does. The members of one process die
- * together. */
+/* Whether the member may die, with a frame that it has, before the consumer does. The members of one
+ * process die together. */
 static inline int
 shmring_may_give_up(const shmring_consumer *c, unsigned place)
 {
@@ -249,7 +250,8 @@ shmring_may_give_up(const shmring_consumer *c, unsigned place)
     return !(shmring_load_relaxed(&row->flags) & SHMRING_AT_END); /* [relaxed: a change comes with events] */
 }
 
-/* Whether a frame of the group may still be put up again: another member has it, and has not come to the end. */
+/* Whether a frame of the group may still be put up again: another member has it, and has not come to the
+ * end. */
 static inline int
 shmring_is_shared_out(const shmring_consumer *c)
 {
@@ -266,7 +268,8 @@ shmring_is_shared_out(const shmring_consumer *c)
     return 0;
 }
 
-/* The end of the stream for a member: it has come when no other one may still die with a frame of the group. */
+/* The end of the stream for a member: it has come when no other one may still die with a frame of the
+ * group. */
 static inline int
 shmring_member_outlook(shmring_consumer *c, int producer)
 {

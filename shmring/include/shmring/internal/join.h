@@ -99,7 +99,8 @@ shmring_choose_start(shmring_consumer *c, int start)
     }
 }
 
-/* A position that the newcomer's first one cannot be below. Until that is known it holds the producer back. */
+/* A position that the newcomer's first one cannot be below. Until that is known it holds the producer
+ * back. */
 static inline uint64_t
 shmring_guess_start(const shmring_hot *hot, uint64_t slots, int start)
 {

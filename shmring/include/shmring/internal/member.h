@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps by which a consumer becomes a member of a group. One process at a time does them, by a kernel lock,
- * so that two of them do not make two groups of one name.
+ * The steps by which a consumer becomes a member of a group. One process at a time does them, by a kernel
+ * lock, so that two of them do not make two groups of one name.
  */
 #ifndef SHMRING_INTERNAL_MEMBER_H
 #define SHMRING_INTERNAL_MEMBER_H
@@ -53,7 +53,7 @@ shmring_find_group(const shmring_block *block, const char *name, uint32_t flags,
     for (unsigned group = SHMRING_MAX_GROUPS; group-- > 0;) {
         if (!shmring_has_members(block, group, SHMRING_MAX_CONSUMERS)) {
             *found = group;
-        } else if (strncmp(block->groups[group].name, name, SHMRING_LABEL_BYTES) == 0) {
+        } else if (strncmp(block->groups[group].name, name, SHMRING_LABEL_BYTES - 1) == 0) {
             *found = group;
             /* [relaxed: the lock of the groups orders them] */
             const uint32_t others = shmring_load_relaxed(&block->groups[group].flags);
@@ -63,8 +63,9 @@ shmring_find_group(const shmring_block *block, const char *name, uint32_t flags,
     return *found == SHMRING_MAX_GROUPS ? SHMRING_NO_GROUP : SHMRING_OK;
 }
 
-/* Makes the group that nobody is in any more a new one, which begins at the position. What members of the last
- * one had is nobody's, and what they took can be taken again: nobody is left who compares with the words. */
+/* Makes the group that nobody is in any more a new one, which begins at the position. What members of the
+ * last one had is nobody's, and what they took can be taken again: nobody is left who compares with the
+ * words. */
 static inline void
 shmring_begin_group(const shmring_consumer *c, const char *name, uint32_t flags, uint64_t position)
 {
@@ -91,7 +92,8 @@ shmring_become_member(const shmring_consumer *c)
     shmring_store_release(state, (entering | 0xff) - 0xff + SHMRING_PLACE_MEMBER);
 }
 
-/* Where a new group begins: the newcomer has found everything from c->next to c->head intact, and keeps it. */
+/* Where a new group begins: the newcomer has found everything from c->next to c->head intact, and keeps
+ * it. */
 static inline uint64_t
 shmring_group_start(const shmring_consumer *c, int start)
 {

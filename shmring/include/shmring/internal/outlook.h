@@ -34,23 +34,21 @@ shmring_slots_needed(const shmring_consumer *c, uint64_t least)
 static inline uint64_t
 shmring_may_take(const shmring_consumer *c, uint64_t least, uint64_t most)
 {
-    if (c->max_held - c->pinned_slots >= most && c->max_held >= c->pinned_slots)
-        return most;
-    if (c->max_held >= c->pinned_slots + least)
-        return c->max_held - c->pinned_slots;
+    const uint64_t room = c->max_held > c->pinned_slots ? c->max_held - c->pinned_slots : 0;
+    if (room >= least)
+        return room < most ? room : most;
     return shmring_slots_needed(c, least) <= c->max_held ? least : 0;
 }
 
-/* Whether `least` more frames find no room next to what a lossless consumer holds: within reach of its cursor,
- * and among all slots. */
+/* Whether `least` more frames find no room next to what a lossless consumer holds: within reach of its
+ * cursor, and among all slots. */
 static inline int
 shmring_finds_no_room(const shmring_consumer *c, uint64_t least)
 {
     const shmring_geometry *const g = &c->block->geometry;
-    if (c->next + least - c->cursor > g->slots)
-        return 1;
-    return c->next + least - c->cursor + c->pinned_slots > g->slots &&
-           shmring_slots_needed(c, least) > shmring_all_slots(g);
+    const uint64_t reach = c->next + least - c->cursor;
+    return reach > g->slots || (reach + c->pinned_slots > shmring_all_slots(g) &&
+                                shmring_slots_needed(c, least) > shmring_all_slots(g));
 }
 
 /* 1 if `least` more frames can never come because of what this consumer itself holds. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Owner words: which member of a group has the frame in a slot. The position in a word only grows, so a word that
- * was seen once never comes back, and nobody has to reset it.
+ * Owner words: which member of a group has the frame in a slot. The position in a word only grows, so a word
+ * that was seen once never comes back, and nobody has to reset it.
  */
 #ifndef SHMRING_INTERNAL_OWNER_H
 #define SHMRING_INTERNAL_OWNER_H
@@ -56,7 +56,8 @@ shmring_announce_to_group(shmring_block *block, unsigned group)
     shmring_event_announce(&block->hot->data_event);
 }
 
-/* After owner words that let go of slots: wakes a producer that waits for one, and members that wait for the end. */
+/* After owner words that let go of slots: wakes a producer that waits for one, and members that wait for
+ * the end. */
 static inline void
 shmring_announce_disowned(const shmring_consumer *c)
 {
@@ -101,8 +102,8 @@ shmring_disown(const shmring_consumer *c, uint64_t slot, uint64_t position)
     shmring_store_release(owner, shmring_owner_word(position, SHMRING_OWNER_DONE));
 }
 
-/* What a dead member had is put up for the others, or is lost if the group says so. The caller holds the place's
- * lock. Killed halfway, it is simply done again. */
+/* What a dead member had is put up for the others, or is lost if the group says so. The caller holds the
+ * place's lock. Killed halfway, it is simply done again. */
 static inline void
 shmring_give_up_owned(shmring_block *block, unsigned place)
 {

@@ -25,8 +25,8 @@ shmring_clear_pins(shmring_block *block, unsigned place)
     }
 }
 
-/* Gives up what a dead owner of a place holds, in the way that the place's kind of consumer holds it. The caller
- * holds the place's lock. */
+/* Gives up what a dead owner of a place holds, in the way that the place's kind of consumer holds it. The
+ * caller holds the place's lock. */
 static inline void
 shmring_clear_holds(shmring_block *block, unsigned place, uint64_t kind)
 {

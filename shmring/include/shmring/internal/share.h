@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How many slots a lossy consumer may hold. Each reserves a share of what the producer can do without: a slot to
- * write to, and one that it published. Where more lossy consumers join than there are slots for, each still gets
- * the least share.
+ * How many slots a lossy consumer may hold. Each reserves a share of what the producer can do without: a
+ * slot to write to, and one that it published. Where more lossy consumers join than there are slots for,
+ * each still gets the least share.
  */
 #ifndef SHMRING_INTERNAL_SHARE_H
 #define SHMRING_INTERNAL_SHARE_H
@@ -23,8 +23,8 @@ shmring_shareable(const shmring_geometry *g)
     return all > 3 ? all - 2 : all - 1;
 }
 
-/* What another place takes of that: the share of a lossy consumer, or what one that left still holds. A dead one
- * takes nothing: its frames go back as soon as the producer needs them. */
+/* What another place takes of that: the share of a lossy consumer, or what one that left still holds. A
+ * dead one takes nothing: its frames go back as soon as the producer needs them. */
 static inline uint64_t
 shmring_share_of(const shmring_consumer *c, unsigned other)
 {

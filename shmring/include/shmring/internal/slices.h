@@ -75,8 +75,9 @@ shmring_is_news(const shmring_block *block, const shmring_news *news)
            (news->events != NULL && shmring_load_acquire(news->events) != news->events_seen);
 }
 
-/* Spins for spin_ns, then sleeps until there is news, the deadline (CLOCK_MONOTONIC) or a wake-up: look around,
- * then call again. Touches nothing of the handle, so that another thread may release frames at the same time. */
+/* Spins for spin_ns, then sleeps until there is news, the deadline (CLOCK_MONOTONIC) or a wake-up: look
+ * around, then call again. Touches nothing of the handle, so that another thread may release frames at the
+ * same time. */
 static inline void
 shmring_wait_data(const shmring_block *block, const shmring_news *news, int64_t deadline_ns, int64_t spin_ns,
                   long cores)

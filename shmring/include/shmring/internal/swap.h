@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A held frame costs one slot, and nothing waits for it: its entry takes a spare slot, or exchanges slots with
- * another entry.
+ * A held frame costs one slot, and nothing waits for it: its entry takes a spare slot, or exchanges slots
+ * with another entry.
  */
 #ifndef SHMRING_INTERNAL_SWAP_H
 #define SHMRING_INTERNAL_SWAP_H
@@ -24,8 +24,8 @@ shmring_exchange(shmring_producer *p, uint64_t other)
     p->saved[0] = 0;
 }
 
-/* Gives the entry of the claimed position the spare slot at `spare` of the permutation, unless that is held. No
- * other entry is touched, so no other frame is lost, and nobody can find the slot by an entry. */
+/* Gives the entry of the claimed position the spare slot at `spare` of the permutation, unless that is
+ * held. No other entry is touched, so no other frame is lost, and nobody can find the slot by an entry. */
 static inline int
 shmring_take_spare(shmring_producer *p, uint64_t spare)
 {

@@ -48,10 +48,9 @@ shmring_keep_published(shmring_producer *p)
 }
 
 /* Every other entry becomes invalid, so that nothing half-done surfaces later. A producer killed inside a
- * swap leaves two of them with one slot: the first keeps it, and what is left over takes free slots. The slots
- * that remain are the spares.
- * Looks at slot_of and not at the stamps, so that nothing is assigned twice or never, even if an entry is
- * damaged in between. */
+ * swap leaves two of them with one slot: the first keeps it, and what is left over takes free slots. The
+ * slots that remain are the spares. Looks at slot_of and not at the stamps, so that nothing is assigned
+ * twice or never, even if an entry is damaged in between. */
 static inline void
 shmring_repair_unpublished(shmring_producer *p)
 {
