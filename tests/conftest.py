@@ -189,6 +189,24 @@ def ring(make):
     return make()
 
 
+@pytest.fixture
+def cli(capsys, monkeypatch):
+    """Runs a command in this process; its exit code, stdout and stderr."""
+    pytest.importorskip("click", reason="needs the extra cli")
+    from shmring._cli import app
+    from shmring._cli.support import rates
+
+    monkeypatch.setattr(rates, "INTERVAL", 0.02)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = app.run(words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def programs():
     started = Programs()

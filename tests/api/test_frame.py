@@ -696,7 +696,9 @@ def test_max_held_is_what_was_asked_for_or_refused(make):
     ring = make(slots=8, spares=4)
     with ring.consumer(lossless=False, max_held=7) as first:
         assert first.max_held == 7
-        with pytest.raises(shmring.TooManyConsumers, match=r"max_held=4.*12 slots 2 stay.*may hold 7\. Ask.*spares"):
+        with pytest.raises(
+            shmring.TooManyConsumers, match=r"max_held=4.*12 slots 2 stay.*may hold 7\. Ask.*spares"
+        ):
             ring.consumer(lossless=False, max_held=4)
         with ring.consumer(lossless=False, max_held=3) as second:
             assert second.max_held == 3

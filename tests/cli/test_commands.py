@@ -28,26 +28,12 @@ from support.waiting import PATIENCE, task_state, wait_until
 pytest.importorskip("click")
 
 from shmring import _cgroup, _inventory
-from shmring._cli import COMMANDS, app
+from shmring._cli import COMMANDS
 from shmring._cli.commands import bench, doctor, info, ls, rm
 from shmring._cli.support import checks, names, output, rates
 
 ABI_OFFSET = 8
 COMMAND = [sys.executable, "-m", "shmring"]
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    """Runs a command in this process; its exit code, stdout and stderr."""
-    monkeypatch.setattr(rates, "INTERVAL", 0.02)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = app.run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -159,24 +159,6 @@ def test_rings_leaves_it_out(stored) -> None:
 # ---- on the command line
 
 
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    """Runs a command in this process; its exit code, stdout and stderr."""
-    pytest.importorskip("click", reason="needs the extra cli")
-    from shmring._cli import app
-    from shmring._cli.support import rates
-
-    monkeypatch.setattr(rates, "INTERVAL", 0.02)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = app.run(words)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 def listed(cli, name: str) -> dict:
     code, out, _ = cli("ls", "--json")
     assert code == 0

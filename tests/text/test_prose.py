@@ -78,7 +78,9 @@ def test_lines_of_prose_fit() -> None:
 def test_lines_of_c_fit() -> None:
     """clang-format leaves comments as they are."""
     folders = ("shmring/include", "src", "tests/provers", "benchmarks", "examples")
-    sources = [path for folder in folders for kind in ("h", "c") for path in (TREE / folder).rglob(f"*.{kind}")]
+    sources = [
+        path for folder in folders for kind in ("h", "c") for path in (TREE / folder).rglob(f"*.{kind}")
+    ]
     found = [
         f"{path.relative_to(TREE)}:{number}: {len(line)} columns"
         for path in sources

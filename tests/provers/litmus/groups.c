@@ -14,13 +14,6 @@ member_of_a_full_ring(void)
 }
 
 static void
-take_one(void)
-{
-    if (take(0, 0))
-        give_back(0, 0);
-}
-
-static void
 two_members_of_a_full_ring(void)
 {
     member_of_a_full_ring();
@@ -119,17 +112,6 @@ reap(void)
     shmring_reap_all(&world.block, OTHER_FD);
 }
 
-static void
-first_waits(void)
-{
-    for (;;) {
-        const shmring_news news = shmring_note_news(&world.c[0], 1);
-        if (take(0, 0))
-            return;
-        shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
-    }
-}
-
 /* ---- join ---- */
 
 /* The group had taken both frames before it ended; the next one of its number begins at the first again. */
@@ -189,14 +171,6 @@ full_ring_with_a_spare_slot(void)
     open_producer();
     join_group(0);
     put_frames(2);
-}
-
-static void
-put_waiting(void)
-{
-    while (shmring_claim_wait(&world.p, 1, SHMRING_FOR_EVER, 0, 2) != SHMRING_OK)
-        continue;
-    shmring_publish(&world.p, 1);
 }
 
 /* ---- shares ---- */

@@ -14,13 +14,6 @@ full_ring_and_lossy(void)
 }
 
 static void
-take_one(void)
-{
-    if (take(0, 0))
-        give_back(0, 0);
-}
-
-static void
 take_both(void)
 {
     const int first = take(0, 0);

@@ -243,6 +243,14 @@ put_frames(unsigned count)
         CHECK(put());
 }
 
+void
+put_waiting(void)
+{
+    while (shmring_claim_wait(&world.p, 1, SHMRING_FOR_EVER, 0, 2) != SHMRING_OK)
+        continue;
+    shmring_publish(&world.p, 1);
+}
+
 /* ---- consumers ---- */
 
 static void
@@ -299,6 +307,24 @@ give_back(unsigned i, unsigned which)
 {
     check_hold(i, which);
     shmring_release(&world.c[i], world.hold[i][which]);
+}
+
+void
+take_one(void)
+{
+    if (take(0, 0))
+        give_back(0, 0);
+}
+
+void
+first_waits(void)
+{
+    for (;;) {
+        const shmring_news news = shmring_note_news(&world.c[0], 1);
+        if (take(0, 0))
+            return;
+        shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
+    }
 }
 
 void

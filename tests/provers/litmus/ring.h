@@ -92,12 +92,17 @@ int put(void);
 void put_one(void);
 void put_two(void);
 void put_frames(unsigned count);
+/* The same, once there is space. */
+void put_waiting(void);
 /* Takes one frame and keeps it as hold `which`. What was taken is right, or the test fails. */
 int take(unsigned i, unsigned which);
 void take_and_release(unsigned i, unsigned count);
 /* A held frame is whole, and nobody writes to it. */
 void check_hold(unsigned i, unsigned which);
 void give_back(unsigned i, unsigned which);
+/* Consumer 0 takes a frame if there is one, and gives it back; or waits for one, and keeps it. */
+void take_one(void);
+void first_waits(void);
 /* A copy without a place. SHMRING_OK: it was whole and the right one, or the test fails. */
 int copy_out(uint64_t position);
 

@@ -12,14 +12,6 @@ wait_for_data(unsigned i)
     shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
 
-static void
-put_waiting(void)
-{
-    while (shmring_claim_wait(&world.p, 1, SHMRING_FOR_EVER, 0, 2) != SHMRING_OK)
-        continue;
-    shmring_publish(&world.p, 1);
-}
-
 /* ---- for frames ---- */
 
 static void
@@ -35,13 +27,6 @@ static void
 put_the_frame(void)
 {
     CHECK(put());
-}
-
-static void
-first_waits(void)
-{
-    while (!take(0, 0))
-        wait_for_data(0);
 }
 
 static void
