@@ -39,6 +39,10 @@ def as_array(frame: Array, dtype: npt.DTypeLike | None, copy: bool | None) -> Ar
     return frame.copy() if copy else frame
 
 
+# Before, an ndarray exports DLPack 0.8, and takes neither max_version nor copy.
+NUMPY_HAS_DLPACK_1 = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
+
+
 def as_dlpack(
     frame: Array, kind: str, max_version: tuple[int, int] | None, copy: bool | None, options: dict[str, Any]
 ) -> Any:
@@ -48,7 +52,14 @@ def as_dlpack(
             f"a {kind} is read-only, which DLPack before 1.0 cannot express; copy it "
             "(.array.copy()), or ask for max_version=(1, 0)"
         )
-    return frame.__dlpack__(max_version=max_version, copy=copy, **options)
+    if NUMPY_HAS_DLPACK_1:
+        return frame.__dlpack__(max_version=max_version, copy=copy, **options)
+    if not copy:
+        raise BufferError(
+            f"a {kind} is read-only, and numpy {np.__version__} cannot express that in DLPack: install numpy "
+            f"2.1 or newer, or copy it (.array.copy())"
+        )
+    return frame.copy().__dlpack__()
 
 
 def survives_buffers(dtype: np.dtype[Any]) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import shmring
+from shmring import _arrays
 from support.blocks import address, inode, mappings
 from support.frames import WORDS, check, check_batch, drain, feed, payload
 from support.peers import hold, open_consumer
@@ -218,6 +219,17 @@ def test_dlpack_before_1_0_is_refused_but_for_a_copy(ring, kind):
         del held
         assert (before, consumer.held) == (1 if kind == "frame" else 2, 0)
         assert len(copies) == 2
+
+
+def test_dlpack_with_a_numpy_before_2_1(ring, monkeypatch):
+    monkeypatch.setattr(_arrays, "NUMPY_HAS_DLPACK_1", False)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 1)
+        frame = consumer.get(0)
+        with pytest.raises(BufferError, match=r"numpy .* cannot express that in DLPack: install numpy 2\.1"):
+            np.from_dlpack(frame)
+        assert frame.__dlpack__(copy=True) is not None
+        assert frame.__dlpack__(max_version=(1, 0), copy=True) is not None
 
 
 def test_whatever_reads_bytes_takes_a_frame(ring):
