@@ -11,7 +11,7 @@ Taker: TypeAlias = ConsumerStats | GroupStats
 
 
 def takers(stats: RingStats) -> list[Taker]:
-    """Return whoever takes frames for itself: consumers that are in no group, and groups."""
+    """Return what takes frames for itself: consumers that are in no group, and groups."""
     return [*(one for one in stats.consumers if one.group is None), *stats.groups]
 
 

@@ -328,10 +328,10 @@ class Top(App[int]):
             f"dropped {stats.dropped:,}",
             f"full: waits for {full.name_taker(blocking[0], stats)}" if blocking else f"fill {line.fill:.0%}",
             f"producer {processes.producer_name(stats.producer)}",
-            *(f"group {groups.describe(one, stats)}" for one in stats.groups),
             output.clean(stats.producer.failure),
         ]
-        return "  ".join(filter(None, words))
+        lines = [f"group {groups.describe(one, stats)}" for one in stats.groups]
+        return "\n".join(["  ".join(filter(None, words)), *lines])
 
     def _consumer_row(self, line: Line, one: ConsumerStats) -> dict[str, Text | str]:
         key = consumer_key(one)
