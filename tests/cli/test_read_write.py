@@ -472,6 +472,22 @@ def test_a_reader_whose_pipe_is_full_leaves_the_frames_to_the_others(command, ma
     assert (came == came[:, :1]).all()
 
 
+def test_a_reader_waits_at_the_end_for_a_frame_that_another_may_leave_behind(command, make):
+    ring = make(shape=(3_000_000,), dtype="u1", slots=4)
+    stuck = command("read", ring.name, "--group", "pool", "--label", "stuck")
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=PATIENCE)
+        out.put(np.zeros(3_000_000, "u1"))
+        wait_until(lambda: ring.stats().consumers[0].held == 1)
+        patient = command("read", ring.name, "--group", "pool")
+        out.wait_for_consumers(2, timeout=PATIENCE)
+    code, data, err = ended(command("read", ring.name, "--group", "pool", "--timeout", "0"))
+    assert (code, data, "label 'stuck' holds 1" in err) == (1, b"", True)
+    wait_asleep(patient.pid)
+    assert ended(stuck)[0] == 0
+    assert ended(patient) == (0, b"", "")
+
+
 def test_another_reader_gets_what_a_killed_one_had(command, make):
     ring = make(shape=(3_000_000,), dtype="u1", slots=4)
     killed = command("read", ring.name, "--group", "pool")
