@@ -804,8 +804,9 @@ class Consumer:
         max_frames : int
             The most frames to take.
         min_frames : int
-            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
-            in memory (``batch.interrupted``), and at the end of the stream. 1 in a member of a group.
+            The fewest frames to wait for, at most the ring's slots, or `max_held` of a lossy consumer. A
+            batch may still be shorter where a swap interrupts the run in memory (``batch.interrupted``), and
+            at the end of the stream. 1 in a member of a group.
         timeout : float, optional
             Seconds; None waits forever, 0 never waits.
 
@@ -826,7 +827,8 @@ class Consumer:
         Parameters
         ----------
         length : int
-            Frames in a window. ``length + step`` may not exceed the ring's slots.
+            Frames in a window. ``length + step`` may not exceed the ring's slots, and two windows in a row
+            may not need more than a lossy consumer's `max_held`.
         step : int, optional
             Frames from one window's first to the next one's; default `length` (no overlap).
 

@@ -9,7 +9,7 @@ import weakref
 from types import TracebackType
 
 from shmring._ring import Ring
-from shmring._stats import RingStats
+from shmring._stats import ConsumerStats, RingStats
 from shmring.errors import RingClosed
 
 __all__ = ["RingReporter", "report_to_log"]
@@ -135,12 +135,16 @@ def describe_consumers(stats: RingStats) -> str:
     """Describe every consumer."""
     return (
         "; ".join(
-            f"{one.label or 'consumer'} (pid {one.pid}, {one.policy}) lag {one.lag} lost {one.lost}"
+            f"{one.label or 'consumer'} (pid {one.pid}, {_policy(one)}) lag {one.lag} lost {one.lost}"
             f"{'' if one.alive else ' dead'}"
             for one in stats.consumers
         )
         or "no consumers"
     )
+
+
+def _policy(one: ConsumerStats) -> str:
+    return one.policy if one.group is None else f"member of group {one.group}"
 
 
 def find_troubles(before: RingStats, after: RingStats) -> list[str]:
@@ -161,4 +165,9 @@ def find_troubles(before: RingStats, after: RingStats) -> list[str]:
             troubles.append(f"{who} lost {lost} frames")
         if not one.alive and (earlier is None or earlier.alive):
             troubles.append(f"{who} died")
+    lost_before = {one.name: one.lost for one in before.groups}
+    for group in after.groups:
+        lost = group.lost - lost_before.get(group.name, 0)
+        if lost > 0:
+            troubles.append(f"group {group.name} lost {lost} frames of members that died")
     return troubles

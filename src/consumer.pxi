@@ -101,6 +101,14 @@ cdef class Consumer:
         """Slots that a lossy consumer may hold at the same time; None for a lossless one."""
         return None if self.lossless else self.core.max_held
 
+    cdef int check_share(self, str call, uint64_t needed) except -1:
+        """Refuses what needs more slots at a time than a lossy consumer may ever hold."""
+        if needed > self.core.max_held:
+            raise ValueError(
+                f"{call} needs {needed} slots, but this lossy consumer may hold {self.core.max_held}: join "
+                f"with max_held={needed} or more (the ring needs slots or spares for that), or lossless")
+        return 0
+
     cdef int refuse_member(self, str call, str why) except -1:
         """Refuses what is not for members of groups."""
         if self.group is not None:
@@ -504,8 +512,9 @@ cdef class Consumer:
         max_frames : int
             The most frames to take.
         min_frames : int
-            The fewest frames to wait for. A batch may still be shorter where a swap interrupts the run
-            in memory (``batch.interrupted``), and at the end of the stream. 1 in a member of a group.
+            The fewest frames to wait for, at most the ring's slots, or `max_held` of a lossy consumer. A
+            batch may still be shorter where a swap interrupts the run in memory (``batch.interrupted``), and
+            at the end of the stream. 1 in a member of a group.
         timeout : float, optional
             Seconds; None waits forever, 0 never waits.
 
@@ -533,6 +542,7 @@ cdef class Consumer:
         if least > self.block.view.geometry.slots:
             raise ValueError(
                 f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
+        self.check_share(f"min_frames={least}", least)
         self.want_runs()
         batch = self.take_batch(least, most, 0)
         return batch if batch is not None else self.wait_for(Want(least, most, 0, False), timeout)
@@ -543,7 +553,8 @@ cdef class Consumer:
         Parameters
         ----------
         length : int
-            Frames in a window. ``length + step`` may not exceed the ring's slots.
+            Frames in a window. ``length + step`` may not exceed the ring's slots, and two windows in a row
+            may not need more than a lossy consumer's `max_held`.
         step : int, optional
             Frames from one window's first to the next one's; default `length` (no overlap).
 
@@ -567,6 +578,7 @@ cdef class Consumer:
             raise ValueError(
                 f"length + step = {frames + advance} is more than the ring's "
                 f"{self.block.view.geometry.slots} slots: the window before is usually still held")
+        self.check_share("a window, with the one before,", frames + min(frames, advance))
         self.want_runs()
         windows = Windows.__new__(Windows)
         windows.consumer, windows.length, windows.step = self, frames, advance

@@ -42,13 +42,18 @@ class FrameReceiver(Receiver):
         self.lossy = policies[index % len(policies)] == "lossy"
         self._consumer = ring.consumer(lossless=not self.lossy, spin=0 if job.sleeping else SPIN)
         self.recv = self._consumer.get
-        if job.options.get("hold"):
-            self.recv = self._hold_first
+        self._held: list[shmring.Frame] = []
+        self._holds = job.options.get("hold", 0)
+        if self._holds:
+            self.recv = self._hold_the_first
 
-    def _hold_first(self) -> shmring.Frame:
-        self._held = self._consumer.get()
-        self.recv = self._consumer.get
-        return self._held
+    def _hold_the_first(self) -> shmring.Frame:
+        frame = self._consumer.get()
+        if len(self._held) < self._holds:
+            self._held.append(frame)
+        else:
+            self.recv = self._consumer.get  # from the next run on: one that has begun calls this to its end
+        return frame
 
     def view(self, message: shmring.Frame) -> Words:
         return message.array
@@ -116,7 +121,12 @@ class Shmring(Transport):
 
     def setup(self, job: Job) -> shmring.Ring:
         return shmring.Ring.create(
-            job.name, shape=(job.nbytes // 8,), dtype="u8", slots=job.slots, consumers=64
+            job.name,
+            shape=(job.nbytes // 8,),
+            dtype="u8",
+            slots=job.slots,
+            spares=job.options.get("spares", 0),
+            consumers=64,
         )
 
     def sender(self, job: Job, link: Any) -> Sender:

@@ -138,6 +138,7 @@ HD_TOUCH, HD_ALL, HD_PLACE = (
     "1080p by copy, consumer reads all",
     "1080p in place, transport",
 )
+GETS, TAKE_1_MS = "get with release in one process, 64 B", "frames that take 1 ms"
 SPINNING, ASLEEP = "64 B, spinning", "64 B, asleep"
 TARGETS = [
     at_least("64 B, one per call: times the best Python peer", 5, to_best_peer("cost", SMALL)),
@@ -225,6 +226,28 @@ TARGETS = [
         "a held frame, 1 MiB: throughput of that without",
         0.99,
         cases("disturb", "1 MiB, a frame held", "1 MiB, alone", "frames"),
+    ),
+    at_least(
+        "a held frame, 64 B, spare slots: throughput of that without",
+        0.98,
+        cases("disturb", "64 B, a frame held, 8 spare slots", "64 B, alone, 8 spare slots", "frames"),
+    ),
+    at_least(
+        "as many held frames as spare slots, 64 B: throughput of that without",
+        0.98,
+        cases("disturb", "64 B, 8 frames held, 8 spare slots", "64 B, alone, 8 spare slots", "frames"),
+    ),
+    at_most(
+        "a member's get with release: of an ordinary consumer's",
+        1.6,
+        lambda rows: ratios(
+            values(rows, "groups", GETS, metric="member"), values(rows, "groups", GETS, metric="get")
+        ),
+    ),
+    at_least(
+        "4 members, frames that take 1 ms: of one member",
+        3.9,
+        cases("groups", f"{TAKE_1_MS}, 4 members", f"{TAKE_1_MS}, 1 member", "frames"),
     ),
     at_most("a blocked consumer", 0.2, own("idle", "a blocked consumer", "used"), "% of a core"),
     at_most("a blocked producer", 0.2, own("idle", "a blocked producer", "used"), "% of a core"),

@@ -12,6 +12,7 @@ NAMES = {
     "fanout": "fan-out",
     "video": "video",
     "disturb": "what others cost",
+    "groups": "groups",
     "idle": "idle processor time",
     "setup": "create, attach, import, memory",
     "scaling": "scaling",

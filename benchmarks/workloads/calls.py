@@ -1,5 +1,6 @@
 """What each call costs in one process, with everything in the cache."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import shmring
 from benchmarks.harness.isolation import isolated, unique_name
 
+TAKERS = {"get": {}, "member": {"group": "workers"}}
 CALLS = ("put", "get", "claim", "array", "batch", "put_many")
 TURN = 64  # puts, then as many gets: well inside the ring
 clock = time.perf_counter_ns
@@ -52,6 +54,34 @@ def measure_calls(
                 if not in_place:
                     copies(producer, readers[0], nbytes // 8, turn, max(1, slots // (2 * turn)), found)
     return {call: median(values) for call, values in found.items() if values}
+
+
+def isolated_gets(nbytes: int, slots: int, seconds: float) -> dict[str, float]:
+    """Medians over many turns, ns, of a get with release: an ordinary consumer's, and a member's."""
+    return isolated(lambda: measure_gets(nbytes, slots, seconds))
+
+
+def measure_gets(nbytes: int, slots: int, seconds: float) -> dict[str, float]:
+    os.sched_setaffinity(0, {os.cpu_count() - 1})
+    found: dict[str, list[float]] = {taker: [] for taker in TAKERS}
+    data = np.ones(nbytes // 8, np.uint64)
+    with contextlib.ExitStack() as opened:
+        ends = {}
+        for taker, options in TAKERS.items():
+            ring = shmring.Ring.create(unique_name(), shape=data.shape, dtype="u8", slots=slots, consumers=64)
+            opened.enter_context(ring)
+            ends[taker] = (
+                opened.enter_context(ring.producer()),
+                opened.enter_context(ring.consumer(**options)),
+            )
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline or len(found["get"]) < 8:
+            for taker, (producer, consumer) in ends.items():
+                for _ in repeat(None, TURN):
+                    producer.put(data)
+                found[taker].append(per_call(TURN, consumer.get))
+                release_last(consumer)
+    return {taker: median(values) for taker, values in found.items()}
 
 
 def claims(

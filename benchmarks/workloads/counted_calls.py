@@ -79,6 +79,20 @@ def count_batches(counter: Counter, producer: shmring.Producer, consumer: shmrin
     counter.count("batch", batches, 16, BATCH)
 
 
+def count_gets_of_a_member(counter: Counter) -> None:
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=2 * TIMES)
+    with ring, ring.consumer(group="workers") as member, ring.producer() as producer:
+        data, get = np.ones(8, np.uint64), member.get
+
+        def gets(times: int) -> None:
+            for _ in repeat(None, times):
+                get()
+
+        for _ in repeat(None, WARM_UP + TIMES):
+            producer.put(data)
+        counter.count("member", gets)
+
+
 def main() -> None:
     counter = Counter(sys.argv[1])
     ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
@@ -86,6 +100,7 @@ def main() -> None:
         counter.count("empty", nothing)
         count_single_frames(counter, producer, consumer)
         count_batches(counter, producer, consumer)
+    count_gets_of_a_member(counter)
 
 
 if __name__ == "__main__":

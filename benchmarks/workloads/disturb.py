@@ -7,9 +7,13 @@ from benchmarks.workloads.common import MIB, stream_cell
 
 PART = "disturb"
 UNITS = {"frames": "frames/s", "producer_ns": "ns"}
+SPARES = 8
 BESIDE = {
     "alone": {},
-    "a frame held": {"hold": True},
+    "a frame held": {"hold": 1},
+    f"alone, {SPARES} spare slots": {"spares": SPARES},
+    f"a frame held, {SPARES} spare slots": {"hold": 1, "spares": SPARES},
+    f"{SPARES} frames held, {SPARES} spare slots": {"hold": SPARES, "spares": SPARES},
     "a slow lossy viewer": {"beside": ours.slow_viewer},
     "a stalled lossy consumer": {"beside": ours.stalled},
     "8 stalled lossy consumers": {"beside": ours.stalled, "stalled": 8},

@@ -14,6 +14,7 @@ PART = "instructions"
 OPERATIONS = {
     "put": "put, 64 B",
     "get": "get and release",
+    "member": "get and release, member of a group",
     "array": "get, .array and release",
     "claim": "claim and publish",
     "put_many": "put_many, per frame of 64",

@@ -591,7 +591,7 @@ def test_a_last_batch_of_which_all_is_gone_is_the_end_of_the_stream(make):
         feed(producer, 2)
         producer.claim(4).abort()  # took the slots of both
     with pytest.raises(shmring.RingClosed):
-        lossy.batch(3, 3, timeout=0)
+        lossy.batch(2, 2, timeout=0)
     assert lossy.lost == 2
     lossy.close()
 
@@ -607,7 +607,7 @@ def test_a_batch_takes_all_that_is_there_not_what_was_seen_before(make, lossless
 
 
 def test_the_short_last_batch_is_delivered_not_lost(make, lossless):
-    ring = make(slots=8)
+    ring = make(slots=10)  # of which a lossy consumer may hold four
     with ring.consumer(lossless=lossless) as consumer:
         with ring.producer() as producer:
             feed(producer, 2)
@@ -667,11 +667,11 @@ def test_stats_follow_a_lossy_consumer_past_what_is_gone(make):
 
 
 def test_a_batch_that_can_never_come_is_refused_although_what_is_next_is_gone(make):
-    ring = make(slots=2)
-    with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
-        feed(producer, 2)
+    ring = make(slots=4)
+    with ring.producer() as producer, ring.consumer(lossless=False, max_held=2) as consumer:
+        feed(producer, 4)
         held = consumer.get(0)
-        with producer.claim() as slot:  # in the slot of the unread frame, since the other one is held
+        with producer.claim() as slot:  # in the slot of an unread frame, since the first one is held
             with pytest.raises(shmring.SlotsHeld):
                 consumer.batch(2, 2, 0)
             slot.abort()

@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 import zlib
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from shmring import _arrays
 from support.blocks import address, inode, mappings
 from support.frames import WORDS, check, check_batch, drain, feed, payload
 from support.peers import hold, open_consumer
-from support.threads import GIL
+from support.threads import GIL, Running
 from support.waiting import settle
 
 VIEWS = {
@@ -702,6 +703,35 @@ def test_a_lossy_consumer_that_holds_its_share_is_told_at_once(ring, wait):
         held.pop().release()
         assert getattr(consumer, wait)(*([1] if wait == "batch" else [])) is not None
         assert [check(frame) for frame in held] == [0]
+
+
+def test_a_lossy_consumer_is_refused_at_once_what_its_share_can_never_hold(make):
+    """Whatever other threads run, and whether frames are there: such a wait would not end."""
+    ring = make(slots=8)
+    ended = threading.Event()
+    other = Running(ended.wait)
+    with ring.producer() as producer, ring.consumer(lossless=False, max_held=3) as viewer:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"min_frames=4 .*may hold 3: .*max_held=4"):
+                viewer.batch(8, min_frames=4)
+            for length, step, needed in ((2, 2, 4), (3, 1, 4), (4, 1, 5), (2, 5, 4)):
+                with pytest.raises(ValueError, match=rf"needs {needed} slots.*may hold 3: .*lossless"):
+                    viewer.windows(length, step)
+            feed(producer, 4)
+        ended.set()
+        other.end()
+        with viewer.batch(8, min_frames=3) as batch:
+            assert check_batch(batch) == [0, 1, 2]
+        assert [check_batch(window) for window in islice(viewer.windows(2, 1), 3)] == [[3, 4], [4, 5], [5, 6]]
+
+
+@pytest.mark.parametrize("keeps", [{"max_held": 4}, {"lossless": True}])
+def test_windows_that_a_consumer_may_hold_leave_the_loop_its_window(make, keeps):
+    ring = make(slots=8)
+    with ring.producer() as producer, ring.consumer(**{"lossless": False, **keeps}) as consumer:
+        feed(producer, 8)
+        found = [check_batch(window) for window in islice(consumer.windows(2), 4)]
+        assert found == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
 def test_max_held_is_what_was_asked_for_or_refused(make):

@@ -353,6 +353,10 @@ class RingMachine(RuleBasedStateMachine):
         reader = self.pick(self.readers, n)
         asked = least = min(least, most, self.slots)
         wished = most
+        if least > reader.core.max_held:
+            with pytest.raises(ValueError, match="may hold"):
+                reader.handle.batch(wished, asked, timeout=0)
+            return
         reader.core.want_runs()
         most = reader.core.may_take(least, most)
         if self.head - reader.next >= least > most:
@@ -388,6 +392,9 @@ class RingMachine(RuleBasedStateMachine):
         reader = self.pick([one for one in self.readers if one.lossless] or self.readers, n)
         if length + step > self.slots:
             with pytest.raises(ValueError, match="slots"):
+                reader.handle.windows(length, step)
+        elif length + min(length, step) > reader.core.max_held:
+            with pytest.raises(ValueError, match="may hold"):
                 reader.handle.windows(length, step)
         elif reader.lossless and self.head - reader.next >= length:
             reader.core.want_runs()

@@ -601,6 +601,160 @@ def test_a_full_ring_that_drops_frames(cli, make, monkeypatch):
         assert "full       drops frames for consumer stuck" in cli("info", ring.name)[1]
 
 
+# ---- groups
+
+
+@pytest.fixture
+def pool(make, peer, fed):
+    """`pool(held)`: a full ring, and its group of two processes, which hold so many frames."""
+
+    def start(held: list[int], slots: int = 8) -> tuple[shmring.Ring, list]:
+        ring = make(slots=slots)
+        members = [peer(ring), peer(ring)]
+        for number, one in enumerate(members):
+            one.run(peers.open_consumer, label=f"m{number}", group="wörk\ners")
+        fed(ring, slots)
+        for one, count in zip(members, held, strict=True):
+            one.run(peers.hold, count)
+        return ring, members
+
+    return start
+
+
+@pytest.fixture
+def fed():
+    """`fed(ring, count)`: a producer that has published so many frames."""
+    with contextlib.ExitStack() as opened:
+
+        def publish(ring: shmring.Ring, count: int) -> shmring.Producer:
+            out = opened.enter_context(ring.producer())
+            feed(out, count)
+            return out
+
+        yield publish
+
+
+GROUP = "wörk\\ners"
+
+
+def test_groups_and_their_members_in_info_and_ls(cli, pool, only_mine):
+    ring, members = pool([2, 1])
+    _, text, _ = cli("info", ring.name)
+    rows = [line for line in text.splitlines() if line.startswith(("m0 ", "m1 "))]
+    assert [f"  group {GROUP}    5  " in row for row in rows] == [True, True]
+    assert " 2 (2) " in next(line for line in cli("ls")[1].splitlines() if ring.name in line)
+    members[0].kill()
+    assert (
+        f"\ngroup      {GROUP}: 2 members (1 dead), lag 5, 0 redelivered, 0 lost\n"
+        in cli("info", ring.name)[1]
+    )
+    assert sorted(members[1].run(peers.take) for _ in range(7)) == [0, 1, 3, 4, 5, 6, 7]
+    assert f"\ngroup      {GROUP}: 1 member, lag 0, 2 redelivered, 0 lost\n" in cli("info", ring.name)[1]
+    found = json.loads(cli("info", ring.name, "--json")[1])
+    ((group,), (member,)) = found["groups"], found["consumers"]
+    assert (group["name"], group["lag"], group["redelivered"], group["lost"]) == ("wörk\ners", 0, 2, 0)
+    assert group["members"] == [member["place"]]
+    assert (member["policy"], member["group"], member["redelivered"]) == ("member", "wörk\ners", 2)
+    assert entry(cli("ls", "--json")[1], ring.name)["groups"] == found["groups"]
+
+
+def test_a_ring_without_groups(cli, make):
+    ring = make()
+    with ring.consumer():
+        assert "\ngroup " not in cli("info", ring.name)[1]
+        assert json.loads(cli("info", ring.name, "--json")[1])["groups"] == []
+
+
+def test_what_a_group_lost_with_a_member(cli, make, peer, fed):
+    ring = make(slots=8)
+    other = peer(ring)
+    other.run(peers.open_consumer, group="g", at_most_once=True)
+    fed(ring, 4)
+    other.run(peers.hold, 3)
+    with ring.consumer(group="g", at_most_once=True) as member:
+        other.kill()
+        assert drain(member) == [3]
+        said = cli("info", ring.name)[1]
+    assert "\ngroup      g: 1 member, at most once, lag 0, 0 redelivered, 3 lost\n" in said
+
+
+@pytest.mark.parametrize(
+    ("held", "killed", "counts"),
+    [
+        ([0, 0], False, "lag 8 of 8"),
+        ([3, 2], False, "lag 3, holds 5 of 8"),
+        ([4, 4], False, "holds 8 of 8"),
+        ([3, 2], True, "lag 3, holds 5 of 8"),  # another member must still get what the dead one had
+    ],
+)
+def test_a_group_makes_a_ring_full_as_a_whole(cli, pool, monkeypatch, held, killed, counts):
+    monkeypatch.setattr(checks, "STILL", 0.0)
+    ring, members = pool(held)
+    if killed:
+        members.pop().kill()
+    pids = [one.pid for one in members]
+    words = f"waits for group {GROUP} (pid {', '.join(map(str, pids))}), {counts} slots"
+    (found,) = findings(checks.full_rings, [_inventory.look(ring.name)])
+    assert f"its producer {words}, which has taken nothing" in found.found
+    assert found.do.endswith(f"make its members read and release frames, or kill {' '.join(map(str, pids))}")
+    assert f"full       {words}\n" in cli("info", ring.name)[1]
+    members[0].run(peers.let_go) if held[0] else members[0].run(peers.take)
+    assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+    assert "\nfull " not in cli("info", ring.name)[1]
+
+
+def test_a_group_that_moves_is_fine(pool, monkeypatch):
+    ring, members = pool([0, 0])
+    monkeypatch.setattr(checks.time, "sleep", lambda seconds: members[1].run(peers.hold, 1))
+    assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+
+
+def participants(ring: shmring.Ring) -> list[tuple[str, str]]:
+    """What doctor says of them, and what to type."""
+    return [(one.found, one.do) for one in findings(checks.dead_participants, [_inventory.look(ring.name)])]
+
+
+def test_doctor_says_what_stopped_members_hold_up(pool, monkeypatch):
+    pytest.importorskip("psutil")
+    monkeypatch.setattr(checks, "STILL", 0.0)
+    ring, (one, other) = pool([2, 0])
+    named = [
+        f"consumer m{i} of group {GROUP} (pid {m.pid}) of ring {ring.name}"
+        for i, m in enumerate((one, other))
+    ]
+    one.signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: task_state(one.pid) == "T")
+        ((found, do),) = participants(ring)
+        assert (
+            found == f"{named[0]} is stopped; the others of its group work without the 2 frames that it holds"
+        )
+        assert do == f"kill -CONT {one.pid}"
+        other.signal(signal.SIGSTOP)
+        wait_until(lambda: task_state(other.pid) == "T")
+        assert participants(ring) == [
+            (f"{who} is stopped, and so its group holds the producer back", f"kill -CONT {member.pid}")
+            for who, member in zip(named, (one, other), strict=True)
+        ]
+        assert not findings(checks.full_rings, [_inventory.look(ring.name)])
+        one.kill()
+        ((found, do),) = participants(ring)
+        assert found == f"{named[1]} is stopped, and so its group holds the producer back"
+    finally:
+        other.signal(signal.SIGCONT)
+
+
+def test_doctor_names_a_group_of_the_dead(pool):
+    ring, members = pool([1, 0])
+    members[0].kill()
+    assert participants(ring) == []
+    members[1].kill()
+    ((found, do),) = participants(ring)
+    assert found.startswith(f"all members of group {GROUP} of ring {ring.name} are dead (pid ")
+    assert all(str(one.pid) in found for one in members)
+    assert do.startswith("start a member of that group")
+
+
 def test_a_full_ring_that_moves_is_fine(make, monkeypatch):
     """A consumer that is slower than the producer makes it wait: that is what lossless means."""
     ring = make(slots=8)

@@ -17,7 +17,7 @@ import shmring
 from shmring._log import report_to_log
 from support import peers
 from support.blocks import block_file
-from support.frames import WORDS, feed
+from support.frames import WORDS, check, drain, feed
 from support.waiting import PATIENCE, unclosed, wait_until
 
 
@@ -78,7 +78,7 @@ def test_counters(metrics, make):
     assert found["shmring_live", ring.name] == 1
     assert found["shmring_producer_live", ring.name] == 1
     assert found["shmring_producer_died", ring.name] == 0
-    place = ("0", "recorder", "lossless", ring.name)
+    place = ("0", "recorder", "lossless", "", ring.name)
     values = {
         name: value
         for (name, *labels), value in found.items()
@@ -91,9 +91,45 @@ def test_counters(metrics, make):
     assert found["shmring_blocks", "live", ""] == 1
     assert found["shmring_shm_size_bytes", ""] > 0
     assert found["shmring_spare_slots", ring.name] == found["shmring_spare_slots_in_use", ring.name] == 0
-    assert "shmring_consumer_max_held_slots" not in values
+    assert not {"shmring_consumer_max_held_slots", "shmring_consumer_redelivered_frames_total"} & set(values)
+    assert not [key for key in found if key[0].startswith("shmring_group_")]
     (words,) = (set(key[1:]) for key in found if key[0] == "shmring_ring_info")
     assert words == {"uint64", str(WORDS), getpass.getuser(), ring.name}
+
+
+def test_groups(metrics, make, peer):
+    """Samples of each group, and of each member with its group."""
+    ring = make(slots=8)
+    other = peer(ring)
+    other.run(peers.open_consumer, label="m0", group="a")
+    with (
+        ring.producer() as out,
+        ring.consumer(group="a", label="m1") as member,
+        ring.consumer(group='b"', at_most_once=True),
+    ):
+        feed(out, 6)
+        other.run(peers.hold, 2)
+        frame = member.get(0)
+        found = samples(metrics(ring.name)[1])
+        assert found["shmring_group_members", "a", ring.name] == 2
+        assert found["shmring_group_lag_frames", "a", ring.name] == 3
+        assert found["shmring_group_held_frames", "a", ring.name] == 3
+        assert found["shmring_group_lag_frames", 'b"', ring.name] == 6
+        frame.release()
+        other.kill()
+        assert sorted(check(member.get(PATIENCE)) for _ in range(5)) == [0, 1, 3, 4, 5]
+        found = samples(metrics(ring.name)[1])
+    assert found["shmring_group_members", "a", ring.name] == 1
+    assert found["shmring_group_redelivered_frames", "a", ring.name] == 2
+    assert found["shmring_group_lost_frames_total", "a", ring.name] == 0
+    assert found["shmring_group_lost_frames_total", 'b"', ring.name] == 0
+    labels = ("m1", "member", "a")
+    (taken,) = [
+        value
+        for (name, *words), value in found.items()
+        if name == "shmring_consumer_redelivered_frames_total" and set(labels) <= set(words)
+    ]
+    assert taken == 2
 
 
 def test_all_rings(metrics, make):
@@ -215,6 +251,31 @@ def test_report_of_losses_and_a_dead_producer(make, caplog, peer):
     message = caplog.records[-1].getMessage()
     assert f"viewer (pid {os.getpid()}) lost 16 frames" in message
     assert f"the producer (pid {other.pid}) died" in message
+
+
+def test_report_of_a_group(make, caplog, peer):
+    """What a group lost is a trouble of its own: none of its members lost it."""
+    ring = make(slots=8)
+    other = peer(ring)
+    other.run(peers.open_consumer, label="gone", group="g", at_most_once=True)
+    with (
+        ring.producer() as out,
+        ring.consumer(label="m1", group="g", at_most_once=True) as member,
+        caplog.at_level("INFO", "shmring"),
+    ):
+        feed(out, 4)
+        other.run(peers.hold, 3)
+        with report_to_log(ring, interval=3600):
+            other.kill()
+            drain(member)
+        message = caplog.records[-1].getMessage()
+        assert caplog.records[-1].levelno == logging.WARNING
+        assert f"m1 (pid {os.getpid()}, member of group g) lag 0 lost 0" in message
+        assert message.endswith("group g lost 3 frames of members that died")
+        caplog.clear()
+        with report_to_log(ring, interval=3600):  # said once
+            pass
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
 
 
 def test_reports_come_at_an_interval(make, caplog):

@@ -16,6 +16,7 @@ import pytest
 
 import shmring
 from support.blocks import address, block_file, inode, mappings
+from support.threads import Running
 from support.waiting import PATIENCE, wait_asleep, wait_until
 
 pytest.importorskip("click")
@@ -410,6 +411,125 @@ def test_lossy_reader_tells_what_it_lost(command, make):
     frames = np.frombuffer(data, "u1").reshape(-1, 1 << 17)
     assert (frames == frames[:, :1]).all()
     assert err == f"shmring read: {50 - len(frames)} frames lost\n"
+
+
+# ---- groups
+
+
+def numbers(*outputs: bytes) -> list[int]:
+    """The numbers of frames that several readers got, each of which comes whole."""
+    return sorted(int(one) for data in outputs for one in np.frombuffer(data, "u4").reshape(-1, 100)[:, 99])
+
+
+def put_numbers(out: shmring.Producer, first: int, end: int) -> None:
+    for number in range(first, end):
+        out.put(np.full(100, number, "u4"), timeout=PATIENCE)
+
+
+def test_readers_of_a_group_get_each_frame_once(command, name):
+    """A recorder beside them gets all of them."""
+    words = ("read", name, "--timeout", "20")
+    whole = command(*words)
+    readers = [command(*words, "--group", "pool", "--label", f"r{i}") for i in range(2)]
+    writer = command(
+        "write", name, "--shape", "100", "--dtype", "u4", "--slots", "4", "--wait-for", "3",
+        stdin=subprocess.PIPE,
+    )  # fmt: skip
+    frames = np.repeat(np.arange(1000, dtype="u4"), 100)
+    with joined(name, 3) as ring:
+        assert {(one.group, one.label) for one in ring.stats().consumers} == {
+            (None, "shmring read"),
+            ("pool", "r0"),
+            ("pool", "r1"),
+        }
+        taking = [Running(lambda one=one: ended(one)) for one in (*readers, whole)]
+        assert ended(writer, frames.tobytes())[0] == 0
+    *shares, everything = (one.end().value for one in taking)
+    assert [(code, err) for code, _, err in shares] == [(0, "")] * 2
+    assert numbers(*(data for _, data, _ in shares)) == list(range(1000))
+    assert everything[1] == frames.tobytes()
+
+
+def test_a_reader_whose_pipe_is_full_leaves_the_frames_to_the_others(command, make):
+    ring = make(shape=(3_000_000,), dtype="u1", slots=4)
+    stuck, free = (
+        command("read", ring.name, "--group", "pool", "--label", label) for label in ("stuck", "free")
+    )
+    with ring.producer() as out:
+        out.wait_for_consumers(2, timeout=PATIENCE)
+        taking = Running(lambda: ended(free))
+        for number in range(20):
+            out.put(np.full(3_000_000, number, "u1"), timeout=PATIENCE)
+            wait_until(lambda: ring.stats().groups[0].lag == 0)
+        held = {one.label: one.held for one in ring.stats().consumers}
+        assert held["stuck"] <= 1
+    stuck_code, stuck_data, _ = ended(stuck)
+    code, data, _ = taking.end().value
+    assert (stuck_code, code) == (0, 0)
+    came = np.frombuffer(stuck_data + data, "u1").reshape(-1, 3_000_000)
+    assert len(stuck_data) <= 3_000_000
+    assert sorted(came[:, -1]) == list(range(20))
+    assert (came == came[:, :1]).all()
+
+
+def test_a_reader_waits_at_the_end_for_a_frame_that_another_may_leave_behind(command, make):
+    ring = make(shape=(3_000_000,), dtype="u1", slots=4)
+    stuck = command("read", ring.name, "--group", "pool", "--label", "stuck")
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=PATIENCE)
+        out.put(np.zeros(3_000_000, "u1"))
+        wait_until(lambda: ring.stats().consumers[0].held == 1)
+        patient = command("read", ring.name, "--group", "pool")
+        out.wait_for_consumers(2, timeout=PATIENCE)
+    code, data, err = ended(command("read", ring.name, "--group", "pool", "--timeout", "0"))
+    assert (code, data, "label 'stuck' holds 1" in err) == (1, b"", True)
+    wait_asleep(patient.pid)
+    assert ended(stuck)[0] == 0
+    assert ended(patient) == (0, b"", "")
+
+
+def test_another_reader_gets_what_a_killed_one_had(command, make):
+    ring = make(shape=(3_000_000,), dtype="u1", slots=4)
+    killed = command("read", ring.name, "--group", "pool")
+    with ring.producer() as out:
+        out.wait_for_consumers(1, timeout=PATIENCE)
+        out.put(np.full(3_000_000, 7, "u1"))
+        wait_until(lambda: ring.stats().consumers[0].held == 1)
+        wait_asleep(killed.pid)
+        other = command("read", ring.name, "--group", "pool")
+        out.wait_for_consumers(2, timeout=PATIENCE)
+        killed.kill()
+        killed.wait(PATIENCE)
+    code, data, _ = ended(other)
+    assert (code, data) == (0, bytes([7]) * 3_000_000)
+
+
+def test_readers_of_a_group_follow_a_name(command, name):
+    readers = [command("read", name, "--group", "pool", "--follow") for _ in range(2)]
+    for first in (0, 50):
+        with shmring.Ring.create(name, shape=(100,), dtype="u4", slots=4) as ring, ring.producer() as out:
+            out.wait_for_consumers(2, timeout=PATIENCE)
+            put_numbers(out, first, first + 50)
+            wait_until(lambda ring=ring: ring.stats().groups[0].lag == 0)
+            wait_until(lambda ring=ring: not any(one.held for one in ring.stats().consumers))
+    for one in readers:
+        one.send_signal(signal.SIGINT)
+    ends = [ended(one) for one in readers]
+    assert [(code, err) for code, _, err in ends] == [(130, "")] * 2
+    assert numbers(*(data for _, data, _ in ends)) == list(range(100))
+
+
+def test_how_a_reader_cannot_join_a_group(command, make):
+    ring = make()
+    with ring.consumer(group="once", at_most_once=True), ring.producer():
+        for words, code, said in (
+            (["--group", "pool", "--lossy"], 2, "--group and --lossy cannot be used together"),
+            (["--group", ""], 2, "a group needs a name"),
+            (["--group", "ä" * 32], 2, "at most 63 bytes"),
+            (["--group", "once"], 1, "or choose another name for the group"),
+        ):
+            found = ended(command("read", ring.name, *words))
+            assert (found[0], found[1], said in found[2]) == (code, b"", True), found
 
 
 def test_start_newest(command, make):

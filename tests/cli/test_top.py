@@ -134,6 +134,45 @@ def test_losses_show(make):
         watch(script)
 
 
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_groups(make, peer, size):
+    """A group in the title, its name in the rows of its members; it fills the ring as a whole."""
+    ring = make(slots=8)
+    other = peer(ring)
+    other.run(peers.open_consumer, label="m0", group="pool", at_most_once=True)
+    with ring.producer() as out, ring.consumer(label="m1", group="pool", at_most_once=True) as member:
+
+        async def script(app, pilot, look) -> None:
+            feed(out, 8)
+            other.run(peers.hold, 2)
+            held = [member.get(0) for _ in range(3)]
+            await look()
+            for row, (label, count) in zip(shown(app, "#consumers"), (("m0", "2"), ("m1", "3")), strict=True):
+                cells = dict(zip(columns(app, "#consumers"), row, strict=True))
+                assert (cells["LABEL"], cells["POLICY"], cells["LAG"], cells["HELD"]) == (
+                    label,
+                    "group pool",
+                    "3",
+                    count,
+                )
+            words = text(app, "#title")
+            assert "group pool: 2 members, at most once, lag 3, 0 redelivered, 0 lost" in words
+            assert f"full: waits for group pool (pid {other.pid}, {os.getpid()})" in words
+            row = dict(zip(columns(app, "#rings"), shown(app, "#rings")[0], strict=True))
+            assert (row["FILL"].endswith("100%"), row["LAG"], row["LOST"]) == (True, "3", "0")
+            other.kill()
+            held.clear()
+            drain(member)
+            await look()
+            assert "group pool: 1 member, at most once, lag 0, 0 redelivered, 2 lost" in text(app, "#title")
+            row = dict(zip(columns(app, "#rings"), shown(app, "#rings")[0], strict=True))
+            assert row["LOST"] == "2"
+            if size == WIDE:
+                assert row["LOST/s"] != "0/s"
+
+        watch(script, size=size)
+
+
 def test_narrow_and_wide(make):
     make()
 

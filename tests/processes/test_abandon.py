@@ -29,7 +29,7 @@ def test_consumers_get_every_frame_and_then_the_death(ring, lossless):
             consumer.latest,
             lambda: consumer.batch(1),
             lambda: next(consumer),
-            lambda: next(consumer.windows(2)),
+            lambda: next(consumer.windows(1)),
             lambda: asyncio.run(consumer.get_async()),
         ):
             with pytest.raises(shmring.ProducerDied) as caught:

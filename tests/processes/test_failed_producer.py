@@ -48,7 +48,7 @@ def test_consumers_get_every_frame_and_then_the_error(ring, lossless):
             lambda: consumer.batch(1),
             lambda: next(consumer),
             lambda: next(consumer.iter(timeout=1)),
-            lambda: next(consumer.windows(2)),
+            lambda: next(consumer.windows(1)),
             lambda: asyncio.run(consumer.get_async()),
         ):
             with pytest.raises(shmring.ProducerFailed, match="OSError: camera unplugged") as caught:

@@ -68,6 +68,18 @@ def test_each_kind_of_run_works(patient) -> None:
     measure([cell for cell in workloads.cells(["cost", "latency"], TINY) if cell.case in kinds])
 
 
+def test_members_of_a_group_and_held_frames(patient) -> None:
+    """A member's get beside an ordinary one, a pool on slow frames, as many held frames as spare slots."""
+    held = "64 B, 8 frames held, 8 spare slots"
+    measure(
+        [
+            cell
+            for cell in workloads.cells(["groups", "disturb"], TINY)
+            if cell.case == held or cell.part == "groups"
+        ]
+    )
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("part", [part for part in workloads.NAMES if part != "instructions"])
 def test_every_workload_runs(part: str, patient) -> None:
@@ -241,6 +253,17 @@ def test_a_target_is_judged_round_by_round() -> None:
     assert (ratio["median"], ratio["min"], ratio["max"], ratio["met"]) == (6.0, 4.5, 7.0, True)
     assert found["64 B, one per call (aim)"]["met"] is False
     assert found["import beyond numpy"]["met"] is None
+
+
+def test_every_target_has_its_rows() -> None:
+    """Under the names that the workloads give them; the best peer of a run without peers is not there."""
+    rows = [
+        row(cell.case, cell.subject, cell.kind, [1.0], cell.part, metric)
+        for cell in workloads.cells(list(workloads.NAMES), workloads.Effort())
+        for metric in cell.units
+    ]
+    why = [target["why"] for target in targets.judge(rows) if target["met"] is None]
+    assert [reason for reason in why if not reason.startswith("no peer ran")] == []
 
 
 def test_a_result_is_a_fraction_of_its_limit() -> None:

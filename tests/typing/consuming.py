@@ -41,6 +41,23 @@ def read(ring: shmring.Ring) -> None:
     ring.consumer(start="first")  # type: ignore[arg-type]
 
 
+def share(ring: shmring.Ring) -> None:
+    with ring.consumer(group="workers", at_most_once=True, label="one") as member:
+        assert_type(member, shmring.Consumer)
+        assert_type(member.group, str | None)
+        assert_type(member.redelivered, int)
+        assert_type(member.get().redelivered, bool)
+        assert_type(member.batch(8).redelivered, bool)
+    assert_type(shmring.follow(ring.name, group="workers", at_most_once=False), shmring.Follower)
+    for group in ring.stats().groups:
+        assert_type(group, shmring.GroupStats)
+        assert_type(group.name, str)
+        assert_type(group.members, tuple[int, ...])
+        assert_type(group.lost, int)
+    ring.consumer(group=b"workers")  # type: ignore[arg-type]
+    ring.consumer(group="workers", at_most_once="yes")  # type: ignore[arg-type]
+
+
 def read_several(left: shmring.Consumer, right: shmring.Consumer) -> None:
     assert_type(shmring.wait([left, right], timeout=5), list[shmring.Consumer])
     pairs = shmring.align({"left": left, "right": right}, tolerance_ns=1000)

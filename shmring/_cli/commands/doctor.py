@@ -20,7 +20,7 @@ def doctor(as_json: bool) -> int:
 
     Looks at the size of /dev/shm (and Docker's limit), the memory limit, systemd's RemoveIPC, locked memory,
     huge pages, cores, stale and unreadable rings, dead and stopped participants, rings that stay full
-    because of a consumer, other users' blocks.
+    because of a consumer or a group, other users' blocks.
 
     Exit codes: 0 no problem was found (notes do not count), 1 a problem was found.
     """

@@ -8,7 +8,7 @@ import time
 import click
 
 from shmring import ConsumerStats
-from shmring._cli.support import full, names, output, plain, processes
+from shmring._cli.support import full, groups, names, output, plain, processes
 from shmring._cli.support.rates import Rates, consumer_key, look_twice, ring_key
 from shmring._cli.support.refusal import Refusal
 from shmring._inventory import Found, RingFacts, look
@@ -18,7 +18,7 @@ COLUMNS = (
     "~LABEL",
     ">PID",
     "~USER",
-    "POLICY",
+    "~POLICY",
     ">LAG",
     ">LOST",
     ">SKIPPED",
@@ -35,8 +35,9 @@ def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
     Counts are in frames. LAG: published, but not taken yet. LOST: never received. SKIPPED: passed over on
-    purpose. HELD: kept from being overwritten; 1/4 if the consumer is lossy and may hold 4. The line "full"
-    names the consumer that the producer waits for, or drops frames for.
+    purpose. HELD: kept from being overwritten; 1/4 if the consumer is lossy and may hold 4. A member of a
+    group has the group in the column POLICY, and the group's lag. The line "full" names the consumer or group
+    that the producer waits for, or drops frames for.
     """
     [found], measured = look_twice(lambda: [look(name)])
     if found.ring is None:
@@ -74,6 +75,7 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
     joined = sum(one.alive for one in stats.consumers)
     blocking = "; ".join(full.describe(one, stats) for one in full.in_the_way(stats))
     facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
+    facts += [("group", groups.describe(one, stats)) for one in stats.groups]
     does = "drops frames for" if rates and rates.dropped else "waits for"
     return [*facts, ("full", f"{does} {blocking}")] if blocking else facts
 
@@ -97,11 +99,11 @@ def _consumer(one: ConsumerStats, rates: Rates | None) -> tuple[str, ...]:
         output.clean(one.label),
         str(one.pid),
         process.user,
-        one.policy,
+        groups.policy(one),
         f"{one.lag:,}",
         f"{one.lost:,}",
         f"{one.skipped:,}",
-        full.held(one),
+        full.held_cell(one),
         output.rate(rates.delivered.get(consumer_key(one)) if rates else None),
         f"({halted}) {command}".rstrip() if halted else command,
     )

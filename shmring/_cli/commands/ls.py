@@ -27,8 +27,8 @@ def ls(everything: bool, as_json: bool) -> None:
     lists them, too: foreign (another program's), unfinished (empty), denied (you may not read it, so it may
     or may not be a ring).
 
-    CONS counts the living consumers and, in parentheses, the lossless ones among them: 3 (1). The rate is
-    measured for a quarter of a second.
+    CONS counts the living consumers and, in parentheses, the lossless ones among them (members of groups
+    are): 3 (1). The rate is measured for a quarter of a second.
     """
     found, rates = look_twice(look_at_all)
     shown = [one for one in found if everything or one.is_ring]
@@ -75,5 +75,5 @@ def _row(found: Found, rates: Rates | None) -> tuple[str, ...]:
 
 def _consumers(stats: RingStats) -> str:
     living = [one for one in stats.consumers if one.alive]
-    lossless = sum(one.policy == "lossless" for one in living)
+    lossless = sum(one.policy in ("lossless", "member") for one in living)
     return f"{len(living)} ({lossless})" if living else "0"

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     help='Name of this consumer (default "shmring read").',
 )
 @click.option(
+    "--group",
+    metavar="TEXT",
+    type=types.GROUP,
+    help="Share the frames with the other readers of this group: each frame goes to the next that is free.",
+)
+@click.option(
     "--follow",
     is_flag=True,
     help="When the producer ends or dies, wait for the next ring of that name and continue with it.",
@@ -62,6 +68,7 @@ def read(
     frames: int | None,
     layout: str,
     label: str,
+    group: str | None,
     follow: bool,
     timeout: float | None,
 ) -> None:
@@ -74,6 +81,7 @@ def read(
     \b
     shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
     """  # noqa: D301  (\b keeps click from wrapping)
+    options.at_most_one(group=group, lossy=not lossless)
     fd = streams.stdout
     if os.isatty(fd):
         raise click.UsageError("stdout is a terminal: pipe it into a program, or redirect it to a file")
@@ -84,7 +92,7 @@ def read(
     pipes.widen(fd)
     with (
         ended_by_signals(),
-        contextlib.closing(_Source(name, lossless, start, label, follow, timeout)) as source,
+        contextlib.closing(_Source(name, lossless, start, label, group, follow, timeout)) as source,
     ):
         header = _npy_header(source.ring) if layout == "npy" else None
         source.joined.join(source.ring)
@@ -110,11 +118,13 @@ class _Source:
         lossless: bool,
         start: Start,
         label: str,
+        group: str | None,
         follow: bool,
         timeout: float | None,
     ) -> None:
         self._rings = Succession(name) if follow else None
-        self.joined = Rejoiner(lossless=lossless, start=start, label=label)
+        self.joined = Rejoiner(lossless=lossless, start=start, label=label, group=group)
+        self._shares = group is not None
         self._timeout = timeout
         self._lost = 0
         with advice(name):
@@ -122,7 +132,11 @@ class _Source:
         self._frame_format = format_of(self.ring)
 
     def take(self, most: int) -> Batch | None:
-        """Take the next frames; None when the stream is over, and none is followed."""
+        """Take the next frames; None when the stream is over, and none is followed.
+
+        A member of a group takes one at a time, so that the others work while it waits for its pipe.
+        """
+        most = 1 if self._shares else most
         consumer = self.joined.consumer or self.joined.join(self.ring)
         while True:
             try:

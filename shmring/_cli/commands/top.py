@@ -27,10 +27,11 @@ from shmring._inventory import look
 def top(name: str | None, interval: float) -> int:
     """Watch all rings, or the ring NAME: rates, fill, lag and losses of each consumer.
 
-    FILL is the part of the ring that one consumer keeps from the producer: what it holds and, if it is
-    lossless, what it has not read. A full ring makes the producer wait. LOST counts what consumers lost and
-    what the producer dropped. Words in the column RATE name what is no longer running: stopped, dead, closed,
-    stale. PAST RATE and PAST LAG end with the last look.
+    FILL is the part of the ring that one consumer or group keeps from the producer: what it holds and, if it
+    is lossless, what it has not read. A full ring makes the producer wait. LOST counts what consumers and
+    groups lost and what the producer dropped. POLICY names the group of a member, whose lag is the group's.
+    Words in the column RATE name what is no longer running: stopped, dead, closed, stale. PAST RATE and PAST
+    LAG end with the last look.
 
     \b
     up, down     choose the ring whose consumers are shown; scroll them

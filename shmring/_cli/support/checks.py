@@ -16,8 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shmring import ConsumerStats, ProducerStats, RingNotFound, _cgroup, _core, _names
-from shmring._cli.support import full, output, processes
+from shmring import (
+    ConsumerStats,
+    GroupStats,
+    ProducerStats,
+    RingNotFound,
+    RingStats,
+    _cgroup,
+    _core,
+    _names,
+)
+from shmring._cli.support import full, groups, output, processes
 from shmring._cli.support.rates import consumer_key, ring_key
 from shmring._inventory import Found, look
 from shmring._messages import user_name
@@ -269,7 +278,7 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
 
 
 def dead_participants(blocks: list[Found]) -> Findings:
-    """Failed or dead producers, and stopped processes, in rings that others still use."""
+    """Failed or dead producers, dead groups, and stopped processes, in rings that others still use."""
     for one in blocks:
         if one.ring is None or one.state != "live":
             continue
@@ -293,21 +302,51 @@ def dead_participants(blocks: list[Found]) -> Findings:
         for consumer in stats.consumers:
             who = f"{full.name(consumer)} of ring {name}"
             if _is_stopped(consumer, alive=consumer.alive):
-                holds = " and holds the producer back" if consumer.policy == "lossless" else ""
                 yield Finding(
                     "participants",
                     "problem",
-                    f"{who} is stopped{holds}",
+                    f"{who} is stopped{_what_that_stops(consumer, stats)}",
                     f"kill -CONT {consumer.pid}",
                 )
+        yield from _dead_groups(name, stats)
+
+
+def _what_that_stops(stopped: ConsumerStats, stats: RingStats) -> str:
+    """Say whom a stopped consumer keeps waiting: the producer, or the other members of its group."""
+    if stopped.policy == "lossless":
+        return " and holds the producer back"
+    for group in stats.groups:
+        if group.name == stopped.group:
+            if _all_stopped(groups.living(group, stats)):
+                return ", and so its group holds the producer back"
+            return f"; the others of its group work without the {stopped.held} frames that it holds"
+    return ""
+
+
+def _dead_groups(ring: str, stats: RingStats) -> Findings:
+    """Find groups whose members have all died: nobody takes their frames until a new member comes."""
+    for group in stats.groups:
+        if not groups.living(group, stats):
+            pids = ", ".join(str(one.pid) for one in groups.members(group, stats))
+            yield Finding(
+                "participants",
+                "problem",
+                f"all members of group {output.clean(group.name)} of ring {ring} are dead (pid {pids}): "
+                f"nobody takes its frames, and the producer ends the group when it needs their slots",
+                "start a member of that group: it gets what they had, and what followed",
+            )
 
 
 def _is_stopped(who: ProducerStats | ConsumerStats, *, alive: bool) -> bool:
     return processes.describe(who.pid, who.start_time, alive=alive).halted == "stopped"
 
 
+def _all_stopped(consumers: list[ConsumerStats]) -> bool:
+    return all(_is_stopped(one, alive=True) for one in consumers)
+
+
 def full_rings(blocks: list[Found]) -> Findings:
-    """Rings that stay full, and the consumers that their producers wait for."""
+    """Rings that stay full, and the consumers and groups that their producers wait for."""
     suspects = [one for one in blocks if one.ring is not None and full.in_the_way(one.ring.stats)]
     if suspects:
         time.sleep(STILL)
@@ -322,19 +361,34 @@ def _stays_full(before: Found, after: Found) -> Findings:
     old, new = before.ring.stats, after.ring.stats
     if new.published != old.published:
         return
-    taken = {consumer_key(one): one.delivered for one in full.in_the_way(old)}
+    taken = {_key(one): _delivered(one, old) for one in full.in_the_way(old)}
     for one in full.in_the_way(new):
-        if taken.get(consumer_key(one)) == one.delivered and not _is_stopped(one, alive=True):
-            end = f"kill {one.pid}" if is_here(one.pid, one.start_time) else "end it where it runs"
+        culprits = full.processes(one, new)
+        if taken.get(_key(one)) == _delivered(one, new) and not _all_stopped(culprits):
             does = "drops frames for" if new.dropped > old.dropped else "waits for"
+            whom = "its members" if isinstance(one, GroupStats) else "that consumer"
             name = shlex.quote(after.name)
             yield Finding(
                 "full rings",
                 "problem",
                 f"ring {output.clean(after.name)} is full: its producer {does} "
                 f"{full.describe(one, new)}, which has taken nothing for {STILL:g} s",
-                f"shmring info {name}; make that consumer read and release frames, or {end}",
+                f"shmring info {name}; make {whom} read and release frames, or {_how_to_end(culprits)}",
             )
+
+
+def _key(one: full.Taker) -> tuple[int | str, ...]:
+    return (one.name,) if isinstance(one, GroupStats) else consumer_key(one)
+
+
+def _delivered(one: full.Taker, stats: RingStats) -> int:
+    return sum(each.delivered for each in full.processes(one, stats))
+
+
+def _how_to_end(consumers: list[ConsumerStats]) -> str:
+    if all(is_here(one.pid, one.start_time) for one in consumers):
+        return f"kill {' '.join(str(pid) for pid in dict.fromkeys(one.pid for one in consumers))}"
+    return "end it where it runs" if len(consumers) == 1 else "end them where they run"
 
 
 def other_users(blocks: list[Found]) -> Findings:

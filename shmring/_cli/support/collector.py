@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shmring import RingNotFound, _names
-from shmring._cli.support import output
+from shmring import ConsumerStats, GroupStats, RingNotFound, RingStats, _names
+from shmring._cli.support import groups, output
 from shmring._inventory import Found, RingFacts, look, look_at_all
 
 Families = dict[str, GaugeMetricFamily | CounterMetricFamily]
-CONSUMER = ("ring", "place", "label", "policy")
+CONSUMER = ("ring", "place", "label", "policy", "group")
+GROUP = ("ring", "group")
 GAUGES = {
     "shmring_live": "1 if processes are attached to the ring, 0 if it is stale or missing.",
     "shmring_block_bytes": "Size of the ring's block.",
@@ -44,6 +45,16 @@ CONSUMER_COUNTERS = {
     "shmring_consumer_delivered_frames": "Frames that the consumer took.",
     "shmring_consumer_lost_frames": "Frames that the consumer never got.",
     "shmring_consumer_skipped_frames": "Frames that the consumer passed over on purpose.",
+    "shmring_consumer_redelivered_frames": "Frames it took that another member had when it died.",
+}
+GROUP_GAUGES = {
+    "shmring_group_members": "Living members of the group.",
+    "shmring_group_lag_frames": "Published frames that no member of the group has taken yet.",
+    "shmring_group_held_frames": "Frames that living members of the group keep from being overwritten.",
+    "shmring_group_redelivered_frames": "Frames that its present members took from members that died.",
+}
+GROUP_COUNTERS = {
+    "shmring_group_lost_frames": "Frames that nobody got, because a member died that had them.",
 }
 
 
@@ -65,6 +76,8 @@ class RingCollector(Collector):
             **{name: CounterMetricFamily(name, text, labels=["ring"]) for name, text in COUNTERS.items()},
             **{n: GaugeMetricFamily(n, text, labels=CONSUMER) for n, text in CONSUMER_GAUGES.items()},
             **{n: CounterMetricFamily(n, text, labels=CONSUMER) for n, text in CONSUMER_COUNTERS.items()},
+            **{n: GaugeMetricFamily(n, text, labels=GROUP) for n, text in GROUP_GAUGES.items()},
+            **{n: CounterMetricFamily(n, text, labels=GROUP) for n, text in GROUP_COUNTERS.items()},
         }
         found = self._look(families)
         for one in found:
@@ -114,19 +127,39 @@ def _add(families: Families, found: Found, ring: RingFacts) -> None:
     }.items():
         families[family].add_metric([name], value)
     for one in stats.consumers:
-        labels = [name, str(one.place), output.clean(one.label), one.policy]
-        for family, value in {
-            "shmring_consumer_alive": one.alive,
-            "shmring_consumer_lag_frames": one.lag,
-            "shmring_consumer_held_frames": one.held,
-            "shmring_consumer_joined_timestamp_seconds": one.joined_ns / 1e9,
-            "shmring_consumer_delivered_frames": one.delivered,
-            "shmring_consumer_lost_frames": one.lost,
-            "shmring_consumer_skipped_frames": one.skipped,
-        }.items():
-            families[family].add_metric(labels, value)
-        if one.max_held is not None:
-            families["shmring_consumer_max_held_slots"].add_metric(labels, one.max_held)
+        _add_consumer(families, name, one)
+    for group in stats.groups:
+        _add_group(families, name, group, stats)
+
+
+def _add_consumer(families: Families, ring: str, one: ConsumerStats) -> None:
+    labels = [ring, str(one.place), output.clean(one.label), one.policy, output.clean(one.group or "")]
+    for family, value in {
+        "shmring_consumer_alive": one.alive,
+        "shmring_consumer_lag_frames": one.lag,
+        "shmring_consumer_held_frames": one.held,
+        "shmring_consumer_joined_timestamp_seconds": one.joined_ns / 1e9,
+        "shmring_consumer_delivered_frames": one.delivered,
+        "shmring_consumer_lost_frames": one.lost,
+        "shmring_consumer_skipped_frames": one.skipped,
+    }.items():
+        families[family].add_metric(labels, value)
+    if one.max_held is not None:
+        families["shmring_consumer_max_held_slots"].add_metric(labels, one.max_held)
+    if one.group is not None:
+        families["shmring_consumer_redelivered_frames"].add_metric(labels, one.redelivered)
+
+
+def _add_group(families: Families, ring: str, group: GroupStats, stats: RingStats) -> None:
+    living = groups.living(group, stats)
+    for family, value in {
+        "shmring_group_members": len(living),
+        "shmring_group_lag_frames": group.lag,
+        "shmring_group_held_frames": sum(one.held for one in living),
+        "shmring_group_redelivered_frames": group.redelivered,
+        "shmring_group_lost_frames": group.lost,
+    }.items():
+        families[family].add_metric([ring, output.clean(group.name)], value)
 
 
 def _machine(found: Sequence[Found]) -> Iterable[Metric]:

@@ -68,6 +68,7 @@ def _ring(ring: RingFacts, rates: Rates | None) -> dict[str, Any]:
             }
             for one in stats.consumers
         ],
+        "groups": [dataclasses.asdict(one) for one in stats.groups],
     }
 
 

@@ -20,6 +20,7 @@ class Rates:
 
     published: float
     dropped: float
+    lost_by_groups: float
     lost: dict[ConsumerKey, float] = field(default_factory=dict)
     delivered: dict[ConsumerKey, float] = field(default_factory=dict)
 
@@ -84,7 +85,12 @@ def between(old: RingStats, new: RingStats, seconds: float) -> Rates:
     def rate(earlier: int, later: int) -> float:
         return max(later - earlier, 0) / seconds  # counters grow, unless something overwrote them
 
-    rates = Rates(rate(old.published, new.published), rate(old.dropped, new.dropped))
+    lost_before = {one.name: one.lost for one in old.groups}
+    rates = Rates(
+        rate(old.published, new.published),
+        rate(old.dropped, new.dropped),
+        sum(rate(lost_before[one.name], one.lost) for one in new.groups if one.name in lost_before),
+    )
     known = {consumer_key(one): one for one in old.consumers}
     for one in new.consumers:
         earlier = known.get(consumer_key(one))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from shmring import ConsumerStats
-from shmring._cli.support.full import fill
+from shmring._cli.support.full import fill, takers
 from shmring._cli.support.rates import ConsumerKey, Meter, Rates, RingKey, consumer_key, ring_key
 from shmring._inventory import Found, RingFacts
 
@@ -48,9 +48,9 @@ class Line:
 
     @property
     def fill(self) -> float:
-        """How much of the ring one consumer keeps from the producer; 1 makes it wait."""
+        """How much of the ring one consumer or group keeps from the producer; 1 makes it wait."""
         stats = self.ring.stats
-        return min(1.0, max((fill(one, stats) for one in stats.consumers), default=0.0))
+        return min(1.0, max((fill(one, stats) for one in takers(stats)), default=0.0))
 
     @property
     def lag(self) -> int:
@@ -59,13 +59,18 @@ class Line:
 
     @property
     def lost(self) -> int:
-        """Frames lost by all consumers, and dropped by the producer."""
-        return self.ring.stats.dropped + sum(one.lost for one in self.ring.stats.consumers)
+        """Frames lost by all consumers and groups, and dropped by the producer."""
+        stats = self.ring.stats
+        by_consumers = sum(one.lost for one in stats.consumers)
+        by_groups = sum(one.lost for one in stats.groups)
+        return stats.dropped + by_consumers + by_groups
 
     @property
     def lost_rate(self) -> float:
         """The same per second."""
-        return self.rates.dropped + sum(self.rates.lost.values()) if self.rates else 0.0
+        if self.rates is None:
+            return 0.0
+        return self.rates.dropped + self.rates.lost_by_groups + sum(self.rates.lost.values())
 
     def update(self, found: Found, ring: RingFacts, rates: Rates | None) -> None:
         """Take in a new look; one that is older than the last changes nothing."""

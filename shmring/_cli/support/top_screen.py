@@ -17,7 +17,7 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Sparkline, Static
 
 from shmring import ConsumerStats, RingNotFound, _names
-from shmring._cli.support import full, output, processes
+from shmring._cli.support import full, groups, output, processes
 from shmring._cli.support.rates import RingKey, consumer_key, ring_key
 from shmring._cli.support.top_model import REMEMBERED, SORT_KEYS, Line, Model, lag_fraction
 from shmring._inventory import Found, look, look_at_all
@@ -326,11 +326,12 @@ class Top(App[int]):
             f"{output.rate(line.rate)} {output.bandwidth(line.bandwidth)}",
             f"published {stats.published:,}",
             f"dropped {stats.dropped:,}",
-            *([f"full: waits for {full.name(blocking[0])}"] if blocking else [f"fill {line.fill:.0%}"]),
+            f"full: waits for {full.name_taker(blocking[0], stats)}" if blocking else f"fill {line.fill:.0%}",
             f"producer {processes.producer_name(stats.producer)}",
             output.clean(stats.producer.failure),
         ]
-        return "  ".join(filter(None, words))
+        lines = [f"group {groups.describe(one, stats)}" for one in stats.groups]
+        return "\n".join(["  ".join(filter(None, words)), *lines])
 
     def _consumer_row(self, line: Line, one: ConsumerStats) -> dict[str, Text | str]:
         key = consumer_key(one)
@@ -343,14 +344,14 @@ class Top(App[int]):
             "LABEL": Text(_cut(output.clean(one.label) or "-", 30 if self.wide else 14)),
             "PID": Text(f"{one.pid}", style="red" if halted else ""),
             "USER": process.user,
-            "POLICY": one.policy,
+            "POLICY": _cut(groups.policy(one), 30 if self.wide else 14),
             "RATE": Text(halted or rate, justify="right", style="red" if halted else ""),
             "LAG": right(f"{one.lag:,}"),
             "bar": bar(lag_fraction(one, slots), 10 if self.wide else 5),
             "LOST": Text(f"{one.lost:,}", justify="right", style="red" if lost_rate else ""),
             "LOST/s": right(output.rate(lost_rate)),
             "SKIPPED": right(f"{one.skipped:,}"),
-            "HELD": right(full.held(one)),
+            "HELD": right(full.held_cell(one)),
             "PAST LAG": sparks(line.lags.get(key, ()), 20 if self.wide else 8, most=1.0),
             "COMMAND": _cut(processes.command(one) if one.alive else "", 60),
         }

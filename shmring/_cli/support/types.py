@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from shmring._core import LABEL_BYTES
+from shmring._ring import check_group
 
 PLACES = 16  # for consumers, in the rings that commands create
 UNITS = {
@@ -88,6 +89,11 @@ def _label(text: str) -> str:
     return text
 
 
+def _group(text: str) -> str:
+    check_group(text, lossless=True, at_most_once=False)
+    return text
+
+
 def _size(text: str) -> int:
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT]?|[KMGT]i)B?", text)
     nbytes = int(float(match[1]) * UNITS[match[2]]) if match else 0
@@ -105,4 +111,5 @@ SECONDS = Parsed("seconds", lambda text: _seconds(text, 0, "a number of seconds"
 SHAPE = Parsed("shape", _shape)
 DTYPE = Parsed("dtype", _dtype)
 LABEL = Parsed("label", _label)
+GROUP = Parsed("group", _group)
 SIZE = Parsed("size", _size)

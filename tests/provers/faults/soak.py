@@ -175,10 +175,11 @@ def take_batch(consumer: shmring.Consumer, chance: random.Random) -> shmring.Bat
 
 def take_windows(consumer: shmring.Consumer, chance: random.Random) -> shmring.Batch | None:
     """The first of some windows: an iteration of its own each time, as windows cannot time out."""
-    if consumer.lag < 4:
+    length = min(4, (consumer.max_held or SLOTS) // 2)
+    if consumer.lag < length:
         time.sleep(0.0005)
         return consumer.try_get()
-    return next(consumer.windows(4, chance.randint(1, 6)))
+    return next(consumer.windows(length, chance.randint(1, 6)))
 
 
 # ---- starting, disturbing, sampling
