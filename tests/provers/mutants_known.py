@@ -148,6 +148,16 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
+        "record before owner",
+        "selftest",
+        [
+            (
+                "if (found != position || !shmring_cas_release(",
+                "(void)found;\n        if (!shmring_cas_release(",
+            )
+        ],
+    ),
+    (
         "position forgotten",
         "selftest",
         [("if (!kept)", "if (0)")],
@@ -232,7 +242,6 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
         "only the word itself counts: after next, which is stored later, nobody reads an older one"
     ),
     ("release owner", "shmring_own", 0): LOCKED,
-    ("release owner", "shmring_own", 1): "nothing was read in the slot",
     ("acquire owner", "shmring_give_up_owned", 0): LOCKED,
     ("release owner", "shmring_give_up_owned", 0): CONTINUED,
     ("release owner", "shmring_take_again", 0): CONTINUED,

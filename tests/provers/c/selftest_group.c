@@ -70,6 +70,47 @@ what_a_dead_member_had_comes_again_once(void)
     end_ring(&r);
 }
 
+/* A member that was away between its looks at a stamp and at the slot finds there a frame that is older, and that
+ * another member holds, or held when it died: a swap gave the entry that slot. */
+static void
+a_late_look_takes_away_no_older_frame(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer late, holder, other;
+    take t;
+    make_ring(&r, page_slots(2));
+    open_producer(&r, &p);
+    join_group(&r, &late, "workers", SHMRING_START_OLDEST);
+    join_group(&r, &holder, "workers", SHMRING_START_OLDEST);
+    join_group(&r, &other, "workers", SHMRING_START_OLDEST);
+    put_all(&p, 2);
+    shmring_hold *const hold = take_seq(&holder, 0);
+    read_seq(&other, 1);
+    put_all(&p, 1);
+    CHECK_EQUAL(entry_of(&r.block, 1)->slot, hold->slot);
+    CHECK_EQUAL(shmring_own(&late, hold->slot, 1), 0);
+    CHECK_EQUAL(*owner_of(&r, hold->slot, &holder),
+                shmring_owner_word(0, SHMRING_OWNER_PLACE + holder.place));
+    for (uint64_t seq = 2; seq < 6; seq++) {
+        read_seq(&other, seq);
+        put_all(&p, 1);
+    }
+    CHECK(holds(&holder, hold, 0, 0));
+    kill_consumer(&holder);
+    CHECK_EQUAL(shmring_reap_all(&r.block, p.lock_fd), 1);
+    CHECK_EQUAL(shmring_own(&late, hold->slot, 1), 0);
+    free(hold);
+    CHECK_EQUAL(shmring_take_one(&late, ask(&t)), SHMRING_OK);
+    CHECK(t.taken.redelivered);
+    CHECK_EQUAL(t.seqs[0], 0);
+    shmring_release(&late, t.taken.hold);
+    leave(&late);
+    leave(&other);
+    close_producer(&p);
+    end_ring(&r);
+}
+
 /* Four groups of different names fit, a fifth does not; one that has ended makes room. */
 static void
 four_groups_and_no_fifth(void)
@@ -173,6 +214,7 @@ a_member_that_leaves_trusts_no_owner_word(void)
 const test group_tests[] = {
     TEST(each_frame_goes_to_one_member),
     TEST(what_a_dead_member_had_comes_again_once),
+    TEST(a_late_look_takes_away_no_older_frame),
     TEST(four_groups_and_no_fifth),
     TEST(a_takeover_forgets_records_under_words_left_over),
     TEST(a_member_that_leaves_holding_is_news_at_the_end),
