@@ -263,7 +263,7 @@ do_a_lap(void)
 }
 
 static void
-end_and_go_on(void)
+end_and_continue(void)
 {
     close_producer(&p);
     read_on();
@@ -311,7 +311,7 @@ static const work works[] = {
 /* By the producer and the swift one, between the steps of members alone. */
 static const work laps[] = {
     {"the others do a lap", PRODUCER, do_a_lap},
-    {"the stream ends and goes on", PRODUCER, end_and_go_on},
+    {"the stream ends and continues", PRODUCER, end_and_continue},
 };
 enum { WORKS = sizeof works / sizeof *works };
 
