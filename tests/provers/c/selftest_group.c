@@ -137,25 +137,68 @@ four_groups_and_no_fifth(void)
     end_ring(&r);
 }
 
-/* A word that an ended group left on the slot must not keep the record of a frame that was never published. */
+/* Killed when it had written a record, but not the stamp. */
 static void
-a_takeover_forgets_records_under_words_left_over(void)
+a_takeover_forgets_what_was_never_published(void)
+{
+    ring r;
+    shmring_producer p;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
+    write_frame(&p, 0);
+    const uint64_t slot = p.slot_of[0];
+    shmring_record_at(&r.block, slot)->position = 0;
+    kill_producer(&p);
+    open_producer(&r, &p);
+    CHECK_EQUAL(shmring_record_at(&r.block, slot)->position, SHMRING_NO_POSITION);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+/* Killed between a mark and the look that finds the group: the stamp is not put back, and the group has the frame. */
+static void
+a_group_gets_a_frame_whose_stamp_was_not_put_back(void)
 {
     ring r;
     shmring_producer p;
     shmring_consumer a;
     make_ring(&r, page_slots(4));
     open_producer(&r, &p);
+    put_all(&p, 4);
     join_group(&r, &a, "workers", SHMRING_START_OLDEST);
-    CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
-    write_frame(&p, 0);
-    const uint64_t slot = p.slot_of[0];
-    shmring_record_at(&r.block, slot)->position = 0; /* as a producer killed before the stamp leaves it */
+    for (uint64_t position = 0; position < 4; position += 2)
+        entry_of(&r.block, position)->stamp = position == 0 ? shmring_writing_stamp(4) : 0;
     kill_producer(&p);
-    *owner_of(&r, slot, &a) = shmring_owner_word(7, SHMRING_OWNER_PLACE);
+    read_seq(&a, 0);
     open_producer(&r, &p);
-    CHECK_EQUAL(shmring_record_at(&r.block, slot)->position, SHMRING_NO_POSITION);
-    *owner_of(&r, slot, &a) = 0;
+    for (uint64_t seq = 1; seq < 4; seq++)
+        read_seq(&a, seq);
+    put_all(&p, 1);
+    read_seq(&a, 4);
+    leave(&a);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+/* A member that could wait for the next frame forever says what is wrong. */
+static void
+an_entry_that_names_another_slot_is_damage(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer a;
+    take t;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    join_group(&r, &a, "workers", SHMRING_START_OLDEST);
+    put_all(&p, 2);
+    entry_of(&r.block, 0)->slot = 1;
+    CHECK_EQUAL(shmring_take_one(&a, ask(&t)), SHMRING_CORRUPT);
+    entry_of(&r.block, 0)->slot = UINT32_MAX;
+    CHECK_EQUAL(shmring_take_one(&a, ask(&t)), SHMRING_CORRUPT);
+    entry_of(&r.block, 0)->slot = 0;
+    read_seq(&a, 0);
     leave(&a);
     close_producer(&p);
     end_ring(&r);
@@ -216,7 +259,9 @@ const test group_tests[] = {
     TEST(what_a_dead_member_had_comes_again_once),
     TEST(a_late_look_takes_away_no_older_frame),
     TEST(four_groups_and_no_fifth),
-    TEST(a_takeover_forgets_records_under_words_left_over),
+    TEST(a_takeover_forgets_what_was_never_published),
+    TEST(a_group_gets_a_frame_whose_stamp_was_not_put_back),
+    TEST(an_entry_that_names_another_slot_is_damage),
     TEST(a_member_that_leaves_holding_is_news_at_the_end),
     TEST(a_member_that_leaves_trusts_no_owner_word),
     LAST_TEST,

@@ -424,5 +424,6 @@ main(int argc, char **argv)
 {
     const program mine = {"steps",   works,        WORKS,    SCENES,         23,
                           set_scene, kill_another, clean_up, check_and_clear};
-    return run_program(&mine, argc, argv);
+    begin_program(&mine);
+    return run_program(argc, argv);
 }

@@ -314,15 +314,20 @@ visit_each_other(unsigned share)
                     visit_at_each_step(number, &the->works[i], &the->works[j]);
 }
 
-/* Everything, as the arguments say. */
-static int
-run_program(const program *one, int argc, char **argv)
+static void
+begin_program(const program *one)
 {
     the = one;
+    make_rings();
+}
+
+/* Everything, as the arguments say. */
+static int
+run_program(int argc, char **argv)
+{
     const int all = argc > 1;
     const int64_t seconds = all ? strtoll(argv[1], NULL, 10) : 0;
     uint64_t random = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    make_rings();
     for (unsigned number = 0; number < the->scene_count; number++)
         for (unsigned i = 0; i < the->work_count; i++)
             kill_at_each_step(number, &the->works[i]);

@@ -455,14 +455,73 @@ visit_by_laps(unsigned number)
                 visit_at_each_step(number, &works[i], &laps[j]);
 }
 
+/* ---- a group that is founded ---- */
+
+static shmring_consumer founder;
+static int founded;
+
+static void
+found_a_group(void)
+{
+    founded = 1;
+    CHECK_EQUAL(
+        shmring_join_group(&founder, &r->block, lock_file(r), "founders", 0, SHMRING_START_OLDEST, "test"),
+        SHMRING_OK);
+}
+
+static const work founding = {"a group is founded", NOBODY, found_a_group};
+
+/* The group gets each frame from where it began. */
+static void
+read_to_head(void)
+{
+    for (uint64_t next = r->block.groups[founder.group].next; next < p.head; next++) {
+        take t;
+        CHECK_EQUAL(shmring_take_one(&founder, ask(&t)), SHMRING_OK);
+        CHECK_EQUAL(t.taken.hold->position, next);
+        CHECK(holds(&founder, t.taken.hold, 0, t.seqs[0]));
+        shmring_release(&founder, t.taken.hold);
+    }
+}
+
+/* Founds a group at each step of what the producer does, and kills the producer some steps later. */
+static void
+found_and_kill(unsigned number, const work *what)
+{
+    enum { STEPS_LATER = 6 };
+    for (uint64_t later = 1; later < STEPS_LATER; later++) {
+        int ended = 0;
+        for (uint64_t at = 0; !ended; at++) {
+            set_scene(number);
+            founded = 0;
+            visits[0].at = at;
+            visits[0].does = &founding;
+            visit_count = 1;
+            kill_at = at + later;
+            ended = do_main_work(what);
+            if (!ended) {
+                kill_producer(&p);
+                start_producing();
+            }
+            if (founded) {
+                read_to_head();
+                leave(&founder);
+            }
+            check_and_clear();
+        }
+    }
+}
+
 int
 main(int argc, char **argv)
 {
-    const program mine = {"steps_groups", works,        WORKS,    SCENES,         11,
+    const program mine = {"steps_groups", works,        WORKS,    SCENES,         29,
                           set_scene,      kill_another, clean_up, check_and_clear};
-    make_rings();
-    the = &mine;
-    for (unsigned number = 0; number < SCENES; number++)
+    begin_program(&mine);
+    for (unsigned number = 0; number < SCENES; number++) {
         visit_by_laps(number);
-    return run_program(&mine, argc, argv);
+        if (number % 3 == 0)
+            found_and_kill(number, &works[0]);
+    }
+    return run_program(argc, argv);
 }

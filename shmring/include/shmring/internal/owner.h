@@ -68,8 +68,8 @@ shmring_announce_disowned(const shmring_consumer *c)
 }
 
 /* Makes the frame of this position, found in this slot, the member's own. 0: it is another's, or was never in
- * the slot: the entry had changed between the looks at its stamp and at its slot. Then the slot's frame may be
- * one that another member holds, so its record comes before the word. */
+ * the slot: the entry had moved on. Then the slot's frame may be one that another member holds, so its record
+ * comes before the word. */
 static inline int
 shmring_own(const shmring_consumer *c, uint64_t slot, uint64_t position)
 {
@@ -77,7 +77,7 @@ shmring_own(const shmring_consumer *c, uint64_t slot, uint64_t position)
     uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
     const int passed = shmring_reaches(word, position);
     if (!passed) {
-        /* [relaxed: acquired with stamp] */
+        /* [relaxed: acquired with head] */
         const uint64_t found = shmring_load_relaxed(&shmring_record_at(c->block, slot)->position);
         const uint64_t mine = shmring_owner_word(position, SHMRING_OWNER_PLACE + c->place);
         if (found != position || !shmring_cas_release(owner, &word, mine)) /* [release owner] */
