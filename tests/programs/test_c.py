@@ -41,7 +41,7 @@ def test_each_header_compiles_alone_as_c_and_as_cpp(tmp_path: Path) -> None:
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("program", ["steps", "stress", "processes"])
+@pytest.mark.parametrize("program", ["steps", "steps_groups", "stress", "processes", "groups"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_stress(program: str, seed: int, tmp_path: Path) -> None:
     said = make(tmp_path, f"run-native-{program}", CC=COMPILERS[0], DURATION=30, SEED=seed)
@@ -52,8 +52,8 @@ def test_stress(program: str, seed: int, tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif("clang" not in COMPILERS, reason="needs clang")
 @pytest.mark.parametrize("sanitizer", ["address", "thread"])
-@pytest.mark.parametrize("program", ["selftest", "steps", "stress", "processes"])
+@pytest.mark.parametrize("program", ["selftest", "steps", "steps_groups", "stress", "processes", "groups"])
 def test_under_sanitizers(sanitizer: str, program: str, tmp_path: Path) -> None:
-    if sanitizer == "thread" and program in ("steps", "processes"):
+    if sanitizer == "thread" and program not in ("selftest", "stress"):
         pytest.skip("one thread, or no memory that threads share: nothing to see")
     make(tmp_path, f"run-{sanitizer}-{program}", OPTIMISE="-O1")

@@ -29,7 +29,7 @@ from source_labels import ACCESS, Edge, in_order, spans, split, statements
 
 HERE = Path(__file__).parent
 INCLUDE = HERE.parents[1] / "shmring" / "include"
-PROGRAMS: dict[str, list[str]] = {"selftest": [], "steps": [], "stress": ["DURATION=5"]}
+PROGRAMS: dict[str, list[str]] = {"selftest": [], "steps": [], "steps_groups": [], "stress": ["DURATION=5"]}
 # So that the C programs see a mutated RMW: the orders that no header asks for.
 MORE_SPELLINGS = """
 #ifndef SHMRING_ATOMIC_SPELLING

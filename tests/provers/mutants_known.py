@@ -148,9 +148,19 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
+        "record before owner",
+        "selftest",
+        [
+            (
+                "if (found != position || !shmring_cas_release(",
+                "(void)found;\n        if (!shmring_cas_release(",
+            )
+        ],
+    ),
+    (
         "position forgotten",
         "selftest",
-        [("if (!kept)", "if (0)")],
+        [("if (shmring_load_relaxed(position) >= p->head)", "if (0)")],
     ),
     (
         "share kept to",
@@ -203,7 +213,6 @@ HELD_AT_WORST = "an old owner word makes a slot count as held, no more"
 SURVIVORS: dict[tuple[str, str, int], str] = {
     ("acquire join_count", "shmring_rescan", 0): "only the value counts; a scan that follows acquires it",
     ("acquire state", "shmring_reap_members", 0): "a hint: shmring_reap looks again, under the place's lock",
-    ("acquire stamp", "shmring_slot_of", 0): "the frame is below a head that was acquired",
     (
         "acquire active",
         "shmring_has_members",
@@ -220,19 +229,17 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
     ("acquire next", "shmring_join_group", 0): AGAIN,
     ("acquire next", "shmring_next_position", 0): AGAIN,
     ("acquire next", "shmring_scan_places", 0): "the mark fence comes between it and the look at owners",
-    ("acquire next", "shmring_take_new", 0): "what is read there is acquired with stamp",
-    ("acquire next", "shmring_take_new", 1): "only the value counts: whether it has changed",
+    ("acquire next", "shmring_take_new", 0): "what is read there is acquired with head",
+    ("acquire next", "shmring_take_new", 1): "what is read there is acquired with head",
     (
         "acquire owner",
         "shmring_is_shared_out",
         0,
     ): "only the value counts, and a change of it comes with events",
-    ("acquire owner", "shmring_forget_unpublished", 0): "only the value counts: nothing is read through it",
     ("acquire owner", "shmring_own", 0): (
         "only the word itself counts: after next, which is stored later, nobody reads an older one"
     ),
     ("release owner", "shmring_own", 0): LOCKED,
-    ("release owner", "shmring_own", 1): "nothing was read in the slot",
     ("acquire owner", "shmring_give_up_owned", 0): LOCKED,
     ("release owner", "shmring_give_up_owned", 0): CONTINUED,
     ("release owner", "shmring_take_again", 0): CONTINUED,

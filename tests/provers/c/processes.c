@@ -7,11 +7,8 @@
  * dead consumers are reaped. Each survivor keeps exact books all the while. In the end the
  * ring must be whole. The seed fixes what is done, not when the system does it.
  */
+#include "children.h"
 #include "traffic.h"
-
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 enum { CONSUMERS = 3, CHILDREN = CONSUMERS + 2, PRODUCER = CONSUMERS, OBSERVER = CONSUMERS + 1 };
 
@@ -51,40 +48,6 @@ play(int who, uint64_t random)
         consume_until_the_end(current, random);
 }
 
-static pid_t
-start_child(int who, uint64_t random)
-{
-    const pid_t parent = getpid();
-    const pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-            _exit(1);
-        play(who, random);
-        _exit(0);
-    }
-    return child;
-}
-
-static void
-kill_child(pid_t child)
-{
-    int status;
-    kill(child, SIGKILL);
-    CHECK_EQUAL(waitpid(child, &status, 0), child);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* else it found something wrong */
-    kills++;
-}
-
-static void
-let_child_end(pid_t child)
-{
-    int status;
-    CHECK_EQUAL(waitpid(child, &status, 0), child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 /* ---- one round ---- */
 
 /* Stops, kills and restarts children, one or several at once. */
@@ -104,13 +67,15 @@ disturb(pid_t *children, uint64_t *random)
     }
     const int lives = one_in(random, 8); /* it was only slow */
     for (int who = 0; who < CHILDREN; who++)
-        if (chosen[who] && !lives)
+        if (chosen[who] && !lives) {
             kill_child(children[who]);
+            kills++;
+        }
     for (int who = 0; who < CHILDREN; who++) {
         if (chosen[who] && lives)
             kill(children[who], SIGCONT);
         else if (chosen[who])
-            children[who] = start_child(who, next_random(random));
+            children[who] = start_child(play, who, next_random(random));
     }
 }
 
@@ -125,7 +90,7 @@ run_round(uint64_t random)
     current->stop = current->ended = 0;
     alarm(120);
     for (int who = 0; who < CHILDREN; who++)
-        children[who] = start_child(who, next_random(&random));
+        children[who] = start_child(play, who, next_random(&random));
     const int64_t end = shmring_now_ns() + SHMRING_SECOND / 2;
     while (shmring_now_ns() < end) {
         usleep((useconds_t)below(&random, one_in(&random, 4) ? 20000 : 3000));

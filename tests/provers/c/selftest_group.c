@@ -70,6 +70,47 @@ what_a_dead_member_had_comes_again_once(void)
     end_ring(&r);
 }
 
+/* A member that was away between its looks at a stamp and at the slot finds there a frame that is older, and
+ * that another member holds, or held when it died: a swap gave the entry that slot. */
+static void
+a_late_look_takes_away_no_older_frame(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer late, holder, other;
+    take t;
+    make_ring(&r, page_slots(2));
+    open_producer(&r, &p);
+    join_group(&r, &late, "workers", SHMRING_START_OLDEST);
+    join_group(&r, &holder, "workers", SHMRING_START_OLDEST);
+    join_group(&r, &other, "workers", SHMRING_START_OLDEST);
+    put_all(&p, 2);
+    shmring_hold *const hold = take_seq(&holder, 0);
+    read_seq(&other, 1);
+    put_all(&p, 1);
+    CHECK_EQUAL(entry_of(&r.block, 1)->slot, hold->slot);
+    CHECK_EQUAL(shmring_own(&late, hold->slot, 1), 0);
+    CHECK_EQUAL(*owner_of(&r, hold->slot, &holder),
+                shmring_owner_word(0, SHMRING_OWNER_PLACE + holder.place));
+    for (uint64_t seq = 2; seq < 6; seq++) {
+        read_seq(&other, seq);
+        put_all(&p, 1);
+    }
+    CHECK(holds(&holder, hold, 0, 0));
+    kill_consumer(&holder);
+    CHECK_EQUAL(shmring_reap_all(&r.block, p.lock_fd), 1);
+    CHECK_EQUAL(shmring_own(&late, hold->slot, 1), 0);
+    free(hold);
+    CHECK_EQUAL(shmring_take_one(&late, ask(&t)), SHMRING_OK);
+    CHECK(t.taken.redelivered);
+    CHECK_EQUAL(t.seqs[0], 0);
+    shmring_release(&late, t.taken.hold);
+    leave(&late);
+    leave(&other);
+    close_producer(&p);
+    end_ring(&r);
+}
+
 /* Four groups of different names fit, a fifth does not; one that has ended makes room. */
 static void
 four_groups_and_no_fifth(void)
@@ -96,26 +137,69 @@ four_groups_and_no_fifth(void)
     end_ring(&r);
 }
 
-/* A word that an ended group left on the slot must not keep the record of a frame that was never
- * published. */
+/* Killed when it had written a record, but not the stamp. */
 static void
-a_takeover_forgets_records_under_words_left_over(void)
+a_takeover_forgets_what_was_never_published(void)
+{
+    ring r;
+    shmring_producer p;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
+    write_frame(&p, 0);
+    const uint64_t slot = p.slot_of[0];
+    shmring_record_at(&r.block, slot)->position = 0;
+    kill_producer(&p);
+    open_producer(&r, &p);
+    CHECK_EQUAL(shmring_record_at(&r.block, slot)->position, SHMRING_NO_POSITION);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+/* Killed between a mark and the look that finds the group: the stamp is not put back, and the group has the
+ * frame. */
+static void
+a_group_gets_a_frame_whose_stamp_was_not_put_back(void)
 {
     ring r;
     shmring_producer p;
     shmring_consumer a;
     make_ring(&r, page_slots(4));
     open_producer(&r, &p);
+    put_all(&p, 4);
     join_group(&r, &a, "workers", SHMRING_START_OLDEST);
-    CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
-    write_frame(&p, 0);
-    const uint64_t slot = p.slot_of[0];
-    shmring_record_at(&r.block, slot)->position = 0; /* as a producer killed before the stamp leaves it */
+    for (uint64_t position = 0; position < 4; position += 2)
+        entry_of(&r.block, position)->stamp = position == 0 ? shmring_writing_stamp(4) : 0;
     kill_producer(&p);
-    *owner_of(&r, slot, &a) = shmring_owner_word(7, SHMRING_OWNER_PLACE);
+    read_seq(&a, 0);
     open_producer(&r, &p);
-    CHECK_EQUAL(shmring_record_at(&r.block, slot)->position, SHMRING_NO_POSITION);
-    *owner_of(&r, slot, &a) = 0;
+    for (uint64_t seq = 1; seq < 4; seq++)
+        read_seq(&a, seq);
+    put_all(&p, 1);
+    read_seq(&a, 4);
+    leave(&a);
+    close_producer(&p);
+    end_ring(&r);
+}
+
+/* A member that could wait for the next frame forever says what is wrong. */
+static void
+an_entry_that_names_another_slot_is_damage(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer a;
+    take t;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    join_group(&r, &a, "workers", SHMRING_START_OLDEST);
+    put_all(&p, 2);
+    entry_of(&r.block, 0)->slot = 1;
+    CHECK_EQUAL(shmring_take_one(&a, ask(&t)), SHMRING_CORRUPT);
+    entry_of(&r.block, 0)->slot = UINT32_MAX;
+    CHECK_EQUAL(shmring_take_one(&a, ask(&t)), SHMRING_CORRUPT);
+    entry_of(&r.block, 0)->slot = 0;
+    read_seq(&a, 0);
     leave(&a);
     close_producer(&p);
     end_ring(&r);
@@ -174,8 +258,11 @@ a_member_that_leaves_trusts_no_owner_word(void)
 const test group_tests[] = {
     TEST(each_frame_goes_to_one_member),
     TEST(what_a_dead_member_had_comes_again_once),
+    TEST(a_late_look_takes_away_no_older_frame),
     TEST(four_groups_and_no_fifth),
-    TEST(a_takeover_forgets_records_under_words_left_over),
+    TEST(a_takeover_forgets_what_was_never_published),
+    TEST(a_group_gets_a_frame_whose_stamp_was_not_put_back),
+    TEST(an_entry_that_names_another_slot_is_damage),
     TEST(a_member_that_leaves_holding_is_news_at_the_end),
     TEST(a_member_that_leaves_trusts_no_owner_word),
     LAST_TEST,

@@ -180,11 +180,7 @@ inline take_again()
 #ifdef TAKE_DOES_NOT_VALIDATE
 #define IS_THERE 1
 #else
-#ifdef TAKE_VALIDATES_BY_STAMP
-#define IS_THERE (entry[next % SLOTS].stamp == PUBLISHED(next))
-#else
 #define IS_THERE (record[slot].position == next + 1)
-#endif
 #endif
 
 /* A member that waits at the end may wait for this frame. */
@@ -203,24 +199,7 @@ inline announce_end()
     fi
 }
 
-#ifdef UNDO_STORES
-#define UNDOES_BY_STORE 1
-#else
-#define UNDOES_BY_STORE 0
-#endif
-
-/* What I reached for by mistake may have stopped a producer, or a member at the end. */
-inline announce_undo()
-{
-#ifdef UNDO_UNANNOUNCED
-    atomic { owes[SPACE] = owes[SPACE] & ~BIT(me) }
-#else
-    notify(SPACE);
-    announce_end()
-#endif
-}
-
-/* Claims the frame in the slot and keeps it, in one. */
+/* Claims the frame in the slot and keeps it, in one, if it is the one of this position. */
 inline own()
 {
     STEP(word = owner[slot].position; who = owner[slot].who);
@@ -231,34 +210,24 @@ inline own()
 #endif
         skip
     :: else ->
-        STEP(
-            if
-            :: owner[slot].position == word && owner[slot].who == who -> /* the CAS */
-                owner[slot].position = next + 1;
-                owner[slot].who = HAS(mine);
-                took = 1
-            :: else
-            fi);
+        STEP(intact = IS_THERE);
         if
-        :: took ->
+        :: intact ->
+            intact = 0;
             STEP(
-                took = IS_THERE;
                 if
-                :: took -> assert(!handed[next]); handed[next] = 1; IS_MINE
+                :: owner[slot].position == word && owner[slot].who == who -> /* the CAS */
+                    owner[slot].position = next + 1;
+                    owner[slot].who = HAS(mine);
+                    took = 1;
+                    assert(!handed[next]);
+                    handed[next] = 1;
+                    IS_MINE
                 :: else
                 fi);
             if
             :: took -> pass()
-            :: else ->
-                STEP(
-                    if
-                    :: UNDOES_BY_STORE || (owner[slot].position == next + 1 && owner[slot].who == HAS(mine)) ->
-                        owner[slot].position = next + 1;
-                        owner[slot].who = DONE;
-                        NEWS(SPACE)
-                    :: else
-                    fi);
-                announce_undo()
+            :: else
             fi
         :: else
         fi
@@ -394,7 +363,7 @@ proctype Member(byte me; bit resident)
     byte mine = NONE;
     byte next, known, cursor, expected, oldest, newest, round, turn, state, of_epoch, word, who;
     byte slot = NONE;
-    bit lossless = 1, start, took, intact, others, died, had, passed, was_member, got_lock, sees_sleeper, cas_done;
+    bit lossless = 1, start, took, intact, others, died, passed, was_member, got_lock, sees_sleeper, cas_done;
 
     if
     :: resident -> atomic { mine = me - 1; resident = 0 }
@@ -480,7 +449,7 @@ killed:
 departed:
     atomic {
         mine = NONE; next = 0; known = 0; cursor = 0; expected = 0; oldest = 0; newest = 0; round = 0; turn = 0;
-        state = 0; of_epoch = 0; died = 0; word = 0; who = 0; slot = NONE; took = 0; intact = 0; others = 0; had = 0; passed = 0;
+        state = 0; of_epoch = 0; died = 0; word = 0; who = 0; slot = NONE; took = 0; intact = 0; others = 0; passed = 0;
         was_member = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; group_knows = group_knows & ~BIT(me)
     };
     if

@@ -18,19 +18,13 @@ inline clear_pins(which)
 }
 
 #ifdef GROUP
-#ifdef REAP_BELIEVES_OWNERS
-#define HAD_THE_FRAME 1
-#else
-#define HAD_THE_FRAME (record[turn].position == word)
-#endif
-
 inline announce_to_group()
 {
     STEP(group_knows = 0; NEWS(DATA));
     notify(DATA)
 }
 
-/* What a dead member had is put up for the others, unless it only reached for it. */
+/* What a dead member had is put up for the others. */
 inline give_up_owned(which)
 {
     turn = 0;
@@ -39,11 +33,10 @@ inline give_up_owned(which)
         STEP(word = (owner[turn].who == HAS(which) -> owner[turn].position : 0));
         if
         :: word != 0 ->
-            STEP(had = HAD_THE_FRAME);
             STEP(
                 if
                 :: owner[turn].who == HAS(which) && owner[turn].position == word -> /* the CAS */
-                    owner[turn].who = (had -> REDO : DONE)
+                    owner[turn].who = REDO
                 :: else
                 fi)
         :: else
@@ -51,7 +44,7 @@ inline give_up_owned(which)
         turn++
     :: else -> break
     od;
-    atomic { turn = 0; word = 0; had = 0 };
+    atomic { turn = 0; word = 0 };
 #ifdef REAP_WITHOUT_EVENT
     STEP(NEWS(DATA));
     notify(DATA)

@@ -195,7 +195,7 @@ proctype Consumer(byte me; bit lossless; byte start; bit resident)
     bit delivered, took, intact, stuck, awaits, got_lock, sees_sleeper, cas_done;
 #ifdef GROUP
     byte word;
-    bit had, was_member;
+    bit was_member;
 #endif
 
     if
@@ -316,7 +316,7 @@ departed:
         older_at = NONE; newer = NONE; newer_at = NONE; delivered = 0; took = 0; intact = 0; stuck = 0; awaits = 0;
         got_lock = 0; sees_sleeper = 0; cas_done = 0; start = 0;
 #ifdef GROUP
-        word = 0; had = 0; was_member = 0;
+        word = 0; was_member = 0;
 #endif
         for (i : 0 .. ALL_SLOTS - 1) {
             held[i] = 0;
@@ -400,7 +400,7 @@ proctype Auditor()
     bit got_lock, sees_sleeper, cas_done;
 #ifdef GROUP
     byte word;
-    bit had, was_member;
+    bit was_member;
 #endif
 
 end_wait:
@@ -431,7 +431,7 @@ begin:
 killed:
     atomic { turn = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0 };
 #ifdef GROUP
-    atomic { word = 0; had = 0; was_member = 0 };
+    atomic { word = 0; was_member = 0 };
 #endif
     goto begin;
 over:

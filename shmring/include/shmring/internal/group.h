@@ -120,16 +120,14 @@ shmring_take_again(shmring_consumer *c, shmring_hold *hold, shmring_taken *taken
     return SHMRING_EMPTY;
 }
 
-/* The slot of the entry of this position, if it is published; SHMRING_NO_SLOT if the entry has moved on,
- * so the group has, too. */
+/* The slot that an entry names; SHMRING_NO_SLOT if it is damaged. There is no look at the stamp: the entry
+ * has the group's next frame by construction, even where a producer died that was to put the stamp back; and
+ * where it has moved on, the record of the slot says so. */
 static inline uint64_t
-shmring_slot_of(const shmring_block *block, uint64_t index, uint64_t position)
+shmring_slot_of(const shmring_block *block, uint64_t index)
 {
-    shmring_entry *const entry = shmring_entry_at(block, index);
-    /* [acquire stamp] */
-    if (shmring_load_acquire(&entry->stamp) != shmring_published_stamp(position))
-        return SHMRING_NO_SLOT;
-    const uint32_t slot = shmring_load_relaxed(&entry->slot); /* [relaxed: acquired with stamp] */
+    /* [relaxed: acquired with head] */
+    const uint32_t slot = shmring_load_relaxed(&shmring_entry_at(block, index)->slot);
     return slot < shmring_all_slots(&block->geometry) ? slot : SHMRING_NO_SLOT;
 }
 
@@ -142,7 +140,7 @@ shmring_own_run(shmring_consumer *c, uint64_t most, shmring_taken *taken)
     uint64_t following = SHMRING_NO_SLOT;
     uint64_t count = 0;
     for (; count < most && c->next + count < c->head; count++) {
-        const uint64_t slot = shmring_slot_of(block, index, c->next + count);
+        const uint64_t slot = shmring_slot_of(block, index);
         if (slot == SHMRING_NO_SLOT)
             break;
         if (count != 0 && slot != following) {
@@ -160,32 +158,32 @@ shmring_own_run(shmring_consumer *c, uint64_t most, shmring_taken *taken)
 }
 
 /* `least` to `most` frames from the group's next on; fewer than `least` where other members take some of
- * them. */
+ * them. SHMRING_CORRUPT if the next one is not where its entry says. */
 static inline int
 shmring_take_new(shmring_consumer *c, uint64_t least, uint64_t most, shmring_hold *hold, shmring_taken *taken)
 {
     const uint64_t slots = c->block->geometry.slots;
     const uint64_t room = most < slots ? most : slots;
+    const uint64_t first = shmring_load_acquire(&shmring_group_of(c)->next); /* [acquire next] */
+    uint64_t next = first;
     for (unsigned round = 0; round < SHMRING_MOST_TRIES; round++) {
-        const uint64_t next = shmring_load_acquire(&shmring_group_of(c)->next); /* [acquire next] */
         if (next != c->next)
             shmring_seek(c, next);
         const uint64_t available = shmring_available(c, room);
-        if (available > slots &&
-            shmring_load_acquire(&shmring_group_of(c)->next) != next) /* [acquire next] */
-            continue;
-        if (c->head > SHMRING_MAX_POSITION || available > slots)
-            return SHMRING_CORRUPT;
-        if (available < least)
-            return SHMRING_EMPTY;
-        taken->count = shmring_own_run(c, room, taken);
-        if (taken->count != 0) {
-            const uint64_t position = c->next;
-            shmring_seek(c, position + taken->count);
-            return shmring_finish_shared(c, hold, position, taken);
+        if (available <= slots) {
+            if (c->head > SHMRING_MAX_POSITION)
+                return SHMRING_CORRUPT;
+            if (available < least)
+                return SHMRING_EMPTY;
+            taken->count = shmring_own_run(c, room, taken);
+            if (taken->count != 0) {
+                shmring_seek(c, next + taken->count);
+                return shmring_finish_shared(c, hold, next, taken);
+            }
         }
+        next = shmring_load_acquire(&shmring_group_of(c)->next); /* [acquire next] */
     }
-    return SHMRING_EMPTY; /* other members were faster, each time */
+    return next == first ? SHMRING_CORRUPT : SHMRING_EMPTY; /* other members were faster, each time */
 }
 
 /* A take of a member: first what a dead one had, a frame at a time. */

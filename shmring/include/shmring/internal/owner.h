@@ -69,28 +69,23 @@ shmring_announce_disowned(const shmring_consumer *c)
 }
 
 /* Makes the frame of this position, found in this slot, the member's own. 0: it is another's, or was never in
- * the slot: the entry had changed between the looks at its stamp and at its slot. */
+ * the slot: the entry had moved on. Then the slot's frame may be one that another member holds, so its record
+ * comes before the word. */
 static inline int
 shmring_own(const shmring_consumer *c, uint64_t slot, uint64_t position)
 {
     uint64_t *const owner = shmring_owner_at(c->block, slot, c->group);
     uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
-    uint64_t mine = shmring_owner_word(position, SHMRING_OWNER_PLACE + c->place);
-    if (shmring_reaches(word, position)) {
-        shmring_pass(c, position);
-        return 0;
-    }
-    if (!shmring_cas_release(owner, &word, mine)) /* [release owner] */
-        return 0;
-    /* [relaxed: acquired with stamp] */
-    if (shmring_load_relaxed(&shmring_record_at(c->block, slot)->position) != position) {
-        /* [release owner] */
-        if (shmring_cas_release(owner, &mine, shmring_owner_word(position, SHMRING_OWNER_DONE)))
-            shmring_announce_disowned(c);
-        return 0;
+    const int passed = shmring_reaches(word, position);
+    if (!passed) {
+        /* [relaxed: acquired with head] */
+        const uint64_t found = shmring_load_relaxed(&shmring_record_at(c->block, slot)->position);
+        const uint64_t mine = shmring_owner_word(position, SHMRING_OWNER_PLACE + c->place);
+        if (found != position || !shmring_cas_release(owner, &word, mine)) /* [release owner] */
+            return 0;
     }
     shmring_pass(c, position);
-    return 1;
+    return !passed;
 }
 
 /* The member is done with the frame. shmring_announce_disowned follows after the last of several. */
@@ -116,12 +111,9 @@ shmring_give_up_owned(shmring_block *block, unsigned place)
         uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
         if ((word & 0xff) != SHMRING_OWNER_PLACE + place)
             continue;
-        /* [relaxed: acquired with owner] */
-        const uint64_t position = shmring_load_relaxed(&shmring_record_at(block, slot)->position);
-        const int has = shmring_owned_position(word) == position; /* it may have died before it looked */
-        const uint64_t who = has && !lost ? SHMRING_OWNER_REDO : SHMRING_OWNER_DONE;
+        const uint64_t who = lost ? SHMRING_OWNER_DONE : SHMRING_OWNER_REDO;
         /* [release owner] */
-        if (shmring_cas_release(owner, &word, (word | 0xff) - 0xff + who) && has && lost)
+        if (shmring_cas_release(owner, &word, (word | 0xff) - 0xff + who) && lost)
             shmring_add_stat(&block->groups[group].lost, UINT64_C(1));
     }
     shmring_announce_to_group(block, group);

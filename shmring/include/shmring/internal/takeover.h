@@ -8,7 +8,6 @@
 #include "../types.h"
 #include "entries.h"
 #include "eventcount.h"
-#include "owner.h"
 
 #define SHMRING_NOBODY UINT32_MAX /* in slot_of and entry_of: not assigned yet */
 
@@ -79,22 +78,11 @@ shmring_repair_unpublished(shmring_producer *p)
 static inline void
 shmring_forget_unpublished(shmring_producer *p)
 {
-    const uint64_t slots = p->block->geometry.slots;
     for (uint64_t slot = 0; slot < shmring_all_slots(&p->block->geometry); slot++) {
-        const uint64_t index = p->entry_of[slot];
-        /* [relaxed: the producer lock orders producers] */
-        int kept = index < slots && shmring_load_relaxed(&shmring_entry_at(p->block, index)->stamp) != 0;
         uint64_t *const position = &shmring_record_at(p->block, slot)->position;
-        for (unsigned group = 0; group < SHMRING_MAX_GROUPS; group++) {
-            const uint64_t *const owner = shmring_owner_at(p->block, slot, group);
-            const uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
-            /* A word of another position is left over from an earlier frame. */
-            kept |= (word & 0xff) != SHMRING_OWNER_DONE &&
-                    /* [relaxed: the producer lock orders producers] */
-                    shmring_owned_position(word) == shmring_load_relaxed(position);
-        }
-        if (!kept)
-            /* [relaxed: published with stamp of the next frame there] */
+        /* [relaxed: the producer lock orders producers] */
+        if (shmring_load_relaxed(position) >= p->head)
+            /* [relaxed: published with head] */
             shmring_store_relaxed(position, SHMRING_NO_POSITION);
     }
 }
