@@ -232,7 +232,6 @@ MUTANTS = {
     "WAIT_IGNORES_EPOCH": ("two ends of a stream look like one", "any killed"),
     "REAP_WITHOUT_EVENT": ("what a dead member had is put up unannounced", "member killed"),
     "TAKEOVER_KEEPS_RECORDS": ("what was never published keeps its position", "group taken over"),
-    "TAKEOVER_TRUSTS_OWNERS": ("any owner word keeps a record's position", "group taken over"),
     "JOIN_KEEPS_OWNERS": ("a new group leaves the last one's owner words", "group renewed"),
     "JOIN_KEEPS_POSITIONS": ("a new group leaves the positions in the owner words", "group renewed"),
     "JOIN_COUNTS_NEWCOMERS": ("a newcomer that died passes for a group", "newcomer killed"),

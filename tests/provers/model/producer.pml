@@ -514,13 +514,6 @@ inline read_permutation()
 }
 
 #ifdef GROUP
-/* A slot whose frame a member has, or is to get. */
-#ifdef TAKEOVER_TRUSTS_OWNERS
-#define KEEPS_ITS_RECORD(slot) (owner[slot].who != DONE)
-#else
-#define KEEPS_ITS_RECORD(slot) (owner[slot].who != DONE && owner[slot].position == record[slot].position)
-#endif
-
 /* A frame that was written but never published must not pass for one that a member may take. */
 inline forget_unpublished()
 {
@@ -528,26 +521,14 @@ inline forget_unpublished()
     turn = 0;
     do
     :: turn < ALL_SLOTS ->
-        atomic {
-            taken = 0;
-            for (i : 0 .. SLOTS - 1) {
-                taken = taken || (entry[i].slot == turn && entry[i].stamp != 0)
-            };
-            i = 0
-        };
         if
-        :: !taken && record[turn].position != 0 ->
-            STEP(had = KEEPS_ITS_RECORD(turn));
-            if
-            :: !had -> STEP(record[turn].position = 0)
-            :: else
-            fi
+        :: record[turn].position > head -> STEP(record[turn].position = 0)
         :: else
         fi;
         turn++
     :: else -> break
     od;
-    atomic { turn = 0; taken = 0; had = 0 };
+    turn = 0;
 #endif
     d_step {
         for (i : 0 .. ALL_SLOTS - 1) { /* a position is that of the frame in the slot, and was published */

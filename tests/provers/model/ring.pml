@@ -119,7 +119,7 @@ proctype Producer()
 #endif
 #ifdef GROUP
     byte word;
-    bit group, had, was_member;
+    bit group, was_member;
 #endif
 
 begin:
@@ -175,7 +175,7 @@ killed:
         saved[1] = 0; most = 0;
 #endif
 #ifdef GROUP
-        word = 0; group = 0; had = 0; was_member = 0;
+        word = 0; group = 0; was_member = 0;
 #endif
     };
     if
