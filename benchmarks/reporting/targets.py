@@ -161,10 +161,10 @@ TARGETS = [
             values(rows, "cost", BATCHES, "shmring, batches of 64"), values(rows, "cost", BATCHES, PLAIN)
         ),
     ),
-    at_most("get and release: no-op calls", 4, to_no_op("get")),
+    at_most("get and release: no-op calls", 4.5, to_no_op("get")),
     at_most("put of 64 B: no-op calls", 4, to_no_op("put")),
-    at_most("claim to publish in a with: no-op calls", 9, to_no_op("claim")),
-    at_most(".array more: no-op calls", 4, to_no_op("array")),
+    at_most("claim to publish in a with: no-op calls", 10, to_no_op("claim")),
+    at_most(".array more: no-op calls", 5.5, to_no_op("array")),
     at_most(
         "a batch frame, get: of a get of the plain C ring",
         2,
