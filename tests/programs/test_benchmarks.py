@@ -80,6 +80,11 @@ def test_members_of_a_group_and_held_frames(patient) -> None:
     )
 
 
+def test_attaching_beside_shared_memory(patient) -> None:
+    """SharedMemory opens the same block, and neither it nor its resource tracker removes it."""
+    measure([cell for cell in workloads.cells(["setup"], TINY) if cell.case == "ring of 1 MiB"])
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("part", [part for part in workloads.NAMES if part != "instructions"])
 def test_every_workload_runs(part: str, patient) -> None:
