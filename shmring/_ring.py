@@ -66,7 +66,7 @@ class Ring:
     _presence: _core.LockFile | None  # None if readonly
     _process: int  # that opened it
     _creator: bool
-    _inode: int
+    _inode: int  # 0 if another process created it
     _readonly: bool
     _prefault: bool
     _request: tuple[bool, bool]  # huge pages, locked memory
@@ -275,7 +275,8 @@ class Ring:
         """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
         ring._fd, ring._presence, ring._readonly, ring._closed = fd, presence, readonly, False
-        ring._process, ring._creator, ring._inode = os.getpid(), owner, os.fstat(fd).st_ino
+        ring._process, ring._creator = os.getpid(), owner
+        ring._inode = os.fstat(fd).st_ino if owner else 0
         ring._had_handles = False
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
