@@ -146,6 +146,7 @@ HD_TOUCH, HD_ALL, HD_PLACE = (
     "1080p in place, consumer touches",
 )
 GETS, TAKE_1_MS = "get with release in one process, 64 B", "frames that take 1 ms"
+HELD = "beside held frames, 64 B"
 TOUCHED, ALL_READ = "64 B, consumer touches", "64 B, consumer reads all"
 SPINNING, ASLEEP = "64 B, spinning", "64 B, asleep"
 IN_PLACE = "shmring, claim"
@@ -233,6 +234,11 @@ TARGETS = [
             "1 MiB, a frame held",
             "1 MiB, 8 frames held, 8 spare slots",
         )
+    ),
+    at_most(
+        "a put beside as many held frames as spare slots: instructions of one without",
+        1.02,
+        metrics("instructions", HELD, "put_all_spares", "put"),
     ),
     at_most(
         "a member's get with release: of an ordinary consumer's",
