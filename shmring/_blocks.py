@@ -26,7 +26,7 @@ def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.L
     Returns
     -------
     fd : int
-        Its descriptor, never mapped and never locked.
+        Its descriptor, never locked.
     presence : LockFile
         Holds the presence lock.
 
@@ -41,7 +41,7 @@ def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.L
     with contextlib.ExitStack() as undo:
         fd = allocate(name, geometry.block_bytes, mode)
         undo.callback(os.close, fd)
-        _format(fd, geometry)
+        _core.format_block(fd, geometry, os.urandom(16))
         presence = _presence.enter(fd)
         assert presence is not None  # nobody else has this file yet
         undo.callback(presence.close)
@@ -78,19 +78,10 @@ def format_given(block: SharedMemory, geometry: _core.Geometry) -> tuple[int, _c
         if not _presence.keep_out(presence.fd):
             raise errors.RingExists(f"the block {name!r} holds a ring that is in use")
         reserve(fd, name, geometry.block_bytes)
-        _format(fd, geometry)
+        _core.format_block(fd, geometry, os.urandom(16))
         _presence.let_in(presence.fd)
         undo.pop_all()
         return fd, presence
-
-
-def _format(fd: int, geometry: _core.Geometry) -> None:
-    """Write a ring through a description of its own: a mapping keeps its description's locks."""
-    mapped = _core.reopen(fd, True)
-    try:
-        _core.format_block(mapped, geometry, os.urandom(16))
-    finally:
-        os.close(mapped)
 
 
 def free_name(name: str, size: int) -> None:

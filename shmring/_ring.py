@@ -60,11 +60,13 @@ class Ring:
     _frame_format: FrameFormat
     _schema: _core.Schema  # the same for the core
     _attrs: Mapping[str, Any]
-    _fd: int  # never locked: a forked child opens the block by it
+    _fd: (
+        int  # never locked: a mapping keeps its description's locks, and a forked child opens the block by it
+    )
     _presence: _core.LockFile | None  # None if readonly
     _process: int  # that opened it
     _creator: bool
-    _inode: int
+    _inode: int  # 0 if another process created it
     _readonly: bool
     _prefault: bool
     _request: tuple[bool, bool]  # huge pages, locked memory
@@ -273,14 +275,15 @@ class Ring:
         """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
         ring._fd, ring._presence, ring._readonly, ring._closed = fd, presence, readonly, False
-        ring._process, ring._creator, ring._inode = os.getpid(), owner, os.fstat(fd).st_ino
+        ring._process, ring._creator = os.getpid(), owner
+        ring._inode = os.fstat(fd).st_ino if owner else 0
         ring._had_handles = False
         ring._prefault, ring._request = prefault, request
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
         ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
-            ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
+            ring._block = _core.Block(fd, _core.OBSERVE if readonly else _core.CONSUME, name)
             ring._frame_format, attrs = read_schema(ring._block)
             ring._schema, ring._attrs = _core.Schema(ring._frame_format), fixed(attrs)
             if any(request):
@@ -293,14 +296,6 @@ class Ring:
             raise
         _core.handles.add(ring)
         return ring
-
-    def _map(self, access: int, name: str) -> _core.Block:
-        """Map the block through a description of its own: a mapping keeps its description's locks."""
-        fd = _core.reopen(self._fd, True)
-        try:
-            return _core.Block(fd, access, name)
-        finally:
-            os.close(fd)
 
     def _lock_file(self) -> _core.LockFile:
         """Return a descriptor for the locks of a handle."""
@@ -401,7 +396,7 @@ class Ring:
             The ring cannot be taken over.
         """
         self._check_open(writing=True)
-        block = self._map(_core.PRODUCE, self.name)
+        block = _core.Block(self._fd, _core.PRODUCE, self.name)
         handle = _core.open_producer(self, block, self._schema, on_full, spin)
         lock = self._lock_file()
         try:

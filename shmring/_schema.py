@@ -69,9 +69,10 @@ def levels_of(value: Any) -> int:
 def read_schema(block: _core.Block) -> tuple[FrameFormat, dict[str, Any]]:
     """Read what `write_schema` wrote; RingCorrupt if it does not fit the block's geometry."""
     try:
-        found = json.loads(block.schema)
+        found = json.loads(block.schema.decode())
         attrs = dict(found["attrs"])
-        json.dumps(attrs, allow_nan=False)
+        if attrs:
+            json.dumps(attrs, allow_nan=False)
         frame_format = parse_format(found, block.row_bytes != 0)
         if frame_format.frame_bytes != block.frame_bytes or frame_format.meta_bytes != block.meta_bytes:
             raise ValueError("frame size")

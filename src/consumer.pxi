@@ -203,7 +203,6 @@ cdef class Consumer:
         cdef bint is_over = now >= wait.deadline
         cdef int64_t until = shmring_slice_end(now, wait.deadline, SLICE_NS)
         cdef int64_t spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
-        cdef double waited
         cdef int how = self.outlook(least, now, is_over)
         if how == SHMRING_HELD and not is_over and self.frees_itself(least, False):
             how = SHMRING_EMPTY
@@ -213,10 +212,6 @@ cdef class Consumer:
         with nogil:
             shmring_wait_data(view, &news, until, spin, CORES)
         self.end_sleep()
-        look_around()
-        waited = waited_until_notice(wait)
-        if waited != 0:
-            self._still_waiting(waited, least)
         return SHMRING_OK  # and check whether another thread has closed this handle
 
     cdef int begin_sleep(self) except -1:
@@ -284,13 +279,20 @@ cdef class Consumer:
             if taken is not None:
                 self.adapt_spin(wait.started)
                 return taken
-            self.check_patience(want.least, wait.deadline, timeout)
+            self.check_patience(want.least, &wait, timeout)
 
-    cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
+    cdef int check_patience(self, uint64_t least, Wait *wait, object timeout) except -1:
+        """Between two looks at a ring that is empty, or laps, or lies, forever: signals, and the time.
+
+        Not before a frame that ends the wait: its caller runs Python code at once.
+        """
+        cdef double waited
         look_around()
-        if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
+        if wait.deadline != SHMRING_FOR_EVER and shmring_now_ns() >= wait.deadline:
             self.give_up(least, timeout)
+        waited = waited_until_notice(wait)
+        if waited != 0:
+            self._still_waiting(waited, least)
         return 0
 
     cdef int give_up(self, uint64_t least, object timeout) except -1:
