@@ -98,7 +98,7 @@ shmring_look_for_news(const shmring_block *block, const shmring_news *news, unsi
 {
     if (news->stamp == NULL || look % SHMRING_STAMP_LOOKS == 0)
         return shmring_is_news(block, news);
-    return shmring_load_acquire(news->stamp) == news->published; /* [acquire stamp] */
+    return shmring_load_relaxed(news->stamp) == news->published; /* [relaxed: the take acquires it] */
 }
 
 /* 1 as soon as there are `least` frames from next on, 0 if they do not come in a moment. */
