@@ -158,7 +158,8 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_want_runs(shmring_consumer *c)
     uint32_t shmring_read_producer_state(const shmring_block *block)
     uint64_t shmring_read_head(const shmring_block *block)
-    bint shmring_wait_briefly(const shmring_block *block, uint64_t needed)
+    bint shmring_wait_briefly(const shmring_consumer *c, uint64_t least)
+    uint64_t shmring_count_ready(const shmring_consumer *c)
     shmring_news shmring_note_news(const shmring_consumer *c, uint64_t least)
     bint shmring_is_news(const shmring_block *block, const shmring_news *news)
     void shmring_wait_data(

@@ -186,7 +186,7 @@ cdef class Consumer:
     cdef bint comes_soon(self, uint64_t least) noexcept:
         """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
         return (self.spin_ns > 0 and not shmring_is_crowded(&self.block.view, CORES)
-                and shmring_wait_briefly(&self.block.view, self.core.next + least))
+                and shmring_wait_briefly(&self.core, least))
 
     cdef void adapt_spin(self, int64_t started) noexcept:
         if self.spin_adapts:
@@ -305,7 +305,7 @@ cdef class Consumer:
     cdef bint has_rest(self, int how) noexcept:
         """Whether a stream that has ended left frames to take, though fewer than were wanted."""
         return (how in (SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED)
-                and shmring_read_head(&self.block.view) > self.core.next)
+                and shmring_count_ready(&self.core) != 0)
 
     # ---- single frames ----
 
@@ -436,8 +436,7 @@ cdef class Consumer:
 
     cdef uint64_t ready(self, uint64_t least) noexcept:
         """Frames from next on; in a member `least` at any rate: a dead one's may be among them."""
-        cdef uint64_t head = shmring_read_head(&self.block.view)
-        cdef uint64_t there = head - self.core.next if head > self.core.next else 0
+        cdef uint64_t there = shmring_count_ready(&self.core)
         return max(there, least) if self.core.member else there
 
     cdef Batch take_batch(self, uint64_t least, uint64_t most, uint64_t step):

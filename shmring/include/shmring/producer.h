@@ -51,7 +51,8 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->warm_slots = cache / 2 / block->geometry.slot_stride;
     p->warm_slots = p->warm_slots < 2 ? 2 : p->warm_slots;
     p->trial_every = SHMRING_TRIAL_SOON;
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with producer_state] */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
+    shmring_store_release(&hot->head, p->head); /* [release head] what the last producer left behind it */
     shmring_store_stat(&hot->producer_pid, (uint32_t)getpid());
     shmring_store_stat(&hot->start_time, shmring_own_start_time());
     /* [release producer_state] */
@@ -66,6 +67,7 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
 static inline void
 shmring_producer_close(shmring_producer *p)
 {
+    shmring_unmark_ahead(p);
     shmring_end_stream(p, SHMRING_PRODUCER_CLOSED);
 }
 
@@ -83,6 +85,7 @@ shmring_producer_fail(shmring_producer *p, const char *message)
     }
     memcpy(failure, message, length); /* published with producer_state */
     memset(failure + length, 0, SHMRING_FAILURE_BYTES - length);
+    shmring_unmark_ahead(p);
     shmring_end_stream(p, SHMRING_PRODUCER_FAILED);
 }
 
@@ -95,9 +98,11 @@ shmring_claim(shmring_producer *p, uint64_t want)
     const uint64_t wished = want < slots ? want : slots;
     if (p->head >= p->limit || p->limit - p->head < wished)
         shmring_rescan(p);
-    if (p->head >= p->limit)
+    if (p->head >= p->limit) {
+        shmring_unmark_ahead(p);
         return SHMRING_FULL;
-    shmring_mark_writing(p, 0, 1);
+    }
+    shmring_mark_first(p);
     if (p->head >= p->limit || shmring_secure_slot(p) != SHMRING_OK) {
         shmring_restore_stamps(p, 0, 1);
         return SHMRING_FULL;
@@ -195,7 +200,10 @@ shmring_publish(shmring_producer *p, uint64_t count)
         shmring_prefetch_write(shmring_record_at(&block, following));
     shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
     shmring_store_release(&hot->head, p->head);         /* [release head] */
-    shmring_fence_seq_cst(); /* [fence publish | sleep] head before a look for sleepers */
+    shmring_mark_ahead(p);
+    /* [fence publish | sleep] head before a look for sleepers */
+    /* [fence mark | pin, join, recheck] the mark before the next claim's look at pins and newcomers */
+    shmring_fence_seq_cst();
     shmring_event_notify(&hot->data_event);
 }
 
@@ -224,6 +232,7 @@ static inline void
 shmring_producer_abandon(shmring_producer *p)
 {
     shmring_abort(p);
+    shmring_unmark_ahead(p);
     shmring_producer_free(p);
     shmring_set_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
     shmring_event_announce(&p->block->hot->data_event); /* those who sleep ask the kernel at once */

@@ -35,10 +35,11 @@ enum {
 typedef struct shmring_producer {
     shmring_block *block;
     int lock_fd;
-    uint64_t head;  /* next position to publish */
-    uint64_t index; /* its entry: head % slots */
-    uint64_t limit; /* positions below it may be claimed, as far as the last rescan knows */
-    uint64_t gate;  /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
+    uint64_t head;    /* next position to publish */
+    uint64_t index;   /* its entry: head % slots */
+    uint64_t limit;   /* positions below it may be claimed, as far as the last rescan knows */
+    int marked_ahead; /* the entry of position head is marked, though no claim is open */
+    uint64_t gate;    /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
     uint64_t claimed;
     uint64_t join_count; /* this and active as the last rescan found them */
     uint64_t active;

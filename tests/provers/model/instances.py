@@ -191,6 +191,8 @@ MUTANTS = {
     "CLOSE_UNANNOUNCED": ("a close wakes nobody", "lossless"),
     "HEAD_BEFORE_STATE": ("a consumer looks at head, then whether the producer closed", "lossless"),
     "COUNT_END_TRUSTS_ANY_EPOCH": ("next_seq of the next producer counts as lost", "lossless"),
+    "TAKEOVER_KEEPS_HEAD": ("a takeover takes back what a stamp published", "lossless"),
+    "MARK_AHEAD_TRUSTS_THE_GATE": ("a claim that was marked ahead does not look for newcomers", "newcomers"),
     "TAKEOVER_KEEPS_STAMPS": ("a takeover leaves half-done stamps", "lossless"),
     "TAKEOVER_KEEPS_PERMUTATION": ("a takeover leaves two entries with one slot", "lossy"),
     "TAKEOVER_LOWERS_CLAIMED": ("a takeover sets claimed back to head", "newcomers"),

@@ -239,7 +239,11 @@ inline own()
 inline take_new()
 {
     STEP(next = group_next);
-    STEP(known = head);
+    STEP(known = (entry[next % SLOTS].stamp == PUBLISHED(next) -> next + 1 : 0));
+    if
+    :: known == 0 -> STEP(known = head)
+    :: else
+    fi;
     if
     :: known > next + SLOTS -> STEP(assert(group_next != next)) /* else the block is corrupt */
     :: else

@@ -123,7 +123,7 @@ inline look_for_newcomers()
 
 /* ---- marks ---- */
 
-inline mark(from, to)
+inline mark_entries(from, to)
 {
 #ifndef CLAIMED_NOT_RAISED
     if
@@ -136,7 +136,12 @@ inline mark(from, to)
     :: turn < to ->
         STEP(saved[turn] = entry[AT(turn)].stamp; entry[AT(turn)].stamp = WRITING(head + turn); turn++)
     :: else -> turn = 0; break
-    od;
+    od
+}
+
+inline mark(from, to)
+{
+    mark_entries(from, to);
 #ifndef MARK_DOES_NOT_LOOK_FOR_NEWCOMERS
     look_for_newcomers()
 #endif
@@ -149,6 +154,35 @@ inline unmark(from, to)
     :: turn < to -> STEP(entry[AT(turn)].stamp = saved[turn]; saved[turn] = 0; turn++)
     :: else -> turn = 0; break
     od
+}
+
+/* At the end of a publish, for the next claim, where that can cost nobody a frame. */
+inline mark_ahead()
+{
+    if
+    :: gate != NONE && !lossy_active && head < limit -> mark_entries(0, 1); ahead = 1
+    :: else
+    fi
+}
+
+inline unmark_ahead()
+{
+    if
+    :: ahead -> ahead = 0; unmark(0, 1)
+    :: else
+    fi
+}
+
+inline mark_first()
+{
+    if
+    :: ahead ->
+        ahead = 0;
+#ifndef MARK_AHEAD_TRUSTS_THE_GATE
+        look_for_newcomers()
+#endif
+    :: else -> mark(0, 1)
+    fi
 }
 
 /* ---- holds ---- */
@@ -368,17 +402,17 @@ inline claim()
     :: else
     fi;
     if
-    :: head >= limit -> ring_full = 1
+    :: head >= limit -> unmark_ahead(); ring_full = 1
     :: else ->
 #ifdef PINS_BEFORE_MARK
         look_at_holds(entry[AT(0)].slot, 1);
-        mark(0, 1);
+        mark_first();
         if
         :: head >= limit || pinned -> ring_full = 1; pinned = 0
         :: else
         fi;
 #else
-        mark(0, 1);
+        mark_first();
         if
         :: head >= limit -> ring_full = 1
         :: else -> settle()
@@ -421,18 +455,15 @@ inline write()
 }
 
 /* For the checks: what is published where; seq goes up with the position, whichever the producer. */
-inline note(published)
+inline note(position, of_seq)
 {
-    for (i : 0 .. published - 1) {
-        identity_of[head + i] = IDENTITY(next_seq - published + i, epoch);
-        assert(head + i == 0 || identity_of[head + i] / 4 > identity_of[head + i - 1] / 4)
-    };
-    i = 0
+    identity_of[position] = IDENTITY(of_seq, epoch);
+    assert(position == 0 || identity_of[position] / 4 > identity_of[position - 1] / 4)
 }
 
 inline store_head()
 {
-    STEP(d_step { note(published); head = head + published; NEWS(DATA) })
+    STEP(d_step { head = head + published; NEWS(DATA) })
 }
 
 #define RECORD(ahead) record[entry[(first + (ahead)) % SLOTS].slot]
@@ -446,7 +477,12 @@ inline store_entries()
             RECORD(turn).position = first + turn + 1;
             RECORD(turn).seq = first_seq + turn;
             RECORD(turn).epoch = epoch);
-        STEP(entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn); turn++)
+        STEP(
+            d_step {
+                note(first + turn, first_seq + turn);
+                entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn);
+                turn++
+            })
     :: turn >= published && turn < count -> /* written to, but not published */
         STEP(entry[(first + turn) % SLOTS].stamp = (ABORT_PUTS_BACK -> saved[turn] : 0); turn++)
     :: else -> turn = 0; break
@@ -472,17 +508,18 @@ inline publish()
 #ifdef HEAD_BEFORE_STAMP
         store_entries();
 #endif
+        mark_ahead();
         notify(DATA);
 #endif
     :: else
     fi;
-    atomic { first = 0; first_seq = 0; published = 0; count = 0; saved[0] = 0 }
+    atomic { first = 0; first_seq = 0; published = 0; count = 0; saved[0] = (ahead -> saved[0] : 0) }
 }
 
 /* ---- takeover ---- */
 
-#define WHOLE(index) \
-    (entry[index].stamp != 0 && entry[index].stamp % 2 == 0 && (entry[index].stamp - 2) / 2 < head && \
+#define WHOLE(index, end) \
+    (entry[index].stamp != 0 && entry[index].stamp % 2 == 0 && (entry[index].stamp - 2) / 2 < end && \
      (entry[index].stamp - 2) / 2 % SLOTS == index)
 
 /* Which slots are spoken for, and by which entries: first those in use, then the others in their order. */
@@ -493,7 +530,7 @@ inline read_permutation()
         settled = 0;
         for (i : 0 .. SLOTS - 1) {
             if
-            :: WHOLE(i) ->
+            :: WHOLE(i, first) ->
                 assert(!(taken_slots & BIT(entry[i].slot))); /* two in use with one slot: RingCorrupt */
                 taken_slots = taken_slots | BIT(entry[i].slot);
                 settled = settled | BIT(i);
@@ -522,7 +559,7 @@ inline forget_unpublished()
     do
     :: turn < ALL_SLOTS ->
         if
-        :: record[turn].position > head -> STEP(record[turn].position = 0)
+        :: record[turn].position > first -> STEP(record[turn].position = 0)
         :: else
         fi;
         turn++
@@ -533,22 +570,35 @@ inline forget_unpublished()
     d_step {
         for (i : 0 .. ALL_SLOTS - 1) { /* a position is that of the frame in the slot, and was published */
             assert(record[i].position == 0 ||
-                   (record[i].position <= head && record[i].seq * 4 + record[i].epoch == identity_of[record[i].position - 1]))
+                   (record[i].position <= first && record[i].seq * 4 + record[i].epoch == identity_of[record[i].position - 1]))
         };
         i = 0
     }
 }
 #endif
 
+/* What a dead producer published without storing head: a consumer may have taken it. */
+inline find_head()
+{
+    first = head;
+#ifndef TAKEOVER_KEEPS_HEAD
+    do
+    :: first < claimed && entry[first % SLOTS].stamp == PUBLISHED(first) -> first++
+    :: else -> break
+    od
+#endif
+}
+
 inline rebuild()
 {
+    find_head();
     read_permutation();
 #ifndef TAKEOVER_KEEPS_STAMPS
     turn = 0;
     do
     :: turn < SLOTS ->
         if
-        :: !WHOLE(turn) && entry[turn].stamp != 0 -> STEP(entry[turn].stamp = 0; turn++)
+        :: !WHOLE(turn, first) && entry[turn].stamp != 0 -> STEP(entry[turn].stamp = 0; turn++)
         :: else -> turn++
         fi
     :: else -> break
@@ -580,7 +630,7 @@ inline rebuild()
         settled = 0;
         for (i : 0 .. SLOTS - 1) {
             assert(!(taken_slots & BIT(entry[i].slot))); /* no slot is leaked */
-            assert(entry[i].stamp == 0 || WHOLE(i)); /* nothing half-done is left to surface */
+            assert(entry[i].stamp == 0 || WHOLE(i, first)); /* nothing half-done is left to surface */
             taken_slots = taken_slots | BIT(entry[i].slot)
         };
         i = 0;
@@ -603,7 +653,11 @@ inline open()
     :: floor_seq > next_seq -> STEP(next_seq = floor_seq)
     :: else
     fi;
-    floor_seq = 0;
+    if
+    :: first > head -> STEP(d_step { head = first; NEWS(DATA) })
+    :: else
+    fi;
+    atomic { floor_seq = 0; first = 0 };
     STEP(producer_state = LIVE; limit = head; NEWS(DATA));
     STEP(epoch++);
 #ifdef OPEN_UNANNOUNCED
@@ -615,6 +669,7 @@ inline open()
 
 inline close()
 {
+    unmark_ahead();
 #ifdef FAILS
     if
     :: STEP(d_step { producer_state = FAILED; head_at_close = head; NEWS(DATA) })

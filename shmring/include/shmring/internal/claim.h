@@ -30,9 +30,9 @@ shmring_secure_slot(shmring_producer *p)
     return SHMRING_FULL;
 }
 
-/* Marks the entries of positions head + from to head + to - 1 as being written. */
+/* Marks the entries of positions head + from to head + to - 1 as being written. The fence mark follows. */
 static inline void
-shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
+shmring_mark_entries(shmring_producer *p, uint64_t from, uint64_t to)
 {
     const uint64_t end = p->head + to;
     if (end > p->claimed) { /* it never goes back */
@@ -52,6 +52,13 @@ shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
         shmring_store_relaxed(&entry->stamp, shmring_writing_stamp(head + i));
         index = shmring_next_index(&block, index);
     }
+}
+
+/* The same, with the fence, and a look at newcomers. */
+static inline void
+shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
+{
+    shmring_mark_entries(p, from, to);
     /* [fence mark | pin, join, recheck] the marks before a look at pins and newcomers */
     shmring_fence_seq_cst();
     if (shmring_joined_since_rescan(p))
@@ -67,6 +74,37 @@ shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
         shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]); /* [release stamp] */
         index = shmring_next_index(p->block, index);
     }
+}
+
+/* Marks the entry of the next claim at the end of a publish, whose fence serves both. Not where that could
+ * cost somebody a frame: the one that the entry has until then was read by every lossless consumer, and
+ * nobody else is there. */
+static inline void
+shmring_mark_ahead(shmring_producer *p)
+{
+    p->marked_ahead = p->gate != UINT64_MAX && !p->lossy_active && p->head < p->limit;
+    if (p->marked_ahead)
+        shmring_mark_entries(p, 0, 1);
+}
+
+/* Undoes shmring_mark_ahead: no claim follows. */
+static inline void
+shmring_unmark_ahead(shmring_producer *p)
+{
+    if (p->marked_ahead)
+        shmring_restore_stamps(p, 0, 1);
+    p->marked_ahead = 0;
+}
+
+/* Marks the entry of position head for a claim, unless it is marked since the last publish. */
+static inline void
+shmring_mark_first(shmring_producer *p)
+{
+    if (!p->marked_ahead)
+        shmring_mark_writing(p, 0, 1);
+    else if (shmring_joined_since_rescan(p))
+        shmring_rescan(p);
+    p->marked_ahead = 0;
 }
 
 /* How many frames from the first on are adjacent in memory and free, of `marked` marked ones. */
