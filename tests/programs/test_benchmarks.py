@@ -178,8 +178,8 @@ class Dies(ours.Shmring):
 
 
 def test_a_run_that_hangs_is_killed_with_all_that_it_left(monkeypatch) -> None:
-    monkeypatch.setattr(isolation, "LIMIT_S", 1.0)
-    with pytest.raises(isolation.RunFailed, match="no result within 1 s: killed"):
+    monkeypatch.setattr(isolation, "LIMIT_S", 0.2)
+    with pytest.raises(isolation.RunFailed, match="no result within 0 s: killed"):
         runs.stream(Hangs(), nbytes=64, slots=64, seconds=0.01)
 
 
