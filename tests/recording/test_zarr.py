@@ -366,12 +366,13 @@ def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> No
     assert steps * stride > 25
 
 
-def test_a_repair_that_is_killed_at_every_step(tmp_path, monkeypatch, small_chunks) -> None:
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.stress)])
+def test_a_repair_that_is_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> None:
     def repair(path, frames, index) -> None:
         resize(path, lambda rows: 4)
         _zarr.repair(path)
 
-    for path, frames, index in killed_copies(tmp_path, monkeypatch, repair):
+    for path, frames, index in killed_copies(tmp_path, monkeypatch, repair, stride):
         assert count_found(path, frames, index) == 2
 
 
