@@ -176,7 +176,7 @@ def prepare(make):
 # ---- timeouts
 
 
-@pytest.mark.parametrize("timeout", [0, 0.05], ids=str)
+@pytest.mark.parametrize("timeout", [0, 0.01], ids=str)
 def test_a_timeout_ends_every_wait(prepare, wait, timeout):
     here = prepare(wait)
     begin = time.monotonic()
@@ -368,7 +368,7 @@ def test_blocked_means_asleep(prepare):
     threads = [Running(lambda wait=wait, here=here: wait.fails(here, SECONDS)) for wait, here in places]
     assert [thread.end().error for thread in threads] == [None] * len(WAITS)
     used = time.process_time() - used
-    assert used < SECONDS / 4 * len(WAITS), f"{used} s of CPU time for {len(WAITS)} waits of {SECONDS} s"
+    assert used < SECONDS / 2, f"{used} s of CPU time for {len(WAITS)} waits of {SECONDS} s"
 
 
 def wait_in_vain(consumer, seconds):

@@ -119,6 +119,7 @@ def unused_semaphores() -> set[Path]:
     return unused
 
 
+@pytest.mark.stress
 def test_cpython_shared_memory_while_rings_are_alive():
     assert run_cpython("fork", "WithProcessesTestSharedMemory", timeout=100) >= 12
 
@@ -134,6 +135,7 @@ def test_cpython_multiprocessing_while_rings_are_alive(method):
 # ---- numpy's own tests, on frames
 
 
+@pytest.mark.stress
 def test_numpys_checks_of_saving_and_of_buffers():
     """Every array that numpy's tests save and load, unless it is empty or of objects, as a frame."""
     pytest.importorskip("numpy.lib.tests", reason="this numpy comes without its tests")
