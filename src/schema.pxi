@@ -54,7 +54,7 @@ cdef class Schema:
         return array
 
     cdef bint is_as_made(self, cnp.ndarray array) noexcept:
-        """Whether an array is what `frame_array` makes, read-only, of whatever rows, and nobody awaits its end."""
+        """Whether an array is as `frame_array` makes it, read-only, and no weak reference is on it."""
         cdef int expected = cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_F_CONTIGUOUS  # of one axis it is both
         cdef int i
         if (cnp.PyArray_DESCR(array) != <void *>self.dtype or not self.has_shape(array, 0)
