@@ -36,10 +36,7 @@ def nothing(times: int) -> None:
 
 
 def count_single_frames(counter: Counter, producer: shmring.Producer, consumer: shmring.Consumer) -> None:
-    """What is published is read: puts by gets, claims by gets with their array.
-
-    An array that outlives its frame is a new one for each; one that goes first serves the next frame, too.
-    """
+    """What is published is read: puts by gets, claims by gets with their array."""
     put, claim, get = producer.put, producer.claim, consumer.get
     data = np.ones(8, np.uint64)
 
@@ -60,17 +57,10 @@ def count_single_frames(counter: Counter, producer: shmring.Producer, consumer: 
         for _ in repeat(None, times):
             get().array  # noqa: B018 - making the array is what is counted
 
-    def looks(times: int) -> None:
-        for _ in repeat(None, times):
-            frame = get()
-            frame.array  # noqa: B018
-
     counter.count("put", puts)
     counter.count("get", gets)
     counter.count("claim", claims)
     counter.count("array", arrays)
-    puts(WARM_UP + TIMES)
-    counter.count("look", looks)
 
 
 def count_batches(counter: Counter, producer: shmring.Producer, consumer: shmring.Consumer) -> None:

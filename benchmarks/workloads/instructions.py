@@ -16,7 +16,6 @@ OPERATIONS = {
     "get": "get and release",
     "member": "get and release, member of a group",
     "array": "get, .array and release",
-    "look": "get, .array and release, the array goes first",
     "claim": "claim and publish",
     "put_many": "put_many, per frame of 64",
     "batch": "batch with .array, per frame of 64",
