@@ -51,6 +51,7 @@ cdef class Consumer:
     cdef uint32_t state_before
     cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
     cdef shmring_holder holder
+    cdef PyObject *spare  # an array for a later frame; nobody else has it, not even the garbage collector
 
     def __init__(self, *_args, **_options):
         raise TypeError("a Consumer comes from Ring.consumer()")
@@ -123,6 +124,7 @@ cdef class Consumer:
     def __dealloc__(self):
         if self.has_place and self.fork_mark == fork_count:
             self.leave()  # every frame held a reference to this handle, so none is left
+        Py_XDECREF(self.spare)
 
     cdef void leave(self) noexcept:
         self.has_place = False
@@ -138,6 +140,30 @@ cdef class Consumer:
             if self.core.left and self.core.held == 0 and self.has_place:
                 self.leave()
             guard_unlock(&self.guard)
+
+    # ---- an array that no frame has ----
+
+    cdef inline shmring_hold *keep_spare(self, PyObject *view, PyObject *lease) noexcept:
+        """Keeps an array for a later frame; the hold that it had."""
+        cdef PyObject *before = self.spare
+        cdef shmring_hold *hold = (<Lease>lease).hold
+        (<Lease>lease).hold, (<Lease>lease).consumer = NULL, None
+        Py_INCREF(<object>view)
+        self.spare = view
+        Py_XDECREF(before)
+        return hold
+
+    cdef inline bint has_spare(self, uint64_t rows) noexcept:
+        """Whether there is one, of so many rows."""
+        return self.spare != NULL and (
+            not self.schema.variable_rows
+            or cnp.PyArray_DIM(<cnp.ndarray>self.spare, 0) == <cnp.npy_intp>rows)
+
+    cdef inline cnp.ndarray take_spare(self):
+        cdef cnp.ndarray view = <cnp.ndarray>self.spare
+        self.spare = NULL
+        Py_DECREF(view)
+        return view
 
     # ---- guards ----
 
