@@ -16,6 +16,7 @@ ABI: Final[int]
 MAX_CONSUMERS: Final[int]
 MAX_GROUPS: Final[int]
 MAX_SLOTS: Final[int]
+HUGE_PAGE_BYTES: Final[int]
 MAX_SCHEMA: Final[int]
 MAX_META: Final[int]
 LABEL_BYTES: Final[int]
@@ -165,6 +166,13 @@ class Geometry:
         """What was asked for, and as many more as fit into the last page."""
     @property
     def block_bytes(self) -> int: ...
+    @property
+    def most_huge_bytes(self) -> int:
+        """Bytes of the slots that huge pages can hold."""
+    def make_huge(self, fd: int, begin: int, end: int) -> int:
+        """Put huge pages under the slots in these bytes of the file; 0, or the errno if not all are huge."""
+    def huge_bytes(self, fd: int) -> int:
+        """Return how many bytes of the slots lie on huge pages."""
 
 @final
 class Identity:
@@ -210,7 +218,9 @@ class Block:
     def generation(self) -> bytes: ...
     @property
     def schema(self) -> bytes: ...
-    def prefault(self, huge_pages: bool, lock_memory: bool) -> None:
+    def huge_bytes(self, fd: int) -> int:
+        """Return how many bytes of the slots lie on huge pages, by its file."""
+    def prefault(self, lock_memory: bool) -> None:
         """Touch every page of the slots, so that no frame pays for a page fault."""
     def status(self, fd: int) -> RingStatus:
         """Return the ring's counters as a dict, read from its file."""

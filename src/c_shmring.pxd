@@ -107,7 +107,11 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_lock_blocked(int fd, int64_t byte)
     int shmring_map(shmring_block *block, int fd, int access)
     void shmring_unmap(shmring_block *block)
-    int shmring_prefault(const shmring_block *block, int writable, int huge_pages, int lock)
+    int shmring_prefault(const shmring_block *block, int writable, int lock)
+    size_t shmring_huge_page_bytes()
+    uint64_t shmring_huge_span(const shmring_geometry *g, uint64_t *begin)
+    int shmring_make_huge(int fd, const shmring_geometry *g, uint64_t begin, uint64_t end)
+    uint64_t shmring_huge_bytes(int fd, const shmring_geometry *g)
     int shmring_format(int fd, const shmring_geometry *g, const uint8_t *generation, const void *schema)
     uint8_t *shmring_slot_at(const shmring_block *block, uint64_t slot)
 

@@ -48,6 +48,7 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->epoch = hot->epoch + 1;
     const uint64_t cache = shmring_cache_bytes();
     p->exceeds_cache = slots * block->geometry.slot_stride > cache;
+    p->times_copies = slots * block->geometry.slot_stride >= cache / 2;
     p->warm_slots = cache / 2 / block->geometry.slot_stride;
     p->warm_slots = p->warm_slots < 2 ? 2 : p->warm_slots;
     p->trial_every = SHMRING_TRIAL_SOON;
@@ -133,7 +134,7 @@ static inline void
 shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t bytes)
 {
     uint8_t *const target = shmring_slot_at(p->block, p->slot) + i * p->block->geometry.slot_stride;
-    if (p->exceeds_cache && bytes >= SHMRING_LARGE_COPY)
+    if (p->times_copies && bytes >= SHMRING_LARGE_COPY)
         shmring_copy_large(p, target, source, bytes);
     else
         memcpy(target, source, bytes);

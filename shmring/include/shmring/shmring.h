@@ -17,6 +17,10 @@
  *     shmring_geometry_choose     to create a ring: sizes and offsets,
  *     shmring_format                  the empty ring itself,
  *     shmring_link                    its name
+ * huge.h
+ *     shmring_make_huge           put huge pages under a new ring's slots
+ *     shmring_huge_bytes          how many bytes lie on some,
+ *     shmring_huge_span               of those that can
  * clock.h
  *     shmring_now_ns              what deadlines are compared with
  *     shmring_coarse_now_ns       the same, cheaper and coarser
@@ -79,6 +83,7 @@
 
 #include "clock.h"
 #include "consumer.h"
+#include "huge.h"
 #include "layout.h"
 #include "observe.h"
 #include "producer.h"

@@ -57,6 +57,7 @@ typedef struct shmring_producer {
     int reuse_warm;      /* take the slot freed last: the ring exceeds the cache, nobody wants history */
     int lossy_active;
     uint32_t groups;                   /* bit i: group i has members */
+    int times_copies;                  /* the ring takes half the last-level cache, or more */
     int streaming_wins;                /* the last trial's outcome */
     uint64_t copies;                   /* large copies so far */
     uint64_t trial_began;              /* copies before the last trial */
