@@ -95,13 +95,8 @@ shmring_claim(shmring_producer *p, uint64_t want)
     const uint64_t wished = want < slots ? want : slots;
     if (p->head >= p->limit || p->limit - p->head < wished)
         shmring_rescan(p);
-    if (p->head >= p->limit)
+    if (p->head >= p->limit || shmring_claim_entry(p) != SHMRING_OK)
         return SHMRING_FULL;
-    shmring_mark_writing(p, 0, 1);
-    if (p->head >= p->limit || shmring_secure_slot(p) != SHMRING_OK) {
-        shmring_restore_stamps(p, 0, 1);
-        return SHMRING_FULL;
-    }
     uint64_t count = 1;
     if (want > 1) {
         uint64_t most = p->limit - p->head;
@@ -138,9 +133,7 @@ shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t byte
 static inline void
 shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
 {
-    const uint64_t slots = p->block->geometry.slots;
-    const uint64_t index = p->index + i < slots ? p->index + i : p->index + i - slots;
-    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[index]);
+    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[shmring_claimed_index(p, i)]);
     shmring_store_relaxed(&record->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
     shmring_store_relaxed(&record->rows, rows);                 /* [relaxed: published with stamp] */
     if (p->block->geometry.meta_bytes == 0)
@@ -217,6 +210,64 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
     shmring_store_stat(&hot->dropped, p->dropped);
 }
+
+/* ---- several buffers that a driver fills ---- */
+
+/* Claims one more frame behind the open claim, or the first one. Its slot need not be adjacent to the others
+ * (shmring_claimed_at), so such a claim is published by shmring_publish_oldest, or aborted. SHMRING_FULL: as
+ * shmring_claim, or the claim has all entries. What has been claimed before stays where it is. */
+static inline int
+shmring_claim_more(shmring_producer *p)
+{
+    const uint64_t head = p->head;
+    const uint64_t index = p->index;
+    if (p->count == 0)
+        return shmring_claim(p, 1);
+    if (p->count == p->block->geometry.slots)
+        return SHMRING_FULL;
+    p->index = shmring_claimed_index(p, p->count); /* as if the open claim had been published */
+    p->head += p->count;
+    if (p->head >= p->limit)
+        shmring_rescan(p);
+    const int result = p->head < p->limit ? shmring_claim_entry(p) : SHMRING_FULL;
+    p->head = head;
+    p->index = index;
+    if (result == SHMRING_OK)
+        p->count++;
+    return result;
+}
+
+/* Where frame i of the open claim is to be written, the oldest being 0. */
+static inline void *
+shmring_claimed_at(const shmring_producer *p, uint64_t i)
+{
+    return shmring_slot_at(p->block, p->slot_of[shmring_claimed_index(p, i)]);
+}
+
+/* Makes the first frame of the open claim visible; the others stay claimed, and become frame 0, 1, ... */
+static inline void
+shmring_publish_oldest(shmring_producer *p)
+{
+    const uint64_t left = p->count - 1;
+    p->count = 1; /* so that the marks of the others stay */
+    shmring_publish(p, 1);
+    p->count = left;
+    p->slot = p->slot_of[p->index];
+}
+
+/* Puts the first frame of the open claim behind the others, unseen: its slot, which keeps its address, is the
+ * last to be written again. shmring_drop afterwards lets it count as lost. */
+static inline void
+shmring_requeue_oldest(shmring_producer *p)
+{
+    const uint32_t oldest = p->slot_of[p->index];
+    for (uint64_t i = 1; i < p->count; i++)
+        shmring_name_slot(p, shmring_claimed_index(p, i - 1), p->slot_of[shmring_claimed_index(p, i)]);
+    shmring_name_slot(p, shmring_claimed_index(p, p->count - 1), oldest);
+    p->slot = p->slot_of[p->index];
+}
+
+/* ---- the end ---- */
 
 /* Leaves without a word about the end, as a producer that dies: consumers find SHMRING_DIED, or wait for the
  * next producer. An open claim is aborted. For a program that forwards a stream whose source died. */

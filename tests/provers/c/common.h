@@ -169,6 +169,14 @@ write_frame(shmring_producer *p, uint64_t i)
     shmring_describe(p, i, (int64_t)(p->next_seq + i), 0, NULL);
 }
 
+/* The same, if the slots of the claim are not adjacent. */
+static inline void
+write_buffer(shmring_producer *p, uint64_t i)
+{
+    fill_frame(shmring_claimed_at(p, i), p->block->geometry.frame_bytes, p->next_seq + i);
+    shmring_describe(p, i, (int64_t)(p->next_seq + i), 0, NULL);
+}
+
 /* Claims, writes and publishes one frame, or says why not. */
 SHARED int
 put(shmring_producer *p)
