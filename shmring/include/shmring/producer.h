@@ -214,8 +214,8 @@ shmring_drop(shmring_producer *p, uint64_t count)
 /* ---- several buffers that a driver fills ---- */
 
 /* Claims one more frame behind the open claim, or the first one. Its slot need not be adjacent to the others
- * (shmring_claimed_at), so such a claim is published by shmring_publish_oldest, or aborted. SHMRING_FULL: as
- * shmring_claim, or the claim has all entries. What has been claimed before stays where it is. */
+ * (shmring_claimed_slot_of), so publish such a claim with shmring_publish_oldest, or abort it. SHMRING_FULL as
+ * for shmring_claim, or if the claim has all entries: what has been claimed before stays as it is. */
 static inline int
 shmring_claim_more(shmring_producer *p)
 {
@@ -237,11 +237,12 @@ shmring_claim_more(shmring_producer *p)
     return result;
 }
 
-/* Where frame i of the open claim is to be written, the oldest being 0. */
-static inline void *
-shmring_claimed_at(const shmring_producer *p, uint64_t i)
+/* The slot of frame i of the open claim, 0 being the oldest. shmring_slot_at says where it is: a slot has one
+ * address for as long as the block is mapped. */
+static inline uint64_t
+shmring_claimed_slot_of(const shmring_producer *p, uint64_t i)
 {
-    return shmring_slot_at(p->block, p->slot_of[shmring_claimed_index(p, i)]);
+    return p->slot_of[shmring_claimed_index(p, i)];
 }
 
 /* Makes the first frame of the open claim visible; the others stay claimed, and become frame 0, 1, ... */
@@ -262,7 +263,7 @@ shmring_requeue_oldest(shmring_producer *p)
 {
     const uint32_t oldest = p->slot_of[p->index];
     for (uint64_t i = 1; i < p->count; i++)
-        shmring_name_slot(p, shmring_claimed_index(p, i - 1), p->slot_of[shmring_claimed_index(p, i)]);
+        shmring_name_slot(p, shmring_claimed_index(p, i - 1), (uint32_t)shmring_claimed_slot_of(p, i));
     shmring_name_slot(p, shmring_claimed_index(p, p->count - 1), oldest);
     p->slot = p->slot_of[p->index];
 }

@@ -31,7 +31,7 @@
  *     shmring_abort               give them back
  *     shmring_drop                count frames that found no space
  *     shmring_claim_more          one more buffer, where a driver fills several:
- *     shmring_claimed_at              where it is,
+ *     shmring_claimed_slot_of         its slot,
  *     shmring_publish_oldest          publish the first one,
  *     shmring_requeue_oldest          or fill it again
  *     shmring_reap_all            free the places of dead consumers

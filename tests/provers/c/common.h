@@ -169,11 +169,18 @@ write_frame(shmring_producer *p, uint64_t i)
     shmring_describe(p, i, (int64_t)(p->next_seq + i), 0, NULL);
 }
 
+/* Where frame i of the open claim is to be written. */
+static inline void *
+buffer_at(const shmring_producer *p, uint64_t i)
+{
+    return shmring_slot_at(p->block, shmring_claimed_slot_of(p, i));
+}
+
 /* The same, if the slots of the claim are not adjacent. */
 static inline void
 write_buffer(shmring_producer *p, uint64_t i)
 {
-    fill_frame(shmring_claimed_at(p, i), p->block->geometry.frame_bytes, p->next_seq + i);
+    fill_frame(buffer_at(p, i), p->block->geometry.frame_bytes, p->next_seq + i);
     shmring_describe(p, i, (int64_t)(p->next_seq + i), 0, NULL);
 }
 

@@ -68,12 +68,12 @@ buffers_are_published_in_order_and_keep_their_addresses(void)
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     for (uint64_t number = 0; number < 5 * SLOTS; number++) {
-        const void *const second = shmring_claimed_at(&p, 1);
-        const void *const third = shmring_claimed_at(&p, 2);
-        CHECK(shmring_claimed_at(&p, 0) == shmring_claimed_slot(&p));
+        const void *const second = buffer_at(&p, 1);
+        const void *const third = buffer_at(&p, 2);
+        CHECK(buffer_at(&p, 0) == shmring_claimed_slot(&p));
         turn(&r, &p, &c, 1);
-        CHECK(shmring_claimed_at(&p, 0) == second && shmring_claimed_slot(&p) == second);
-        CHECK(shmring_claimed_at(&p, 1) == third);
+        CHECK(buffer_at(&p, 0) == second && shmring_claimed_slot(&p) == second);
+        CHECK(buffer_at(&p, 1) == third);
     }
     CHECK_EQUAL(p.swaps, 0);
     leave(&c);
@@ -148,7 +148,7 @@ a_claim_has_at_most_all_entries(void)
     for (uint64_t i = 0; i < SLOTS; i++) {
         CHECK_EQUAL(stamp_of(&r, i), shmring_writing_stamp(i));
         for (uint64_t j = 0; j < i; j++)
-            CHECK(shmring_claimed_at(&p, i) != shmring_claimed_at(&p, j));
+            CHECK(buffer_at(&p, i) != buffer_at(&p, j));
     }
     shmring_abort(&p);
     end(&r, &p);
@@ -176,7 +176,7 @@ a_held_frame_is_passed_round(uint64_t spares)
         shmring_hold *const hold = take_seq(&holder, number);
         CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
         for (unsigned i = 0; i < 4 * SLOTS; i++) {
-            const void *const second = shmring_claimed_at(&p, 1);
+            const void *const second = buffer_at(&p, 1);
             turn(&r, &p, &c, 1);
             CHECK(shmring_claimed_slot(&p) == second);
             CHECK(holds(&holder, hold, 0, number));
@@ -237,10 +237,10 @@ a_run_is_joined_again_without_a_slot_of_the_claim(void)
             CHECK_EQUAL(claim_buffers(&p, buffers), buffers);
             for (uint64_t i = 0; i < buffers; i++)
                 write_buffer(&p, i);
-            const void *const last = shmring_claimed_at(&p, buffers - 1);
+            const void *const last = buffer_at(&p, buffers - 1);
             shmring_publish_oldest(&p);
             if (buffers > 1)
-                CHECK(shmring_claimed_at(&p, buffers - 2) == last);
+                CHECK(buffer_at(&p, buffers - 2) == last);
             check_permutation(&p);
             check_history(&r.block);
         }
@@ -283,12 +283,12 @@ a_damaged_buffer_comes_last_again(void)
     turn(&r, &p, &c, 4);
     for (uint64_t number = 4; number < 4 + 3 * SLOTS; number++) {
         const void *const damaged = shmring_claimed_slot(&p);
-        const void *const second = shmring_claimed_at(&p, 1);
+        const void *const second = buffer_at(&p, 1);
         const uint64_t head = p.head;
         fill_frame(shmring_claimed_slot(&p), 256, UINT64_MAX);
         shmring_requeue_oldest(&p);
-        CHECK(shmring_claimed_slot(&p) == second && shmring_claimed_at(&p, 0) == second);
-        CHECK(shmring_claimed_at(&p, BUFFERS - 1) == damaged);
+        CHECK(shmring_claimed_slot(&p) == second && buffer_at(&p, 0) == second);
+        CHECK(buffer_at(&p, BUFFERS - 1) == damaged);
         CHECK_EQUAL(p.count, BUFFERS);
         CHECK_EQUAL(p.head, head);
         CHECK_EQUAL(p.next_seq, number); /* unseen */
@@ -340,7 +340,7 @@ a_takeover_forgets_the_buffers_of_a_dead_producer(void)
             for (uint64_t i = 0; i < published; i++)
                 publish_oldest(&p);
             for (uint64_t i = 0; i < p.count; i++)
-                fill_frame(shmring_claimed_at(&p, i), 256, UINT64_MAX);
+                fill_frame(buffer_at(&p, i), 256, UINT64_MAX);
             kill_producer(&p);
             for (uint64_t seq = 4; seq < 4 + published; seq++)
                 read_seq(&c, seq);

@@ -214,7 +214,7 @@ fill_buffers(uint64_t turns)
         while (p.count < most && shmring_claim_more(&p) == SHMRING_OK)
             continue;
         for (uint64_t j = 0; j < p.count; j++)
-            fill_frame(shmring_claimed_at(&p, j), 128, UINT64_MAX);
+            fill_frame(buffer_at(&p, j), 128, UINT64_MAX);
         look_in();
         if (p.count > 0 && i % 3 == 1)
             shmring_requeue_oldest(&p);
