@@ -214,8 +214,8 @@ shmring_drop(shmring_producer *p, uint64_t count)
 /* ---- several buffers that a driver fills ---- */
 
 /* Claims one more frame behind the open claim, or the first one. Its slot need not be adjacent to the others
- * (shmring_claimed_slot_of), so publish such a claim with shmring_publish_oldest, or abort it. SHMRING_FULL as
- * for shmring_claim, or if the claim has all entries: what has been claimed before stays as it is. */
+ * (shmring_claimed_slot_of), so publish such a claim with shmring_publish_oldest, or abort it. SHMRING_FULL:
+ * as for shmring_claim, or the claim has all entries; what has been claimed before stays as it is. */
 static inline int
 shmring_claim_more(shmring_producer *p)
 {
@@ -263,7 +263,7 @@ shmring_requeue_oldest(shmring_producer *p)
 {
     const uint32_t oldest = p->slot_of[p->index];
     for (uint64_t i = 1; i < p->count; i++)
-        shmring_name_slot(p, shmring_claimed_index(p, i - 1), (uint32_t)shmring_claimed_slot_of(p, i));
+        shmring_name_slot(p, shmring_claimed_index(p, i - 1), p->slot_of[shmring_claimed_index(p, i)]);
     shmring_name_slot(p, shmring_claimed_index(p, p->count - 1), oldest);
     p->slot = p->slot_of[p->index];
 }

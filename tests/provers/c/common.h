@@ -176,7 +176,7 @@ buffer_at(const shmring_producer *p, uint64_t i)
     return shmring_slot_at(p->block, shmring_claimed_slot_of(p, i));
 }
 
-/* The same, if the slots of the claim are not adjacent. */
+/* As write_frame, if the slots of the claim are not adjacent. */
 static inline void
 write_buffer(shmring_producer *p, uint64_t i)
 {
