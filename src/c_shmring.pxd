@@ -133,6 +133,10 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_claim_slice(
         shmring_producer *p, uint64_t want, int64_t until_ns, int64_t spin_ns, long cores)
     void *shmring_claimed_slot(const shmring_producer *p)
+    int shmring_claim_more(shmring_producer *p)
+    uint64_t shmring_claimed_slot_of(const shmring_producer *p, uint64_t i)
+    void shmring_publish_oldest(shmring_producer *p)
+    void shmring_requeue_oldest(shmring_producer *p)
     void shmring_describe(
         shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
     void shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t size)

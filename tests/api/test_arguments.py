@@ -24,6 +24,7 @@ from support.threads import Running
         ("Frame", "from a Consumer"),
         ("Batch", "from a Consumer"),
         ("Slot", r"Producer.claim\(\)"),
+        ("Buffers", r"Producer.buffers\(\)"),
     ],
 )
 @pytest.mark.parametrize("arguments", [(), ("camera",), (1, 2, 3)], ids=len)

@@ -71,6 +71,11 @@ def claim(here, timeout=None):
     return here.waiter.claim(timeout=timeout)
 
 
+def refill(here, timeout=None):
+    with here.waiter.buffers(2) as queue:
+        return queue.refill(timeout)
+
+
 def wait_for_consumers(here, timeout=None):
     return here.waiter.wait_for_consumers(9, timeout)
 
@@ -148,6 +153,7 @@ WAITS = {
     "put": Wait(with_full_ring, put, shmring.RingFull, frames_are_put),
     "put_many": Wait(with_full_ring, put_many, shmring.RingFull, frames_are_put),
     "claim": Wait(with_full_ring, claim, shmring.RingFull, frames_are_put),
+    "refill": Wait(with_full_ring, refill, shmring.RingFull, frames_are_put),
     "wait_for_consumers": Wait(with_producer, wait_for_consumers, shmring.TooFewConsumers, nothing_changed),
     "attach": Wait(with_nothing, attach, shmring.RingNotFound, nothing_changed),
 }

@@ -117,14 +117,24 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "copy_put_back",
         [
             (
-                "if (p->head >= p->limit || shmring_secure_slot(p) != SHMRING_OK) {",
-                "if (shmring_secure_slot(p) != SHMRING_OK) {",
+                "if (p->head < p->limit && shmring_secure_slot(p) == SHMRING_OK)",
+                "if (shmring_secure_slot(p) == SHMRING_OK)",
             ),
             (
                 SECURED,
                 "if (!shmring_is_held(p, p->slot_of[p->index]) || shmring_take_any_spare(p))",
             ),
         ],
+    ),
+    (
+        "swaps spare buffers",
+        "selftest",
+        [("const uint64_t end = p->head + slots - p->count;", "const uint64_t end = p->head + slots;")],
+    ),
+    (
+        "runs spare buffers",
+        "selftest",
+        [("if (later >= p->head + slots - p->count)", "if (later >= p->head + slots)")],
     ),
     (
         "claimed never back",

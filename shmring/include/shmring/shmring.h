@@ -34,6 +34,10 @@
  *     shmring_publish             make frames visible
  *     shmring_abort               give them back
  *     shmring_drop                count frames that found no space
+ *     shmring_claim_more          one more buffer, where a driver fills several:
+ *     shmring_claimed_slot_of         its slot,
+ *     shmring_publish_oldest          publish the first one,
+ *     shmring_requeue_oldest          or fill it again
  *     shmring_reap_all            free the places of dead consumers
  *     shmring_producer_close      end the stream
  *     shmring_producer_fail       end it because of an error

@@ -48,7 +48,7 @@ typedef struct shmring_producer {
     uint64_t dropped;
     uint64_t swaps;
     uint64_t count;      /* frames of the open claim, 0 if none is open */
-    uint64_t slot;       /* the first slot of the open claim; the others follow it in memory */
+    uint64_t slot;       /* the first slot of the open claim; what shmring_claim claimed follows it */
     uint32_t *slot_of;   /* entry -> slot: the permutation, in memory that nobody else can damage */
     uint32_t *entry_of;  /* slot -> entry. Behind the entries: the slots that no entry has, the spares */
     uint64_t next_spare; /* of the spares, the one to try first */

@@ -30,7 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there whe
 
 import shmring
 from children import wait_for_end
-from frames import WORDS, Books, ViolationError, expect, put, put_many
+from frames import WORDS, Books, ViolationError, drive, expect, put, put_many
 from shmring import _core
 
 SLOTS = 8
@@ -172,6 +172,9 @@ OPERATIONS = [
     Operation("producer", "claim, publish", take_over, lambda producer: put(producer, in_place=True)),
     Operation("producer", "claim, publish several", take_over, lambda producer: put_many(producer, 3)),
     Operation("producer", "claim, abort", take_over, lambda producer: producer.claim(2).abort()),
+    Operation(
+        "producer", "buffers of a driver", take_over, lambda producer: drive(producer, 3, timeout=BOUND)
+    ),
     Operation("producer", "put until frames are dropped", take_over, overfill),
     Operation("producer", "Producer.close", take_over, lambda producer: producer.close()),
     Operation("consumer", "Ring.consumer", itself, join),

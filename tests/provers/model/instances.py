@@ -119,6 +119,17 @@ INSTANCES = {
     ),
     "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1)),
     "adjacent, killed": Instance("as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1)),
+    "buffers": Instance(
+        "a driver with two buffers, one filled again, beside held frames",
+        one(LOSSY, SLOTS=3, FRAMES=3, KILLS=0, HOLDS=1, SLIDES=1),
+    ),
+    "buffers, killed": Instance(
+        "a driver with two buffers, one of all killed", one(LOSSY, FRAMES=2, HOLDS=1, SLIDES=1)
+    ),
+    "buffers, newcomer": Instance(
+        "a lossless consumer joins while a driver has buffers",
+        one(LOSSLESS, SLOTS=3, FRAMES=3, KILLS=0, FIRST_RESIDES=0, SLIDES=1),
+    ),
     "spare": Instance(
         "a held slot goes among the spares, once", one(LOSSY, SPARES=1, FRAMES=4, KILLS=0, HOLDS=1)
     ),
@@ -215,6 +226,7 @@ MUTANTS = {
     "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
     "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),
     "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),
+    "SWAP_TAKES_BUFFERS": ("a swap takes the slot of a buffer that the driver has", "buffers"),
     "SPARE_IGNORES_PINS": ("a spare slot is taken while somebody holds it", "spare"),
     "CLAIM_IGNORES_OWNERS": ("the claimed slot's owner words are not looked at", "members, lapped"),
     "PINS_BEFORE_OWNERS": ("the claim looks at pins, then at owner words", "member leaves"),

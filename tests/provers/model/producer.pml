@@ -2,7 +2,20 @@
  * Only the producer writes head, next_seq, claimed and the entries (but for their pins), so what the code
  * keeps in local copies of them is read from the block here. */
 
-#define AT(ahead) ((head + (ahead)) % SLOTS) /* the entry of a position from head on */
+/* The next position to claim: with SLIDES, behind the `out` frames that are claimed already. */
+#ifdef SLIDES
+#define TAIL (head + out)
+#define OUT out
+#else
+#define TAIL head
+#define OUT 0
+#endif
+#define AT(ahead) ((TAIL + (ahead)) % SLOTS) /* the entry of a position from there on */
+#ifdef SWAP_TAKES_BUFFERS
+#define OTHERS SLOTS
+#else
+#define OTHERS (SLOTS - OUT) /* entries that a swap may look at */
+#endif
 
 /* ---- the gate ---- */
 
@@ -127,14 +140,14 @@ inline mark_entries(from, to)
 {
 #ifndef CLAIMED_NOT_RAISED
     if
-    :: head + to > claimed -> STEP(claimed = head + to)
+    :: TAIL + to > claimed -> STEP(claimed = TAIL + to)
     :: else
     fi;
 #endif
     turn = from;
     do
     :: turn < to ->
-        STEP(saved[turn] = entry[AT(turn)].stamp; entry[AT(turn)].stamp = WRITING(head + turn); turn++)
+        STEP(saved[turn] = entry[AT(turn)].stamp; entry[AT(turn)].stamp = WRITING(TAIL + turn); turn++)
     :: else -> turn = 0; break
     od
 }
@@ -160,7 +173,7 @@ inline unmark(from, to)
 inline mark_ahead()
 {
     if
-    :: gate != NONE && !lossy_active && head < limit -> mark_entries(0, 1); ahead = 1
+    :: STILL_CLAIMED == 0 && gate != NONE && !lossy_active && head < limit -> mark_entries(0, 1); ahead = 1
     :: else
     fi
 }
@@ -278,7 +291,7 @@ inline take_warm()
 {
     back = 1;
     do
-    :: back <= 2 && back <= gate && gate - back + SLOTS > head && gate - back < head ->
+    :: back <= 2 && back <= gate && gate - back + SLOTS > TAIL && gate - back < head ->
         if
         :: entry[(gate - back) % SLOTS].stamp == PUBLISHED(gate - back) ->
             freed = gate - back;
@@ -328,7 +341,7 @@ inline rejoin_run()
             od
         };
         if
-        :: head + back < limit && (!lossy_active || back <= SLOTS / 2) -> swap(AT(back), head + back)
+        :: back < OTHERS && TAIL + back < limit && (!lossy_active || back <= SLOTS / 2) -> swap(AT(back), TAIL + back)
         :: else
         fi;
         back = 0;
@@ -350,23 +363,23 @@ inline settle()
     look_at_holds(entry[AT(0)].slot, CLAIM_LOOKS_AT_PINS);
 #if SPARES > 0
     if
-    :: pinned && head < limit -> pinned = 0; take_any_spare(); pinned = !swapped; swapped = 0
+    :: pinned && TAIL < limit -> pinned = 0; take_any_spare(); pinned = !swapped; swapped = 0
     :: else
     fi;
 #endif
     if
-    :: !pinned && head < limit
+    :: !pinned && TAIL < limit
     :: else ->
         pinned = 0;
         if
-        :: limit >= head && limit - head < SLOTS -> rescan()
+        :: limit >= TAIL && limit - TAIL < SLOTS -> rescan()
         :: else
         fi;
         back = 1;
         ring_full = 1;
         do
-        :: ring_full && back < SLOTS && head + back < limit ->
-            swap(AT(back), head + back);
+        :: ring_full && back < OTHERS && TAIL + back < limit ->
+            swap(AT(back), TAIL + back);
             ring_full = !swapped;
             swapped = 0;
             back++
@@ -398,23 +411,23 @@ inline claim()
 {
     ring_full = 0;
     if
-    :: head >= limit || limit - head < BATCH -> rescan()
+    :: TAIL >= limit || limit - TAIL < BATCH -> rescan()
     :: else
     fi;
     if
-    :: head >= limit -> unmark_ahead(); ring_full = 1
+    :: TAIL >= limit -> unmark_ahead(); ring_full = 1
     :: else ->
 #ifdef PINS_BEFORE_MARK
         look_at_holds(entry[AT(0)].slot, 1);
         mark_first();
         if
-        :: head >= limit || pinned -> ring_full = 1; pinned = 0
+        :: TAIL >= limit || pinned -> ring_full = 1; pinned = 0
         :: else
         fi;
 #else
         mark_first();
         if
-        :: head >= limit -> ring_full = 1
+        :: TAIL >= limit -> ring_full = 1
         :: else -> settle()
         fi;
 #endif
@@ -435,7 +448,7 @@ inline claim()
 #endif
             atomic { most = 0; saved[1] = 0; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
 #else
-            atomic { count = 1; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
+            atomic { count = OUT + 1; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
 #endif
         fi
     fi
@@ -468,6 +481,15 @@ inline store_head()
 
 #define RECORD(ahead) record[entry[(first + (ahead)) % SLOTS].slot]
 
+/* Whether the frames behind those that are published stay claimed. */
+#ifdef SLIDES
+#define KEEPS_OTHERS (published > 0)
+#define STILL_CLAIMED (published > 0 -> count - published : 0)
+#else
+#define KEEPS_OTHERS 0
+#define STILL_CLAIMED 0
+#endif
+
 inline store_entries()
 {
     do
@@ -483,7 +505,7 @@ inline store_entries()
                 entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn);
                 turn++
             })
-    :: turn >= published && turn < count -> /* written to, but not published */
+    :: turn >= published && turn < count && !KEEPS_OTHERS -> /* written to, but not published */
         STEP(entry[(first + turn) % SLOTS].stamp = (ABORT_PUTS_BACK -> saved[turn] : 0); turn++)
     :: else -> turn = 0; break
     od
@@ -513,8 +535,17 @@ inline publish()
 #endif
     :: else
     fi;
-    atomic { first = 0; first_seq = 0; published = 0; count = 0; saved[0] = (ahead -> saved[0] : 0) }
+    atomic { first = 0; first_seq = 0; count = STILL_CLAIMED; published = 0; saved[0] = (ahead -> saved[0] : 0) }
 }
+
+#ifdef SLIDES
+/* The first of two buffers is to be filled again, behind the other. */
+inline requeue()
+{
+    STEP(given = entry[AT(0)].slot; entry[AT(0)].slot = entry[AT(1)].slot);
+    STEP(entry[AT(1)].slot = given; given = 0)
+}
+#endif
 
 /* ---- takeover ---- */
 

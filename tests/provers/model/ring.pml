@@ -3,7 +3,8 @@
 
 /* An instance sets: SLOTS, PLACES, CONSUMERS, FRAMES (offered in all), BATCH, KILLS, HOLDS (frames that a
  * consumer may keep while it takes the next), FIRST and SECOND (the consumers: see below), and of
- * WARM, ABORTS, DROPS, SILENCE, LEAVES, LATEST, LIVES, OBSERVED what it wants. */
+ * WARM, ABORTS, DROPS, SILENCE, LEAVES, LATEST, LIVES, OBSERVED, SLIDES (the producer is a driver with two
+ * buffers) what it wants. */
 
 #ifndef ABORTS
 #define ABORTS 0
@@ -120,6 +121,9 @@ proctype Producer()
 #if BATCH > 1
     byte most;
 #endif
+#ifdef SLIDES
+    byte out;
+#endif
 #ifdef GROUP
     byte word;
     bit group, was_member;
@@ -130,7 +134,15 @@ begin:
 next_frame:
     if
     :: next_seq < FRAMES -> goto try
-    :: next_seq >= FRAMES -> close(); goto gone
+    :: next_seq >= FRAMES ->
+#ifdef SLIDES
+        if
+        :: count > 0 -> publish() /* nothing: what the driver has goes back */
+        :: else
+        fi;
+#endif
+        close();
+        goto gone
 #ifdef SILENCE
     :: goto gone /* lives on, holds its lock, does nothing more */
 #endif
@@ -139,7 +151,18 @@ next_frame:
 #endif
     fi;
 try:
+#ifdef SLIDES
+    atomic { out = count };
     claim();
+    atomic { out = 0 };
+    if
+    :: ring_full && count > 0 -> ring_full = 0; goto fill
+    :: !ring_full && count < 2 -> goto try
+    :: else
+    fi;
+#else
+    claim();
+#endif
     if
     :: ring_full && !prepared ->
         ring_full = 0;
@@ -156,9 +179,20 @@ try:
         goto try
     :: !ring_full ->
         atomic { prepared = 0; event[SPACE].knows = event[SPACE].knows & ~BIT(me) };
+#ifdef SLIDES
+fill:
+        if
+        :: count > 1 -> requeue()
+        :: true
+        fi;
+#endif
         write();
         if
+#ifdef SLIDES
+        :: published = 1
+#else
         :: published = count
+#endif
 #if BATCH > 1
         :: count > 1 -> published = 1
 #endif
@@ -176,6 +210,9 @@ killed:
         ring_full = 0; prepared = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; saved[0] = 0; ahead = 0;
 #if BATCH > 1
         saved[1] = 0; most = 0;
+#endif
+#ifdef SLIDES
+        out = 0;
 #endif
 #ifdef GROUP
         word = 0; group = 0; was_member = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps of a claim: marks, a free slot for the first frame, the run behind it.
+ * The steps of a claim: marks, a free slot for its first frame or for one more, the run behind it.
  */
 #ifndef SHMRING_INTERNAL_CLAIM_H
 #define SHMRING_INTERNAL_CLAIM_H
@@ -22,7 +22,8 @@ shmring_secure_slot(shmring_producer *p)
     if (p->limit - p->head < slots) /* consumers may have moved on since the gate was cached */
         shmring_rescan(p);
     uint64_t other = p->index;
-    for (uint64_t later = p->head + 1; later < p->head + slots && later < p->limit; later++) {
+    const uint64_t end = p->head + slots - p->count; /* where the entries of an open claim begin again */
+    for (uint64_t later = p->head + 1; later < end && later < p->limit; later++) {
         other = shmring_next_index(p->block, other);
         if (shmring_swap(p, other, later))
             return SHMRING_OK; /* later < limit still held after its rescan, so head < limit */
@@ -107,6 +108,18 @@ shmring_mark_first(shmring_producer *p)
     p->marked_ahead = 0;
 }
 
+/* Makes the entry of the next position the producer's: its mark, then its slot. SHMRING_FULL: it is what it
+ * was. */
+static inline int
+shmring_claim_entry(shmring_producer *p)
+{
+    shmring_mark_first(p);
+    if (p->head < p->limit && shmring_secure_slot(p) == SHMRING_OK)
+        return SHMRING_OK;
+    shmring_restore_stamps(p, 0, 1);
+    return SHMRING_FULL;
+}
+
 /* How many frames from the first on are adjacent in memory and free, of `marked` marked ones. */
 static inline uint64_t
 shmring_count_run(const shmring_producer *p, uint64_t marked)
@@ -121,6 +134,14 @@ shmring_count_run(const shmring_producer *p, uint64_t marked)
             break;
     }
     return run;
+}
+
+/* The entry of frame i of the open claim. */
+static inline uint64_t
+shmring_claimed_index(const shmring_producer *p, uint64_t i)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    return p->index + i < slots ? p->index + i : p->index + i - slots;
 }
 
 #endif /* SHMRING_INTERNAL_CLAIM_H */
