@@ -17,6 +17,15 @@
 #define OTHERS (SLOTS - OUT) /* entries that a swap may look at */
 #endif
 
+/* Whether the frames behind those that are published stay claimed. */
+#ifdef SLIDES
+#define KEEPS_OTHERS (published > 0)
+#define STILL_CLAIMED (published > 0 -> count - published : 0)
+#else
+#define KEEPS_OTHERS 0
+#define STILL_CLAIMED 0
+#endif
+
 /* ---- the gate ---- */
 
 #ifdef GROUP
@@ -480,15 +489,6 @@ inline store_head()
 }
 
 #define RECORD(ahead) record[entry[(first + (ahead)) % SLOTS].slot]
-
-/* Whether the frames behind those that are published stay claimed. */
-#ifdef SLIDES
-#define KEEPS_OTHERS (published > 0)
-#define STILL_CLAIMED (published > 0 -> count - published : 0)
-#else
-#define KEEPS_OTHERS 0
-#define STILL_CLAIMED 0
-#endif
 
 inline store_entries()
 {
