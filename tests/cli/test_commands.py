@@ -816,7 +816,7 @@ def test_a_ring_with_spare_slots(cli, make, monkeypatch, lossless):
 
 @pytest.mark.slow
 def test_bench(cli, monkeypatch):
-    monkeypatch.setattr(bench, "SECONDS", 0.05)
+    monkeypatch.setattr(bench, "SECONDS", 0.02)
     monkeypatch.setattr(bench, "VIDEO", (48, 64, 3))
     monkeypatch.setattr(bench.os, "getloadavg", lambda: (0.0, 9.0, 9.0))
     code, out, err = cli("bench", "--json")

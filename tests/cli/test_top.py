@@ -48,6 +48,13 @@ def only_mine(monkeypatch):
     monkeypatch.setattr(top_screen, "look_at_all", look_at_all)
 
 
+@pytest.fixture(autouse=True)
+def quick_waits(monkeypatch):
+    """Textual's pilot waits until the application was idle for this long: by default 20 ms, twice a key."""
+    monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 0.005, raising=False)
+    monkeypatch.setattr("textual._wait.SLEEP_IDLE", 0.00025, raising=False)
+
+
 def watch(script, name: str | None = None, size=WIDE) -> Top:
     """Run `await script(app, pilot, look)` on a screen; `look` looks at the rings once more."""
     app = Top(name, 3600.0, top.help or "")
