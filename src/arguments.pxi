@@ -73,6 +73,5 @@ cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single
     """Bytes of the meta of one frame, or of the metas of `count` frames."""
     if schema.meta_dtype is None:
         raise ValueError("this ring carries no meta; create it with meta=<dtype>")
-    from shmring import _meta
-    return _meta.pack_one(meta, schema.meta_dtype) if single else _meta.pack_many(
-        meta, schema.meta_dtype, count)
+    packer = schema.meta_packer()
+    return packer.one(meta) if single else packer.many(meta, count)
