@@ -1,7 +1,14 @@
 # Arguments: checked, and converted for C.
 
-cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
+cdef object ONE = 1
+
+
+cdef inline uint64_t count_of(object n, str what, uint64_t most) except 0:
     """A number of frames, at least 1, cut to `most`."""
+    return 1 if n is ONE else checked_count(n, what, most)
+
+
+cdef uint64_t checked_count(object n, str what, uint64_t most) except 0:
     cdef int overflow
     cdef long long value
     if PyLong_CheckExact(n):  # nearly always; objects compare slowly

@@ -124,9 +124,10 @@ cdef class Block:
 
     cdef inline int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
-        if shmring_lost_pages(&self.view):
-            raise was_cut(self)
-        return 0
+        return self.refuse() if shmring_lost_pages(&self.view) else 0
+
+    cdef int refuse(self) except -1:
+        raise was_cut(self)
 
     cdef bint add_view(self, uint64_t slot, uint64_t count) noexcept:
         """Notes an array of a claim, for forks; False without memory for that."""

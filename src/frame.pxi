@@ -84,6 +84,7 @@ cdef class Held:
         guard_unlock(&self.guard)
         return view
 
+    @cython.binding(True)  # cheaper to inherit: the interpreter looks for a builtin method in the very class
     def release(self):
         """Give up this object's own hold.
 
@@ -166,9 +167,11 @@ cdef class Held:
     def __reduce__(self):
         raise _messages.not_pickled(type(self).__name__)
 
+    @cython.binding(True)  # cheaper to bind, which a `with` does
     def __enter__(self):
         return self
 
+    @cython.binding(True)
     def __exit__(self, kind, value, traceback):
         self.release()
 
