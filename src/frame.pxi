@@ -198,7 +198,8 @@ cdef class Held:
             self.is_base = True
         PyObject_GetBuffer(self.get_array(), view, flags)
 
-    def __dealloc__(self):
+    @cython.final
+    cdef void last_act(self) noexcept:
         if self.hold != NULL:
             self.consumer.give_back(self.hold)
 
@@ -324,3 +325,10 @@ cdef class Batch(Held):
 
     def __repr__(self):
         return _repr.batch(self, self.consumer.block.name)
+
+
+cdef void last_act_of(PyObject *held) noexcept:
+    (<Held>held).last_act()
+
+
+before_death(<PyTypeObject *>Frame, <PyTypeObject *>Batch, last_act_of)
