@@ -38,8 +38,7 @@ cdef class Producer:
     cdef End end_asked  # by another thread, while this one waits in here
     cdef bytes failure_asked  # what that end is to say
     cdef bint is_open
-    cdef uint64_t open_number  # of the open claim, or NO_CLAIM
-    cdef bint open_is_scratch
+    cdef Claim open_claim
     cdef cnp.ndarray open_view  # its array, once it was asked for
     cdef uint64_t claims
     cdef bint warned_of_untouched
@@ -138,7 +137,7 @@ cdef class Producer:
 
     cdef inline bint has_open(self, uint64_t number) noexcept:
         """Whether the claim of this number is open; for NO_CLAIM, whether none is."""
-        return self.open_number == number
+        return self.open_claim.number == number
 
     cdef bint lend(self, Slot slot, cnp.ndarray view) noexcept:
         """Makes `view` the array of a claim, unless it has one; False if the claim has ended."""
@@ -155,7 +154,7 @@ cdef class Producer:
         """The slots of the open claim are no longer the user's: their array turns read-only."""
         cdef cnp.ndarray view
         guard_lock(&self.guard)
-        self.open_number = NO_CLAIM
+        self.open_claim.number = NO_CLAIM
         view, self.open_view = self.open_view, None
         if view is not None:
             freeze(view)
@@ -193,7 +192,7 @@ cdef class Producer:
     cdef void abort_open(self) noexcept:
         """Aborts the open claim. The handle is occupied."""
         self.end_claim()
-        if not self.open_is_scratch:
+        if not self.open_claim.scratch:
             shmring_abort(&self.core)
 
     # ---- claiming ----
@@ -302,9 +301,11 @@ cdef class Producer:
         scratch = self.claim_frames(want, deadline) == FULL
         count = min(want, self.block.view.geometry.slots) if scratch else self.core.count
         self.claims += 1
-        slot.claim.number, slot.claim.count = self.claims, count
-        slot.claim.first_seq, slot.claim.scratch = self.core.next_seq, scratch
-        self.open_number, self.open_is_scratch = self.claims, scratch
+        # One by one: a copy of the whole structure waits for the stores of its members.
+        slot.claim.number = self.open_claim.number = self.claims
+        slot.claim.count = self.open_claim.count = count
+        slot.claim.first_seq = self.open_claim.first_seq = self.core.next_seq
+        slot.claim.scratch = self.open_claim.scratch = scratch
         slot.producer, slot.single = self, want == 1
         slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.vacate()

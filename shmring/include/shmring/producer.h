@@ -138,7 +138,9 @@ shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t byte
 static inline void
 shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
 {
-    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[shmring_index_after(p, i)]);
+    const uint64_t slots = p->block->geometry.slots;
+    const uint64_t index = p->index + i < slots ? p->index + i : p->index + i - slots;
+    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[index]);
     shmring_store_relaxed(&record->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
     shmring_store_relaxed(&record->rows, rows);                 /* [relaxed: published with stamp] */
     if (p->block->geometry.meta_bytes == 0)

@@ -30,15 +30,6 @@ shmring_secure_slot(shmring_producer *p)
     return SHMRING_FULL;
 }
 
-/* The entry of position head + ahead, which is less than a ring further. */
-static inline uint64_t
-shmring_index_after(const shmring_producer *p, uint64_t ahead)
-{
-    const uint64_t slots = p->block->geometry.slots;
-    return p->index + ahead < slots ? p->index + ahead
-                                    : p->index + ahead - slots; /* no division: it is slow */
-}
-
 /* Marks the entries of positions head + from to head + to - 1 as being written. */
 static inline void
 shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
@@ -51,7 +42,7 @@ shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
     const shmring_block block =
         *p->block; /* a copy: to the compiler, stamps might be stored into the block */
     const uint64_t head = p->head;
-    uint64_t index = shmring_index_after(p, from);
+    uint64_t index = from == 0 ? p->index : (p->index + from) % block.geometry.slots; /* a division is slow */
     for (uint64_t i = from; i < to; i++) {
         if (i + SHMRING_PREFETCH_AHEAD < to)
             shmring_prefetch_write(shmring_entry_ahead(&block, index));
@@ -71,7 +62,7 @@ shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
 static inline void
 shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
 {
-    uint64_t index = shmring_index_after(p, from);
+    uint64_t index = (p->index + from) % p->block->geometry.slots;
     for (uint64_t i = from; i < to; i++) {
         shmring_store_release(&shmring_entry_at(p->block, index)->stamp, p->saved[i]); /* [release stamp] */
         index = shmring_next_index(p->block, index);
