@@ -230,10 +230,10 @@ class Block:
         """Return how the producer is, in a word, and the ring's counters, read from its file."""
     def place_statuses(self, fd: int) -> list[dict[str, Any]]:
         """Return the taken places of the consumer table as dicts, read from the ring's file."""
-    def spares_in_use(self, fd: int) -> int:
-        """Return how many slots are held that no entry names any more, read from the ring's file."""
     def group_statuses(self, fd: int) -> list[dict[str, Any]]:
         """Return the groups that have members as dicts, read from the ring's file."""
+    def participants(self, fd: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+        """Return both at one look, and how many slots are held that no entry names any more."""
     def copy_frame(
         self, fd: int, position: int, target: _Array, meta: _Array | None
     ) -> tuple[int, int, int, int] | None:

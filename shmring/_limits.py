@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 
-from shmring import _cgroup, errors
+from shmring import errors
 
 __all__ = ["cannot_lock", "check_room", "refused"]
 
@@ -90,6 +90,8 @@ def _memory(left: int) -> str:
     """Look at the memory: past its limits the kernel kills a process rather than refuse."""
     if left < LITTLE:
         return ""
+    from shmring import _cgroup
+
     wanted = left + left // PAGE_TABLES
     short = min(_cgroup.memory_limits(), key=lambda limit: limit.room, default=None)
     if short is None or wanted <= short.room:

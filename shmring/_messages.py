@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import pwd
 import shlex
@@ -11,18 +12,18 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
 from shmring._format import FrameFormat, describe_array
-from shmring._participants import command_of, consumer_rows, is_here
+from shmring._participants import command_line, consumer_rows, is_here
 
 if TYPE_CHECKING:
     import numpy as np
 
     from shmring._core import RingStatus
-    from shmring._participants import ConsumerRow
+    from shmring._participants import ConsumerRow, ProducerState
 
 __all__ = [
     "ENDS",
@@ -68,6 +69,26 @@ NO_FILES = {
 }
 
 
+class Later:
+    """A message that is put together when somebody reads it: a program that polls reads none of them."""
+
+    def __init__(self, message: Callable[[], str]):
+        self._message = message
+
+    @functools.cached_property
+    def _text(self) -> str:
+        return self._message()
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (self._text,)
+
+
 def seconds(nanoseconds: int) -> str:
     """Write a duration for people."""
     return f"{nanoseconds / 1e9:.3g} s"
@@ -83,9 +104,10 @@ def user_name(uid: int) -> str:
 
 def process(pid: int, start_time: int, label: str = "") -> str:
     """Name a participant: pid, command, label."""
-    command = command_of(pid, start_time)
+    here = is_here(pid, start_time)
+    command = command_line(pid) if here else ""
     words = [f"pid {pid}"]
-    if not is_here(pid, start_time):
+    if not here:
         words.append("(of another pid namespace, or gone)")
     elif pid == os.getpid():
         words = [f"pid {pid}, this process"]
@@ -628,18 +650,28 @@ def no_frame(
 ) -> errors.RingEmpty:
     """Explain a timeout of a consumer."""
     state, status = block.producer_state(lock_fd)
-    state_now = {
-        "none": "no producer has come yet",
-        "live": f"the producer ({producer_of(status)}) is alive",
-        "closed": "the producer has closed",
-        "failed": f"the producer (pid {status['producer_pid']}) failed: {status['failure']}",
-        "died": f"the producer (pid {status['producer_pid']}) died",
-    }[state]
-    wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
-    return errors.RingEmpty(
-        f"{wanted} in ring {block.name!r} within {timeout:g} s; {state_now}, {status['head']} frames have "
-        f"been published so far{_may_come_back(block, lock_fd, group) if state in ENDS else ''}"
-    )
+    others = _may_come_back(block, lock_fd, group) if state in ENDS else ""
+    name = block.name
+
+    def message() -> str:
+        wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
+        return (
+            f"{wanted} in ring {name!r} within {timeout:g} s; {_state_of(state, status)}, {status['head']} "
+            f"frames have been published so far{others}"
+        )
+
+    return errors.RingEmpty(Later(message))
+
+
+def _state_of(state: ProducerState, status: RingStatus) -> str:
+    """Say how the producer is."""
+    if state == "live":
+        return f"the producer ({producer_of(status)}) is alive"
+    if state == "failed":
+        return f"the producer (pid {status['producer_pid']}) failed: {status['failure']}"
+    if state == "died":
+        return f"the producer (pid {status['producer_pid']}) died"
+    return "the producer has closed" if state == "closed" else "no producer has come yet"
 
 
 def _may_come_back(block: _core.Block, lock_fd: int, group: str | None) -> str:

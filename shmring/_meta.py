@@ -3,26 +3,89 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
 
-__all__ = ["pack_many", "pack_one"]
+__all__ = ["Packer", "refuse_masked"]
 
 PLAIN = frozenset({bool, int, float})
+LETTERS = {  # of the struct module, by the kind and size of numpy's dtypes
+    "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
+    "f2": "e", "f4": "f", "f8": "d",
+}  # fmt: skip
 
 
-def pack_one(value: Any, dtype: np.dtype[Any]) -> bytes:
-    """Return the bytes of the meta of one frame."""
-    cell = np.zeros((), dtype)
-    if is_exact(value, cell):
-        cell[()] = value
+class Packer:
+    """Turns metas into bytes of a dtype, quickly where they are plain numbers."""
+
+    def __init__(self, dtype: np.dtype[Any]):
+        self._dtype = dtype
+        self._names = dtype.names
+        self._layout = layout_of(dtype)
+
+    def one(self, value: Any) -> bytes:
+        """Return the bytes of the meta of one frame."""
+        if self._layout is not None:
+            packed = pack_plain(self._layout, self._names, value)
+            if packed is not None:
+                return packed
+        cell = np.zeros((), self._dtype)
+        if is_exact(value, self._dtype, ()):
+            cell[()] = value
+        else:
+            with np.errstate(all="ignore"):
+                store(cell, value, "meta")
         return cell.tobytes()
-    with np.errstate(all="ignore"):
-        if not store_plain(cell, value):
-            store(cell, value, "meta")
-    return cell.tobytes()
+
+    def many(self, values: Any, count: int) -> bytes:
+        """Return the bytes of the metas of `count` frames, in order."""
+        if self._layout is not None and type(values) is list and len(values) == count:
+            packed = [pack_plain(self._layout, self._names, value) for value in values]
+            if None not in packed:
+                return b"".join(packed)  # type: ignore[arg-type]
+        return pack_many(values, self._dtype, count)
+
+
+def pack_plain(layout: struct.Struct, names: tuple[str, ...] | None, value: Any) -> bytes | None:
+    """Return the bytes of plain numbers; None if something might change, so that `store` must look."""
+    kind = type(value)
+    try:
+        if names is None:
+            given = (value,)
+        elif kind is tuple:
+            given = value
+        elif kind is dict and len(value) == len(names):
+            given = tuple([value[name] for name in names])
+        else:
+            return None
+        if not PLAIN.issuperset(map(type, given)):
+            return None
+        packed = layout.pack(*given)
+        kept = layout.unpack(packed)
+    except (KeyError, struct.error, OverflowError):
+        return None
+    return packed if given == kept or all(map(same_number, given, kept)) else None
+
+
+def layout_of(dtype: np.dtype[Any]) -> struct.Struct | None:
+    """Return how the standard library packs a dtype of plain numbers; None for any other.
+
+    Fields of a ring are in the order of their offsets, and do not overlap.
+    """
+    fields = [(dtype, 0)] if dtype.names is None else [dtype.fields[name][:2] for name in dtype.names]  # type: ignore[index]
+    orders = {one.str[0] for one, _ in fields} - {"|"}
+    letters, end = "", 0
+    for one, offset in fields:
+        letter = LETTERS.get(one.str[1:])
+        if letter is None or len(orders) > 1:
+            return None
+        letters += "x" * (offset - end) + letter
+        end = offset + one.itemsize
+    order = orders.pop() if orders else "="
+    return struct.Struct(order + letters + "x" * (dtype.itemsize - end))
 
 
 def pack_many(values: Any, dtype: np.dtype[Any], count: int) -> bytes:
@@ -37,7 +100,7 @@ def pack_many(values: Any, dtype: np.dtype[Any], count: int) -> bytes:
     if len(values) != count:
         raise ValueError(f"{len(values)} metas given for {count} frame(s)")
     cells = np.zeros(count, dtype)
-    if is_exact(values, cells):
+    if is_exact(values, dtype, (count,)):
         cells[...] = values
         return cells.tobytes()
     with np.errstate(all="ignore"):
@@ -45,10 +108,10 @@ def pack_many(values: Any, dtype: np.dtype[Any], count: int) -> bytes:
     return cells.tobytes()
 
 
-def is_exact(value: Any, target: np.ndarray[Any, Any]) -> bool:
-    """Whether a value is numpy's own, of the target's dtype and shape, so that nothing can change."""
+def is_exact(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    """Whether a value is numpy's own, of that dtype and shape, so that nothing can change."""
     own = type(value) is np.ndarray or isinstance(value, np.generic)
-    return own and value.dtype == target.dtype and value.shape == target.shape
+    return own and value.dtype == dtype and value.shape == shape
 
 
 def refuse_masked(array: Any) -> None:
@@ -58,20 +121,6 @@ def refuse_masked(array: Any) -> None:
         raise ValueError(
             "a masked array has a mask, which the ring cannot carry: pass array.filled(value), or array.data"
         )
-
-
-def store_plain(cell: np.ndarray[Any, Any], value: Any) -> bool:
-    """Store plain numbers quickly; False if something may have changed, so that `store` must check."""
-    structured = cell.dtype.names is not None
-    given = value if type(value) is tuple else (value,)
-    if structured != (given is value) or not PLAIN.issuperset(map(type, given)):
-        return False
-    try:
-        cell[()] = value
-    except (TypeError, ValueError, OverflowError):
-        return False
-    kept = cell.item() if structured else (cell.item(),)
-    return PLAIN.issuperset(map(type, kept)) and (given == kept or all(map(same_number, given, kept)))
 
 
 def store(target: np.ndarray[Any, Any], value: Any, where: str) -> None:

@@ -519,18 +519,17 @@ class Ring:
         -------
         RingStats
         """
-        from shmring._stats import RingStats, read_consumers, read_groups, read_producer
+        from shmring._stats import RingStats, read_participants
 
         self._check_open()
-        producer, status = read_producer(self._block, self._fd)
-        consumers = read_consumers(self._block, self._fd)
+        status, producer, consumers, groups, spares_in_use = read_participants(self._block, self._fd)
         return RingStats(
             name=self.name,
             shape=self.shape,
             dtype=self.dtype,
             slots=self.slots,
             spares=self.spares,
-            spares_in_use=self._block.spares_in_use(self._fd) if self.spares else 0,
+            spares_in_use=spares_in_use,
             nbytes=self.nbytes,
             published=status["head"],
             next_seq=status["next_seq"],
@@ -538,7 +537,7 @@ class Ring:
             swaps=status["swaps"],
             producer=producer,
             consumers=consumers,
-            groups=read_groups(self._block, self._fd, consumers),
+            groups=groups,
         )
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +37,8 @@ def check_int(what: str, value: Any, least: int, most: int) -> int:
 
 def write_schema(frame_format: FrameFormat, attrs: Mapping[str, Any] | None) -> bytes:
     """Describe frames as JSON; dtypes as in the header of a .npy file."""
+    import json  # a third of the time that `import shmring` would take
+
     described = frame_format.described()
     try:
         text = json.dumps({**described, "attrs": dict(attrs or {})}, allow_nan=False)
@@ -68,6 +69,8 @@ def levels_of(value: Any) -> int:
 
 def read_schema(block: _core.Block) -> tuple[FrameFormat, dict[str, Any]]:
     """Read what `write_schema` wrote; RingCorrupt if it does not fit the block's geometry."""
+    import json
+
     try:
         found = json.loads(block.schema.decode())
         attrs = dict(found["attrs"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from shmring._participants import ProducerState, command_of, consumer_rows
+from shmring._participants import ProducerState, command_of, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -240,7 +242,20 @@ def spares_of(stats: RingStats) -> str:
     return f" and {stats.spares} spare ones ({stats.spares_in_use} in use)" if stats.spares else ""
 
 
-def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, RingStatus]:
+def read_participants(
+    block: _core.Block, lock_fd: int
+) -> tuple[RingStatus, ProducerStats, tuple[ConsumerStats, ...], tuple[GroupStats, ...], int]:
+    """Read the ring's counters, everyone who takes part, and how many spare slots are in use."""
+    commands = functools.cache(command_of)  # several participants are often one process
+    producer, status = read_producer(block, lock_fd, commands)
+    places, groups, spares_in_use = block.participants(lock_fd)
+    consumers = tuple(ConsumerStats(**row) for row in rows_of(places, status["head"], commands))
+    return status, producer, consumers, groups_of(groups, consumers), spares_in_use
+
+
+def read_producer(
+    block: _core.Block, lock_fd: int, command_of: Callable[[int, int], str]
+) -> tuple[ProducerStats, RingStatus]:
     """Read the producer and the ring's counters out of a block."""
     state, status = block.producer_state(lock_fd)
     pid, start_time = status["producer_pid"], status["start_time"]
@@ -248,17 +263,10 @@ def read_producer(block: _core.Block, lock_fd: int) -> tuple[ProducerStats, Ring
     return ProducerStats(state, pid, command, status["epoch"], start_time, status["failure"]), status
 
 
-def read_consumers(block: _core.Block, lock_fd: int) -> tuple[ConsumerStats, ...]:
-    """Read every taken place of the consumer table."""
-    return tuple(ConsumerStats(**row) for row in consumer_rows(block, lock_fd))
-
-
-def read_groups(
-    block: _core.Block, lock_fd: int, consumers: tuple[ConsumerStats, ...]
-) -> tuple[GroupStats, ...]:
-    """Read the groups that these consumers are in."""
+def groups_of(rows: list[dict[str, Any]], consumers: tuple[ConsumerStats, ...]) -> tuple[GroupStats, ...]:
+    """Return the groups that these consumers are in."""
     found = []
-    for row in block.group_statuses(lock_fd):
+    for row in rows:
         members = [one for one in consumers if one.place in row["members"] and one.group == row["name"]]
         if members:  # else they joined since, or have left
             lag = min(one.lag for one in members)

@@ -10,10 +10,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
 from cpython.float cimport PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject, PyTypeObject
 from libc.errno cimport EACCES, EBADF, EBUSY, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close as close_fd
 
 cimport c_numpy as cnp
@@ -53,6 +53,10 @@ cdef extern from "guard.h":
     void guard_lock "shmring_guard_lock"(Guard *guard) noexcept nogil
     void guard_unlock "shmring_guard_unlock"(Guard *guard) noexcept nogil
     const bint SHMRING_FREE_THREADED
+
+cdef extern from "dealloc.h":
+    void before_death "shmring_before_death"(
+        PyTypeObject *frame, PyTypeObject *batch, void (*act)(PyObject *) noexcept)
 
 MAGIC = (<object>SHMRING_MAGIC).to_bytes(8, "little")
 ABI = SHMRING_ABI

@@ -1,7 +1,14 @@
 # Arguments: checked, and converted for C.
 
-cdef uint64_t count_of(object n, str what, uint64_t most) except 0:
+cdef object ONE = 1
+
+
+cdef inline uint64_t count_of(object n, str what, uint64_t most) except 0:
     """A number of frames, at least 1, cut to `most`."""
+    return 1 if n is ONE else checked_count(n, what, most)
+
+
+cdef uint64_t checked_count(object n, str what, uint64_t most) except 0:
     cdef int overflow
     cdef long long value
     if PyLong_CheckExact(n):  # nearly always; objects compare slowly
@@ -82,6 +89,5 @@ cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single
     """Bytes of the meta of one frame, or of the metas of `count` frames."""
     if schema.meta_dtype is None:
         raise ValueError("this ring carries no meta; create it with meta=<dtype>")
-    from shmring import _meta
-    return _meta.pack_one(meta, schema.meta_dtype) if single else _meta.pack_many(
-        meta, schema.meta_dtype, count)
+    packer = schema.meta_packer()
+    return packer.one(meta) if single else packer.many(meta, count)

@@ -141,11 +141,12 @@ cdef class Block:
             raise cannot_read(self, errno)
         return found
 
-    cdef int check(self) except -1:
+    cdef inline int check(self) except -1:
         """Refuses a block of which pages were lost; after a step: what that read may have been zeros."""
-        if shmring_lost_pages(&self.view):
-            raise was_cut(self)
-        return 0
+        return self.refuse() if shmring_lost_pages(&self.view) else 0
+
+    cdef int refuse(self) except -1:
+        raise was_cut(self)
 
     cdef bint add_view(self, uint64_t slot, uint64_t count) noexcept:
         """Notes an array of a claim, for forks; False without memory for that."""
@@ -252,6 +253,24 @@ cdef class Block:
         cdef shmring_place_status statuses[64]
         cdef shmring_group groups[4]
         self.look_at_places(fd, statuses, groups)
+        return self.place_rows(statuses, groups)
+
+    def group_statuses(self, int fd):
+        """Return the groups that have members as dicts, read from the ring's file."""
+        cdef shmring_place_status statuses[64]
+        cdef shmring_group groups[4]
+        self.look_at_places(fd, statuses, groups)
+        return self.group_rows(statuses, groups)
+
+    def participants(self, int fd):
+        """Return both at one look, and how many slots are held that no entry names any more."""
+        cdef shmring_place_status statuses[64]
+        cdef shmring_group groups[4]
+        self.look_at_places(fd, statuses, groups)
+        return (self.place_rows(statuses, groups), self.group_rows(statuses, groups),
+                self.spares_in_use(fd, statuses))
+
+    cdef list place_rows(self, const shmring_place_status *statuses, const shmring_group *groups):
         return [
             {
                 "place": place, "policy": POLICIES[statuses[place].state & 0xff],
@@ -269,29 +288,25 @@ cdef class Block:
             if statuses[place].state & 0xff in POLICIES
         ]
 
-    def spares_in_use(self, int fd):
-        """Return how many slots are held that no entry names any more, read from the ring's file."""
-        cdef shmring_place_status statuses[64]
-        cdef shmring_group groups[4]
-        cdef uint64_t in_use
+    cdef uint64_t spares_in_use(self, int fd, const shmring_place_status *statuses) except? 0:
+        cdef uint64_t in_use, pins = 0
         cdef uint32_t those = 0
+        cdef unsigned place
         cdef bint there
-        self.look_at_places(fd, statuses, groups)
         for place in range(self.view.geometry.consumers):
+            pins += statuses[place].pins
             if statuses[place].state & 0xff == SHMRING_PLACE_MEMBER:
                 those |= 1u << statuses[place].group % SHMRING_MAX_GROUPS
+        if pins == 0 and those == 0:
+            return 0
         with nogil:
             there = shmring_look_at_spares(fd, &self.view.geometry, those, &in_use)
         if not there:
             raise cannot_read(self, errno)
         return in_use
 
-    def group_statuses(self, int fd):
-        """Return the groups that have members as dicts, read from the ring's file."""
-        cdef shmring_place_status statuses[64]
-        cdef shmring_group groups[4]
+    cdef list group_rows(self, const shmring_place_status *statuses, const shmring_group *groups):
         cdef dict members = {}
-        self.look_at_places(fd, statuses, groups)
         for place in range(self.view.geometry.consumers):
             if statuses[place].state & 0xff == SHMRING_PLACE_MEMBER:
                 members.setdefault(statuses[place].group % SHMRING_MAX_GROUPS, []).append(place)

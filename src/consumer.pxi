@@ -102,13 +102,11 @@ cdef class Consumer:
         """Slots that a lossy consumer may hold at the same time; None for a lossless one."""
         return None if self.lossless else self.core.max_held
 
-    cdef int check_share(self, str call, uint64_t needed) except -1:
-        """Refuses what needs more slots at a time than a lossy consumer may ever hold."""
-        if needed > self.core.max_held:
-            raise ValueError(
-                f"{call} needs {needed} slots, but this lossy consumer may hold {self.core.max_held}: join "
-                f"with max_held={needed} or more (the ring needs slots or spares for that), or lossless")
-        return 0
+    cdef object beyond_share(self, str call, uint64_t needed):
+        """The error for what needs more slots at a time than a lossy consumer may ever hold."""
+        return ValueError(
+            f"{call} needs {needed} slots, but this lossy consumer may hold {self.core.max_held}: join "
+            f"with max_held={needed} or more (the ring needs slots or spares for that), or lossless")
 
     cdef int refuse_member(self, str call, str why) except -1:
         """Refuses what is not for members of groups."""
@@ -167,16 +165,19 @@ cdef class Consumer:
 
     # ---- guards ----
 
-    cdef int enter(self) except -1:
+    cdef inline int enter(self) except -1:
         """Takes the handle for one step; the caller unlocks the guard after it."""
-        cdef Refusal why
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count
                 or shmring_lost_pages(&self.block.view)):
-            why = self.unusable()
-            guard_unlock(&self.guard)
-            raise unusable_handle(why, "Consumer", self.block)
+            return self.refuse()
         return 0
+
+    cdef int refuse(self) except -1:
+        """Says why the handle was not free, and unlocks the guard."""
+        cdef Refusal why = self.unusable()
+        guard_unlock(&self.guard)
+        raise unusable_handle(why, "Consumer", self.block)
 
     cdef Refusal unusable(self) noexcept:
         """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
@@ -338,14 +339,13 @@ cdef class Consumer:
     cdef Frame take_frame(self, bint latest):
         """The next (or newest) frame, None if there is none yet."""
         cdef shmring_taken taken
-        cdef Schema schema = self.schema
         cdef Frame frame = Frame.__new__(Frame)
         cdef int result
         taken.seqs, taken.timestamps_ns = &frame.own_seq, &frame.own_timestamp
-        taken.rows = &frame.valid_rows if schema.variable_rows else NULL
+        taken.rows = &frame.valid_rows if self.schema.variable_rows else NULL
         taken.metas = NULL
-        if schema.meta_bytes != 0:
-            frame.own_meta = PyBytes_FromStringAndSize(NULL, schema.meta_bytes)
+        if self.schema.meta_bytes != 0:
+            frame.own_meta = PyBytes_FromStringAndSize(NULL, self.schema.meta_bytes)
             taken.metas = <uint8_t *>PyBytes_AS_STRING(frame.own_meta)
         self.enter()
         if latest:
@@ -403,6 +403,7 @@ cdef class Consumer:
         frame = self.take_frame(False)
         return frame if frame is not None else self.wait_for(NEXT, timeout)
 
+    @cython.always_allow_keywords(False)
     def try_get(self):
         """Take the next frame if there is one; never waits.
 
@@ -569,7 +570,8 @@ cdef class Consumer:
         if least > self.block.view.geometry.slots:
             raise ValueError(
                 f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
-        self.check_share(f"min_frames={least}", least)
+        if least > self.core.max_held:
+            raise self.beyond_share(f"min_frames={least}", least)
         self.want_runs()
         batch = self.take_batch(least, most, 0)
         return batch if batch is not None else self.wait_for(Want(least, most, 0, False), timeout)
@@ -605,7 +607,8 @@ cdef class Consumer:
             raise ValueError(
                 f"length + step = {frames + advance} is more than the ring's "
                 f"{self.block.view.geometry.slots} slots: the window before is usually still held")
-        self.check_share("a window, with the one before,", frames + min(frames, advance))
+        if frames + min(frames, advance) > self.core.max_held:
+            raise self.beyond_share("a window, with the one before,", frames + min(frames, advance))
         self.want_runs()
         windows = Windows.__new__(Windows)
         windows.consumer, windows.length, windows.step = self, frames, advance
@@ -777,9 +780,11 @@ cdef class Consumer:
     def __reduce__(self):
         raise _messages.not_pickled("Consumer")
 
+    @cython.binding(True)  # cheaper to bind, which a `with` does
     def __enter__(self):
         return self
 
+    @cython.binding(True)
     def __exit__(self, kind, value, traceback):
         self.close()
 

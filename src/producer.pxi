@@ -91,22 +91,24 @@ cdef class Producer:
 
     # ---- guards ----
 
-    cdef int occupy(self, uint64_t number) except -1:
+    cdef inline int occupy(self, uint64_t number) except -1:
         """Takes the handle for this thread, until `vacate`.
 
         `number` is that of the claim to end, or NO_CLAIM for what can only be done while none is open.
         """
-        cdef Refusal why = NONE
         guard_lock(&self.guard)
         if (self.busy or not self.is_open or self.fork_mark != fork_count or not self.has_open(number)
                 or (number == NO_CLAIM and shmring_lost_pages(&self.block.view))):
-            why = self.unusable(number)
-        else:
-            self.busy = True
+            return self.refuse(number)
+        self.busy = True
         guard_unlock(&self.guard)
-        if why != NONE:
-            raise unusable_handle(why, "Producer", self.block)
         return 0
+
+    cdef int refuse(self, uint64_t number) except -1:
+        """Says why the handle was not free, and unlocks the guard."""
+        cdef Refusal why = self.unusable(number)
+        guard_unlock(&self.guard)
+        raise unusable_handle(why, "Producer", self.block)
 
     cdef Refusal unusable(self, uint64_t number) noexcept:
         """Why the handle was not free. The guard is locked: a moment later the answer may differ."""
@@ -122,20 +124,22 @@ cdef class Producer:
             return CUT
         return CLAIMED if self.lent_buffers is None else LENT
 
-    cdef int vacate(self) except -1:
+    cdef inline int vacate(self) except -1:
         """Lets others use the handle; ends the stream if one of them asked for that."""
         cdef End end_asked
         guard_lock(&self.guard)
         self.busy = False
         end_asked = self.end_asked
         guard_unlock(&self.guard)
-        if end_asked != NO_END:
-            self._end(self.failure_asked, end_asked)
+        return 0 if end_asked == NO_END else self.end_as_asked()
+
+    cdef int end_as_asked(self) except -1:
+        self._end(self.failure_asked, self.end_asked)
         return 0
 
     # ---- the open claim ----
 
-    cdef bint has_open(self, uint64_t number) noexcept:
+    cdef inline bint has_open(self, uint64_t number) noexcept:
         """Whether the claim of this number is open; for NO_CLAIM, whether none is."""
         return self.open_claim.number == number
 
@@ -150,7 +154,7 @@ cdef class Producer:
         guard_unlock(&self.guard)
         return is_open
 
-    cdef void end_claim(self) noexcept:
+    cdef inline void end_claim(self) noexcept:
         """The slots of the open claim are no longer the user's: their array turns read-only."""
         cdef cnp.ndarray view
         guard_lock(&self.guard)
@@ -208,7 +212,7 @@ cdef class Producer:
 
     # ---- claiming ----
 
-    cdef Room claim_frames(self, uint64_t want, int64_t deadline) except? FULL:
+    cdef inline Room claim_frames(self, uint64_t want, int64_t deadline) except? FULL:
         """FULL: the frames are to be dropped. On an error the handle is vacated."""
         if shmring_claim(&self.core, want) == SHMRING_OK:
             self.full_since = 0
@@ -313,7 +317,11 @@ cdef class Producer:
         scratch = self.claim_frames(want, deadline) == FULL
         count = min(want, self.block.view.geometry.slots) if scratch else self.core.count
         self.claims += 1
-        self.open_claim = slot.claim = Claim(self.claims, count, self.core.next_seq, scratch)
+        # One by one: a copy of the whole structure waits for the stores of its members.
+        slot.claim.number = self.open_claim.number = self.claims
+        slot.claim.count = self.open_claim.count = count
+        slot.claim.first_seq = self.open_claim.first_seq = self.core.next_seq
+        slot.claim.scratch = self.open_claim.scratch = scratch
         slot.producer, slot.single = self, want == 1
         slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.vacate()
@@ -460,7 +468,7 @@ cdef class Producer:
         self.block.check()
         return True
 
-    cdef void copy_frame(self, uint64_t i, const void *source, size_t nbytes) noexcept:
+    cdef inline void copy_frame(self, uint64_t i, const void *source, size_t nbytes) noexcept:
         if nbytes < BIG_COPY:
             shmring_copy_in(&self.core, i, source, nbytes)
             return
@@ -727,9 +735,11 @@ cdef class Producer:
     def __reduce__(self):
         raise _messages.not_pickled("Producer")
 
+    @cython.binding(True)  # cheaper to bind, which a `with` does
     def __enter__(self):
         return self
 
+    @cython.binding(True)
     def __exit__(self, kind, value, traceback):
         if value is None:
             self._end(None)

@@ -10,6 +10,7 @@ cdef class Schema:
     cdef readonly cnp.dtype meta_dtype
     cdef readonly bint variable_rows
     cdef object survives_buffers  # None: not asked yet
+    cdef object packer  # of metas; None: not needed yet
     cdef int ndim
     cdef cnp.npy_intp dims[64]
     cdef cnp.npy_intp strides[64]
@@ -36,6 +37,12 @@ cdef class Schema:
         if self.survives_buffers is None:
             self.survives_buffers = _arrays.survives_buffers(self.dtype)
         return self.survives_buffers
+
+    cdef object meta_packer(self):
+        if self.packer is None:
+            from shmring import _meta
+            self.packer = _meta.Packer(self.meta_dtype)
+        return self.packer
 
     cdef cnp.ndarray frame_array(self, void *data, uint64_t rows, object base, bint writable):
         """One frame as an ndarray on memory that `base` keeps."""

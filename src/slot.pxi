@@ -191,33 +191,32 @@ cdef class Slot:
     def rows(self, value):
         self.valid_rows = rows_of(self.producer.schema, value)
 
-    cdef uint64_t sample(self, int i) noexcept:
-        """Some bytes of the claimed slots, from their beginning (0) to their end."""
-        cdef Block block = self.producer.block
-        cdef shmring_geometry *g = &block.view.geometry
+    cdef void sample(self, uint64_t *samples) noexcept:
+        """Copies some bytes of the claimed slots, from their beginning to their end."""
+        cdef shmring_geometry *g = &self.producer.block.view.geometry
         cdef uint64_t nbytes = (self.claim.count - 1) * g.slot_stride + g.frame_bytes
-        cdef uint64_t found = 0
-        cdef uint64_t size = min(nbytes, <uint64_t>sizeof(found))
         cdef char *slots = <char *>shmring_claimed_slot(&self.producer.core)
-        memcpy(&found, slots + (nbytes - size) * i // (SAMPLES - 1), size)
-        return found
+        cdef uint64_t i, last
+        if nbytes < sizeof(uint64_t):
+            memcpy(samples, slots, nbytes)
+            return
+        last = nbytes - sizeof(uint64_t)
+        for i in range(SAMPLES):
+            memcpy(samples + i, slots + last * i // (SAMPLES - 1), sizeof(uint64_t))
 
     cdef void take_samples(self) noexcept:
-        cdef int i
         self.sampled = self.in_block and not self.claim.scratch
         if self.sampled:
-            for i in range(SAMPLES):
-                self.samples[i] = self.sample(i)
+            self.sample(self.samples)
 
     cdef bint is_untouched(self) noexcept:
         """Whether the slots, which were to be written, look as they did before."""
-        cdef int i
+        cdef uint64_t now[SAMPLES]
         if not self.sampled:
             return False
-        for i in range(SAMPLES):
-            if self.sample(i) != self.samples[i]:
-                return False
-        return True
+        memset(now, 0, sizeof(now))
+        self.sample(now)
+        return memcmp(now, self.samples, sizeof(now)) == 0
 
     def publish(self, count=None):
         """Make the frames visible to every consumer.
@@ -248,10 +247,12 @@ cdef class Slot:
     def __reduce__(self):
         raise _messages.not_pickled("Slot")
 
+    @cython.binding(True)  # cheaper to bind, which a `with` does
     def __enter__(self):
         self.in_block = True
         return self
 
+    @cython.binding(True)
     def __exit__(self, kind, value, traceback):
         if not self.is_open():
             return
@@ -281,6 +282,15 @@ cdef class Slot:
 
     cdef int describe(self, uint64_t count) except -1:
         """Cannot fail: the setters took only what fits."""
+        cdef uint64_t i
+        if self.timestamps is not None or self.metas is not None:
+            return self.describe_as_set(count)
+        cdef int64_t now = shmring_now_ns()
+        for i in range(count):
+            shmring_describe(&self.producer.core, i, now, self.valid_rows, NULL)
+        return 0
+
+    cdef int describe_as_set(self, uint64_t count) except -1:
         cdef Producer producer = self.producer
         cdef uint64_t i
         cdef object timestamps = self.timestamps  # held here: another thread may set others

@@ -109,6 +109,22 @@ def test_errors_can_be_pickled():
         assert "the message" in str(error)
 
 
+def test_a_timeout_says_what_was_found_when_it_came(make):
+    """Its message is put together when somebody reads it."""
+    ring = make()
+    with ring.consumer() as consumer:
+        with ring.producer() as producer:
+            with pytest.raises(shmring.RingEmpty) as caught:
+                consumer.get(0)
+            feed(producer, 2)
+        error = caught.value
+        copied = pickle.loads(pickle.dumps(error))
+        for said in (str(error), repr(error), str(copied), repr(copied), str(error.args[0])):
+            assert "alive" in said
+            assert " 0 frames" in said
+        assert type(copied.args[0]) is str
+
+
 # ---- names and blocks
 
 

@@ -265,6 +265,29 @@ def test_an_observer_never_sees_a_torn_frame(ring, peer):
                 assert other.answer() == 30000
 
 
+@pytest.mark.parametrize("take", [lambda one: one.get(0), lambda one: one.batch(2)], ids=["get", "batch"])
+@pytest.mark.parametrize("look", [lambda taken: None, lambda taken: taken.array], ids=["unseen", "array"])
+def test_frames_that_die_of_an_exception_leave_it_alone(ring, take, look):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 4)
+
+        def fail():
+            taken = take(consumer)
+            look(taken)
+            try:
+                raise KeyError("the first")
+            finally:
+                del taken
+
+        with pytest.raises(KeyError, match="the first") as caught:
+            fail()
+        del caught
+        assert consumer.held == 0
+        with pytest.raises(ValueError, match="of the argument"):
+            raise ValueError(f"of the argument {take(consumer)!r:.0}")
+        assert consumer.held == 0
+
+
 def test_large_claims_and_batches(make):
     """More frames than any internal limit on one claim."""
     count = 5000

@@ -10,6 +10,8 @@ from support.frames import feed, fill, payload
 XY = [("x", "f8"), ("y", "f8")]
 NESTED = [("table", "u1", (3,)), ("inner", [("a", "i4"), ("b", "S2")])]
 PAIRS = [("pairs", [("a", "i4")], (2,))]
+GAPS = {"names": ["a", "b"], "formats": ["u1", "f8"], "offsets": [3, 8], "itemsize": 24}
+ORDERS = [("a", ">i4"), ("b", "<f8"), ("c", "?")]
 
 
 def put_one(ring, producer, value):
@@ -59,6 +61,16 @@ GOOD = [
     ("f4", float("inf"), float("inf")),
     ("c8", 1 + 2j, 1 + 2j),
     ("?", True, True),
+    ("?", 1, True),
+    ("i2", True, 1),
+    ("u8", (1 << 64) - 1, (1 << 64) - 1),
+    ("f8", 1 << 53, float(1 << 53)),
+    ("f2", 0.1, float(np.float16(0.1))),
+    (">f4", -2.5, -2.5),
+    (">i8", 5.0, 5),
+    (GAPS, (255, 2), (255, 2.0)),
+    (GAPS, {"b": 0.5, "a": True}, (1, 0.5)),
+    (ORDERS, (1, 2.5, False), (1, 2.5, False)),
     ("S4", b"ab\0", b"ab"),
     ("S4", "ab", b"ab"),
     ("U4", "né", "né"),
@@ -108,7 +120,14 @@ BAD = [
     ("f8", (1 << 53) + 1, "would become"),
     ("f8", 1j, "does not fit"),
     ("f8", np.ma.array(3.0, mask=True), "mask"),
+    ("f2", 1e5, "inf"),
+    (">u2", 1 << 16, "does not fit"),
     ("?", 5, "does not fit"),
+    (GAPS, (256, 0.5), "field 'a'"),
+    (GAPS, (1, (1 << 53) + 1), "field 'b'"),
+    (GAPS, (0.5, 1), "field 'a'"),
+    (GAPS, {"a": 1, "c": 2}, "missing: b; unknown: c"),
+    (ORDERS, (1, 2.5, 2), "field 'c'"),
     ("S2", b"abc", r"would become \[?b'ab'"),
     ("S4", "né", "does not fit"),
     ("S4", 5, "does not fit"),
@@ -129,6 +148,22 @@ def test_a_meta_that_would_change_is_refused(make, give, dtype, value, words):
     ring = make(meta=dtype)
     with ring.producer() as producer, pytest.raises(ValueError, match=words):
         give(ring, producer, value)
+
+
+@pytest.mark.parametrize("give_a_value", [tuple, lambda value: dict(zip("ab", value, strict=True))])
+def test_gaps_between_fields_are_zeros(make, give, give_a_value):
+    ring = make(meta=GAPS)
+    with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
+        give(ring, producer, give_a_value((255, 2.0)))
+        assert consumer.latest(0).meta.tobytes() == b"\0\0\0\xff\0\0\0\0" + np.float64(2).tobytes() + bytes(8)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", [("a", "f4")]], ids=str)
+def test_a_meta_may_be_nan(make, give, dtype):
+    ring = make(meta=dtype)
+    with ring.producer() as producer, ring.consumer(lossless=False) as consumer:
+        give(ring, producer, (np.nan,) if isinstance(dtype, list) else np.nan)
+        assert np.isnan(np.array(consumer.latest(0).meta.item())).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -68,13 +68,14 @@ static inline uint64_t
 shmring_look_at_lines(int fd, const shmring_geometry *g, uint64_t first, shmring_entry *lines)
 {
     uint8_t chunk[SHMRING_LINES_AT_ONCE * sizeof(shmring_entry)];
+    void *const target = g->entry_stride == sizeof *lines ? (void *)lines : (void *)chunk;
     const uint64_t fit = g->entry_stride < sizeof chunk ? sizeof chunk / g->entry_stride : 1;
     const uint64_t left = shmring_all_slots(g) - first;
     const uint64_t count = left < fit ? left : fit;
-    if (!shmring_read_file(fd, chunk, (count - 1) * g->entry_stride + sizeof(shmring_entry),
+    if (!shmring_read_file(fd, target, (count - 1) * g->entry_stride + sizeof(shmring_entry),
                            g->entries_offset + first * g->entry_stride))
         return 0;
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count && target == (void *)chunk; i++)
         memcpy(&lines[i], chunk + i * g->entry_stride, sizeof *lines);
     return count;
 }
