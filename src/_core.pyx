@@ -54,6 +54,9 @@ cdef extern from "guard.h":
     void guard_unlock "shmring_guard_unlock"(Guard *guard) noexcept nogil
     const bint SHMRING_FREE_THREADED
 
+cdef extern from "clear.h":
+    pass  # what it does to memset is enough
+
 cdef extern from "dealloc.h":
     void before_death "shmring_before_death"(
         PyTypeObject *frame, PyTypeObject *batch, void (*act)(PyObject *) noexcept)
