@@ -354,8 +354,8 @@ cdef class Producer:
         cdef uint64_t most = count_of(n, "n", SHMRING_MAX_SLOTS)
         cdef Buffers buffers = Buffers.__new__(Buffers)
         if most >= slots:
-            raise ValueError(f"n must be less than the {slots} slots of the ring, not {n}: the frame that was "
-                             f"published last needs one, too; create the ring with slots={n + 1} or more")
+            raise ValueError(f"n must be less than the {slots} slots of the ring, not {n}: the last frame "
+                             f"that was published needs one, too; create the ring with slots={n + 1} or more")
         self.occupy(NO_CLAIM)
         self.claims += 1
         self.open_claim = Claim(self.claims, most, self.core.next_seq, False)
