@@ -126,6 +126,7 @@ shmring_take_latest(shmring_consumer *c, shmring_taken *taken)
     if (c->head > c->next + 1) {
         shmring_seek(c, c->head - 1);
         c->jumped_to = c->next;
+        shmring_publish_stats(c); /* the take may be refused, for what the consumer holds */
     }
     return shmring_take_one(c, taken);
 }
