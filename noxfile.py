@@ -193,6 +193,8 @@ ELSEWHERE = [
     "programs/test_faults.py::test_soak",
     "programs/test_model.py::test_the_short_form",
     "programs/test_other_software.py::test_cpython_multiprocessing_while_rings_are_alive",
+    "programs/test_other_software.py::test_cpython_shared_memory_while_rings_are_alive",
+    "programs/test_other_software.py::test_numpys_checks_of_saving_and_of_buffers",
 ]
 
 

@@ -15,7 +15,7 @@ except ModuleNotFoundError as _error:
         f"directory."
     ) from None
 
-from shmring._core import Batch, Consumer, Frame, Producer, Slot, survive_truncation, wait
+from shmring._core import Batch, Buffers, Consumer, Frame, Producer, Slot, survive_truncation, wait
 from shmring._observer import FrameCopy, Observer
 from shmring._ring import Ring
 from shmring.errors import (
@@ -59,7 +59,7 @@ __all__ = [
     # several rings at once
     "wait", "align", "Aligner",
     # frames
-    "Frame", "FrameCopy", "Batch", "Slot",
+    "Frame", "FrameCopy", "Batch", "Slot", "Buffers",
     # statistics
     "RingStats", "ProducerStats", "ConsumerStats", "GroupStats",
     # the rings of this machine

@@ -10,23 +10,32 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from shmring import _core, _limits, _messages, _names, _presence, errors
+from shmring import _core, _huge, _limits, _messages, _names, _presence, errors
 
 if TYPE_CHECKING:
     from multiprocessing.shared_memory import SharedMemory
 
 __all__ = ["create", "format_given"]
 
-STEP = 64 << 20  # bytes taken between two checks of what is left
+STEP = max(64 << 20, _core.HUGE_PAGE_BYTES)  # bytes taken between two checks of what is left
 
 
-def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.LockFile]:
+def create(
+    name: str, mode: int, geometry: _core.Geometry, huge_pages: bool | None
+) -> tuple[int, _core.LockFile]:
     """Make a ring's block under a name that is free or stale.
+
+    Parameters
+    ----------
+    name, mode, geometry
+        Of the block.
+    huge_pages : bool, optional
+        Whether its slots lie on huge pages; None: as far as there are some.
 
     Returns
     -------
     fd : int
-        Its descriptor, never mapped and never locked.
+        Its descriptor, never locked.
     presence : LockFile
         Holds the presence lock.
 
@@ -36,12 +45,14 @@ def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.L
         The name belongs to a live ring or to a foreign block.
     NoSpace
         It does not fit.
+    OSError
+        The huge pages that were asked for are not to be had.
     """
     free_name(name, geometry.block_bytes)
     with contextlib.ExitStack() as undo:
-        fd = allocate(name, geometry.block_bytes, mode)
+        fd = allocate(name, geometry, mode, huge_pages)
         undo.callback(os.close, fd)
-        _format(fd, geometry)
+        _core.format_block(fd, geometry, os.urandom(16))
         presence = _presence.enter(fd)
         assert presence is not None  # nobody else has this file yet
         undo.callback(presence.close)
@@ -55,7 +66,9 @@ def create(name: str, mode: int, geometry: _core.Geometry) -> tuple[int, _core.L
                 return fd, presence
 
 
-def format_given(block: SharedMemory, geometry: _core.Geometry) -> tuple[int, _core.LockFile]:
+def format_given(
+    block: SharedMemory, geometry: _core.Geometry, huge_pages: bool | None
+) -> tuple[int, _core.LockFile]:
     """Make a ring in a block that others created and unlink; returns as `create`.
 
     Raises
@@ -77,20 +90,11 @@ def format_given(block: SharedMemory, geometry: _core.Geometry) -> tuple[int, _c
         presence = undo.enter_context(contextlib.closing(_core.LockFile(fd)))
         if not _presence.keep_out(presence.fd):
             raise errors.RingExists(f"the block {name!r} holds a ring that is in use")
-        reserve(fd, name, geometry.block_bytes)
-        _format(fd, geometry)
+        reserve(fd, name, geometry, huge_pages)
+        _core.format_block(fd, geometry, os.urandom(16))
         _presence.let_in(presence.fd)
         undo.pop_all()
         return fd, presence
-
-
-def _format(fd: int, geometry: _core.Geometry) -> None:
-    """Write a ring through a description of its own: a mapping keeps its description's locks."""
-    mapped = _core.reopen(fd, True)
-    try:
-        _core.format_block(mapped, geometry, os.urandom(16))
-    finally:
-        os.close(mapped)
 
 
 def free_name(name: str, size: int) -> None:
@@ -127,7 +131,7 @@ def replace_stale(name: str) -> None:
         os.close(fd)
 
 
-def allocate(name: str, size: int, mode: int) -> int:
+def allocate(name: str, geometry: _core.Geometry, mode: int, huge_pages: bool | None) -> int:
     """Return a descriptor of a nameless block whose pages are all there, so that no touch is a SIGBUS."""
     try:
         fd = os.open(_names.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -140,27 +144,33 @@ def allocate(name: str, size: int, mode: int) -> int:
         raise _limits.refused(error.errno or 0, f"cannot create ring {name!r}") from None
     try:
         os.fchmod(fd, mode)
-        reserve(fd, name, size)
+        reserve(fd, name, geometry, huge_pages)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def reserve(fd: int, name: str, size: int) -> None:
-    """Take all pages of a block that are not there yet; NoSpace if that fails.
+def reserve(fd: int, name: str, geometry: _core.Geometry, huge_pages: bool | None) -> None:
+    """Take all pages of a block that are not there yet, huge ones first; NoSpace if that fails.
 
     In steps, each after a check of what is left: of two that start together and do not both fit, one gives
     up before the file system is full.
     """
+    size, refusal = geometry.block_bytes, 0
     try:
         for done in range(0, size, STEP):
+            end = min(done + STEP, size)
             _limits.check_room(name, size, bytes_of(os.fstat(fd)), _names.DIRECTORY)
-            os.posix_fallocate(fd, done, min(STEP, size - done))
+            if huge_pages is not False:
+                refusal = geometry.make_huge(fd, done, end) or refusal
+            os.posix_fallocate(fd, done, end - done)
     except errors.NoSpace:
         raise
     except OSError as error:
         raise _limits.refused(error.errno or 0, f"no space for ring {name!r} of {size} bytes") from None
+    if huge_pages:
+        _huge.check(fd, name, geometry, refusal)
 
 
 def bytes_of(status: os.stat_result) -> int:

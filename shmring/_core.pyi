@@ -16,6 +16,7 @@ ABI: Final[int]
 MAX_CONSUMERS: Final[int]
 MAX_GROUPS: Final[int]
 MAX_SLOTS: Final[int]
+HUGE_PAGE_BYTES: Final[int]
 MAX_SCHEMA: Final[int]
 MAX_META: Final[int]
 LABEL_BYTES: Final[int]
@@ -165,6 +166,13 @@ class Geometry:
         """What was asked for, and as many more as fit into the last page."""
     @property
     def block_bytes(self) -> int: ...
+    @property
+    def most_huge_bytes(self) -> int:
+        """Bytes of the slots that huge pages can hold."""
+    def make_huge(self, fd: int, begin: int, end: int) -> int:
+        """Put huge pages under the slots in these bytes of the file; 0, or the errno if not all are huge."""
+    def huge_bytes(self, fd: int) -> int:
+        """Return how many bytes of the slots lie on huge pages."""
 
 @final
 class Identity:
@@ -210,7 +218,9 @@ class Block:
     def generation(self) -> bytes: ...
     @property
     def schema(self) -> bytes: ...
-    def prefault(self, huge_pages: bool, lock_memory: bool) -> None:
+    def huge_bytes(self, fd: int) -> int:
+        """Return how many bytes of the slots lie on huge pages, by its file."""
+    def prefault(self, lock_memory: bool) -> None:
         """Touch every page of the slots, so that no frame pays for a page fault."""
     def status(self, fd: int) -> RingStatus:
         """Return the ring's counters as a dict, read from its file."""
@@ -335,6 +345,107 @@ class Slot:
     ) -> None: ...
 
 @final
+class Buffers:
+    """Slots that a driver fills, several at once and in order: from ``Producer.buffers()``.
+
+    `refill` claims buffers up to the number asked for and returns those that the driver does not have yet;
+    when the driver says that the oldest is full, `publish` it, or `drop` it if it is damaged. A buffer keeps
+    its address, and nobody else writes there, until it is published.
+
+    A context manager: at its end, and at an exception, the buffers that are not published go back unseen. Let
+    the driver stop before that. Use it in one thread at a time.
+
+    Examples
+    --------
+    >>> import shmring
+    >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=8) as ring, ring.producer() as out:
+    ...     with out.buffers(3) as queue:
+    ...         waiting = queue.refill()  # for the driver
+    ...         waiting.pop(0)[:] = 1.5  # it fills the first one
+    ...         _ = queue.publish()
+    ...         waiting += queue.refill()
+    ...     len(waiting), out.published
+    (3, 1)
+    """
+
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
+    def refill(self, timeout: float | None = None) -> list[_Array]:
+        """Claim buffers until there are as many as asked for, as far as there is space.
+
+        It waits for space only if no buffer is left, because a driver that has one has work to do. Call it
+        after each frame, and from time to time while none comes.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for the first buffer; None waits forever, 0 never waits. With ``on_full="raise"``
+            it never waits.
+
+        Returns
+        -------
+        list of ndarray
+            The buffers that the driver does not have yet, in the order in which it is to fill them: writable
+            arrays of the ring's shape. Their content before you write is undefined.
+
+        Raises
+        ------
+        RingFull
+            No buffer is left, and there was no space in time; the message names the process that holds it up.
+        SlotsHeld
+            Without a timeout: only this thread could make space, by reading or releasing frames.
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            The producer cannot be used: closed, of another process, in use; or the buffers were given back.
+        """
+    def publish(self, *, timestamp_ns: int | None = None, meta: Any = None, rows: int | None = None) -> bool:
+        """Publish the oldest buffer; its array becomes read-only.
+
+        Parameters
+        ----------
+        timestamp_ns : int, optional
+            Nanoseconds; default: CLOCK_MONOTONIC now.
+        meta : optional
+            Value for the ring's meta dtype, as in `Producer.put`.
+        rows : int, optional
+            Valid length of the first axis; only in a ring with ``variable_rows``, whose default is all.
+
+        Returns
+        -------
+        bool
+            True if published. False if it was dropped: with ``on_full="drop"``, if there is no space for one
+            more buffer, so that the driver never has fewer. The next `refill` returns its memory.
+
+        Raises
+        ------
+        ValueError
+            The driver has no buffer, or the buffers were given back, or a meta that would change.
+        RingClosed, ForkedHandle, HandleBusy
+            The producer cannot be used.
+        """
+    def drop(self) -> None:
+        """Do not publish the oldest buffer, because it is damaged: its seq is used up, as of a frame lost.
+
+        The next `refill` returns its memory, so that the driver can fill it again.
+
+        Raises
+        ------
+        RingClosed, ForkedHandle, HandleBusy, ValueError
+            As for `publish`.
+        """
+    @property
+    def oldest(self) -> _Array | None:
+        """The array of the buffer that the driver fills first; None if it has none."""
+    def __len__(self) -> int: ...
+    def close(self) -> None:
+        """Give the buffers back unseen; the next frame gets their seq. May be called twice."""
+    def __enter__(self) -> Buffers: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+@final
 class Producer:
     """Publishes frames: from ``Ring.producer()``. A ring has one producer at a time.
 
@@ -370,6 +481,27 @@ class Producer:
             Without a timeout: only this thread could make space, by reading or releasing frames.
         RingClosed, ForkedHandle, HandleBusy, ValueError
             The handle cannot be used: closed, of another process, in use, or with a claim open.
+        """
+    def buffers(self, n: int) -> Buffers:
+        """Let a driver fill several slots in order, whose addresses it knows before.
+
+        Parameters
+        ----------
+        n : int
+            Buffers that the driver has at the same time: fewer than the ring has slots. Consumers have the
+            other slots; where one of them holds the producer back, the driver has fewer buffers.
+
+        Returns
+        -------
+        Buffers
+            Use it in a `with` block. Until its end `claim`, `put` and `drop` of the producer are refused.
+
+        Raises
+        ------
+        ValueError
+            `n` is no number of buffers for this ring; or a claim is open.
+        RingClosed, ForkedHandle, HandleBusy
+            The handle cannot be used: closed, of another process, in use.
         """
     def put(
         self,

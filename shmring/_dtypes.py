@@ -109,7 +109,11 @@ def describe_dtype(dtype: np.dtype[Any], what: str) -> str:
 
 def parse_dtype(described: str) -> np.dtype[Any]:
     """Read what `describe_dtype` wrote; ValueError if no ring can have that dtype."""
-    dtype: np.dtype[Any] = np.lib.format.descr_to_dtype(ast.literal_eval(described))
+    plain = described[1:-1]
+    if f"'{plain}'" == described and "'" not in plain and "\\" not in plain:  # as most are
+        dtype: np.dtype[Any] = np.dtype(plain)
+    else:
+        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(described))
     if dtype.hasobject or dtype.subdtype is not None:
         raise ValueError("impossible dtype")
     return dtype

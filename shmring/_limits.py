@@ -8,7 +8,7 @@ import resource
 
 from shmring import errors
 
-__all__ = ["cannot_prefault", "check_room", "refused"]
+__all__ = ["cannot_lock", "check_room", "refused"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LITTLE = 4 << 20  # bytes; for fewer, reading the memory limits would take as long as getting the memory
@@ -35,14 +35,8 @@ def refused(number: int, what: str) -> OSError:
     return OSError(number, text)
 
 
-def cannot_prefault(number: int, name: str, nbytes: int, huge_pages: bool) -> OSError:
-    """Return the error for huge pages or locked memory that the kernel refused."""
-    if huge_pages and number == errno.EINVAL:
-        return OSError(
-            number,
-            f"no huge pages for ring {name!r}: this kernel has none for shared memory (see "
-            f"/sys/kernel/mm/transparent_hugepage/shmem_enabled); leave huge_pages=True out",
-        )
+def cannot_lock(number: int, name: str, nbytes: int) -> OSError:
+    """Return the error for locked memory that the kernel refused."""
     soft = _soft(resource.RLIMIT_MEMLOCK)
     return OSError(
         number,

@@ -441,7 +441,7 @@ def not_pickled(what: str) -> TypeError:
     if what in ("Frame", "Batch"):
         hint = f"send a copy of its array ({what.lower()}.array.copy())"
     else:
-        how = "producer" if what == "Slot" else what.lower()
+        how = "producer" if what in ("Slot", "Buffers object") else what.lower()
         hint = f"pass the Ring, and open the handle there (ring.{how}())"
     article = "an" if what == "Observer" else "a"
     return TypeError(f"{article} {what} belongs to its process and cannot be pickled or copied: {hint}")

@@ -6,7 +6,6 @@ that class.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import time
@@ -117,7 +116,7 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int
     Returns
     -------
     fd : int
-        Its descriptor, never mapped and never locked.
+        Its descriptor, never locked.
     presence : LockFile or None
         Holds the presence lock; None if `readonly`.
 
@@ -127,21 +126,19 @@ def open_attached(name: str, timeout: float | None, readonly: bool) -> tuple[int
         What was found instead.
     """
     wait = Wait(timeout)
-    with contextlib.ExitStack() as stack:
-        names: _NewNames | None = None
-        while True:
-            found = _try_open(name, timeout, readonly)
-            if isinstance(found, tuple):
-                return found
-            left = wait.left
-            if left <= 0:
-                raise found
-            if wait.notice_is_due():
-                _messages.still_waiting("attach", found)
-            if names is None:  # and look again: the name may have come before the watch
-                names = stack.enter_context(_NewNames())
-            else:
+    found = _try_open(name, timeout, readonly)
+    if not isinstance(found, tuple) and wait.left > 0:
+        with _NewNames() as names:  # and look again: the name may have come before the watch
+            while not isinstance(found := _try_open(name, timeout, readonly), tuple):
+                left = wait.left
+                if left <= 0:
+                    break
+                if wait.notice_is_due():
+                    _messages.still_waiting("attach", found)
                 names.wait(left)
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 class _NewNames:
@@ -170,29 +167,39 @@ def _try_open(
     name: str, timeout: float | None, readonly: bool
 ) -> tuple[int, _core.LockFile | None] | Exception:
     """Open the ring of that name, or return the error that waiting may resolve."""
-    waits = timeout != 0
     try:
         fd = open_block(name, _core.OBSERVE if readonly else _core.CONSUME)
     except FileNotFoundError:
         return _messages.no_ring(name, timeout)
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, fd)
-        result = _core.read_identity(fd).result
-        if result != 0:
-            trouble = _messages.cannot_map(result, name, fd, 0)
-            passes = result != _core.FOREIGN and (
-                not _presence.in_use(fd) or _presence.is_kept_out(fd)
-            )  # free, or being replaced
-            if result == _core.NOT_READY or (waits and passes):
-                return trouble
-            raise trouble
-        if waits and not _presence.in_use(fd):
-            return _messages.left_over(name, fd, timeout)
-        presence = None if readonly else _presence.enter(fd)
-        entered = not (waits and _presence.is_kept_out(fd)) if readonly else presence is not None
-        if entered and (same_file(fd, name) or (readonly and not waits)):
-            undo.pop_all()
-            return fd, presence
-        if presence is not None:
-            presence.close()
-        return errors.RingNotFound(f"ring {name!r} is being replaced; try again")
+    found: tuple[int, _core.LockFile | None] | Exception | None = None
+    try:
+        found = _enter(name, fd, timeout, readonly)
+        return found
+    finally:
+        if not isinstance(found, tuple):
+            os.close(fd)
+
+
+def _enter(
+    name: str, fd: int, timeout: float | None, readonly: bool
+) -> tuple[int, _core.LockFile | None] | Exception:
+    """Get into the ring behind fd, or return the error that waiting may resolve."""
+    waits = timeout != 0
+    result = _core.read_identity(fd).result
+    if result != 0:
+        trouble = _messages.cannot_map(result, name, fd, 0)
+        passes = result != _core.FOREIGN and (
+            not _presence.in_use(fd) or _presence.is_kept_out(fd)
+        )  # free, or being replaced
+        if result == _core.NOT_READY or (waits and passes):
+            return trouble
+        raise trouble
+    if waits and not _presence.in_use(fd):
+        return _messages.left_over(name, fd, timeout)
+    presence = None if readonly else _presence.enter(fd)
+    entered = not (waits and _presence.is_kept_out(fd)) if readonly else presence is not None
+    if entered and (same_file(fd, name) or (readonly and not waits)):
+        return fd, presence
+    if presence is not None:
+        presence.close()
+    return errors.RingNotFound(f"ring {name!r} is being replaced; try again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shmring._core import Batch, Consumer, Frame, Producer, Slot
+    from shmring._core import Batch, Buffers, Consumer, Frame, Producer, Slot
 
 __all__ = ["batch", "consumer", "frame", "producer", "slot"]
 
@@ -33,6 +33,11 @@ def slot(claimed: Slot, is_open: bool) -> str:
     if is_open:
         state = "dropped, scratch memory" if claimed.dropped else "open"
     return f"<shmring.Slot seq {claimed.seq}, {claimed.count} frame(s), {state}>"
+
+
+def buffers(lent: Buffers, ring: str, most: int, is_open: bool) -> str:
+    state = f"the driver has {len(lent)} of {most}" if is_open else "given back"
+    return f"<shmring.Buffers of {ring!r}, {state}>"
 
 
 def frame(held: Frame, ring: str) -> str:

@@ -60,14 +60,16 @@ class Ring:
     _frame_format: FrameFormat
     _schema: _core.Schema  # the same for the core
     _attrs: Mapping[str, Any]
-    _fd: int  # never locked: a forked child opens the block by it
+    _fd: (
+        int  # never locked: a mapping keeps its description's locks, and a forked child opens the block by it
+    )
     _presence: _core.LockFile | None  # None if readonly
     _process: int  # that opened it
     _creator: bool
-    _inode: int
+    _inode: int  # 0 if another process created it
     _readonly: bool
     _prefault: bool
-    _request: tuple[bool, bool]  # huge pages, locked memory
+    _lock_memory: bool
     _children: weakref.WeakSet[Any]  # the handles opened from it
     _had_handles: bool
     _finalizer: weakref.finalize[Any, Any]
@@ -94,7 +96,7 @@ class Ring:
         exist_ok: bool = False,
         block: SharedMemory | None = None,
         prefault: bool = True,
-        huge_pages: bool = False,
+        huge_pages: bool | None = None,
         lock_memory: bool = False,
     ) -> Ring:
         """Create a ring. A stale ring of that name (nobody uses it any more) is replaced.
@@ -131,8 +133,12 @@ class Ring:
             than create one. Its owner unlinks it.
         prefault : bool
             Touch the producer's pages when it opens, so that no frame pays for page faults.
-        huge_pages, lock_memory : bool
-            Ask the kernel for huge pages; lock the memory against swapping. OSError if refused.
+        huge_pages : bool, optional
+            Whether the slots lie on huge pages (of 2 MiB, mostly), which makes large frames and `create`
+            itself faster. Default: as far as they fit and the kernel has some, and ``ring.huge_nbytes`` says
+            how many bytes that is. True: OSError if it is less than there could be.
+        lock_memory : bool
+            Lock the memory against swapping. OSError if refused.
 
         Returns
         -------
@@ -161,22 +167,25 @@ class Ring:
         """
         exist_ok = _core.check_flag("exist_ok", exist_ok)
         prefault = _core.check_flag("prefault", prefault)
-        request = (_core.check_flag("huge_pages", huge_pages), _core.check_flag("lock_memory", lock_memory))
+        lock_memory = _core.check_flag("lock_memory", lock_memory)
+        if huge_pages is not None:
+            huge_pages = _core.check_flag("huge_pages", huge_pages)
         frame_format = check_format(shape, dtype, meta, variable_rows)
         geometry = choose_geometry(frame_format, slots, spares, consumers, attrs)
-        adopt = functools.partial(cls._adopt, prefault=prefault, request=request)
+        adopt = functools.partial(cls._adopt, prefault=prefault, lock_memory=lock_memory)
         if block is not None:
             if name is not None:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            return adopt(_names.check_name(block.name), *_blocks.format_given(block, geometry), owner=False)
+            given = _blocks.format_given(block, geometry, huge_pages)
+            return adopt(_names.check_name(block.name), *given, owner=False)
         bare = _names.generated_name() if name is None else _names.check_name(name)
         if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
 
         def create() -> Ring:
-            return adopt(bare, *_blocks.create(bare, mode, geometry), owner=True)
+            return adopt(bare, *_blocks.create(bare, mode, geometry, huge_pages), owner=True)
 
         return cls._create_or_attach(bare, create, frame_format) if exist_ok else create()
 
@@ -268,23 +277,24 @@ class Ring:
         owner: bool,
         readonly: bool = False,
         prefault: bool = True,
-        request: tuple[bool, bool] = (False, False),
+        lock_memory: bool = False,
     ) -> Ring:
         """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
         ring._fd, ring._presence, ring._readonly, ring._closed = fd, presence, readonly, False
-        ring._process, ring._creator, ring._inode = os.getpid(), owner, os.fstat(fd).st_ino
+        ring._process, ring._creator = os.getpid(), owner
+        ring._inode = os.fstat(fd).st_ino if owner else 0
         ring._had_handles = False
-        ring._prefault, ring._request = prefault, request
+        ring._prefault, ring._lock_memory = prefault, lock_memory
         ring._children = weakref.WeakSet()
         ring._finalizer = weakref.finalize(ring, os.close, fd)
         ring._finalizer.atexit = False  # else handlers of atexit that run later would find it closed
         try:
-            ring._block = _core.Block(fd, _core.OBSERVE, name) if readonly else ring._map(_core.CONSUME, name)
+            ring._block = _core.Block(fd, _core.OBSERVE if readonly else _core.CONSUME, name)
             ring._frame_format, attrs = read_schema(ring._block)
             ring._schema, ring._attrs = _core.Schema(ring._frame_format), fixed(attrs)
-            if any(request):
-                ring._block.prefault(*request)
+            if lock_memory:
+                ring._block.prefault(lock_memory)
         except BaseException:
             ring._closed = True
             ring._close_files()
@@ -293,14 +303,6 @@ class Ring:
             raise
         _core.handles.add(ring)
         return ring
-
-    def _map(self, access: int, name: str) -> _core.Block:
-        """Map the block through a description of its own: a mapping keeps its description's locks."""
-        fd = _core.reopen(self._fd, True)
-        try:
-            return _core.Block(fd, access, name)
-        finally:
-            os.close(fd)
 
     def _lock_file(self) -> _core.LockFile:
         """Return a descriptor for the locks of a handle."""
@@ -401,13 +403,13 @@ class Ring:
             The ring cannot be taken over.
         """
         self._check_open(writing=True)
-        block = self._map(_core.PRODUCE, self.name)
+        block = _core.Block(self._fd, _core.PRODUCE, self.name)
         handle = _core.open_producer(self, block, self._schema, on_full, spin)
         lock = self._lock_file()
         try:
             # The lock first: a refused producer pays for no page. Before _open nothing else has changed.
             if _core.lock(lock.fd, _core.LOCK_PRODUCER, _core.EXCLUSIVE) and self._prefault:
-                block.prefault(*self._request)
+                block.prefault(self._lock_memory)
         except BaseException:
             lock.close()
             raise
@@ -685,6 +687,16 @@ class Ring:
     def nbytes(self) -> int:
         """Bytes of the whole block."""
         return self._block.block_bytes
+
+    @property
+    def huge_nbytes(self) -> int:
+        """Bytes of the slots that lie on huge pages now. Found out by mapping them, so not for a hot loop."""
+        self._check_open()
+        fd = _core.reopen(self._fd, False)
+        try:
+            return self._block.huge_bytes(fd)
+        finally:
+            os.close(fd)
 
     @property
     def frame_nbytes(self) -> int:

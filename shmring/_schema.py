@@ -72,9 +72,10 @@ def read_schema(block: _core.Block) -> tuple[FrameFormat, dict[str, Any]]:
     import json
 
     try:
-        found = json.loads(block.schema)
+        found = json.loads(block.schema.decode())
         attrs = dict(found["attrs"])
-        json.dumps(attrs, allow_nan=False)
+        if attrs:
+            json.dumps(attrs, allow_nan=False)
         frame_format = parse_format(found, block.row_bytes != 0)
         if frame_format.frame_bytes != block.frame_bytes or frame_format.meta_bytes != block.meta_bytes:
             raise ValueError("frame size")

@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
 from cpython.float cimport PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.ref cimport Py_INCREF, PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject, PyTypeObject
 from libc.errno cimport EACCES, EBADF, EBUSY, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -44,6 +44,9 @@ cdef extern from "sys/inotify.h" nogil:
         IN_CREATE
         IN_MOVED_TO
 
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *)
+
 cdef extern from "guard.h":
     ctypedef struct Guard "shmring_guard":
         pass
@@ -63,6 +66,7 @@ ABI = SHMRING_ABI
 MAX_CONSUMERS = SHMRING_MAX_CONSUMERS
 MAX_GROUPS = SHMRING_MAX_GROUPS
 MAX_SLOTS = SHMRING_MAX_SLOTS
+HUGE_PAGE_BYTES = shmring_huge_page_bytes()
 MAX_SCHEMA = MAX_META = SHMRING_MAX_SCHEMA
 LABEL_BYTES = SHMRING_LABEL_BYTES - 1
 LOCK_PRODUCER = SHMRING_LOCK_PRODUCER
@@ -90,6 +94,7 @@ include "truncation.pxi"
 include "schema.pxi"
 include "slot.pxi"
 include "producer.pxi"
+include "buffers.pxi"
 include "frame.pxi"
 include "consumer.pxi"
 include "iteration.pxi"

@@ -76,6 +76,15 @@ cdef int check_castable(Schema schema, cnp.ndarray source, object casting, int l
     return 0
 
 
+cdef uint64_t rows_of(Schema schema, object rows) except? 0:
+    """A valid length of a frame's first axis."""
+    if not schema.variable_rows:
+        raise ValueError("this ring has frames of fixed length; create it with variable_rows=True")
+    if not 0 <= index(rows) <= schema.dims[0]:
+        raise ValueError(f"rows must be 0 to {schema.dims[0]}, not {rows}")
+    return index(rows)
+
+
 cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single):
     """Bytes of the meta of one frame, or of the metas of `count` frames."""
     if schema.meta_dtype is None:

@@ -37,6 +37,25 @@ cdef class Geometry:
     def block_bytes(self):
         return self.chosen.block_bytes
 
+    @property
+    def most_huge_bytes(self):
+        """Bytes of the slots that huge pages can hold."""
+        cdef uint64_t begin
+        return shmring_huge_span(&self.chosen, &begin)
+
+    def make_huge(self, int fd, uint64_t begin, uint64_t end):
+        """Put huge pages under the slots in these bytes of the file; 0, or the errno if not all are huge."""
+        cdef bint done
+        cdef int number
+        with nogil:
+            done = shmring_make_huge(fd, &self.chosen, begin, end)
+            number = errno
+        return 0 if done else number
+
+    def huge_bytes(self, int fd):
+        """Return how many bytes of the slots lie on huge pages."""
+        return count_huge(fd, &self.chosen)
+
 
 def format_block(int fd, Geometry geometry not None, bytes generation not None):
     """Write a fresh ring into the block behind fd, which nobody else uses yet."""
@@ -185,17 +204,21 @@ cdef class Block:
     def generation(self):
         return bytes(self.view.generation[:16])
 
-    def prefault(self, bint huge_pages, bint lock_memory):
+    def huge_bytes(self, int fd):
+        """Return how many bytes of the slots lie on huge pages, by its file."""
+        return count_huge(fd, &self.view.geometry)
+
+    def prefault(self, bint lock_memory):
         """Touch every page of the slots, so that no frame pays for a page fault."""
         cdef bint done
         cdef int number
         cdef bint writable = self.access == SHMRING_PRODUCE
         with nogil:
-            done = shmring_prefault(&self.view, writable, huge_pages, lock_memory)
+            done = shmring_prefault(&self.view, writable, lock_memory)
             number = errno
         if not done:
             mapped = shmring_mapped_bytes(&self.view.geometry)
-            raise _limits.cannot_prefault(number, self.name, self.block_bytes + mapped, huge_pages)
+            raise _limits.cannot_lock(number, self.name, self.block_bytes + mapped)
 
     def status(self, int fd):
         """Return the ring's counters as a dict, read from its file."""
@@ -315,6 +338,13 @@ cdef class Block:
         if result == SHMRING_CORRUPT:
             raise corrupt(self)
         return (seq, timestamp_ns, rows, taken.epoch) if result == SHMRING_OK else None
+
+
+cdef uint64_t count_huge(int fd, const shmring_geometry *g):
+    cdef uint64_t found
+    with nogil:
+        found = shmring_huge_bytes(fd, g)
+    return found
 
 
 cdef str group_name(const shmring_place_status *status, const shmring_group *groups):

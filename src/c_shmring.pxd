@@ -107,7 +107,11 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_lock_blocked(int fd, int64_t byte)
     int shmring_map(shmring_block *block, int fd, int access)
     void shmring_unmap(shmring_block *block)
-    int shmring_prefault(const shmring_block *block, int writable, int huge_pages, int lock)
+    int shmring_prefault(const shmring_block *block, int writable, int lock)
+    size_t shmring_huge_page_bytes()
+    uint64_t shmring_huge_span(const shmring_geometry *g, uint64_t *begin)
+    int shmring_make_huge(int fd, const shmring_geometry *g, uint64_t begin, uint64_t end)
+    uint64_t shmring_huge_bytes(int fd, const shmring_geometry *g)
     int shmring_format(int fd, const shmring_geometry *g, const uint8_t *generation, const void *schema)
     uint8_t *shmring_slot_at(const shmring_block *block, uint64_t slot)
 
@@ -129,6 +133,10 @@ cdef extern from "shmring/shmring.h" nogil:
     int shmring_claim_slice(
         shmring_producer *p, uint64_t want, int64_t until_ns, int64_t spin_ns, long cores)
     void *shmring_claimed_slot(const shmring_producer *p)
+    int shmring_claim_more(shmring_producer *p)
+    uint64_t shmring_claimed_slot_of(const shmring_producer *p, uint64_t i)
+    void shmring_publish_oldest(shmring_producer *p)
+    void shmring_requeue_oldest(shmring_producer *p)
     void shmring_describe(
         shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
     void shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t size)
@@ -158,7 +166,8 @@ cdef extern from "shmring/shmring.h" nogil:
     void shmring_want_runs(shmring_consumer *c)
     uint32_t shmring_read_producer_state(const shmring_block *block)
     uint64_t shmring_read_head(const shmring_block *block)
-    bint shmring_wait_briefly(const shmring_block *block, uint64_t needed)
+    bint shmring_wait_briefly(const shmring_consumer *c, uint64_t least)
+    uint64_t shmring_count_ready(const shmring_consumer *c)
     shmring_news shmring_note_news(const shmring_consumer *c, uint64_t least)
     bint shmring_is_news(const shmring_block *block, const shmring_news *news)
     void shmring_wait_data(

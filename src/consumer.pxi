@@ -51,6 +51,7 @@ cdef class Consumer:
     cdef uint32_t state_before
     cdef uint8_t *slots  # as mapped when it joined; in a forked child, what its frames were at the fork
     cdef shmring_holder holder
+    cdef PyObject *spare  # an array for a later frame; nobody else has it, not even the garbage collector
 
     def __init__(self, *_args, **_options):
         raise TypeError("a Consumer comes from Ring.consumer()")
@@ -121,6 +122,7 @@ cdef class Consumer:
     def __dealloc__(self):
         if self.has_place and self.fork_mark == fork_count:
             self.leave()  # every frame held a reference to this handle, so none is left
+        Py_XDECREF(self.spare)
 
     cdef void leave(self) noexcept:
         self.has_place = False
@@ -136,6 +138,30 @@ cdef class Consumer:
             if self.core.left and self.core.held == 0 and self.has_place:
                 self.leave()
             guard_unlock(&self.guard)
+
+    # ---- an array that no frame has ----
+
+    cdef inline shmring_hold *keep_spare(self, PyObject *view, PyObject *lease) noexcept:
+        """Keeps an array for a later frame; the hold that it had."""
+        cdef PyObject *before = self.spare
+        cdef shmring_hold *hold = (<Lease>lease).hold
+        (<Lease>lease).hold, (<Lease>lease).consumer = NULL, None
+        Py_INCREF(<object>view)
+        self.spare = view
+        Py_XDECREF(before)
+        return hold
+
+    cdef inline bint has_spare(self, uint64_t rows) noexcept:
+        """Whether there is one, of so many rows."""
+        return self.spare != NULL and (
+            not self.schema.variable_rows
+            or cnp.PyArray_DIM(<cnp.ndarray>self.spare, 0) == <cnp.npy_intp>rows)
+
+    cdef inline cnp.ndarray take_spare(self):
+        cdef cnp.ndarray view = <cnp.ndarray>self.spare
+        self.spare = NULL
+        Py_DECREF(view)
+        return view
 
     # ---- guards ----
 
@@ -187,7 +213,7 @@ cdef class Consumer:
     cdef bint comes_soon(self, uint64_t least) noexcept:
         """Whether `least` frames are there in a moment: too short to give the GIL away for it."""
         return (self.spin_ns > 0 and not shmring_is_crowded(&self.block.view, CORES)
-                and shmring_wait_briefly(&self.block.view, self.core.next + least))
+                and shmring_wait_briefly(&self.core, least))
 
     cdef void adapt_spin(self, int64_t started) noexcept:
         if self.spin_adapts:
@@ -204,7 +230,6 @@ cdef class Consumer:
         cdef bint is_over = now >= wait.deadline
         cdef int64_t until = shmring_slice_end(now, wait.deadline, SLICE_NS)
         cdef int64_t spin = shmring_spin_left(now, wait.started, self.spin_ns, SLICE_NS)
-        cdef double waited
         cdef int how = self.outlook(least, now, is_over)
         if how == SHMRING_HELD and not is_over and self.frees_itself(least, False):
             how = SHMRING_EMPTY
@@ -214,10 +239,6 @@ cdef class Consumer:
         with nogil:
             shmring_wait_data(view, &news, until, spin, CORES)
         self.end_sleep()
-        look_around()
-        waited = waited_until_notice(wait)
-        if waited != 0:
-            self._still_waiting(waited, least)
         return SHMRING_OK  # and check whether another thread has closed this handle
 
     cdef int begin_sleep(self) except -1:
@@ -285,13 +306,20 @@ cdef class Consumer:
             if taken is not None:
                 self.adapt_spin(wait.started)
                 return taken
-            self.check_patience(want.least, wait.deadline, timeout)
+            self.check_patience(want.least, &wait, timeout)
 
-    cdef int check_patience(self, uint64_t least, int64_t deadline, object timeout) except -1:
-        """Between two looks at a ring that laps, or lies, forever: signals, and the time."""
+    cdef int check_patience(self, uint64_t least, Wait *wait, object timeout) except -1:
+        """Between two looks at a ring that is empty, or laps, or lies, forever: signals, and the time.
+
+        Not before a frame that ends the wait: its caller runs Python code at once.
+        """
+        cdef double waited
         look_around()
-        if deadline != SHMRING_FOR_EVER and shmring_now_ns() >= deadline:
+        if wait.deadline != SHMRING_FOR_EVER and shmring_now_ns() >= wait.deadline:
             self.give_up(least, timeout)
+        waited = waited_until_notice(wait)
+        if waited != 0:
+            self._still_waiting(waited, least)
         return 0
 
     cdef int give_up(self, uint64_t least, object timeout) except -1:
@@ -304,7 +332,7 @@ cdef class Consumer:
     cdef bint has_rest(self, int how) noexcept:
         """Whether a stream that has ended left frames to take, though fewer than were wanted."""
         return (how in (SHMRING_ENDED, SHMRING_FAILED, SHMRING_DIED)
-                and shmring_read_head(&self.block.view) > self.core.next)
+                and shmring_count_ready(&self.core) != 0)
 
     # ---- single frames ----
 
@@ -435,8 +463,7 @@ cdef class Consumer:
 
     cdef uint64_t ready(self, uint64_t least) noexcept:
         """Frames from next on; in a member `least` at any rate: a dead one's may be among them."""
-        cdef uint64_t head = shmring_read_head(&self.block.view)
-        cdef uint64_t there = head - self.core.next if head > self.core.next else 0
+        cdef uint64_t there = shmring_count_ready(&self.core)
         return max(there, least) if self.core.member else there
 
     cdef Batch take_batch(self, uint64_t least, uint64_t most, uint64_t step):

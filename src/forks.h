@@ -370,7 +370,7 @@ shmring_map_again(uint8_t *data, const shmring_geometry *g)
 {
     const size_t bytes = shmring_mapped_bytes(g);
     const size_t half = g->slots * g->slot_stride;
-    void *const place = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *const place = shmring_reserve_addresses(g->slots_offset, bytes);
     if (place == MAP_FAILED)
         return NULL;
     uint8_t *const first = (uint8_t *)place;

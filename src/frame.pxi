@@ -59,16 +59,11 @@ cdef class Held:
     cdef cnp.ndarray make_view(self):
         """The array; another thread may make it at the same time, and the first one counts."""
         cdef Lease lease = Lease.__new__(Lease)
-        cdef Block block
         cdef cnp.ndarray view
-        block = self.consumer.block
         lease.consumer = self.consumer
         guard_lock(&self.guard)
         if self.hold != NULL:
-            lease.data = self.consumer.slots + shmring_mapped_offset(&block.view.geometry, self.hold.slot)
-            lease.nbytes = <Py_ssize_t>(self.hold.count * block.view.geometry.slot_stride)
-            lease.hold, self.hold = self.hold, NULL
-            self.lease = lease
+            self.move_hold(lease)
         elif not self.let_go:
             lease = self.lease
         guard_unlock(&self.guard)
@@ -84,6 +79,15 @@ cdef class Held:
         guard_unlock(&self.guard)
         return view
 
+    @cython.final
+    cdef inline void move_hold(self, Lease lease) noexcept:
+        """To a lease. The guard is locked."""
+        cdef shmring_geometry *g = &self.consumer.block.view.geometry
+        lease.data = self.consumer.slots + shmring_mapped_offset(g, self.hold.slot)
+        lease.nbytes = <Py_ssize_t>(self.hold.count * g.slot_stride)
+        lease.hold, self.hold = self.hold, NULL
+        self.lease = lease
+
     @cython.binding(True)  # cheaper to inherit: the interpreter looks for a builtin method in the very class
     def release(self):
         """Give up this object's own hold.
@@ -91,6 +95,9 @@ cdef class Held:
         The slots go back to the producer when the last array, view or memoryview on them is gone as
         well; if there is none, at once. May be called twice. Never waits.
         """
+        self.end()
+
+    cdef void end(self) noexcept:
         cdef Lease lease = None
         cdef cnp.ndarray view
         cdef shmring_hold *hold
@@ -103,6 +110,19 @@ cdef class Held:
         guard_unlock(&self.guard)
         if hold != NULL:
             self.consumer.give_back(hold)
+        elif view is not None and lease is not None:
+            self.recycle(<PyObject *>view, <PyObject *>lease)
+
+    @cython.final
+    cdef void recycle(self, PyObject *view, PyObject *lease) noexcept:
+        """Leaves an array that nobody else has to the consumer, for a later frame, and ends the hold.
+
+        The caller has one reference to each. Without the GIL counts do not say who has an object.
+        """
+        if (not SHMRING_FREE_THREADED and Py_REFCNT(view) == 1 and Py_REFCNT(lease) == 2
+                and cnp.PyArray_BASE(<cnp.ndarray>view) == <void *>lease
+                and self.consumer.schema.is_as_made(<cnp.ndarray>view)):
+            self.consumer.give_back(self.consumer.keep_spare(view, lease))
 
     @property
     def released(self):
@@ -173,7 +193,7 @@ cdef class Held:
 
     @cython.binding(True)
     def __exit__(self, kind, value, traceback):
-        self.release()
+        self.end()
 
     def __getitem__(self, key):
         return self.get_array()[key]
@@ -202,6 +222,8 @@ cdef class Held:
     cdef void last_act(self) noexcept:
         if self.hold != NULL:
             self.consumer.give_back(self.hold)
+        elif self.view is not None and self.lease is not None:
+            self.recycle(<PyObject *>self.view, <PyObject *>self.lease)
 
 
 @cython.final
@@ -215,6 +237,21 @@ cdef class Frame(Held):
 
     cdef cnp.ndarray make_array(self, Lease lease):
         return self.consumer.schema.frame_array(lease.data, self.valid_rows, lease, False)
+
+    cdef cnp.ndarray make_view(self):
+        if self.hold != NULL and self.consumer.has_spare(self.valid_rows):
+            return self.use_spare()
+        return Held.make_view(self)
+
+    cdef cnp.ndarray use_spare(self):
+        """The array that an earlier frame had, and nobody kept. Only with the GIL."""
+        cdef cnp.ndarray view = self.consumer.take_spare()
+        cdef Lease lease = <Lease>cnp.PyArray_BASE(view)
+        lease.consumer = self.consumer
+        self.move_hold(lease)
+        cnp.set_data(view, lease.data)
+        self.view = view
+        return view
 
     @property
     def array(self):

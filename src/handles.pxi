@@ -60,7 +60,7 @@ cdef str state_of(bint is_open, unsigned long fork_mark):
 
 
 cdef enum Refusal:
-    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED, FINISHED
+    NONE, FORKED, CLOSED, BUSY, CUT, CLAIMED, LENT, FINISHED
 
 
 cdef object unusable_handle(Refusal why, str kind, Block block):
@@ -73,6 +73,9 @@ cdef object unusable_handle(Refusal why, str kind, Block block):
         return was_cut(block)
     if why == CLAIMED:
         return ValueError("a claimed slot is open: publish or abort it before the next frame")
+    if why == LENT:
+        return ValueError("a driver has buffers of this Producer: close() them, or leave their `with` block, "
+                          "before anything else is published")
     if why == FINISHED:
         return ValueError("this slot was published or aborted before")
     return errors.HandleBusy(

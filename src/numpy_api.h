@@ -25,12 +25,14 @@ typedef struct {
     PyObject *base;
     PyArray_Descr *descr;
     int flags;
+    PyObject *weakreflist;
 } PyArrayObject;
 
 #define NPY_INT64 (sizeof(long) == 8 ? 7 : 9)
 #define NPY_UINT64 (sizeof(long) == 8 ? 8 : 10)
 
 #define NPY_ARRAY_C_CONTIGUOUS 0x0001
+#define NPY_ARRAY_F_CONTIGUOUS 0x0002
 #define NPY_ARRAY_ALIGNED 0x0100
 #define NPY_ARRAY_WRITEABLE 0x0400
 #define NPY_ARRAY_CARRAY_RO (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED)
@@ -39,10 +41,31 @@ typedef struct {
 #define PyArray_DATA(array) ((void *)(array)->data)
 #define PyArray_NDIM(array) ((array)->nd)
 #define PyArray_DIM(array, axis) ((array)->dimensions[axis])
+#define PyArray_STRIDE(array, axis) ((array)->strides[axis])
 #define PyArray_DESCR(array) ((array)->descr)
 #define PyArray_BASE(array) ((array)->base)
+#define PyArray_FLAGS(array) ((array)->flags)
 #define PyArray_IS_C_CONTIGUOUS(array) (((array)->flags & NPY_ARRAY_C_CONTIGUOUS) != 0)
 #define PyArray_CLEARFLAGS(array, unwanted) ((void)((array)->flags &= ~(unwanted)))
+
+static inline void
+shmring_set_data(PyArrayObject *array, void *data)
+{
+    array->data = (char *)data;
+}
+
+/* Of a new array, which had none. PyArray_SetBaseObject looks for arrays among the bases of the base. */
+static inline void
+shmring_set_base(PyArrayObject *array, PyObject *base)
+{
+    array->base = base;
+}
+
+static inline int
+shmring_has_weak_references(const PyArrayObject *array)
+{
+    return array->weakreflist != NULL;
+}
 
 static void **PyArray_API;
 

@@ -40,6 +40,7 @@ cdef class Producer:
     cdef bint is_open
     cdef Claim open_claim
     cdef cnp.ndarray open_view  # its array, once it was asked for
+    cdef list lent_buffers  # the arrays of a claim of Buffers
     cdef uint64_t claims
     cdef bint warned_of_untouched
     cdef LockFile lock
@@ -74,6 +75,7 @@ cdef class Producer:
         handles.discard(self)
         if self.open_view is not None:
             freeze(self.open_view)
+        self.take_buffers_back()
 
     def __del__(self):
         if self.is_open and self.fork_mark == fork_count:
@@ -118,7 +120,9 @@ cdef class Producer:
             return CLOSED
         if self.busy:
             return BUSY
-        return CUT if shmring_lost_pages(&self.block.view) else CLAIMED
+        if shmring_lost_pages(&self.block.view):
+            return CUT
+        return CLAIMED if self.lent_buffers is None else LENT
 
     cdef inline int vacate(self) except -1:
         """Lets others use the handle; ends the stream if one of them asked for that."""
@@ -192,8 +196,19 @@ cdef class Producer:
     cdef void abort_open(self) noexcept:
         """Aborts the open claim. The handle is occupied."""
         self.end_claim()
+        self.take_buffers_back()
         if not self.open_claim.scratch:
             shmring_abort(&self.core)
+
+    cdef void take_buffers_back(self) noexcept:
+        """The arrays of the open claim of Buffers turn read-only."""
+        cdef list lent = self.lent_buffers
+        cdef cnp.ndarray view
+        self.lent_buffers = None
+        if lent is not None:
+            for view in lent:
+                freeze(view)
+            lent.clear()
 
     # ---- claiming ----
 
@@ -207,17 +222,18 @@ cdef class Producer:
                 and shmring_claim_briefly(&self.core, want) == SHMRING_OK):
             self.full_since = 0
             return AFTER_A_WAIT
-        return self.claim_slowly(want, deadline)
+        return self.claim_slowly(want, deadline, self.full_policy)
 
-    cdef Room claim_slowly(self, uint64_t want, int64_t deadline) except? FULL:
-        cdef Wait wait = Wait(deadline if self.full_policy == WAIT else 0, shmring_now_ns(), 0)
+    cdef Room claim_slowly(self, uint64_t want, int64_t deadline, OnFull policy) except? FULL:
+        cdef Wait wait = Wait(deadline if policy == WAIT else 0, shmring_now_ns(), 0)
+        cdef uint64_t number = self.open_claim.number  # that of buffers, all of which are published
         cdef int64_t now = wait.started
         cdef int64_t until, spin
         cdef bint collected = False
         cdef int result
         if self.full_since == 0:
             self.full_since = now
-        if self.full_policy == DROP and now - self.reaped_at < REAP_EVERY_NS:
+        if policy == DROP and now - self.reaped_at < REAP_EVERY_NS:
             return FULL
         self.reaped_at = now
         while True:
@@ -236,7 +252,7 @@ cdef class Producer:
                 if self.spin_adapts:
                     self.spin_ns = shmring_adapt_spin(self.spin_ns, shmring_now_ns() - wait.started)
                 return AFTER_A_WAIT
-            if self.full_policy == DROP:
+            if policy == DROP:
                 return FULL
             self.vacate()
             if now >= wait.deadline:
@@ -244,7 +260,7 @@ cdef class Producer:
             look_around()  # a handler may use this handle, or close it
             if wait.deadline == SHMRING_FOR_EVER:
                 collected = self.check_progress(&wait, collected)
-            self.occupy(NO_CLAIM)
+            self.occupy(number)
             now = shmring_now_ns()
 
     cdef bint check_progress(self, Wait *wait, bint collected) except? True:
@@ -310,6 +326,61 @@ cdef class Producer:
         slot.valid_rows = self.schema.dims[0] if self.schema.variable_rows else 0
         self.vacate()
         return slot
+
+    # ---- buffers for a driver ----
+
+    def buffers(self, n):
+        """Let a driver fill several slots in order, whose addresses it knows before.
+
+        Parameters
+        ----------
+        n : int
+            Buffers that the driver has at the same time: fewer than the ring has slots. Consumers have the
+            other slots; where one of them holds the producer back, the driver has fewer buffers.
+
+        Returns
+        -------
+        Buffers
+            Use it in a `with` block. Until its end `claim`, `put` and `drop` of the producer are refused.
+
+        Raises
+        ------
+        ValueError
+            `n` is no number of buffers for this ring; or a claim is open.
+        RingClosed, ForkedHandle, HandleBusy
+            The handle cannot be used: closed, of another process, in use.
+        """
+        cdef uint64_t slots = self.block.view.geometry.slots
+        cdef uint64_t most = count_of(n, "n", SHMRING_MAX_SLOTS)
+        cdef Buffers buffers = Buffers.__new__(Buffers)
+        if most >= slots:
+            raise ValueError(f"n must be less than the {slots} slots of the ring, not {n}: the frame that was "
+                             f"published last needs one, too; create the ring with slots={n + 1} or more")
+        self.occupy(NO_CLAIM)
+        self.claims += 1
+        self.open_claim = Claim(self.claims, most, self.core.next_seq, False)
+        buffers.producer, buffers.number, buffers.most = self, self.claims, most
+        buffers.lent = self.lent_buffers = []
+        self.vacate()
+        return buffers
+
+    cdef bint claim_more(self) noexcept:
+        """Claims a further buffer, if there is space for it without a wait."""
+        cdef int64_t now
+        if shmring_claim_more(&self.core) == SHMRING_OK:
+            return True
+        now = shmring_now_ns()
+        if now - self.reaped_at < REAP_EVERY_NS:
+            return False
+        self.reaped_at = now
+        return (shmring_reap_all(&self.block.view, self.lock.own.fd) > 0
+                and shmring_claim_more(&self.core) == SHMRING_OK)
+
+    cdef cnp.ndarray buffer_array(self, uint64_t i):
+        """The array of frame `i` of the open claim."""
+        cdef SlotMemory memory = SlotMemory.__new__(SlotMemory)
+        memory.take(self.block, shmring_claimed_slot_of(&self.core, i), 1)
+        return self.schema.frame_array(memory.data, self.schema.dims[0], memory, True)
 
     # ---- copying ----
 

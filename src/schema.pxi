@@ -13,6 +13,7 @@ cdef class Schema:
     cdef object packer  # of metas; None: not needed yet
     cdef int ndim
     cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp strides[64]
     cdef size_t frame_bytes
     cdef size_t row_bytes
     cdef size_t meta_bytes
@@ -25,8 +26,10 @@ cdef class Schema:
         self.ndim = len(self.shape)
         if self.ndim > 31:
             raise ValueError(f"a frame has at most 31 dimensions, not {self.ndim}")
-        for i, length in enumerate(self.shape):
-            self.dims[i] = length
+        step = self.dtype.itemsize
+        for i in reversed(range(self.ndim)):
+            self.dims[i], self.strides[i] = self.shape[i], step
+            step *= self.dims[i]
         self.frame_bytes, self.row_bytes = frame_format.frame_bytes, frame_format.row_bytes
         self.meta_bytes = frame_format.meta_bytes
 
@@ -54,21 +57,31 @@ cdef class Schema:
         array = cnp.PyArray_NewFromDescr(cnp.ndarray, self.dtype, self.ndim, shape, NULL, data, flags, None)
         if base is not None:
             Py_INCREF(base)
-            cnp.PyArray_SetBaseObject(array, base)
+            cnp.set_base(array, base)
         return array
+
+    cdef bint is_as_made(self, cnp.ndarray array) noexcept:
+        """Whether an array is as `frame_array` makes it, read-only, and no weak reference is on it."""
+        cdef int expected = cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_F_CONTIGUOUS  # of one axis it is both
+        cdef int i
+        if (cnp.PyArray_DESCR(array) != <void *>self.dtype or not self.has_shape(array, 0)
+                or (cnp.PyArray_FLAGS(array) | cnp.NPY_ARRAY_F_CONTIGUOUS) != expected
+                or cnp.has_weak_references(array)):
+            return False
+        for i in range(self.ndim):
+            if cnp.PyArray_STRIDE(array, i) != self.strides[i]:
+                return False
+        return True
 
     cdef cnp.ndarray batch_array(self, void *data, uint64_t count, uint64_t stride, object base,
                                  bint writable):
         """Adjacent frames as one ndarray."""
         cdef cnp.npy_intp dims[64]
         cdef cnp.npy_intp strides[64]
-        cdef int i
         cdef int flags = cnp.NPY_ARRAY_CARRAY if writable else cnp.NPY_ARRAY_CARRAY_RO
-        cdef cnp.npy_intp step = self.dtype.itemsize
         dims[0], strides[0] = <cnp.npy_intp>count, <cnp.npy_intp>stride
-        for i in range(self.ndim, 0, -1):
-            dims[i], strides[i] = self.dims[i - 1], step
-            step *= self.dims[i - 1]
+        memcpy(dims + 1, self.dims, sizeof(cnp.npy_intp) * self.ndim)
+        memcpy(strides + 1, self.strides, sizeof(cnp.npy_intp) * self.ndim)
         Py_INCREF(self.dtype)
         array = cnp.PyArray_NewFromDescr(
             cnp.ndarray, self.dtype, self.ndim + 1, dims, strides, data, flags, None)

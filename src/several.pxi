@@ -57,9 +57,11 @@ def wait(consumers, timeout=None):
         if now >= waiting.deadline:
             return ready_ones(several, True)
         ready = sleep_for_any(several, shmring_slice_end(now, waiting.deadline, SLICE_NS))
+        if ready:
+            break
         look_around()
         waited = waited_until_notice(&waiting)
-        if waited != 0 and not ready:
+        if waited != 0:
             _messages.still_waiting("wait", _messages.nothing_ready(several, waited))
     return ready
 

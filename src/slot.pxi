@@ -30,12 +30,20 @@ cdef class SlotMemory:
         if self.block is not None and self.fork_mark == fork_count:
             self.block.drop_view(self.slot, self.count)
 
-    cdef int take(self, Block block, shmring_producer *core) except -1:
-        """Becomes the memory of the slots that are claimed."""
-        if not block.add_view(core.slot, core.count):
+    cdef int take(self, Block block, uint64_t slot, uint64_t count) except -1:
+        """Becomes the memory of slots that are claimed, and adjacent."""
+        if not block.add_view(slot, count):
             raise MemoryError()
-        self.block, self.slot, self.count, self.fork_mark = block, core.slot, core.count, fork_count
-        self.data = shmring_claimed_slot(core)
+        self.block, self.slot, self.count, self.fork_mark = block, slot, count, fork_count
+        self.data = shmring_slot_at(&block.view, slot)
+        self.nbytes, self.writable = count * block.view.geometry.slot_stride, True
+        return 0
+
+    cdef int allocate(self, Py_ssize_t nbytes) except -1:
+        """Becomes scratch memory."""
+        self.keeper = np.empty(nbytes, np.uint8)
+        self.data = cnp.PyArray_DATA(self.keeper)
+        self.nbytes, self.writable = nbytes, True
         return 0
 
     def __getbuffer__(self, Py_buffer *view, int flags):
@@ -102,12 +110,10 @@ cdef class Slot:
         cdef cnp.ndarray view
         if producer.fork_mark != fork_count:
             raise _messages.forked("Slot")
-        memory.nbytes, memory.writable = self.claim.count * stride, True
         if self.claim.scratch:
-            memory.keeper = np.empty(memory.nbytes, np.uint8)
-            memory.data = cnp.PyArray_DATA(memory.keeper)
+            memory.allocate(self.claim.count * stride)
         else:
-            memory.take(producer.block, &producer.core)
+            memory.take(producer.block, producer.core.slot, producer.core.count)
         if self.single:
             view = schema.frame_array(memory.data, schema.dims[0], memory, True)
         else:
@@ -183,12 +189,7 @@ cdef class Slot:
 
     @rows.setter
     def rows(self, value):
-        cdef Schema schema = self.producer.schema
-        if not schema.variable_rows:
-            raise ValueError("this ring has frames of fixed length; create it with variable_rows=True")
-        if not 0 <= index(value) <= schema.dims[0]:
-            raise ValueError(f"rows must be 0 to {schema.dims[0]}, not {value}")
-        self.valid_rows = index(value)
+        self.valid_rows = rows_of(self.producer.schema, value)
 
     cdef void sample(self, uint64_t *samples) noexcept:
         """Copies some bytes of the claimed slots, from their beginning to their end."""

@@ -117,7 +117,9 @@ class Shmring(Transport):
             self.name = f"shmring, batches of {batch}"
         if waits_for:
             self.name = f"shmring, wait for {waits_for} ring{'s' if waits_for > 1 else ''}"
-        self.settings = "never sleeps (spin=inf)" + (", written in place" if self.in_place else "")
+        self.settings = "spin=inf: never sleeps; asleep: spin=0" + (
+            ", written in place" if self.in_place else ""
+        )
 
     def setup(self, job: Job) -> shmring.Ring:
         return shmring.Ring.create(
@@ -125,8 +127,8 @@ class Shmring(Transport):
             shape=(job.nbytes // 8,),
             dtype="u8",
             slots=job.slots,
-            spares=job.options.get("spares", 0),
             consumers=64,
+            **{name: job.options[name] for name in ("spares",) if name in job.options},
         )
 
     def sender(self, job: Job, link: Any) -> Sender:

@@ -110,7 +110,9 @@ def consume(receiver: Receiver, frames: Frames, first: int, count: int, reads: s
     if reads != "sample":
         whole = reads == "all"
         for number in range(first, first + count):
-            check(view(recv()), number, whole)
+            message = recv()
+            check(view(message), number, whole)
+            del message  # held while it is looked at, as in a `with` or a `for`
         return count
     last = first + count
     for number in range(first, last, SAMPLE):

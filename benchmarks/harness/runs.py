@@ -1,5 +1,6 @@
 """The two kinds of run: a stream from one process to others, and ping-pong between two."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.harness.credit import Credit
@@ -7,6 +8,9 @@ from benchmarks.harness.frames import LARGE
 from benchmarks.harness.isolation import isolated, unique_name
 from benchmarks.harness.roles import Role, play, produce, receive
 from benchmarks.harness.transport import Job, Transport
+
+MOST = 20_000_000  # messages of one stream
+TURNS = 12
 
 
 def patience(transport: Transport) -> int:
@@ -24,7 +28,7 @@ def stream(
     reads: str = "sample",
     seconds: float,
     consumers: int = 1,
-    most: int = 20_000_000,
+    most: int = MOST,
     **options: Any,
 ) -> dict[str, float]:
     """Frames per second from one process to `consumers` others, and what they got per second in all.
@@ -94,11 +98,7 @@ def run_stream(
     transport: Transport, job: Job, link: Any, reads: str, seconds: float, most: int
 ) -> dict[str, float]:
     running = Stream(transport, job, link)
-    every = "all" if reads == "all" else "touch"
-    few = 16 if job.nbytes >= LARGE else 64 if transport.slow else 512
-    rate = running.run(few, every).sent
-    rate = running.run(to_send(rate, seconds / 5, most), every).sent
-    rates = running.run(to_send(rate, seconds, most), reads)
+    rates = running.run(to_send(warm_up(running, transport, job, reads, seconds, most), seconds, most), reads)
     running.end()
     return {
         "frames": rates.sent * transport.batch,
@@ -107,8 +107,65 @@ def run_stream(
     }
 
 
+def warm_up(
+    running: Stream, transport: Transport, job: Job, reads: str, seconds: float, most: int = MOST
+) -> float:
+    """Messages per second, found with every message checked."""
+    every = "all" if reads == "all" else "touch"
+    few = 16 if job.nbytes >= LARGE else 64 if transport.slow else 512
+    rate = running.run(few, every).sent
+    return running.run(to_send(rate, seconds / 5, most), every).sent
+
+
 def to_send(rate: float, seconds: float, most: int) -> int:
     return max(8, min(most, round(rate * seconds / 64) * 64 or round(rate * seconds)))
+
+
+# ---- two streams in turns
+
+
+def in_turns(
+    transport: Transport,
+    *,
+    nbytes: int,
+    slots: int,
+    seconds: float,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+) -> list[list[Rates]]:
+    """The rates of each turn of two streams with different options: one runs while the other waits.
+
+    Whatever else the machine does meets both, since they take turns within a moment.
+    """
+    jobs = [Job(unique_name(), nbytes, slots, options=dict(options)) for options in (first, second)]
+
+    def work() -> list[list[Rates]]:
+        links = [transport.setup(job) for job in jobs]
+        try:
+            return run_in_turns(transport, jobs, links, seconds)
+        finally:
+            for job, link in zip(jobs, links, strict=True):
+                transport.cleanup(job, link)
+
+    return [[Rates(*rates) for rates in turn] for turn in isolated(work, transport.leftovers)]
+
+
+def run_in_turns(
+    transport: Transport, jobs: list[Job], links: list[Any], seconds: float
+) -> list[list[Rates]]:
+    streams = [Stream(transport, job, link) for job, link in zip(jobs, links, strict=True)]
+    rates = [
+        warm_up(stream, transport, job, "sample", seconds) for stream, job in zip(streams, jobs, strict=True)
+    ]
+    count = to_send(min(rates), seconds / TURNS, MOST)
+    turns = []
+    for number in range(TURNS):
+        order = (0, 1) if number % 2 else (1, 0)  # so that none is always the one that goes first
+        found = {which: streams[which].run(count, "sample") for which in order}
+        turns.append([found[0], found[1]])
+    for stream in streams:
+        stream.end()
+    return turns
 
 
 # ---- ping-pong

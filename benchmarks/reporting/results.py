@@ -82,9 +82,5 @@ def target_lines(result: dict[str, Any]) -> list[list[str]]:
         if "median" not in target:
             lines.append([target["target"], bound, "", "", "", f"not measured: {target['why'][:60]}"])
             continue
-        word = "met" if target["met"] else "NOT met"
-        other = target.get("or_else")
-        if other and "median" in other:
-            word += f" (or: {other['target']} {other['median']:.2f}, {number(other['bound'])} asked)"
-        lines.append([target["target"], bound, *spread(target), word])
+        lines.append([target["target"], bound, *spread(target), "met" if target["met"] else "NOT met"])
     return lines

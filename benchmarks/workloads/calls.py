@@ -14,7 +14,8 @@ import shmring
 from benchmarks.harness.isolation import isolated, unique_name
 
 TAKERS = {"get": {}, "member": {"group": "workers"}}
-CALLS = ("put", "get", "claim", "array", "batch", "put_many")
+NO_OP = "no_op"  # the cheapest call there is, which the others are measured by
+CALLS = ("put", "get", "claim", "array", "batch", "put_many", NO_OP)
 TURN = 64  # puts, then as many gets: well inside the ring
 clock = time.perf_counter_ns
 
@@ -114,6 +115,7 @@ def copies(
 ) -> None:
     """Frames by copy: one per call and in batches of a turn's length."""
     get = reader.get
+    found[NO_OP].append(per_call(turn, (1).conjugate))
 
     def get_array() -> None:
         get().array  # noqa: B018 - making the array is what is measured

@@ -1,4 +1,7 @@
-"""Run under callgrind by instructions.py: calls between marks, each made often enough."""
+"""Run under callgrind by instructions.py: calls between marks, each made often enough.
+
+NAME of COUNTED says which calls; another build may not have all of them.
+"""
 
 import ctypes
 import sys
@@ -79,6 +82,13 @@ def count_batches(counter: Counter, producer: shmring.Producer, consumer: shmrin
     counter.count("batch", batches, 16, BATCH)
 
 
+def count_calls(counter: Counter) -> None:
+    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
+    with ring, ring.consumer() as consumer, ring.producer() as producer:
+        count_single_frames(counter, producer, consumer)
+        count_batches(counter, producer, consumer)
+
+
 def count_gets_of_a_member(counter: Counter) -> None:
     ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=2 * TIMES)
     with ring, ring.consumer(group="workers") as member, ring.producer() as producer:
@@ -93,14 +103,42 @@ def count_gets_of_a_member(counter: Counter) -> None:
         counter.count("member", gets)
 
 
+def count_puts_beside_held_frames(counter: Counter) -> None:
+    """When the producer has come to their slots: without spare slots, and with as many as one page has."""
+    for name, held, options in (
+        ("put", 0, {}),
+        ("put_held", 1, {}),
+        ("put_spares", 1, {"spares": 1}),
+        ("put_all_spares", 64, {"spares": 64}),
+    ):
+        ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=2 * TIMES, **options)
+        with ring, ring.consumer() as consumer, ring.producer() as producer:
+            data, put = np.ones(8, np.uint64), producer.put
+            frames = []
+            for _ in range(ring.slots + held):
+                put(data)
+                frames.append(consumer.get())
+                del frames[held:]
+
+            def puts(times: int) -> None:
+                for _ in repeat(None, times):
+                    put(data)  # noqa: B023 - counted before the next ring is made
+
+            assert consumer.try_get() is None
+            counter.count(name, puts)
+
+
+COUNTED = {
+    "calls": count_calls,
+    "member": count_gets_of_a_member,
+    "held": count_puts_beside_held_frames,
+}
+
+
 def main() -> None:
     counter = Counter(sys.argv[1])
-    ring = shmring.Ring.create(unique_name(), shape=(8,), dtype="u8", slots=4096)
-    with ring, ring.consumer() as consumer, ring.producer() as producer:
-        counter.count("empty", nothing)
-        count_single_frames(counter, producer, consumer)
-        count_batches(counter, producer, consumer)
-    count_gets_of_a_member(counter)
+    counter.count("empty", nothing)
+    COUNTED[sys.argv[2]](counter)
 
 
 if __name__ == "__main__":

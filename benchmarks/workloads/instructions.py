@@ -11,35 +11,36 @@ from benchmarks.harness.cells import OURS, Cell
 from benchmarks.workloads import Effort
 
 PART = "instructions"
-OPERATIONS = {
-    "put": "put, 64 B",
-    "get": "get and release",
-    "member": "get and release, member of a group",
-    "array": "get, .array and release",
-    "claim": "claim and publish",
-    "put_many": "put_many, per frame of 64",
-    "batch": "batch with .array, per frame of 64",
+CASES = {  # each with what counted_calls.py counts for it
+    "calls": ("calls, 64 B", ("put", "get", "array", "claim", "put_many", "batch")),
+    "member": ("member of a group, 64 B", ("member",)),
+    "held": ("beside held frames, 64 B", ("put", "put_held", "put_spares", "put_all_spares")),
+}
+SETTINGS = {
+    "calls": "one process, warm; get has its release, array its get; put_many and batch are per frame of 64",
+    "member": "a get with its release",
+    "held": "held: 1 frame; spares: 1 frame, 64 spare slots; all_spares: 64 frames, 64 spare slots",
 }
 LIMIT_S = 300
 
 
 def cells(effort: Effort) -> list[Cell]:
-    units = dict.fromkeys(OPERATIONS, "instructions")
     return [
         Cell(
             PART,
-            "per operation, 64 B",
+            case,
             "shmring",
             OURS,
-            count,
-            units,
-            "callgrind, one process, warm",
+            lambda what=what: count(what),
+            dict.fromkeys(operations, "instructions"),
+            SETTINGS[what],
             once=True,
         )
+        for what, (case, operations) in CASES.items()
     ]
 
 
-def count() -> dict[str, float]:
+def count(what: str) -> dict[str, float]:
     """Run counted_calls.py under callgrind and read its counts."""
     if shutil.which("valgrind") is None:
         raise RuntimeError("valgrind is not installed")
@@ -48,11 +49,12 @@ def count() -> dict[str, float]:
         command = [
             "valgrind", "--tool=callgrind", "--instr-atstart=no", "--dump-instr=no",
             f"--callgrind-out-file={folder}/counts",
-            sys.executable, "-m", "benchmarks.workloads.counted_calls", str(marks),
+            sys.executable, "-m", "benchmarks.workloads.counted_calls", str(marks), what,
         ]  # fmt: skip
         found = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
         if found.returncode:
-            raise RuntimeError(f"callgrind: {found.stderr.strip()[-300:]}")
+            words = [line for line in found.stderr.splitlines() if line and not line.startswith("==")]
+            raise RuntimeError(f"callgrind: {words[-1] if words else found.stderr[-300:]}")
         return per_operation(Path(folder))
 
 

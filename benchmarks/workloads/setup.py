@@ -1,10 +1,13 @@
 """How long the first steps take, and how much memory a ring needs."""
 
 import os
+import statistics
 import subprocess
 import sys
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
 
 import shmring
 from benchmarks.harness.cells import OURS, Cell
@@ -14,13 +17,20 @@ from benchmarks.workloads import Effort
 from benchmarks.workloads.common import MIB
 
 PART = "setup"
-UNITS = dict.fromkeys(("create", "produce", "attach", "join", "first_frame"), "us")
+STEPS = ("create", "produce", "attach", "join", "first_frame")
+ATTACHING = ("attach", "shared_memory")  # by SharedMemory: to open and map the same block
+UNITS = dict.fromkeys((*STEPS, "shared_memory", *(f"{each}_again" for each in ATTACHING)), "us")
+IMPORT_UNITS = {"import": "ms", "numpy": "ms"}
+TURNS = 128
 IMPORT = """
-import time, numpy
+import time
 began = time.perf_counter()
+import numpy
+middle = time.perf_counter()
 import shmring
-print((time.perf_counter() - began) * 1e3)
+print(middle - began, time.perf_counter() - middle)
 """
+clock = time.perf_counter_ns
 
 
 def cells(effort: Effort) -> list[Cell]:
@@ -35,11 +45,12 @@ def cells(effort: Effort) -> list[Cell]:
             OURS,
             lambda size=size: isolated(lambda: begin(*size)),
             UNITS,
+            "each process attaches once; again: in one process, in turns, the median",
             slow=size[0] > MIB,
         )
         for label, size in sizes.items()
     ]
-    made.append(Cell(PART, "import, beyond numpy", "shmring", OURS, import_time, {"import": "ms"}))
+    made.append(Cell(PART, "import, beyond numpy", "shmring", OURS, import_times, IMPORT_UNITS))
     made.append(
         Cell(
             PART,
@@ -56,8 +67,7 @@ def cells(effort: Effort) -> list[Cell]:
 
 
 def begin(nbytes: int, slots: int) -> dict[str, float]:
-    """Microseconds of each step; attach and join in another process."""
-    clock = time.perf_counter_ns
+    """Microseconds of each step; what attaches does so in another process."""
     times = {}
     began = clock()
     ring = shmring.Ring.create(unique_name(), shape=(nbytes,), dtype="u1", slots=slots)
@@ -67,9 +77,11 @@ def begin(nbytes: int, slots: int) -> dict[str, float]:
     times["produce"] = clock() - began
     with producer.claim() as slot:
         slot.array[:] = 1
-    consumer = Role(attach, ring.name, core=None)
-    times |= consumer.answer()
-    consumer.end()
+    resource_tracker.ensure_running()  # SharedMemory would start one in each process
+    for attaching in (attach, open_shared_memory, attach_again):
+        process = Role(attaching, ring.name, core=None)
+        times |= process.answer()
+        process.end()
     producer.close()
     ring.close()
     ring.unlink()
@@ -77,7 +89,6 @@ def begin(nbytes: int, slots: int) -> dict[str, float]:
 
 
 def attach(pipe: Connection, name: str) -> None:
-    clock = time.perf_counter_ns
     began = clock()
     ring = shmring.Ring.attach(name)
     attached = clock()
@@ -91,14 +102,49 @@ def attach(pipe: Connection, name: str) -> None:
     pipe.recv()  # until the other side has its answer and ends this process
 
 
-def import_time() -> dict[str, float]:
+def open_shared_memory(pipe: Connection, name: str) -> None:
+    pipe.send({"shared_memory": time_of_shared_memory(name)})
+    pipe.recv()
+
+
+def attach_again(pipe: Connection, name: str) -> None:
+    """In turns, after a first time."""
+    times = [(time_of_attach(name), time_of_shared_memory(name)) for _ in range(TURNS)]
+    pipe.send(
+        {
+            f"{each}_again": statistics.median(found)
+            for each, found in zip(ATTACHING, zip(*times, strict=True), strict=True)
+        }
+    )
+    pipe.recv()
+
+
+def time_of_attach(name: str) -> int:
+    began = clock()
+    ring = shmring.Ring.attach(name)
+    ended = clock()
+    ring.close()
+    return ended - began
+
+
+def time_of_shared_memory(name: str) -> int:
+    began = clock()
+    block = SharedMemory(name)
+    ended = clock()
+    block.close()
+    resource_tracker.unregister(f"/{name}", "shared_memory")  # it would unlink the block
+    return ended - began
+
+
+def import_times() -> dict[str, float]:
     """With cached bytecode, as pip writes it when it installs; the first of two runs writes it here."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(2):
         found = subprocess.run(
             [sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, check=True
         )
-    return {"import": float(found.stdout)}
+    numpy, ours = (1e3 * float(seconds) for seconds in found.stdout.split())
+    return {"import": ours, "numpy": numpy}
 
 
 def overhead() -> dict[str, float]:

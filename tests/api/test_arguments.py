@@ -24,6 +24,7 @@ from support.threads import Running
         ("Frame", "from a Consumer"),
         ("Batch", "from a Consumer"),
         ("Slot", r"Producer.claim\(\)"),
+        ("Buffers", r"Producer.buffers\(\)"),
     ],
 )
 @pytest.mark.parametrize("arguments", [(), ("camera",), (1, 2, 3)], ids=len)
@@ -49,12 +50,19 @@ def test_a_flag_is_a_bool(ring, name, value):
         lambda: shmring.Ring.attach(ring.name, readonly=value),
         *(
             lambda flag=flag: shmring.Ring.create(name, **create, **{flag: value})
-            for flag in ("exist_ok", "variable_rows", "prefault", "huge_pages", "lock_memory")
+            for flag in ("exist_ok", "variable_rows", "prefault", "lock_memory")
         ),
     ):
         with pytest.raises(TypeError, match="must be True or False, not "):
             call()
     assert ring.stats().consumers == ()
+    assert not block_file(name).exists()
+
+
+@pytest.mark.parametrize("value", ["always", 1, 0, []], ids=repr)
+def test_huge_pages_are_asked_for_by_a_bool(name, value):
+    with pytest.raises(TypeError, match="huge_pages must be True or False, not "):
+        shmring.Ring.create(name, shape=(4,), dtype="u1", slots=2, huge_pages=value)
     assert not block_file(name).exists()
 
 

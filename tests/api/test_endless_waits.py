@@ -170,8 +170,9 @@ def puts(producer):
     }
 
 
-@pytest.mark.parametrize("wait", ["put", "put_many", "claim"])
-@pytest.mark.parametrize("how", ["unread", "held"])
+@pytest.mark.parametrize(
+    ("wait", "how"), [("put", "unread"), ("put", "held"), ("put_many", "unread"), ("claim", "held")]
+)
 def test_alone_a_producer_is_told_that_it_waits_for_itself(ring, wait, how):
     with ring.producer() as producer, ring.consumer(label="mine") as consumer:
         held = hold_all(ring, producer, consumer) if how == "held" else feed(producer, ring.slots)
@@ -255,22 +256,35 @@ class Enough(Exception):
     """Ends a wait from inside."""
 
 
-@pytest.mark.parametrize("wait", LONG)
-@pytest.mark.slow
-def test_a_wait_without_an_end_is_not_silent(ring, impatient, monkeypatch, wait):
-    seen = []
+def test_no_wait_without_an_end_is_silent(make, impatient, monkeypatch):
+    """All of them at once, each in a thread and on a ring of its own, until it has warned twice."""
+    seen: dict[int, list[logging.LogRecord]] = {}
 
     def end(_self, record):
-        seen.append((record.name, record.levelno, record.getMessage()))
-        if len(seen) == 2:
+        mine = seen.setdefault(threading.get_ident(), [])
+        mine.append(record)
+        if len(mine) == 2:
             raise Enough
 
     monkeypatch.setattr(logging.Logger, "handle", end)
-    kind, call, words = LONG[wait]
-    with getattr(ring, kind)() as handle, pytest.raises(Enough):
-        call(handle)
-    assert {(name, level) for name, level, _ in seen} == {("shmring", logging.WARNING)}
-    assert all(words in text and ring.name in text and "still waiting" in text for *_, text in seen)
+
+    def wait_long(name: str):
+        kind, call, _ = LONG[name]
+        with make() as ring, getattr(ring, kind)() as handle:
+            try:
+                call(handle)
+            except Enough:
+                return ring.name, seen[threading.get_ident()]
+
+    threads = {name: Running(lambda name=name: wait_long(name)) for name in LONG}
+    for name, thread in threads.items():
+        assert thread.end().error is None, name
+        ring, records = thread.value
+        assert {(record.name, record.levelno) for record in records} == {("shmring", logging.WARNING)}
+        for text in (record.getMessage() for record in records):
+            assert LONG[name][2] in text, name
+            assert ring in text, name
+            assert "still waiting" in text, name
 
 
 def test_a_put_that_waits_names_who_holds_it_up(ring, impatient, monkeypatch, peer):

@@ -276,7 +276,8 @@ def test_a_frame_is_not_pickled_by_accident(ring):
 
 
 @pytest.mark.parametrize(
-    "kind", [shmring.Frame, shmring.Slot, shmring.Consumer, shmring.Producer, shmring.Batch]
+    "kind",
+    [shmring.Frame, shmring.Slot, shmring.Buffers, shmring.Consumer, shmring.Producer, shmring.Batch],
 )
 def test_handles_are_not_made_by_hand(kind):
     with pytest.raises(TypeError):

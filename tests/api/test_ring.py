@@ -185,7 +185,7 @@ def test_names_may_have_spaces_dots_and_any_script():
         assert other.name == name
 
 
-@pytest.mark.parametrize("option", ["prefault", "huge_pages", "lock_memory"])
+@pytest.mark.parametrize("option", ["prefault", "lock_memory"])
 @pytest.mark.parametrize("on", [True, False])
 def test_memory_options_change_nothing_visible(make, option, on):
     ring = make(**{option: on})

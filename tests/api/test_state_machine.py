@@ -136,11 +136,14 @@ class RingMachine(RuleBasedStateMachine):
         return [p for one in mine for p in one.positions]
 
     def publish(self, count: int) -> None:
+        self.note_published(count)
+        self.core.publish(count)
+
+    def note_published(self, count: int) -> None:
         for seq in range(self.next_seq, self.next_seq + count):
             self.position_of[seq] = self.head
             self.seq_of.append(seq)
         self.next_seq += count
-        self.core.publish(count)
 
     def pick(self, things: list, n: int):
         return things[n % len(things)]
@@ -251,6 +254,45 @@ class RingMachine(RuleBasedStateMachine):
             self.dropped += count
             return
         self.publish(count)
+
+    @precondition(lambda self: self.producer is not None and self.slot is None)
+    @rule(n=st.integers(1, 5), damaged=st.lists(st.booleans(), min_size=1, max_size=9))
+    def drive(self, n, damaged):
+        """A driver with several buffers; some of what comes in them is damaged."""
+        most = min(n, self.slots - 1)
+        with self.producer.buffers(most) as queue:
+            for one in damaged:
+                if not self.refill(queue, most):
+                    break
+                queue.oldest[...] = payload(self.next_seq)
+                self.end_oldest(queue, one)
+        self.core.publish(0)
+
+    def refill(self, queue, most: int) -> bool:
+        if self.core.count == 0 and self.core.claim(1) == 0:
+            with pytest.raises(shmring.RingFull):
+                queue.refill(0)
+            return False
+        while self.core.count < most and self.core.claim_more():
+            pass
+        queue.refill(0)
+        assert len(queue) == self.core.count
+        return True
+
+    def end_oldest(self, queue, damaged: bool) -> None:
+        if damaged:
+            queue.drop()
+        else:
+            published = self.on_full != "drop" or self.core.claim_more()
+            assert queue.publish() is published
+            damaged = not published
+        if damaged:
+            self.core.requeue_oldest()
+            self.next_seq += 1
+            self.dropped += 1
+        else:
+            self.note_published(1)
+            self.core.publish_oldest()
 
     # ---- consumers
 

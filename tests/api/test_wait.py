@@ -177,7 +177,7 @@ def test_a_long_wait_says_what_for(rings, consumers, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
-def test_without_the_system_call(rings, consumers, fork, error):
+def test_without_the_system_call(rings, fork, error):
     """As on Linux before 5.16, and in containers that refuse calls which they do not know."""
 
     def work(send) -> None:

@@ -71,6 +71,11 @@ def claim(here, timeout=None):
     return here.waiter.claim(timeout=timeout)
 
 
+def refill(here, timeout=None):
+    with here.waiter.buffers(2) as queue:
+        return queue.refill(timeout)
+
+
 def wait_for_consumers(here, timeout=None):
     return here.waiter.wait_for_consumers(9, timeout)
 
@@ -148,6 +153,7 @@ WAITS = {
     "put": Wait(with_full_ring, put, shmring.RingFull, frames_are_put),
     "put_many": Wait(with_full_ring, put_many, shmring.RingFull, frames_are_put),
     "claim": Wait(with_full_ring, claim, shmring.RingFull, frames_are_put),
+    "refill": Wait(with_full_ring, refill, shmring.RingFull, frames_are_put),
     "wait_for_consumers": Wait(with_producer, wait_for_consumers, shmring.TooFewConsumers, nothing_changed),
     "attach": Wait(with_nothing, attach, shmring.RingNotFound, nothing_changed),
 }
@@ -176,7 +182,7 @@ def prepare(make):
 # ---- timeouts
 
 
-@pytest.mark.parametrize("timeout", [0, 0.05], ids=str)
+@pytest.mark.parametrize("timeout", [0, 0.01], ids=str)
 def test_a_timeout_ends_every_wait(prepare, wait, timeout):
     here = prepare(wait)
     begin = time.monotonic()
@@ -368,7 +374,7 @@ def test_blocked_means_asleep(prepare):
     threads = [Running(lambda wait=wait, here=here: wait.fails(here, SECONDS)) for wait, here in places]
     assert [thread.end().error for thread in threads] == [None] * len(WAITS)
     used = time.process_time() - used
-    assert used < SECONDS / 4 * len(WAITS), f"{used} s of CPU time for {len(WAITS)} waits of {SECONDS} s"
+    assert used < SECONDS / 2, f"{used} s of CPU time for {len(WAITS)} waits of {SECONDS} s"
 
 
 def wait_in_vain(consumer, seconds):

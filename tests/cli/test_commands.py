@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pty
@@ -28,6 +29,7 @@ from support.waiting import PATIENCE, task_state, wait_until
 pytest.importorskip("click")
 
 from shmring import _cgroup, _inventory
+from shmring.__main__ import main
 from shmring._cli import COMMANDS
 from shmring._cli.commands import bench, doctor, info, ls, rm
 from shmring._cli.support import checks, names, output, rates
@@ -846,14 +848,11 @@ def test_bench_says_what_it_does_and_what_disturbs_it(cli, monkeypatch, load, co
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_bench_and_removes_its_ring(number):
-    measuring = subprocess.Popen([*COMMAND, "bench"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        ring = wait_until(lambda: published_by(measuring.pid), "the bench has a ring")
-        measuring.send_signal(number)
-        _, err = measuring.communicate(timeout=PATIENCE)
-    finally:
-        measuring.kill()
+def test_a_signal_ends_bench_and_removes_its_ring(command, number):
+    measuring = command("bench")
+    ring = wait_until(lambda: published_by(measuring.pid), "the bench has a ring")
+    measuring.send_signal(number)
+    _, err = measuring.communicate(timeout=PATIENCE)
     assert (measuring.returncode, b"Traceback" in err) == (128 + number, False)
     assert not block_file(ring).exists()
 
@@ -946,46 +945,56 @@ def test_version(cli):
         assert cli(option) == (0, f"shmring {shmring.__version__}\n", "")
 
 
-def without(library: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where a library of the extra is not installed."""
-    code = "import sys; library, *words = sys.argv[1:]; sys.modules[library] = None\n"
-    code += "from shmring.__main__ import main; main(words)"
-    command = [sys.executable, "-c", code, library, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def without(fork):
+    """Runs a command where a library of the extra is not installed; its exit code, stdout and stderr."""
+
+    def run(library: str, *words: str) -> list:
+        def work(send) -> None:
+            for module in [name for name in sys.modules if name.startswith("shmring._cli")]:
+                del sys.modules[module]  # it is imported again
+            sys.modules[library] = None
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    main(words)
+                except SystemExit as end:
+                    send([end.code, out.getvalue(), err.getvalue()])
+
+        return fork(work).receive()
+
+    return run
 
 
-@pytest.mark.slow
-def test_what_to_install(make):
+def test_what_to_install(make, without):
     ring = make()
     for library in ("click", "rich.console"):
-        said = without(library, "ls")
-        assert ring.name not in said.stdout
+        code, out, err = without(library, "ls")
+        assert ring.name not in out
         expected = f'shmring: this needs {library.partition(".")[0]}: pip install "shmring[cli]"\n'
-        assert (said.returncode, said.stderr) == (2, expected)
+        assert (code, err) == (2, expected)
 
 
-@pytest.mark.slow
-def test_help_and_version_without_the_extra():
+def test_help_and_version_without_the_extra(without):
     for option in ("--help", "-h"):
-        said = without("click", option)
-        assert (said.returncode, said.stderr) == (0, "")
+        code, out, err = without("click", option)
+        assert (code, err) == (0, "")
         for name, summary in COMMANDS.items():
-            assert f"  {name:<10}  {summary}\n" in said.stdout
-        assert 'pip install "shmring[cli]"' in said.stdout
-        assert max(map(len, said.stdout.splitlines())) <= 80
+            assert f"  {name:<10}  {summary}\n" in out
+        assert 'pip install "shmring[cli]"' in out
+        assert max(map(len, out.splitlines())) <= 80
     for option in ("--version", "-V"):
-        said = without("click", option)
-        assert (said.returncode, said.stdout, said.stderr) == (0, f"shmring {shmring.__version__}\n", "")
+        assert without("click", option) == [0, f"shmring {shmring.__version__}\n", ""]
 
 
-def test_output_that_nobody_reads(make):
+def test_output_that_nobody_reads(command, make):
     """As with `shmring ls | head -1`, where head is gone already."""
     make()
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*COMMAND, "ls"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    listing = command("ls", stdout=writer, text=True)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (listing.communicate(timeout=PATIENCE)[1], listing.returncode) == ("", 1)
 
 
 @pytest.mark.parametrize(
@@ -1052,11 +1061,11 @@ def test_messages_about_others_are_escaped(cli, make):
     assert "\x1b" not in err
 
 
-def on_terminal(*arguments: str, **environment: str) -> str:
+def on_terminal(command, *words: str, **environment: str) -> str:
     """What a command prints on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     settings = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
-    process = subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stdin=theirs, env=settings)
+    process = command(*words, stdout=theirs, stdin=theirs, env=settings)
     os.close(theirs)
     said = b""
     with contextlib.suppress(OSError):  # the far end closed
@@ -1067,14 +1076,13 @@ def on_terminal(*arguments: str, **environment: str) -> str:
     return said.decode()
 
 
-@pytest.mark.slow
-def test_colours_on_a_terminal_only(make):
+def test_colours_on_a_terminal_only(command, make):
     ring = make()
-    coloured = on_terminal("ls")
+    coloured = on_terminal(command, "ls")
     assert "\x1b[32m" in coloured
     assert ring.name in coloured
-    assert "\x1b[3" not in on_terminal("ls", NO_COLOR="1")
-    assert "\x1b[3" not in on_terminal("ls", TERM="dumb")
+    assert "\x1b[3" not in on_terminal(command, "ls", NO_COLOR="1")
+    assert "\x1b[3" not in on_terminal(command, "ls", TERM="dumb")
 
 
 @pytest.mark.slow

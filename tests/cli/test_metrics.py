@@ -7,8 +7,6 @@ import getpass
 import logging
 import os
 import signal
-import subprocess
-import sys
 import urllib.request
 
 import pytest
@@ -164,44 +162,35 @@ def test_a_block_that_is_no_ring(metrics, name):
 
 
 @pytest.mark.slow
-def test_http(make, name):
+def test_http(command, make, name):
     """Each scrape looks again; a ring that is not there is 0."""
     pytest.importorskip("prometheus_client")
     ring = make()
-    command = [sys.executable, "-m", "shmring", "metrics", ring.name, name, "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        url = process.stderr.readline().split()[-1]
+    served = command("metrics", ring.name, name, "--listen", "127.0.0.1:0", text=True)
+    url = served.stderr.readline().split()[-1]
 
-        def scrape() -> dict[tuple[str, ...], float]:
-            with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-                assert answer.headers["Content-Type"].startswith("text/plain")
-                return samples(answer.read().decode())
+    def scrape() -> dict[tuple[str, ...], float]:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain")
+            return samples(answer.read().decode())
 
+    found = scrape()
+    assert (found["shmring_live", ring.name], found["shmring_live", name]) == (1, 0)
+    make(name)
+    with ring.producer() as out:
+        feed(out, 3)
         found = scrape()
-        assert (found["shmring_live", ring.name], found["shmring_live", name]) == (1, 0)
-        make(name)
-        with ring.producer() as out:
-            feed(out, 3)
-            found = scrape()
-        assert found["shmring_live", name] == 1
-        assert found["shmring_published_frames_total", ring.name] == 3
-        taken = subprocess.run(
-            [*command[:-1], url.rpartition("/")[0].removeprefix("http://")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert taken.returncode == 1
-        assert "in use" in taken.stderr
-        assert taken.stderr.count("\n") == 1
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 130
-        assert process.stderr.read() == ""
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    assert found["shmring_live", name] == 1
+    assert found["shmring_published_frames_total", ring.name] == 3
+    place = url.rpartition("/")[0].removeprefix("http://")
+    taken = command("metrics", ring.name, name, "--listen", place, text=True)
+    _, err = taken.communicate(timeout=PATIENCE)
+    assert taken.returncode == 1
+    assert "in use" in err
+    assert err.count("\n") == 1
+    served.send_signal(signal.SIGINT)
+    assert served.wait(PATIENCE) == 130
+    assert served.stderr.read() == ""
 
 
 # ---- logging

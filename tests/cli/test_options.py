@@ -115,10 +115,11 @@ def ring(make, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_no_traceback(ring, capsys, tmp_path) -> None:
+@pytest.mark.parametrize("examples", [100, pytest.param(1000, marks=pytest.mark.stress)])
+def test_no_traceback(ring, capsys, tmp_path, examples) -> None:
     names = {"RING": ring.name, "NEW": fresh_name()}
 
-    @hypothesis.settings(max_examples=200, deadline=None, database=None)
+    @hypothesis.settings(max_examples=examples, deadline=None, database=None)
     @hypothesis.given(command_lines())
     def check(line: list[str]) -> None:
         capsys.readouterr()

@@ -11,7 +11,6 @@ import pty
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 
@@ -576,18 +575,26 @@ def test_bars_and_sparks():
     assert sparks([0.5], 2, most=1.0) == "▅"
 
 
-def start_top(name: str, terminal: int, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "shmring", "top", name],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env={**os.environ, "TERM": "xterm-256color", **environment},
-        start_new_session=True,
-    )
+@pytest.fixture
+def start_top(command):
+    """`start_top(name, terminal)` starts it on a terminal; with `fresh=True` as a user does it."""
+
+    def start(name: str, terminal: int, *, fresh: bool = False, **environment: str) -> subprocess.Popen:
+        return command(
+            "top",
+            name,
+            fresh=fresh,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+            start_new_session=True,
+        )
+
+    return start
 
 
-def test_ends_with_its_terminal(make):
+def test_ends_with_its_terminal(make, start_top):
     """It does not stay behind, busy, when the terminal is closed."""
     ring = make()
     ours, theirs = pty.openpty()
@@ -604,11 +611,11 @@ def test_ends_with_its_terminal(make):
         process.wait()
 
 
-def test_in_the_locale_c(make):
+def test_in_the_locale_c(make, start_top):
     """Bars are bars: the terminal knows UTF-8 though the locale does not say so."""
     ring = make()
     ours, theirs = pty.openpty()
-    process = start_top(ring.name, theirs, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    process = start_top(ring.name, theirs, fresh=True, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     os.close(theirs)
     try:
         said = b""
@@ -630,7 +637,7 @@ def test_in_the_locale_c(make):
     "end",
     ["q", *(pytest.param(number, marks=pytest.mark.stress) for number in (signal.SIGTERM, signal.SIGINT))],
 )
-def test_on_a_real_terminal(make, end):
+def test_on_a_real_terminal(make, start_top, end):
     """The screen is drawn, and the terminal is left as it was found."""
     ring = make()
     ours, theirs = pty.openpty()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import importlib.util
-import multiprocessing
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -37,19 +37,18 @@ def digest(image) -> str:
     return hashlib.sha256(image).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def decoded(film) -> list[str]:
+def decode(film: str, count: int) -> list[str]:
     """What PyAV decodes by itself, in this process, with no ring between."""
     with av.open(film) as container:
-        return [digest(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        frames = itertools.islice(container.decode(video=0), count)
+        return [digest(frame.to_ndarray(format="rgb24")) for frame in frames]
 
 
 # ---- the other processes
 
 
-def play(ring: shmring.Ring, film: str) -> None:
-    with ring:
-        produce(ring, open_film(film), Limits())
+def play(here, film, count):
+    produce(here.ring, open_film(film), Limits(frames=count))
 
 
 def by_loop(frames: shmring.Consumer) -> list[tuple[int, str]]:
@@ -75,44 +74,30 @@ def by_asyncio(frames: shmring.Consumer) -> list[tuple[int, str]]:
 WAYS = {"loop": by_loop, "batch": by_batch, "asyncio": by_asyncio}
 
 
-def consume(ring: shmring.Ring, way: str, pipe) -> None:
-    with ring, ring.consumer(label=way) as frames:
-        pipe.send(WAYS[way](frames))
-        pipe.close()
+def consume(here, way):
+    with here.ring.consumer(label=way) as frames:
+        return WAYS[way](frames)
 
 
 # ---- the tests
 
 
-def test_three_consumers_receive_what_pyav_decodes(make, film, decoded):
-    assert len(decoded) == len(set(decoded)) == FRAMES
+@pytest.mark.parametrize("count", [40, pytest.param(FRAMES, marks=pytest.mark.stress)])
+def test_three_consumers_receive_what_pyav_decodes(make, programs, peer, film, count):
+    decoded = decode(film, count)
+    assert len(decoded) == len(set(decoded)) == count
+    programs.load("av")
     ring = make(slots=8, shape=(720, 1280, 3), dtype="u1", meta=META)
-    spawn = multiprocessing.get_context("spawn")
-    processes, pipes = [], {}
-    try:
-        for way in WAYS:
-            pipes[way], theirs = spawn.Pipe(duplex=False)
-            processes.append(spawn.Process(target=consume, args=(ring, way, theirs)))
-            processes[-1].start()
-            theirs.close()
-        processes.append(spawn.Process(target=play, args=(ring, film)))
-        processes[-1].start()
-        for way, pipe in pipes.items():
-            assert pipe.poll(2 * PATIENCE), f"no answer from {way}"
-            received = pipe.recv()
-            assert [seq for seq, _ in received] == list(range(FRAMES))
-            wrong = [seq for seq, image in received if image != decoded[seq]]
-            assert not wrong, f"{way} received frames that PyAV did not decode: {wrong}"
-        for process in processes:
-            process.join(PATIENCE)
-            assert process.exitcode == 0
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
-            process.close()
-        for pipe in pipes.values():
-            pipe.close()
+    consumers = {way: peer(ring).begin(consume, way) for way in WAYS}
+    producer = peer(ring).begin(play, film, count)
+    for way, other in consumers.items():
+        received = other.answer(2 * PATIENCE)
+        assert [seq for seq, _ in received] == list(range(count))
+        wrong = [seq for seq, image in received if image != decoded[seq]]
+        assert not wrong, f"{way} received frames that PyAV did not decode: {wrong}"
+    producer.answer()
+    for other in (producer, *consumers.values()):
+        assert other.leave() == ""
 
 
 def run_demo(film: str) -> subprocess.CompletedProcess[str]:

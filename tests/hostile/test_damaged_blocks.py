@@ -512,7 +512,8 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
     except shmring.RingCorrupt:
         return False
     name = fresh_name()
-    fd, presence = _blocks.create(name, 0o600, _core.Geometry(block, 4, 0, 2, schema))  # type: ignore[arg-type]
+    geometry = _core.Geometry(block, 4, 0, 2, schema)  # type: ignore[arg-type]
+    fd, presence = _blocks.create(name, 0o600, geometry, None)
     os.close(fd)
     presence.close()
     try:

@@ -58,7 +58,7 @@ def test_produce_in_a_child(context, ring):
     assert block_file(ring.name).exists()
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", [pytest.param("spawn", marks=pytest.mark.stress), "fork"])
 def test_rings_go_into_pools(ring, method):
     """One worker produces, another consumes, the ring goes there as an argument."""
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:

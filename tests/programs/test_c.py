@@ -1,4 +1,7 @@
-"""The C programs of tests/provers/c, which use the headers as any C program would; see its Makefile."""
+"""The C programs of tests/provers/c, which use the headers as any C program would; see its Makefile.
+
+None of them is a default test: compilers take most of the time, and `make check` does the same in CI.
+"""
 
 import os
 import shutil
@@ -30,11 +33,13 @@ def make(out: Path, *targets: str, **variables: object) -> str:
     return said
 
 
+@pytest.mark.stress
 def test_the_self_test(tmp_path: Path) -> None:
     last = make(tmp_path, "selftest", CC=COMPILERS[0], OPTIMISE="-O0").splitlines()[-2:]
     assert any(line.endswith(" passed, 0 failed") for line in last), last
 
 
+@pytest.mark.stress
 def test_each_header_compiles_alone_as_c_and_as_cpp(tmp_path: Path) -> None:
     make(tmp_path, f"headers-{COMPILERS[0]}-c11", f"headers-{COMPILERS[0]}-c++17")
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py"))
+QUICK = "digitiser_windows.py"  # the others are seconds of their own; .ci/run runs each of them
 
 
 @pytest.fixture
@@ -50,13 +51,16 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 5
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize(
+    "example", [pytest.param(one, marks=[] if one == QUICK else pytest.mark.stress) for one in EXAMPLES]
+)
 def test_example(run, example):
     if example.startswith("c_") and shutil.which("cc") is None:
         pytest.skip("needs a C compiler")
     assert run(example).strip()
 
 
+@pytest.mark.stress
 def test_pipeline_without_pyav(run, tmp_path):
     (tmp_path / "av.py").write_text("raise ImportError\n")
     output = run("pipeline.py", PYTHONPATH=str(tmp_path))

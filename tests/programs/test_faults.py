@@ -1,10 +1,13 @@
 """Fault injection and soak (tests/provers/faults), in short; and that they would find what they look for."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 import shmring
-from faults import faults
+from faults import children, faults
 from faults.frames import WORDS, Books, Label, ViolationError, check, write
 
 HERE = Path(faults.__file__).parent
@@ -94,6 +97,42 @@ def test_the_next_frame_passes():
 def test_wrong_books_do_not_pass(says, label, lost):
     with pytest.raises(ViolationError):
         books(**says).enter(Taken.frame(label, lost))
+
+
+# ---- limits of the waits for children
+
+
+def forked(work) -> int:
+    if pid := os.fork():
+        return pid
+    try:
+        work()
+    finally:
+        os._exit(3)
+
+
+def test_a_child_that_hangs_is_a_finding():
+    for wait, problem in ((children.wait_for_end, "end"), (children.wait_for_stop, "stop")):
+        pid = forked(lambda: time.sleep(60))
+        with pytest.raises(TimeoutError, match=rf"a sleeper does not {problem} .* \(pid {pid}, state "):
+            wait(pid, "a sleeper", 0.05)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL  # and it is ended
+
+
+def test_how_a_child_stops_and_ends():
+    assert children.wait_for_end(forked(lambda: None), "a child") == 3
+    assert children.wait_for_stop(forked(lambda: None), "a child") == 3
+    pid = forked(lambda: time.sleep(60))
+    os.kill(pid, signal.SIGSTOP)
+    assert children.wait_for_stop(pid, "a child") is None
+    os.kill(pid, signal.SIGKILL)
+    assert children.wait_for_end(pid, "a child") == -signal.SIGKILL
+
+
+def test_a_part_that_hangs_is_a_violation(monkeypatch):
+    monkeypatch.setattr(faults, "GRACE", 0.0)
+    report = faults.report_of([sys.executable, "-c", "import time; time.sleep(60)"], 0.05)
+    assert "did not end within 0.1 s" in report["violation"]
 
 
 # ---- kills

@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -119,6 +120,7 @@ def unused_semaphores() -> set[Path]:
     return unused
 
 
+@pytest.mark.stress
 def test_cpython_shared_memory_while_rings_are_alive():
     assert run_cpython("fork", "WithProcessesTestSharedMemory", timeout=100) >= 12
 
@@ -134,6 +136,7 @@ def test_cpython_multiprocessing_while_rings_are_alive(method):
 # ---- numpy's own tests, on frames
 
 
+@pytest.mark.stress
 def test_numpys_checks_of_saving_and_of_buffers():
     """Every array that numpy's tests save and load, unless it is empty or of objects, as a frame."""
     pytest.importorskip("numpy.lib.tests", reason="this numpy comes without its tests")
@@ -358,3 +361,33 @@ def test_consumers_of_buffers(ring, use):
         assert use(consumer.get(0).array) == expected
         settle()
         assert consumer.held == 0
+
+
+# ---- a driver that fills the slots
+
+
+@pytest.fixture
+def aravis(tmp_path) -> Path:
+    """The program of provers/outside/aravis.c."""
+    ask = ["pkg-config", "--cflags", "--libs", "aravis-0.8"]
+    flags = subprocess.run(ask, capture_output=True, text=True) if shutil.which(ask[0]) else None
+    if flags is None or flags.returncode != 0:
+        pytest.skip("needs pkg-config and the headers of Aravis (Debian: libaravis-dev)")
+    program = tmp_path / "aravis"
+    sources = ["-I", shmring.get_include(), str(OUTSIDE / "aravis.c")]
+    subprocess.run(["cc", "-std=gnu11", "-o", str(program), *sources, *flags.stdout.split()], check=True)
+    return program
+
+
+def test_the_camera_of_aravis_writes_into_the_slots(make, aravis):
+    """A grey ramp that moves on by one each time; the driver has four buffers and fills them in order."""
+    ring = make(shape=(512, 512), dtype="u1", slots=12)
+    with ring.consumer() as consumer:
+        driver = subprocess.Popen([aravis, ring.name, "30"], stdout=subprocess.PIPE, text=True)
+        ramp = np.add.outer(np.arange(512), np.arange(512))
+        pictures = 0
+        for frame in consumer.iter(timeout=60):
+            assert np.array_equal(frame.array, (ramp + int(frame.array[0, 0])) % 255)
+            pictures += 1
+        assert driver.communicate()[0] == "0\n"
+        assert (pictures, consumer.lost, driver.returncode) == (30, 0, 0)

@@ -4,6 +4,7 @@ CONSUMER_KILLED = "a consumer is killed at any instruction, holding frames or no
 PRODUCER_KILLED = "the producer is killed at any instruction"
 EVERYONE_KILLED = "everyone is killed"
 PRODUCER_RAISES = "the producer raises inside claim()"
+DRIVER_RAISES = "the producer raises inside buffers()"
 PRODUCER_CLOSES = "the producer closes"
 PRODUCER_FAILS = "the producer ends by an exception"
 PRODUCER_ABANDONS = "the producer abandons the ring"
@@ -27,6 +28,7 @@ EVENTS = (
     PRODUCER_KILLED,
     EVERYONE_KILLED,
     PRODUCER_RAISES,
+    DRIVER_RAISES,
     PRODUCER_CLOSES,
     PRODUCER_FAILS,
     PRODUCER_ABANDONS,

@@ -97,7 +97,7 @@ class Ring:
             return False
         other = self.slot_of.index(wanted)
         ahead = (other - mine) % self.slots
-        if self.lossy and ahead > self.slots // 2:
+        if ahead >= self.slots - self.count or (self.lossy and ahead > self.slots // 2):
             return False
         return self.swap(other, self.head + ahead)
 
@@ -108,22 +108,24 @@ class Ring:
             return True, swapped
         if self.limit - self.head < self.slots:
             self.rescan()
-        for later in range(self.head + 1, self.head + self.slots):
+        for later in range(self.head + 1, self.head + self.slots - self.count):
             if self.swap(later % self.slots, later):
                 return True, True
         return False, swapped
+
+    def claim_entry(self) -> bool:
+        saved = self.mark(0, 1)
+        free, swapped = (False, False) if self.head >= self.limit else self.settle()
+        if not free:
+            self.unmark(0, [None] if swapped else saved)
+        return free
 
     def claim(self, want: int) -> int:
         """Frames claimed; 0: the ring is full."""
         wished = min(want, self.slots)
         if self.limit - self.head < wished:
             self.rescan()
-        if self.head >= self.limit:
-            return 0
-        saved = self.mark(0, 1)
-        free, swapped = (False, False) if self.head >= self.limit else self.settle()
-        if not free:
-            self.unmark(0, [None] if swapped else saved)
+        if self.head >= self.limit or not self.claim_entry():
             return 0
         most = min(wished, self.limit - self.head)
         saved = self.mark(1, most)
@@ -136,6 +138,28 @@ class Ring:
         self.unmark(run, saved[run - 1 :])
         self.count = run
         return run
+
+    def claim_more(self) -> bool:
+        """One more, behind what is claimed; False: there is no space."""
+        head = self.head
+        self.head += self.count
+        if self.head >= self.limit:
+            self.rescan()
+        claimed = self.head < self.limit and self.claim_entry()
+        self.head = head
+        self.count += claimed
+        return claimed
+
+    def publish_oldest(self) -> None:
+        self.stamps[self.head % self.slots] = ("published", self.head)
+        self.head += 1
+        self.count -= 1
+
+    def requeue_oldest(self) -> None:
+        entries = [(self.head + i) % self.slots for i in range(self.count)]
+        slots = [self.slot_of[entry] for entry in entries]
+        for entry, slot in zip(entries, [*slots[1:], slots[0]], strict=True):
+            self.slot_of[entry] = slot
 
     def publish(self, count: int) -> None:
         for i in range(self.count):

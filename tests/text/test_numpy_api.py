@@ -13,7 +13,7 @@ TREE = Path(__file__).parents[2]
 OURS = TREE / "src" / "numpy_api.h"
 ENTRY = re.compile(r"#define (PyArray_\w+)[ \\\n]+(\([^#]*?PyArray_API\s*\[\d+\]\))")
 CONSTANTS = re.findall(r"#define (NPY_\w+) ", OURS.read_text())
-FIELDS = ("data", "nd", "dimensions", "strides", "base", "descr", "flags")
+FIELDS = ("data", "nd", "dimensions", "strides", "base", "descr", "flags", "weakreflist")
 
 PROGRAM = f"""
 #include <stddef.h>

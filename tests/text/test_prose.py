@@ -42,10 +42,11 @@ def without_code(text: str) -> str:
 
 def habits(text: str) -> Iterator[str]:
     """The habits in a text, each with its line and what to write."""
-    for number, line in enumerate(without_code(text).splitlines(), 1):
-        for habit, better in HABITS.items():
-            for match in re.finditer(habit, line, re.IGNORECASE):
-                yield f"{number}: {match[0].strip()!r} (better: {better})"
+    bare = without_code(text)
+    for habit, better in HABITS.items():
+        for match in re.finditer(habit, bare, re.IGNORECASE | re.MULTILINE):
+            number = bare.count("\n", 0, match.end()) + 1
+            yield f"{number}: {match[0].strip()!r} (better: {better})"
 
 
 def too_wide(text: str) -> Iterator[str]:

@@ -24,6 +24,13 @@ def fill(ring: shmring.Ring, image: npt.NDArray[np.uint8]) -> None:
         batch.timestamp_ns = [1, 2, 3, 4]
         assert_type(batch.count, int)
         batch.publish(2)
+        with out.buffers(4) as queue:
+            assert_type(queue, shmring.Buffers)
+            waiting: list[npt.NDArray[Any]] = queue.refill(timeout=0)
+            waiting[0][:] = image
+            assert_type(queue.publish(timestamp_ns=1, rows=2), bool)
+            queue.drop()
+            assert_type(len(queue), int)
         assert_type(out.ring.name, str)
         assert_type(out.dropped, int)
         out.dropped = 0  # type: ignore[misc]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
 import click
 
-from shmring import ConsumerStats
+from shmring import ConsumerStats, Ring, ShmringError
 from shmring._cli.support import full, groups, names, output, plain, processes
 from shmring._cli.support.rates import Rates, consumer_key, look_twice, ring_key
 from shmring._cli.support.refusal import Refusal
@@ -43,17 +44,25 @@ def info(name: str, as_json: bool) -> None:
     if found.ring is None:
         raise Refusal(found.problem)
     rates = measured.get(ring_key(found))
+    huge = _huge_nbytes(name)
     if as_json:
-        output.show_json(plain.block(found, rates))
+        output.show_json(plain.block(found, rates) | {"huge_nbytes": huge})
         return
-    for title, text in _facts(found, found.ring, rates):
+    for title, text in _facts(found, found.ring, rates, huge):
         click.echo(f"{title:<10} {text}")
     if found.ring.stats.consumers:
         click.echo()
         output.show_table(COLUMNS, [_consumer(one, rates) for one in found.ring.stats.consumers])
 
 
-def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str, str]]:
+def _huge_nbytes(name: str) -> int:
+    """Count what lies on huge pages, which takes too long for commands that show many rings."""
+    with contextlib.suppress(ShmringError), Ring.attach(name, readonly=True) as ring:
+        return ring.huge_nbytes
+    return 0  # it has gone since
+
+
+def _facts(found: Found, ring: RingFacts, rates: Rates | None, huge: int) -> list[tuple[str, str]]:
     stats = ring.stats
     rows = ", the first axis may be shorter" if ring.variable_rows else ""
     meta = f", each with meta {output.dtype(ring.meta_dtype)}" if ring.meta_dtype is not None else ""
@@ -67,7 +76,7 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None) -> list[tuple[str
         ("ring", f"{output.clean(found.name)}, {found.state}"),
         ("frames", f"{frames}{rows}{meta}"),
         ("slots", f"{stats.slots}{spares_of(stats)}, {output.size(found.nbytes)} in all"),
-        ("block", f"{found.nbytes} bytes, owner {found.owner}, mode {found.mode:#o}"),
+        ("block", f"{found.nbytes} bytes, {huge} on huge pages, owner {found.owner}, mode {found.mode:#o}"),
         ("created", f"{created} ({age} ago) by pid {ring.creator_pid}"),
         ("published", f"{stats.published:,} frames, {stats.dropped:,} dropped, {stats.swaps:,} swaps{speed}"),
     ]

@@ -24,13 +24,16 @@ from shmring import (
     RingStats,
     _cgroup,
     _core,
+    _huge,
     _names,
 )
 from shmring._cli.support import full, groups, output, processes
 from shmring._cli.support.rates import consumer_key, ring_key
+from shmring._format import check_format
 from shmring._inventory import Found, look
 from shmring._messages import user_name
 from shmring._participants import is_here
+from shmring._schema import choose_geometry
 
 DOCKER_DEFAULT = 64 << 20
 FULL = 0.9  # of the file system
@@ -156,23 +159,24 @@ def locked_memory(blocks: list[Found]) -> Findings:
 
 
 def huge_pages(blocks: list[Found]) -> Findings:
-    """Whether `huge_pages=True` has an effect."""
-    switch = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    """Whether large rings get huge pages: tries it with a block that has no name."""
+    page = _core.HUGE_PAGE_BYTES
+    geometry = choose_geometry(check_format((page,), "u1", None, False), 2, 0, 1, None)
     try:
-        match = re.search(r"\[(\w+)\]", switch.read_text())
-    except OSError:
-        yield Finding("huge pages", "note", "this kernel has no huge pages for shared memory")
+        fd = os.open(_names.DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        yield Finding("huge pages", "note", f"cannot be tried: {error}")
         return
-    chosen = match[1] if match else "unknown"
-    if chosen in ("advise", "always", "force", "within_size"):
-        yield Finding("huge pages", "ok", f"shared memory gets huge pages: {chosen}")
+    try:
+        number = geometry.make_huge(fd, 0, geometry.block_bytes)
+        found = geometry.huge_bytes(fd)
+    finally:
+        os.close(fd)
+    if found:
+        yield Finding("huge pages", "ok", f"rings that hold whole pages of {output.size(page)} get them")
     else:
-        yield Finding(
-            "huge pages",
-            "note",
-            f"shared memory gets no huge pages ({chosen}): huge_pages=True does nothing",
-            f"echo advise | sudo tee {switch}",
-        )
+        why, do = _huge.why_none(number)
+        yield Finding("huge pages", "note", f"rings get none: {why}", do)
 
 
 def cores(blocks: list[Found]) -> Findings:

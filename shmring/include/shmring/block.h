@@ -160,14 +160,12 @@ shmring_map(shmring_block *block, int fd, int access)
     return result;
 }
 
-/* Touches every page of the slots before the first frame does. huge_pages and lock are requests to the
- * kernel; 0 if one was refused (errno says why). */
+/* Touches every page of the slots before the first frame does. lock: keeps them in memory; 0 if the kernel
+ * refused that (errno says why). */
 static inline int
-shmring_prefault(const shmring_block *block, int writable, int huge_pages, int lock)
+shmring_prefault(const shmring_block *block, int writable, int lock)
 {
     const size_t bytes = shmring_mapped_bytes(&block->geometry);
-    if (huge_pages && madvise(block->data, bytes, MADV_HUGEPAGE) != 0)
-        return 0;
     madvise(block->data, bytes, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ); /* Linux 5.14 */
     return !lock ||
            (mlock(block->data, bytes) == 0 && mlock(block->control, block->geometry.slots_offset) == 0);

@@ -8,7 +8,7 @@
 #define SHMRING_PRODUCER_H
 
 #include "block.h"
-#include "internal/claim.h"
+#include "internal/publish.h"
 #include "internal/reap.h"
 #include "internal/takeover.h"
 
@@ -48,10 +48,12 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
     p->epoch = hot->epoch + 1;
     const uint64_t cache = shmring_cache_bytes();
     p->exceeds_cache = slots * block->geometry.slot_stride > cache;
+    p->times_copies = slots * block->geometry.slot_stride >= cache / 2;
     p->warm_slots = cache / 2 / block->geometry.slot_stride;
     p->warm_slots = p->warm_slots < 2 ? 2 : p->warm_slots;
     p->trial_every = SHMRING_TRIAL_SOON;
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with producer_state] */
+    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
+    shmring_store_release(&hot->head, p->head); /* [release head] what the last producer left behind it */
     shmring_store_stat(&hot->producer_pid, (uint32_t)getpid());
     shmring_store_stat(&hot->start_time, shmring_own_start_time());
     /* [release producer_state] */
@@ -66,6 +68,7 @@ shmring_producer_open(shmring_producer *p, shmring_block *block, int lock_fd)
 static inline void
 shmring_producer_close(shmring_producer *p)
 {
+    shmring_unmark_ahead(p);
     shmring_end_stream(p, SHMRING_PRODUCER_CLOSED);
 }
 
@@ -83,6 +86,7 @@ shmring_producer_fail(shmring_producer *p, const char *message)
     }
     memcpy(failure, message, length); /* published with producer_state */
     memset(failure + length, 0, SHMRING_FAILURE_BYTES - length);
+    shmring_unmark_ahead(p);
     shmring_end_stream(p, SHMRING_PRODUCER_FAILED);
 }
 
@@ -95,13 +99,12 @@ shmring_claim(shmring_producer *p, uint64_t want)
     const uint64_t wished = want < slots ? want : slots;
     if (p->head >= p->limit || p->limit - p->head < wished)
         shmring_rescan(p);
-    if (p->head >= p->limit)
-        return SHMRING_FULL;
-    shmring_mark_writing(p, 0, 1);
-    if (p->head >= p->limit || shmring_secure_slot(p) != SHMRING_OK) {
-        shmring_restore_stamps(p, 0, 1);
+    if (p->head >= p->limit) {
+        shmring_unmark_ahead(p);
         return SHMRING_FULL;
     }
+    if (shmring_claim_entry(p) != SHMRING_OK)
+        return SHMRING_FULL;
     uint64_t count = 1;
     if (want > 1) {
         uint64_t most = p->limit - p->head;
@@ -128,7 +131,7 @@ static inline void
 shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t bytes)
 {
     uint8_t *const target = shmring_slot_at(p->block, p->slot) + i * p->block->geometry.slot_stride;
-    if (p->exceeds_cache && bytes >= SHMRING_LARGE_COPY)
+    if (p->times_copies && bytes >= SHMRING_LARGE_COPY)
         shmring_copy_large(p, target, source, bytes);
     else
         memcpy(target, source, bytes);
@@ -138,9 +141,7 @@ shmring_copy_in(shmring_producer *p, uint64_t i, const void *source, size_t byte
 static inline void
 shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t rows, const void *meta)
 {
-    const uint64_t slots = p->block->geometry.slots;
-    const uint64_t index = p->index + i < slots ? p->index + i : p->index + i - slots;
-    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[index]);
+    shmring_entry *const record = shmring_record_at(p->block, p->slot_of[shmring_claimed_index(p, i)]);
     shmring_store_relaxed(&record->timestamp_ns, timestamp_ns); /* [relaxed: published with stamp] */
     shmring_store_relaxed(&record->rows, rows);                 /* [relaxed: published with stamp] */
     if (p->block->geometry.meta_bytes == 0)
@@ -156,47 +157,7 @@ shmring_describe(shmring_producer *p, uint64_t i, int64_t timestamp_ns, uint64_t
 static inline void
 shmring_publish(shmring_producer *p, uint64_t count)
 {
-    const shmring_block block = *p->block; /* copies, as in shmring_mark_writing */
-    const uint32_t *const slot_of = p->slot_of;
-    const uint64_t first_seq = p->next_seq;
-    const uint64_t head = p->head;
-    const uint64_t epoch = p->epoch;
-    shmring_hot *const hot = block.hot;
-    uint64_t index = p->index;
-    for (uint64_t i = 0; i < count; i++) {
-        shmring_entry *const entry = shmring_entry_at(&block, index);
-        shmring_entry *const record = shmring_record_at(&block, slot_of[index]);
-        shmring_store_relaxed(&entry->slot, slot_of[index]); /* [relaxed: published with stamp] */
-        shmring_store_relaxed(&record->position, head + i);  /* [relaxed: published with stamp] */
-        shmring_store_relaxed(&record->seq, first_seq + i);  /* [relaxed: published with stamp] */
-        shmring_store_relaxed(&record->epoch, epoch);        /* [relaxed: published with stamp] */
-        shmring_store_release(&entry->stamp, shmring_published_stamp(head + i)); /* [release stamp] */
-        index = shmring_next_index(&block, index);
-    }
-    const uint64_t next = index;
-    for (uint64_t i = count; i < p->count; i++) { /* written to, but not published: never readable */
-        /* [relaxed: it was not readable before either] */
-        shmring_store_relaxed(&shmring_entry_at(p->block, index)->stamp, 0u);
-        index = shmring_next_index(p->block, index);
-    }
-    p->count = 0;
-    if (count == 0)
-        return;
-    p->next_seq += count;
-    p->head += count;
-    p->index = next;
-    /* What the claim after the next one writes: its lines come from another core meanwhile. */
-    const uint64_t after = shmring_next_index(&block, next);
-    const uint64_t following = shmring_following_slot(p);
-    shmring_prefetch_write(shmring_entry_at(&block, after));
-    shmring_prefetch_write(shmring_slot_at(&block, slot_of[after]));
-    if (following != SHMRING_NO_SLOT &&
-        slot_of[next] != following) /* the next claim looks at the pins there */
-        shmring_prefetch_write(shmring_record_at(&block, following));
-    shmring_store_relaxed(&hot->next_seq, p->next_seq); /* [relaxed: published with head] */
-    shmring_store_release(&hot->head, p->head);         /* [release head] */
-    shmring_fence_seq_cst(); /* [fence publish | sleep] head before a look for sleepers */
-    shmring_event_notify(&hot->data_event);
+    shmring_publish_first(p, count, 0);
 }
 
 /* Gives the open claim back unseen; its positions are simply claimed again. */
@@ -218,12 +179,69 @@ shmring_drop(shmring_producer *p, uint64_t count)
     shmring_store_stat(&hot->dropped, p->dropped);
 }
 
+/* ---- several buffers that a driver fills ---- */
+
+/* Claims one more frame behind the open claim, or the first one. Its slot need not be adjacent to the others
+ * (shmring_claimed_slot_of), so publish such a claim with shmring_publish_oldest, or abort it. SHMRING_FULL:
+ * as for shmring_claim, or the claim has all entries; what has been claimed before stays as it is. */
+static inline int
+shmring_claim_more(shmring_producer *p)
+{
+    const uint64_t head = p->head;
+    const uint64_t index = p->index;
+    if (p->count == 0)
+        return shmring_claim(p, 1);
+    if (p->count == p->block->geometry.slots)
+        return SHMRING_FULL;
+    p->index = shmring_claimed_index(p, p->count); /* as if the open claim had been published */
+    p->head += p->count;
+    if (p->head >= p->limit)
+        shmring_rescan(p);
+    const int result = p->head < p->limit ? shmring_claim_entry(p) : SHMRING_FULL;
+    p->head = head;
+    p->index = index;
+    if (result == SHMRING_OK)
+        p->count++;
+    return result;
+}
+
+/* The slot of frame i of the open claim, 0 being the oldest. shmring_slot_at says where it is: a slot has one
+ * address for as long as the block is mapped. */
+static inline uint64_t
+shmring_claimed_slot_of(const shmring_producer *p, uint64_t i)
+{
+    return p->slot_of[shmring_claimed_index(p, i)];
+}
+
+/* Makes the first frame of the open claim visible; the others stay claimed, and become frame 0, 1, ... */
+static inline void
+shmring_publish_oldest(shmring_producer *p)
+{
+    shmring_publish_first(p, 1, p->count - 1);
+    p->slot = p->slot_of[p->index];
+}
+
+/* Puts the first frame of the open claim behind the others, unseen: its slot, which keeps its address, is the
+ * last to be written again. shmring_drop afterwards lets it count as lost. */
+static inline void
+shmring_requeue_oldest(shmring_producer *p)
+{
+    const uint32_t oldest = p->slot_of[p->index];
+    for (uint64_t i = 1; i < p->count; i++)
+        shmring_name_slot(p, shmring_claimed_index(p, i - 1), p->slot_of[shmring_claimed_index(p, i)]);
+    shmring_name_slot(p, shmring_claimed_index(p, p->count - 1), oldest);
+    p->slot = p->slot_of[p->index];
+}
+
+/* ---- the end ---- */
+
 /* Leaves without a word about the end, as a producer that dies: consumers find SHMRING_DIED, or wait for the
  * next producer. An open claim is aborted. For a program that forwards a stream whose source died. */
 static inline void
 shmring_producer_abandon(shmring_producer *p)
 {
     shmring_abort(p);
+    shmring_unmark_ahead(p);
     shmring_producer_free(p);
     shmring_set_lock(p->lock_fd, SHMRING_LOCK_PRODUCER, F_UNLCK);
     shmring_event_announce(&p->block->hot->data_event); /* those who sleep ask the kernel at once */

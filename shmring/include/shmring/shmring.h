@@ -17,6 +17,10 @@
  *     shmring_geometry_choose     to create a ring: sizes and offsets,
  *     shmring_format                  the empty ring itself,
  *     shmring_link                    its name
+ * huge.h
+ *     shmring_make_huge           put huge pages under a new ring's slots
+ *     shmring_huge_bytes          how many bytes lie on some,
+ *     shmring_huge_span               of those that can
  * clock.h
  *     shmring_now_ns              what deadlines are compared with
  *     shmring_coarse_now_ns       the same, cheaper and coarser
@@ -30,6 +34,10 @@
  *     shmring_publish             make frames visible
  *     shmring_abort               give them back
  *     shmring_drop                count frames that found no space
+ *     shmring_claim_more          one more buffer, where a driver fills several:
+ *     shmring_claimed_slot_of         its slot,
+ *     shmring_publish_oldest          publish the first one,
+ *     shmring_requeue_oldest          or fill it again
  *     shmring_reap_all            free the places of dead consumers
  *     shmring_producer_close      end the stream
  *     shmring_producer_fail       end it because of an error
@@ -79,6 +87,7 @@
 
 #include "clock.h"
 #include "consumer.h"
+#include "huge.h"
 #include "layout.h"
 #include "observe.h"
 #include "producer.h"

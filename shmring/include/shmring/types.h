@@ -35,10 +35,11 @@ enum {
 typedef struct shmring_producer {
     shmring_block *block;
     int lock_fd;
-    uint64_t head;  /* next position to publish */
-    uint64_t index; /* its entry: head % slots */
-    uint64_t limit; /* positions below it may be claimed, as far as the last rescan knows */
-    uint64_t gate;  /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
+    uint64_t head;    /* next position to publish */
+    uint64_t index;   /* its entry: head % slots */
+    uint64_t limit;   /* positions below it may be claimed, as far as the last rescan knows */
+    int marked_ahead; /* the entry of position head is marked, though no claim is open */
+    uint64_t gate;    /* lowest cursor found by the last rescan, UINT64_MAX if nobody gates */
     uint64_t claimed;
     uint64_t join_count; /* this and active as the last rescan found them */
     uint64_t active;
@@ -47,7 +48,7 @@ typedef struct shmring_producer {
     uint64_t dropped;
     uint64_t swaps;
     uint64_t count;      /* frames of the open claim, 0 if none is open */
-    uint64_t slot;       /* the first slot of the open claim; the others follow it in memory */
+    uint64_t slot;       /* the first slot of the open claim; what shmring_claim claimed follows it */
     uint32_t *slot_of;   /* entry -> slot: the permutation, in memory that nobody else can damage */
     uint32_t *entry_of;  /* slot -> entry. Behind the entries: the slots that no entry has, the spares */
     uint64_t next_spare; /* of the spares, the one to try first */
@@ -56,6 +57,7 @@ typedef struct shmring_producer {
     int reuse_warm;      /* take the slot freed last: the ring exceeds the cache, nobody wants history */
     int lossy_active;
     uint32_t groups;                   /* bit i: group i has members */
+    int times_copies;                  /* the ring takes half the last-level cache, or more */
     int streaming_wins;                /* the last trial's outcome */
     uint64_t copies;                   /* large copies so far */
     uint64_t trial_began;              /* copies before the last trial */

@@ -81,17 +81,16 @@ shmring_outlook(shmring_consumer *c, uint64_t least, int ask_kernel)
     const uint64_t next = shmring_next_position(c);
     if (next != c->next)
         shmring_seek(c, next); /* other members have taken frames */
-    const uint64_t needed = c->next + least;
     const uint64_t epoch = shmring_read_epoch(block);
     shmring_ring_status status;
     uint64_t word;
     /* Before head: the end comes after the last frame. */
     int producer = shmring_producer_outlook(shmring_read_producer_state(block));
-    if (producer == SHMRING_OK && ask_kernel && !c->awaits_takeover && shmring_read_head(block) < needed)
+    if (producer == SHMRING_OK && ask_kernel && !c->awaits_takeover && !shmring_has_frames(c, least))
         producer = shmring_look_at_producer(c->lock_fd, &block->geometry, &status);
     if (c->member && shmring_find_redo(c, &word) != SHMRING_NO_SLOT)
         return SHMRING_OK;
-    if (shmring_read_head(block) >= needed)
+    if (shmring_has_frames(c, least))
         return !c->lossless && shmring_holds_too_much(c, least) ? SHMRING_HELD : SHMRING_OK;
     if (producer == SHMRING_ENDED ||
         (!c->awaits_takeover && (producer == SHMRING_FAILED || producer == SHMRING_DIED))) {

@@ -169,6 +169,21 @@ write_frame(shmring_producer *p, uint64_t i)
     shmring_describe(p, i, (int64_t)(p->next_seq + i), 0, NULL);
 }
 
+/* Where frame i of the open claim is to be written. */
+static inline void *
+buffer_at(const shmring_producer *p, uint64_t i)
+{
+    return shmring_slot_at(p->block, shmring_claimed_slot_of(p, i));
+}
+
+/* As write_frame, if the slots of the claim are not adjacent. */
+static inline void
+write_buffer(shmring_producer *p, uint64_t i)
+{
+    fill_frame(buffer_at(p, i), p->block->geometry.frame_bytes, p->next_seq + i);
+    shmring_describe(p, i, (int64_t)(p->next_seq + i), 0, NULL);
+}
+
 /* Claims, writes and publishes one frame, or says why not. */
 SHARED int
 put(shmring_producer *p)

@@ -21,6 +21,7 @@ typedef struct test {
 extern const test layout_tests[];
 extern const test system_tests[];
 extern const test producer_tests[];
+extern const test buffer_tests[];
 extern const test swap_tests[];
 extern const test copy_tests[];
 extern const test takeover_tests[];

@@ -270,6 +270,33 @@ a_wait_for_frames_ends_with_what_the_producer_does(void)
     }
 }
 
+/* As soon as the consumer is about to sleep. */
+static void *
+abandon_beside_a_sleeper(void *argument)
+{
+    scene *const s = (scene *)argument;
+    while ((__atomic_load_n(&s->r.block.hot->data_event, __ATOMIC_SEQ_CST) & 1) == 0)
+        sched_yield();
+    const int fd = s->p.lock_fd;
+    shmring_producer_abandon(&s->p);
+    close(fd);
+    return NULL;
+}
+
+static void
+a_sleeper_is_woken_by_a_producer_that_abandons_the_ring(void)
+{
+    static const shmring_patience endless = {3600 * SHMRING_SECOND, 0, 2}; /* no look of its own accord */
+    for (int lossless = 0; lossless < 2; lossless++) {
+        scene s;
+        begin(&s, lossless);
+        CHECK_EQUAL(pthread_create(&s.thread, NULL, abandon_beside_a_sleeper, &s), 0);
+        CHECK_EQUAL(shmring_await(&s.c, 1, SHMRING_FOR_EVER, &endless), SHMRING_DIED);
+        pthread_join(s.thread, NULL);
+        end(&s);
+    }
+}
+
 static void
 a_wait_for_frames_ends_in_time(void)
 {
@@ -386,6 +413,7 @@ const test await_tests[] = {
     TEST(slots_that_a_consumer_holds_itself_are_not_waited_for),
     TEST(whoever_looks_on_learns_who_lives),
     TEST(a_wait_for_frames_ends_with_what_the_producer_does),
+    TEST(a_sleeper_is_woken_by_a_producer_that_abandons_the_ring),
     TEST(a_wait_for_frames_ends_in_time),
     TEST(a_wait_for_space_ends_when_there_is_some),
     TEST(a_wait_for_space_is_not_held_up_by_the_dead),

@@ -22,7 +22,7 @@ both_ways_of_copying_are_tried_and_write_every_byte(void)
     shmring_producer p;
     make_ring(&r, large_slots());
     open_producer(&r, &p);
-    p.exceeds_cache = 1;
+    p.times_copies = 1;
     const size_t bytes = (size_t)r.block.geometry.frame_bytes;
     uint8_t *const source = (uint8_t *)malloc(bytes);
     CHECK(source != NULL);
@@ -81,7 +81,7 @@ the_next_trial_begins_when_it_is_due(void)
     shmring_producer p;
     make_ring(&r, large_slots());
     open_producer(&r, &p);
-    p.exceeds_cache = 1;
+    p.times_copies = 1;
     uint8_t *const source = (uint8_t *)calloc(1, (size_t)r.block.geometry.frame_bytes);
     CHECK(source != NULL);
     CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
@@ -110,10 +110,12 @@ small_frames_and_small_rings_are_not_timed(void)
     open_producer(&r, &p);
     uint8_t *const source = (uint8_t *)calloc(1, (size_t)r.block.geometry.frame_bytes);
     CHECK(source != NULL);
-    p.exceeds_cache = 0;
+    const uint64_t all = r.block.geometry.slots * r.block.geometry.slot_stride;
+    CHECK_EQUAL(p.times_copies, all >= shmring_cache_bytes() / 2);
+    p.times_copies = 0;
     CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
     shmring_copy_in(&p, 0, source, (size_t)r.block.geometry.frame_bytes);
-    p.exceeds_cache = 1;
+    p.times_copies = 1;
     shmring_copy_in(&p, 0, source, SHMRING_LARGE_COPY - 1);
     CHECK_EQUAL(p.copies, 0);
     free(source);

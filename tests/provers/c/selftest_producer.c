@@ -410,6 +410,91 @@ a_lossless_newcomer_is_seen_by_the_open_claim(void)
     end_ring(&r);
 }
 
+/* With lossless consumers alone, a publish marks the entry of the next claim: one fence for both. */
+static void
+a_publish_marks_ahead_what_nobody_needs(void)
+{
+    ring r;
+    shmring_producer p;
+    shmring_consumer first, second, viewer;
+    make_ring(&r, page_slots(4));
+    open_producer(&r, &p);
+    put_all(&p, 5);
+    CHECK_EQUAL(check_history(&r.block), 4); /* nobody is there: all of it for newcomers */
+    join(&r, &first, 1, SHMRING_START_OLDEST);
+    for (uint64_t seq = 1; seq < 5; seq++)
+        read_seq(&first, seq);
+    put_all(&p, 1);
+    CHECK_EQUAL(stamp_of(&r, 2), shmring_writing_stamp(6));
+    CHECK_EQUAL(r.block.hot->claimed, 7);
+    CHECK_EQUAL(check_history(&r.block), 3);
+    join(&r, &second, 1, SHMRING_START_OLDEST);
+    CHECK_EQUAL(second.next, 3);
+    put_all(&p, 1);
+    CHECK_EQUAL(check_history(&r.block), 4); /* the next entry is the newcomer's first frame */
+    CHECK_EQUAL(put(&p), SHMRING_FULL);
+    CHECK_EQUAL(stamp_of(&r, 3), shmring_published_stamp(3));
+    read_seq(&second, 3);
+    read_seq(&second, 4);
+    read_seq(&second, 5);
+    read_seq(&first, 5);
+    read_seq(&first, 6);
+    put_all(&p, 1);
+    CHECK_EQUAL(check_history(&r.block), 3);
+    join(&r, &viewer, 0, SHMRING_START_OLDEST);
+    read_seq(&first, 7);
+    put_all(&p, 1);
+    CHECK_EQUAL(check_history(&r.block), 4); /* a viewer keeps what there is */
+    leave(&viewer);
+    leave(&second);
+    read_seq(&first, 8);
+    put_all(&p, 2);
+    CHECK_EQUAL(check_history(&r.block), 3);
+    CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
+    shmring_abort(&p);
+    put_all(&p, 1);
+    close_producer(&p);
+    CHECK_EQUAL(check_history(&r.block), 4); /* and a late consumer finds all of it */
+    leave(&first);
+    end_ring(&r);
+}
+
+/* Marked, and then the oldest frame gets a reader: the mark goes. A claim of many scans first, one of a
+ * single frame only once it looks for newcomers. */
+static void
+a_newcomer_is_seen_by_a_claim_that_was_marked_ahead(void)
+{
+    for (uint64_t want = 1; want <= 4; want += 3) {
+        ring r;
+        shmring_producer p;
+        shmring_consumer first, second;
+        make_ring(&r, page_slots(4));
+        open_producer(&r, &p);
+        join(&r, &first, 1, SHMRING_START_OLDEST);
+        for (uint64_t seq = 0; seq < 6; seq++) {
+            put_all(&p, 1);
+            read_seq(&first, seq);
+        }
+        CHECK(p.marked_ahead);
+        CHECK(p.limit > p.head && p.limit < p.head + 4);
+        join(&r, &second, 1, SHMRING_START_OLDEST);
+        CHECK_EQUAL(second.next, 3);
+        second.next = second.index = second.cursor = 2; /* as if it had looked just before the mark */
+        r.block.table[second.place].cursor = 2;
+        CHECK_EQUAL(shmring_claim(&p, want), SHMRING_FULL);
+        CHECK_EQUAL(p.marked_ahead, 0);
+        CHECK_EQUAL(stamp_of(&r, 2), shmring_published_stamp(2));
+        for (uint64_t seq = 2; seq < 6; seq++)
+            read_seq(&second, seq);
+        put_all(&p, 4);
+        CHECK_EQUAL(put(&p), SHMRING_FULL);
+        leave(&second);
+        leave(&first);
+        close_producer(&p);
+        end_ring(&r);
+    }
+}
+
 static void
 damaged_words_of_the_table_lead_nowhere(void)
 {
@@ -421,7 +506,7 @@ damaged_words_of_the_table_lead_nowhere(void)
     r.block.table[1].state = SHMRING_PLACE_LOSSLESS;
     r.block.table[1].cursor = UINT64_MAX - 1; /* plus slots: wraps */
     put_all(&p, 9);
-    CHECK_EQUAL(check_history(&r.block), 4);
+    CHECK_EQUAL(check_history(&r.block), 3); /* and the entry of the next frame, marked ahead */
     r.block.table[1].cursor = 3;
     r.block.hot->join_count++;
     CHECK_EQUAL(put(&p), SHMRING_FULL);
@@ -525,6 +610,8 @@ const test producer_tests[] = {
     TEST(an_old_limit_never_says_full),
     TEST(an_old_limit_never_shortens_a_claim),
     TEST(a_lossless_newcomer_is_seen_by_the_open_claim),
+    TEST(a_publish_marks_ahead_what_nobody_needs),
+    TEST(a_newcomer_is_seen_by_a_claim_that_was_marked_ahead),
     TEST(damaged_words_of_the_table_lead_nowhere),
     TEST(a_ring_has_one_producer),
     TEST(a_failure_says_what_failed),

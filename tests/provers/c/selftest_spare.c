@@ -374,7 +374,7 @@ an_entry_that_had_just_got_a_spare_keeps_it(void)
     open_producer(&r, &p);
     check_permutation(&p);
     CHECK_EQUAL(p.slot_of[0], SLOTS);
-    CHECK_EQUAL(p.entry_of[0], SLOTS); /* the first of the spares */
+    CHECK_EQUAL(p.entry_of[0], SLOTS);                        /* the first of the spares */
     CHECK_EQUAL(shmring_record_at(&r.block, 0)->position, 0); /* its frame is still there */
     put_all(&p, 2 * SLOTS);
     CHECK(frame_is(shmring_slot_at(&r.block, 0), 256, 0));

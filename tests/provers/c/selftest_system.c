@@ -21,6 +21,67 @@ slots_are_mapped_twice_back_to_back(void)
     end_ring(&r);
 }
 
+static uint64_t
+huge_part(const void *address)
+{
+    return (uintptr_t)address % shmring_huge_page_bytes();
+}
+
+/* Three huge pages and a bit, which no mapping of both halves can have aligned. */
+static shmring_geometry
+large_slots(void)
+{
+    shmring_geometry g = page_slots(3);
+    g.slot_stride = shmring_huge_page_bytes() + g.page_bytes;
+    return g;
+}
+
+static void
+large_slots_are_where_huge_pages_can_be_mapped(void)
+{
+    ring r;
+    make_ring(&r, large_slots());
+    const shmring_geometry *const g = &r.block.geometry;
+    const uint64_t bytes = 3 * g->slot_stride;
+    CHECK_EQUAL(huge_part(r.block.data), g->slots_offset);
+    memset(r.block.data + bytes - 100, 5, 200);
+    CHECK(r.block.data[0] == 5 && r.block.data[99] == 5 && r.block.data[100] == 0);
+    CHECK(r.block.data[2 * bytes - 100] == 5 && r.block.data[2 * bytes - 101] == 0);
+    uint64_t begin;
+    CHECK_EQUAL(shmring_huge_span(g, &begin), 2 * shmring_huge_page_bytes());
+    CHECK_EQUAL(begin, shmring_huge_page_bytes());
+    end_ring(&r);
+}
+
+static void
+frames_outlive_a_change_to_huge_pages(void)
+{
+    ring r;
+    make_ring(&r, large_slots());
+    const shmring_geometry *const g = &r.block.geometry;
+    const uint64_t bytes = 3 * g->slot_stride;
+    for (uint64_t i = 0; i < bytes; i += 4096)
+        r.block.data[i] = (uint8_t)(i / 4096 % 251);
+    if (shmring_make_huge(r.fd, g, 0, g->block_bytes))
+        CHECK_EQUAL(shmring_huge_bytes(r.fd, g), 2 * shmring_huge_page_bytes());
+    for (uint64_t i = 0; i < bytes; i += 4096)
+        CHECK_EQUAL(r.block.data[i], i / 4096 % 251);
+    CHECK(shmring_make_huge(r.fd, g, 0, g->slots_offset)); /* nothing to do */
+    end_ring(&r);
+}
+
+static void
+slots_of_less_have_no_huge_page(void)
+{
+    ring r;
+    make_ring(&r, page_slots(5));
+    uint64_t begin;
+    CHECK_EQUAL(shmring_huge_span(&r.block.geometry, &begin), 0);
+    CHECK(shmring_make_huge(r.fd, &r.block.geometry, 0, r.block.geometry.block_bytes));
+    CHECK_EQUAL(shmring_huge_bytes(r.fd, &r.block.geometry), 0);
+    end_ring(&r);
+}
+
 /* Whether the kernel may write there for us; a process that tried itself would be killed. */
 static int
 is_writable(void *address)
@@ -75,12 +136,10 @@ touching_pages_ahead_changes_nothing(void)
     const uint64_t bytes = r.block.geometry.slot_stride;
     for (uint64_t slot = 0; slot < 5; slot++)
         fill_frame(shmring_slot_at(&r.block, slot), bytes, slot);
-    CHECK(shmring_prefault(&r.block, 1, 0, 0));
-    CHECK(shmring_prefault(&r.block, 0, 0, 0));
-    if (!shmring_prefault(&r.block, 1, 0, 1)) /* the system may refuse, and then says why */
+    CHECK(shmring_prefault(&r.block, 1, 0));
+    CHECK(shmring_prefault(&r.block, 0, 0));
+    if (!shmring_prefault(&r.block, 1, 1)) /* the system may refuse, and then says why */
         CHECK(errno == ENOMEM || errno == EPERM || errno == EAGAIN);
-    if (!shmring_prefault(&r.block, 1, 1, 0))
-        CHECK_EQUAL(errno, EINVAL);
     for (uint64_t slot = 0; slot < 10; slot++)
         CHECK(frame_is(r.block.data + slot * bytes, bytes, slot % 5));
     end_ring(&r);
@@ -244,6 +303,9 @@ streaming_copies_are_whole(void)
 
 const test system_tests[] = {
     TEST(slots_are_mapped_twice_back_to_back),
+    TEST(large_slots_are_where_huge_pages_can_be_mapped),
+    TEST(frames_outlive_a_change_to_huge_pages),
+    TEST(slots_of_less_have_no_huge_page),
     TEST(handles_may_write_what_they_need),
     TEST(an_observer_needs_read_permission_only),
     TEST(touching_pages_ahead_changes_nothing),

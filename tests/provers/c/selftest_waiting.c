@@ -152,8 +152,13 @@ sleepers_hand_frames_over(void)
         take t;
         uint64_t seq = 0;
         for (;;) {
-            const shmring_news news = {other.c.next + 1, shmring_read_epoch(&other.r.block),
-                                       SHMRING_PRODUCER_LIVE, NULL, 0};
+            const shmring_news news = {other.c.next + 1,
+                                       shmring_read_epoch(&other.r.block),
+                                       SHMRING_PRODUCER_LIVE,
+                                       NULL,
+                                       0,
+                                       NULL,
+                                       0};
             shmring_wait_data(&other.r.block, &news, LATE, 0, 1);
             const int closed = shmring_read_producer_state(&other.r.block) == SHMRING_PRODUCER_CLOSED;
             const int result = shmring_take_one(&other.c, ask(&t));
@@ -290,9 +295,10 @@ a_brief_wait_looks_and_gives_up(void)
     make_ring(&r, page_slots(2));
     open_producer(&r, &p);
     join(&r, &c, 1, SHMRING_START_OLDEST);
-    CHECK(!shmring_wait_briefly(&r.block, 1));
+    CHECK(!shmring_wait_briefly(&c, 1));
     put_all(&p, 2);
-    CHECK(shmring_wait_briefly(&r.block, 2));
+    CHECK(shmring_wait_briefly(&c, 1));
+    CHECK(shmring_wait_briefly(&c, 2));
     CHECK_EQUAL(shmring_claim_briefly(&p, 1), SHMRING_FULL);
     read_seq(&c, 0);
     CHECK_EQUAL(shmring_claim_briefly(&p, 1), SHMRING_OK);

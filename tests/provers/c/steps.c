@@ -296,6 +296,7 @@ static const work works[] = {
     {"the producer aborts", PRODUCER, abort_a_claim},
     {"the producer drops one and puts one", PRODUCER, drop_and_put},
     {"the producer puts a lap", PRODUCER, put_a_lap},
+    {"the producer fills buffers for a lap", PRODUCER, fill_buffers_for_a_lap},
     {"the producer closes and another opens", PRODUCER, close_and_hand_over},
     {"the producer dies and another takes over", PRODUCER, die_and_be_followed},
     {"the resident takes one", RESIDENT, take_one},

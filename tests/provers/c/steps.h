@@ -204,6 +204,34 @@ abort_a_claim(void)
     produce(1, 0);
 }
 
+/* A driver with as many buffers as there are entries, but one: in turn it fills them all, publishes the first
+ * or fills it again, and gets one more. What it has not published goes back. */
+static void
+fill_buffers(uint64_t turns)
+{
+    const uint64_t most = r->block.geometry.slots - 1;
+    for (uint64_t i = 0; i < turns; i++) {
+        while (p.count < most && shmring_claim_more(&p) == SHMRING_OK)
+            continue;
+        for (uint64_t j = 0; j < p.count; j++)
+            fill_frame(buffer_at(&p, j), 128, UINT64_MAX);
+        look_in();
+        if (p.count > 0 && i % 3 == 1)
+            shmring_requeue_oldest(&p);
+        for (uint64_t j = 0; j < p.count; j++)
+            write_buffer(&p, j);
+        if (p.count > 0)
+            shmring_publish_oldest(&p);
+    }
+    shmring_abort(&p);
+}
+
+static void
+fill_buffers_for_a_lap(void)
+{
+    fill_buffers(r->block.geometry.slots + 1);
+}
+
 static void
 close_and_hand_over(void)
 {

@@ -165,6 +165,41 @@ offer(traffic *t, shmring_producer *p, uint64_t *random)
     shmring_publish(p, count);
 }
 
+/* What belongs into the oldest buffer of a driver, or into the only frame of a claim. */
+static inline void
+fill_oldest(shmring_producer *p)
+{
+    const uint64_t meta[META_BYTES / sizeof(uint64_t)] = {p->next_seq, ~p->next_seq};
+    write_labelled(p, 0);
+    shmring_describe(p, 0, (int64_t)p->next_seq, 0, meta);
+}
+
+/* For some frames, a driver with several buffers: it writes to all of them at any time, publishes the oldest,
+ * or fills it again. */
+static inline void
+drive(traffic *t, shmring_producer *p, uint64_t *random)
+{
+    const uint64_t buffers = 1 + below(random, p->block->geometry.slots);
+    for (uint64_t turns = below(random, 40); turns > 0; turns--) {
+        while (p->count < buffers && shmring_claim_more(p) == SHMRING_OK)
+            continue;
+        if (p->count == 0) {
+            shmring_reap_all(p->block, p->lock_fd);
+            break;
+        }
+        const uint64_t any = shmring_claimed_slot_of(p, below(random, p->count));
+        fill_frame(shmring_slot_at(p->block, any), p->block->geometry.frame_bytes, ~p->next_seq);
+        if (one_in(random, 8)) {
+            shmring_requeue_oldest(p);
+            if (t->drops)
+                shmring_drop(p, 1);
+        }
+        fill_oldest(p);
+        shmring_publish_oldest(p);
+    }
+    shmring_abort(p);
+}
+
 /* Hands the ring over to the next producer; as one that ends, or as one that died with a claim open. */
 static inline void
 hand_over(traffic *t, shmring_producer *p, uint64_t *random)
@@ -187,6 +222,8 @@ produce_until_told(traffic *t, uint64_t random)
     begin_producing(t, &p);
     while (!shmring_load_acquire(&t->stop)) {
         offer(t, &p, &random);
+        if (one_in(&random, 30))
+            drive(t, &p, &random);
         if (one_in(&random, 2000))
             hand_over(t, &p, &random);
         if (t->drops && one_in(&random, 500))

@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there when this process forks
 
 import shmring
-from frames import WORDS, Books, ViolationError, expect, put, put_many
+from children import wait_for_end
+from frames import WORDS, Books, ViolationError, drive, expect, put, put_many
 from shmring import _core
 
 SLOTS = 8
@@ -157,7 +158,7 @@ def leave_stale(name: str) -> str:
         ring = create(name)
         os.kill(os.getpid(), signal.SIGKILL)
         ring.close()
-    os.waitpid(pid, 0)
+    wait_for_end(pid, "a creator that kills itself")
     return name
 
 
@@ -171,6 +172,9 @@ OPERATIONS = [
     Operation("producer", "claim, publish", take_over, lambda producer: put(producer, in_place=True)),
     Operation("producer", "claim, publish several", take_over, lambda producer: put_many(producer, 3)),
     Operation("producer", "claim, abort", take_over, lambda producer: producer.claim(2).abort()),
+    Operation(
+        "producer", "buffers of a driver", take_over, lambda producer: drive(producer, 3, timeout=BOUND)
+    ),
     Operation("producer", "put until frames are dropped", take_over, overfill),
     Operation("producer", "Producer.close", take_over, lambda producer: producer.close()),
     Operation("consumer", "Ring.consumer", itself, join),
@@ -210,9 +214,9 @@ def let_die(operation: Operation, argument: Any, kind: str, at: int) -> int | No
     if pid == 0:
         play_victim(operation, argument, KINDS[kind], at, writer)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
+    with os.fdopen(reader, "rb") as pipe:  # what a victim says fits into it
+        code = wait_for_end(pid, f"a victim of {operation.name!r}, {kind} {at},")
         said = pipe.read().decode()
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code == -signal.SIGKILL:
         return None
     expect(code == 0, "a victim failed by itself", code, said)
@@ -382,7 +386,7 @@ def run(seconds: float, seed: int) -> dict[str, Any]:
                 row = rows[operation.role, operation.name]
                 passed = one_death(found[operation.role], operation, kind, at, row["recoveries"])
                 row["kills" if passed is None else "lived through"] += 1
-        except (ViolationError, shmring.ShmringError, AssertionError) as error:
+        except (ViolationError, TimeoutError, shmring.ShmringError, AssertionError) as error:
             violation = f"{where}: {type(error).__name__}: {error}"
     return report(rows, seed, time.monotonic() - began, total, violation)
 

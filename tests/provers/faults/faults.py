@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 TREE = HERE.parents[2]
 CORES = len(os.sched_getaffinity(0))
 WORKERS = 4 * CORES  # they mostly sleep
+GRACE = 120.0  # seconds on top of twice the time that a part was given, until it counts as hanging
 SHARES = {"accesses": 0.4, "instructions": 0.2, "api": 0.2, "storm": 0.2}  # of the time
 
 
@@ -61,10 +62,15 @@ def build_core(folder: Path) -> None:
     )
 
 
-def report_of(command: list[str], **environment: str) -> dict[str, Any]:
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}, check=False
-    )
+def report_of(command: list[str], seconds: float = 60, **environment: str) -> dict[str, Any]:
+    """What a part that should take so many seconds reports; one that hangs is a violation."""
+    limit, settings = 2 * seconds + GRACE, {**os.environ, **environment}
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, env=settings, timeout=limit, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"violation": f"{' '.join(command)} did not end within {limit:g} s", "kills": 0}
     if done.returncode not in (0, 1):
         return {"violation": f"{command[0]} ended with {done.returncode}", "kills": 0}
     report: dict[str, Any] = json.loads(done.stdout)
@@ -72,22 +78,23 @@ def report_of(command: list[str], **environment: str) -> dict[str, Any]:
 
 
 def accesses(folder: Path, seconds: int, seed: int) -> dict[str, Any]:
-    return report_of([str(build_program(folder)), str(seconds), str(seed), str(WORKERS)])
+    return report_of([str(build_program(folder)), str(seconds), str(seed), str(WORKERS)], seconds)
 
 
 def instructions(folder: Path, seconds: int, seed: int) -> dict[str, Any]:
     program = build_program(folder, "-DBY_INSTRUCTION")
-    return report_of([str(program), str(seconds), str(seed), str(WORKERS)])
+    return report_of([str(program), str(seconds), str(seed), str(WORKERS)], seconds)
 
 
 def api(folder: Path, seconds: int, seed: int) -> dict[str, Any]:
     build_core(folder)
     script = [sys.executable, str(HERE / "api.py"), "--seconds", str(seconds), "--seed", str(seed)]
-    return report_of(script, PYTHONPATH=str(folder))
+    return report_of(script, seconds, PYTHONPATH=str(folder))
 
 
 def storm(folder: Path, seconds: int, seed: int) -> dict[str, Any]:
-    return report_of([sys.executable, str(HERE / "storm.py"), "--seconds", str(seconds), "--seed", str(seed)])
+    script = [sys.executable, str(HERE / "storm.py"), "--seconds", str(seconds), "--seed", str(seed)]
+    return report_of(script, seconds)
 
 
 PARTS: dict[str, Callable[[Path, int, int], dict[str, Any]]] = {

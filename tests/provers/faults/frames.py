@@ -76,6 +76,16 @@ def put_many(producer: shmring.Producer, count: int, *, timeout: float | None = 
     return 0 if slot.dropped else slot.count
 
 
+def drive(producer: shmring.Producer, frames: int, *, timeout: float | None = None) -> None:
+    """Publish so many frames as a driver with two buffers does."""
+    with producer.buffers(2) as queue:
+        for _ in range(frames):
+            for buffer in queue.refill(timeout):
+                buffer[:] = 0  # a device is ahead
+            write(queue.oldest, next_label(producer))
+            queue.publish()
+
+
 def next_label(producer: shmring.Producer) -> Label:
     return Label(producer.next_seq, producer.epoch, producer.published, producer.dropped)
 

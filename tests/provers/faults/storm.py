@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import signal
 import statistics
 import sys
@@ -24,6 +25,7 @@ from typing import Any, NoReturn
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no thread may be there when this process forks
 
 import shmring
+from children import PATIENCE, wait_for_end, wait_for_stop
 from frames import WORDS, Books, ViolationError, check, expect, put
 
 SLOTS = 16
@@ -45,12 +47,14 @@ class Child:
         if self.code is None:
             if number is not None:
                 os.kill(self.pid, number)
-            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            sent = "" if number is None else f" by {signal.Signals(number).name}"
+            self.code = wait_for_end(self.pid, f"a child that is ended{sent}")
         return self.code
 
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)
+        self.code = wait_for_stop(self.pid, "a child that is sent SIGSTOP")
+        expect(self.code is None, "a child ended by itself", self.code)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -244,18 +248,29 @@ class Storm:
         player.go_on()
         self.read_some(2 * SLOTS)
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
+        """End all of them; which of them do not end."""
+        problems = []
         for player in self.players.values():
-            player.end(signal.SIGKILL)
+            try:
+                player.end(signal.SIGKILL)
+            except TimeoutError as error:
+                problems.append(str(error))
         for group in self.groups:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
         os.close(self.writer)
-        os.set_blocking(self.reader, True)
-        while os.read(self.reader, 65536):  # until the last fork is gone
-            pass
+        deadline = time.monotonic() + PATIENCE
+        while True:  # until the last fork is gone
+            ready, _, _ = select.select([self.reader], [], [], max(deadline - time.monotonic(), 0))
+            if not ready:
+                problems.append(f"forks of the process groups {self.groups} live on for {PATIENCE:g} s")
+                break
+            if not os.read(self.reader, 65536):
+                break
         os.close(self.reader)
         self.consumer.close()
+        return problems
 
 
 def at_rest(ring: shmring.Ring) -> None:
@@ -284,12 +299,12 @@ def run(seconds: float, seed: int) -> dict[str, Any]:
                 storm.read_for(storm.chance.uniform(0, 0.05))
                 (storm.kill_one if storm.chance.random() < 0.8 else storm.stop_one)()
                 violations += storm.said()
-        except (ViolationError, shmring.ShmringError) as error:
+        except (ViolationError, TimeoutError, shmring.ShmringError) as error:
             violations.append(f"{type(error).__name__}: {error}")
             violations += storm.said()
         finally:
             delivered = storm.consumer.delivered
-            storm.close()
+            violations += storm.close()
         if not violations:
             try:
                 at_rest(ring)

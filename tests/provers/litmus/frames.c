@@ -196,6 +196,7 @@ const litmus_test frame_tests[] = {
      {take_over_and_put, count_and_go_on},
      NULL,
      NULL},
+    {"publish_one", "stamp", 3, empty_ring_and_lossless, {put_one, take_two}, NULL, NULL},
     {"copy_new", "stamp", 4, empty_ring, {put_one, copy_the_first}, NULL, NULL},
     {"copy_overwritten", "mark-recheck", 4, full_ring, {put_one, copy_the_first}, NULL, NULL},
     {"copy_swapped", "swap-recheck", 4, full_ring_first_slot_held, {put_one, copy_the_second}, NULL, NULL},

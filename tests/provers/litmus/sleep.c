@@ -7,8 +7,8 @@
 static void
 wait_for_data(unsigned i)
 {
-    const shmring_news news = {world.c[i].next + 1, shmring_read_epoch(&world.block), SHMRING_PRODUCER_LIVE,
-                               NULL, 0};
+    const shmring_news news = {
+        world.c[i].next + 1, shmring_read_epoch(&world.block), SHMRING_PRODUCER_LIVE, NULL, 0, NULL, 0};
     shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }
 
@@ -65,8 +65,8 @@ take_over(void)
 static void
 wait_for_a_producer(void)
 {
-    const shmring_news news = {world.c[0].next + 1, shmring_read_epoch(&world.block), SHMRING_PRODUCER_CLOSED,
-                               NULL, 0};
+    const shmring_news news = {
+        world.c[0].next + 1, shmring_read_epoch(&world.block), SHMRING_PRODUCER_CLOSED, NULL, 0, NULL, 0};
     while (shmring_read_producer_state(&world.block) == SHMRING_PRODUCER_CLOSED)
         shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
 }

@@ -203,7 +203,11 @@ inline take()
     took = 0;
     do
     :: !took && known <= next ->
-        STEP(known = head);
+        STEP(known = (entry[next % SLOTS].stamp == PUBLISHED(next) -> next + 1 : known));
+        if
+        :: known <= next -> STEP(known = MAX(known, head))
+        :: else
+        fi;
         if
         :: known <= next -> break
         :: else

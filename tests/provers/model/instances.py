@@ -119,6 +119,17 @@ INSTANCES = {
     ),
     "batch, killed": Instance("as batch, one killed", one(LOSSY, FRAMES=3, BATCH=2, HOLDS=1)),
     "adjacent, killed": Instance("as adjacent, one killed", one(LOSSY, SLOTS=3, FRAMES=3, HOLDS=1)),
+    "buffers": Instance(
+        "a driver with two buffers, one filled again, beside held frames",
+        one(LOSSY, SLOTS=3, FRAMES=3, KILLS=0, HOLDS=1, SLIDES=1),
+    ),
+    "buffers, killed": Instance(
+        "a driver with two buffers, one of all killed", one(LOSSY, FRAMES=2, HOLDS=1, SLIDES=1)
+    ),
+    "buffers, newcomer": Instance(
+        "a lossless consumer joins while a driver has buffers",
+        one(LOSSLESS, SLOTS=3, FRAMES=3, KILLS=0, FIRST_RESIDES=0, SLIDES=1),
+    ),
     "spare": Instance(
         "a held slot goes among the spares, once", one(LOSSY, SPARES=1, FRAMES=4, KILLS=0, HOLDS=1)
     ),
@@ -191,6 +202,8 @@ MUTANTS = {
     "CLOSE_UNANNOUNCED": ("a close wakes nobody", "lossless"),
     "HEAD_BEFORE_STATE": ("a consumer looks at head, then whether the producer closed", "lossless"),
     "COUNT_END_TRUSTS_ANY_EPOCH": ("next_seq of the next producer counts as lost", "lossless"),
+    "TAKEOVER_KEEPS_HEAD": ("a takeover takes back what a stamp published", "lossless"),
+    "MARK_AHEAD_TRUSTS_THE_GATE": ("a claim that was marked ahead does not look for newcomers", "newcomers"),
     "TAKEOVER_KEEPS_STAMPS": ("a takeover leaves half-done stamps", "lossless"),
     "TAKEOVER_KEEPS_PERMUTATION": ("a takeover leaves two entries with one slot", "lossy"),
     "TAKEOVER_LOWERS_CLAIMED": ("a takeover sets claimed back to head", "newcomers"),
@@ -213,6 +226,7 @@ MUTANTS = {
     "JOIN_TRUSTS_HISTORY": ("a newcomer does not search the stamps", "newcomers"),
     "NEWCOMER_LOOKS_ONCE": ("a lossy newcomer does not look at its first stamp again", "lossy newcomer"),
     "OBSERVER_LOOKS_ONCE": ("a private copy has no second look", "observer"),
+    "SWAP_TAKES_BUFFERS": ("a swap takes the slot of a buffer that the driver has", "buffers"),
     "SPARE_IGNORES_PINS": ("a spare slot is taken while somebody holds it", "spare"),
     "CLAIM_IGNORES_OWNERS": ("the claimed slot's owner words are not looked at", "members, lapped"),
     "PINS_BEFORE_OWNERS": ("the claim looks at pins, then at owner words", "member leaves"),
@@ -232,7 +246,6 @@ MUTANTS = {
     "WAIT_IGNORES_EPOCH": ("two ends of a stream look like one", "any killed"),
     "REAP_WITHOUT_EVENT": ("what a dead member had is put up unannounced", "member killed"),
     "TAKEOVER_KEEPS_RECORDS": ("what was never published keeps its position", "group taken over"),
-    "TAKEOVER_TRUSTS_OWNERS": ("any owner word keeps a record's position", "group taken over"),
     "JOIN_KEEPS_OWNERS": ("a new group leaves the last one's owner words", "group renewed"),
     "JOIN_KEEPS_POSITIONS": ("a new group leaves the positions in the owner words", "group renewed"),
     "JOIN_COUNTS_NEWCOMERS": ("a newcomer that died passes for a group", "newcomer killed"),

@@ -239,18 +239,27 @@ inline own()
 inline take_new()
 {
     STEP(next = group_next);
-    STEP(known = head);
+    STEP(known = (entry[next % SLOTS].stamp == PUBLISHED(next) -> next + 1 : 0));
+    if
+    :: known == 0 -> STEP(known = head)
+    :: else
+    fi;
     if
     :: known > next + SLOTS -> STEP(assert(group_next != next)) /* else the block is corrupt */
     :: else
     fi;
     if
     :: known > next ->
+#ifdef TAKE_LOOKS_AT_STAMP
         STEP(intact = entry[next % SLOTS].stamp == PUBLISHED(next));
         if
         :: intact -> intact = 0; STEP(slot = entry[next % SLOTS].slot); own()
         :: else
         fi
+#else
+        STEP(slot = entry[next % SLOTS].slot);
+        own()
+#endif
     :: else
     fi;
     slot = (took -> slot : NONE)

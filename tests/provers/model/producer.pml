@@ -2,7 +2,29 @@
  * Only the producer writes head, next_seq, claimed and the entries (but for their pins), so what the code
  * keeps in local copies of them is read from the block here. */
 
-#define AT(ahead) ((head + (ahead)) % SLOTS) /* the entry of a position from head on */
+/* The next position to claim: with SLIDES, behind the `out` frames that are claimed already. */
+#ifdef SLIDES
+#define TAIL (head + out)
+#define OUT out
+#else
+#define TAIL head
+#define OUT 0
+#endif
+#define AT(ahead) ((TAIL + (ahead)) % SLOTS) /* the entry of a position from there on */
+#ifdef SWAP_TAKES_BUFFERS
+#define OTHERS SLOTS
+#else
+#define OTHERS (SLOTS - OUT) /* entries that a swap may look at */
+#endif
+
+/* Whether the frames behind those that are published stay claimed. */
+#ifdef SLIDES
+#define KEEPS_OTHERS (published > 0)
+#define STILL_CLAIMED (published > 0 -> count - published : 0)
+#else
+#define KEEPS_OTHERS 0
+#define STILL_CLAIMED 0
+#endif
 
 /* ---- the gate ---- */
 
@@ -123,20 +145,25 @@ inline look_for_newcomers()
 
 /* ---- marks ---- */
 
-inline mark(from, to)
+inline mark_entries(from, to)
 {
 #ifndef CLAIMED_NOT_RAISED
     if
-    :: head + to > claimed -> STEP(claimed = head + to)
+    :: TAIL + to > claimed -> STEP(claimed = TAIL + to)
     :: else
     fi;
 #endif
     turn = from;
     do
     :: turn < to ->
-        STEP(saved[turn] = entry[AT(turn)].stamp; entry[AT(turn)].stamp = WRITING(head + turn); turn++)
+        STEP(saved[turn] = entry[AT(turn)].stamp; entry[AT(turn)].stamp = WRITING(TAIL + turn); turn++)
     :: else -> turn = 0; break
-    od;
+    od
+}
+
+inline mark(from, to)
+{
+    mark_entries(from, to);
 #ifndef MARK_DOES_NOT_LOOK_FOR_NEWCOMERS
     look_for_newcomers()
 #endif
@@ -149,6 +176,35 @@ inline unmark(from, to)
     :: turn < to -> STEP(entry[AT(turn)].stamp = saved[turn]; saved[turn] = 0; turn++)
     :: else -> turn = 0; break
     od
+}
+
+/* At the end of a publish, for the next claim, where that can cost nobody a frame. */
+inline mark_ahead()
+{
+    if
+    :: STILL_CLAIMED == 0 && gate != NONE && !lossy_active && head < limit -> mark_entries(0, 1); ahead = 1
+    :: else
+    fi
+}
+
+inline unmark_ahead()
+{
+    if
+    :: ahead -> ahead = 0; unmark(0, 1)
+    :: else
+    fi
+}
+
+inline mark_first()
+{
+    if
+    :: ahead ->
+        ahead = 0;
+#ifndef MARK_AHEAD_TRUSTS_THE_GATE
+        look_for_newcomers()
+#endif
+    :: else -> mark(0, 1)
+    fi
 }
 
 /* ---- holds ---- */
@@ -244,7 +300,7 @@ inline take_warm()
 {
     back = 1;
     do
-    :: back <= 2 && back <= gate && gate - back + SLOTS > head && gate - back < head ->
+    :: back <= 2 && back <= gate && gate - back + SLOTS > TAIL && gate - back < head ->
         if
         :: entry[(gate - back) % SLOTS].stamp == PUBLISHED(gate - back) ->
             freed = gate - back;
@@ -294,7 +350,7 @@ inline rejoin_run()
             od
         };
         if
-        :: head + back < limit && (!lossy_active || back <= SLOTS / 2) -> swap(AT(back), head + back)
+        :: back < OTHERS && TAIL + back < limit && (!lossy_active || back <= SLOTS / 2) -> swap(AT(back), TAIL + back)
         :: else
         fi;
         back = 0;
@@ -316,23 +372,23 @@ inline settle()
     look_at_holds(entry[AT(0)].slot, CLAIM_LOOKS_AT_PINS);
 #if SPARES > 0
     if
-    :: pinned && head < limit -> pinned = 0; take_any_spare(); pinned = !swapped; swapped = 0
+    :: pinned && TAIL < limit -> pinned = 0; take_any_spare(); pinned = !swapped; swapped = 0
     :: else
     fi;
 #endif
     if
-    :: !pinned && head < limit
+    :: !pinned && TAIL < limit
     :: else ->
         pinned = 0;
         if
-        :: limit >= head && limit - head < SLOTS -> rescan()
+        :: limit >= TAIL && limit - TAIL < SLOTS -> rescan()
         :: else
         fi;
         back = 1;
         ring_full = 1;
         do
-        :: ring_full && back < SLOTS && head + back < limit ->
-            swap(AT(back), head + back);
+        :: ring_full && back < OTHERS && TAIL + back < limit ->
+            swap(AT(back), TAIL + back);
             ring_full = !swapped;
             swapped = 0;
             back++
@@ -364,23 +420,23 @@ inline claim()
 {
     ring_full = 0;
     if
-    :: head >= limit || limit - head < BATCH -> rescan()
+    :: TAIL >= limit || limit - TAIL < BATCH -> rescan()
     :: else
     fi;
     if
-    :: head >= limit -> ring_full = 1
+    :: TAIL >= limit -> unmark_ahead(); ring_full = 1
     :: else ->
 #ifdef PINS_BEFORE_MARK
         look_at_holds(entry[AT(0)].slot, 1);
-        mark(0, 1);
+        mark_first();
         if
-        :: head >= limit || pinned -> ring_full = 1; pinned = 0
+        :: TAIL >= limit || pinned -> ring_full = 1; pinned = 0
         :: else
         fi;
 #else
-        mark(0, 1);
+        mark_first();
         if
-        :: head >= limit -> ring_full = 1
+        :: TAIL >= limit -> ring_full = 1
         :: else -> settle()
         fi;
 #endif
@@ -401,7 +457,7 @@ inline claim()
 #endif
             atomic { most = 0; saved[1] = 0; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
 #else
-            atomic { count = 1; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
+            atomic { count = OUT + 1; saved[0] = (ABORT_PUTS_BACK -> saved[0] : 0) }
 #endif
         fi
     fi
@@ -421,18 +477,15 @@ inline write()
 }
 
 /* For the checks: what is published where; seq goes up with the position, whichever the producer. */
-inline note(published)
+inline note(position, of_seq)
 {
-    for (i : 0 .. published - 1) {
-        identity_of[head + i] = IDENTITY(next_seq - published + i, epoch);
-        assert(head + i == 0 || identity_of[head + i] / 4 > identity_of[head + i - 1] / 4)
-    };
-    i = 0
+    identity_of[position] = IDENTITY(of_seq, epoch);
+    assert(position == 0 || identity_of[position] / 4 > identity_of[position - 1] / 4)
 }
 
 inline store_head()
 {
-    STEP(d_step { note(published); head = head + published; NEWS(DATA) })
+    STEP(d_step { head = head + published; NEWS(DATA) })
 }
 
 #define RECORD(ahead) record[entry[(first + (ahead)) % SLOTS].slot]
@@ -446,8 +499,13 @@ inline store_entries()
             RECORD(turn).position = first + turn + 1;
             RECORD(turn).seq = first_seq + turn;
             RECORD(turn).epoch = epoch);
-        STEP(entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn); turn++)
-    :: turn >= published && turn < count -> /* written to, but not published */
+        STEP(
+            d_step {
+                note(first + turn, first_seq + turn);
+                entry[(first + turn) % SLOTS].stamp = PUBLISHED(first + turn);
+                turn++
+            })
+    :: turn >= published && turn < count && !KEEPS_OTHERS -> /* written to, but not published */
         STEP(entry[(first + turn) % SLOTS].stamp = (ABORT_PUTS_BACK -> saved[turn] : 0); turn++)
     :: else -> turn = 0; break
     od
@@ -472,17 +530,27 @@ inline publish()
 #ifdef HEAD_BEFORE_STAMP
         store_entries();
 #endif
+        mark_ahead();
         notify(DATA);
 #endif
     :: else
     fi;
-    atomic { first = 0; first_seq = 0; published = 0; count = 0; saved[0] = 0 }
+    atomic { first = 0; first_seq = 0; count = STILL_CLAIMED; published = 0; saved[0] = (ahead -> saved[0] : 0) }
 }
+
+#ifdef SLIDES
+/* The first of two buffers is to be filled again, behind the other. */
+inline requeue()
+{
+    STEP(given = entry[AT(0)].slot; entry[AT(0)].slot = entry[AT(1)].slot);
+    STEP(entry[AT(1)].slot = given; given = 0)
+}
+#endif
 
 /* ---- takeover ---- */
 
-#define WHOLE(index) \
-    (entry[index].stamp != 0 && entry[index].stamp % 2 == 0 && (entry[index].stamp - 2) / 2 < head && \
+#define WHOLE(index, end) \
+    (entry[index].stamp != 0 && entry[index].stamp % 2 == 0 && (entry[index].stamp - 2) / 2 < end && \
      (entry[index].stamp - 2) / 2 % SLOTS == index)
 
 /* Which slots are spoken for, and by which entries: first those in use, then the others in their order. */
@@ -493,7 +561,7 @@ inline read_permutation()
         settled = 0;
         for (i : 0 .. SLOTS - 1) {
             if
-            :: WHOLE(i) ->
+            :: WHOLE(i, first) ->
                 assert(!(taken_slots & BIT(entry[i].slot))); /* two in use with one slot: RingCorrupt */
                 taken_slots = taken_slots | BIT(entry[i].slot);
                 settled = settled | BIT(i);
@@ -514,13 +582,6 @@ inline read_permutation()
 }
 
 #ifdef GROUP
-/* A slot whose frame a member has, or is to get. */
-#ifdef TAKEOVER_TRUSTS_OWNERS
-#define KEEPS_ITS_RECORD(slot) (owner[slot].who != DONE)
-#else
-#define KEEPS_ITS_RECORD(slot) (owner[slot].who != DONE && owner[slot].position == record[slot].position)
-#endif
-
 /* A frame that was written but never published must not pass for one that a member may take. */
 inline forget_unpublished()
 {
@@ -528,46 +589,47 @@ inline forget_unpublished()
     turn = 0;
     do
     :: turn < ALL_SLOTS ->
-        atomic {
-            taken = 0;
-            for (i : 0 .. SLOTS - 1) {
-                taken = taken || (entry[i].slot == turn && entry[i].stamp != 0)
-            };
-            i = 0
-        };
         if
-        :: !taken && record[turn].position != 0 ->
-            STEP(had = KEEPS_ITS_RECORD(turn));
-            if
-            :: !had -> STEP(record[turn].position = 0)
-            :: else
-            fi
+        :: record[turn].position > first -> STEP(record[turn].position = 0)
         :: else
         fi;
         turn++
     :: else -> break
     od;
-    atomic { turn = 0; taken = 0; had = 0 };
+    turn = 0;
 #endif
     d_step {
         for (i : 0 .. ALL_SLOTS - 1) { /* a position is that of the frame in the slot, and was published */
             assert(record[i].position == 0 ||
-                   (record[i].position <= head && record[i].seq * 4 + record[i].epoch == identity_of[record[i].position - 1]))
+                   (record[i].position <= first && record[i].seq * 4 + record[i].epoch == identity_of[record[i].position - 1]))
         };
         i = 0
     }
 }
 #endif
 
+/* What a dead producer published without storing head: a consumer may have taken it. */
+inline find_head()
+{
+    first = head;
+#ifndef TAKEOVER_KEEPS_HEAD
+    do
+    :: first < claimed && entry[first % SLOTS].stamp == PUBLISHED(first) -> first++
+    :: else -> break
+    od
+#endif
+}
+
 inline rebuild()
 {
+    find_head();
     read_permutation();
 #ifndef TAKEOVER_KEEPS_STAMPS
     turn = 0;
     do
     :: turn < SLOTS ->
         if
-        :: !WHOLE(turn) && entry[turn].stamp != 0 -> STEP(entry[turn].stamp = 0; turn++)
+        :: !WHOLE(turn, first) && entry[turn].stamp != 0 -> STEP(entry[turn].stamp = 0; turn++)
         :: else -> turn++
         fi
     :: else -> break
@@ -599,7 +661,7 @@ inline rebuild()
         settled = 0;
         for (i : 0 .. SLOTS - 1) {
             assert(!(taken_slots & BIT(entry[i].slot))); /* no slot is leaked */
-            assert(entry[i].stamp == 0 || WHOLE(i)); /* nothing half-done is left to surface */
+            assert(entry[i].stamp == 0 || WHOLE(i, first)); /* nothing half-done is left to surface */
             taken_slots = taken_slots | BIT(entry[i].slot)
         };
         i = 0;
@@ -622,7 +684,11 @@ inline open()
     :: floor_seq > next_seq -> STEP(next_seq = floor_seq)
     :: else
     fi;
-    floor_seq = 0;
+    if
+    :: first > head -> STEP(d_step { head = first; NEWS(DATA) })
+    :: else
+    fi;
+    atomic { floor_seq = 0; first = 0 };
     STEP(producer_state = LIVE; limit = head; NEWS(DATA));
     STEP(epoch++);
 #ifdef OPEN_UNANNOUNCED
@@ -634,6 +700,7 @@ inline open()
 
 inline close()
 {
+    unmark_ahead();
 #ifdef FAILS
     if
     :: STEP(d_step { producer_state = FAILED; head_at_close = head; NEWS(DATA) })

@@ -3,7 +3,8 @@
 
 /* An instance sets: SLOTS, PLACES, CONSUMERS, FRAMES (offered in all), BATCH, KILLS, HOLDS (frames that a
  * consumer may keep while it takes the next), FIRST and SECOND (the consumers: see below), and of
- * WARM, ABORTS, DROPS, SILENCE, LEAVES, LATEST, LIVES, OBSERVED what it wants. */
+ * WARM, ABORTS, DROPS, SILENCE, LEAVES, LATEST, LIVES, OBSERVED, SLIDES (the producer is a driver with two
+ * buffers) what it wants. */
 
 #ifndef ABORTS
 #define ABORTS 0
@@ -108,18 +109,24 @@ byte lives = LIVES;
 #include "member.pml"
 #endif
 
+/* The next frame, by its stamp or by head. */
+#define THERE (head > next || entry[next % SLOTS].stamp == PUBLISHED(next))
+
 proctype Producer()
 {
     byte me = PRODUCER;
     byte limit, seen_epoch, seen_active, saved[BATCH], gate, found, kind, turn, count, published, first, first_seq;
     byte back, freed, taken, given, stamp, taken_slots, settled, floor_seq;
-    bit lossy_active, joined, pinned, swapped, ring_full, prepared, got_lock, sees_sleeper, cas_done;
+    bit lossy_active, joined, pinned, swapped, ring_full, prepared, got_lock, sees_sleeper, cas_done, ahead;
 #if BATCH > 1
     byte most;
 #endif
+#ifdef SLIDES
+    byte out;
+#endif
 #ifdef GROUP
     byte word;
-    bit group, had, was_member;
+    bit group, was_member;
 #endif
 
 begin:
@@ -127,7 +134,15 @@ begin:
 next_frame:
     if
     :: next_seq < FRAMES -> goto try
-    :: next_seq >= FRAMES -> close(); goto gone
+    :: next_seq >= FRAMES ->
+#ifdef SLIDES
+        if
+        :: count > 0 -> publish() /* nothing: what the driver has goes back */
+        :: else
+        fi;
+#endif
+        close();
+        goto gone
 #ifdef SILENCE
     :: goto gone /* lives on, holds its lock, does nothing more */
 #endif
@@ -136,7 +151,18 @@ next_frame:
 #endif
     fi;
 try:
+#ifdef SLIDES
+    atomic { out = count };
     claim();
+    atomic { out = 0 };
+    if
+    :: ring_full && count > 0 -> ring_full = 0; goto fill
+    :: !ring_full && count < 2 -> goto try
+    :: else
+    fi;
+#else
+    claim();
+#endif
     if
     :: ring_full && !prepared ->
         ring_full = 0;
@@ -153,9 +179,20 @@ try:
         goto try
     :: !ring_full ->
         atomic { prepared = 0; event[SPACE].knows = event[SPACE].knows & ~BIT(me) };
+#ifdef SLIDES
+fill:
+        if
+        :: count > 1 -> requeue()
+        :: true
+        fi;
+#endif
         write();
         if
+#ifdef SLIDES
+        :: published = 1
+#else
         :: published = count
+#endif
 #if BATCH > 1
         :: count > 1 -> published = 1
 #endif
@@ -170,12 +207,15 @@ killed:
         limit = 0; seen_epoch = 0; seen_active = 0; gate = 0; found = 0; kind = 0; turn = 0; count = 0; published = 0;
         first = 0; first_seq = 0; back = 0; freed = 0; taken = 0; given = 0; stamp = 0;
         taken_slots = 0; settled = 0; floor_seq = 0; lossy_active = 0; joined = 0; pinned = 0; swapped = 0;
-        ring_full = 0; prepared = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; saved[0] = 0;
+        ring_full = 0; prepared = 0; got_lock = 0; sees_sleeper = 0; cas_done = 0; saved[0] = 0; ahead = 0;
 #if BATCH > 1
         saved[1] = 0; most = 0;
 #endif
+#ifdef SLIDES
+        out = 0;
+#endif
 #ifdef GROUP
-        word = 0; group = 0; had = 0; was_member = 0;
+        word = 0; group = 0; was_member = 0;
 #endif
     };
     if
@@ -246,11 +286,11 @@ fetch:
     STEP(state = producer_state);
     STEP(of_epoch = epoch);
 #ifdef HEAD_BEFORE_STATE
-    STEP(intact = head > next);
+    STEP(intact = THERE);
     STEP(now_state = producer_state; assert(intact || !ENDED(now_state) || next == head_at_close));
 #else
     STEP(now_state = producer_state);
-    STEP(intact = head > next; assert(intact || !ENDED(now_state) || next == head_at_close));
+    STEP(intact = THERE; assert(intact || !ENDED(now_state) || next == head_at_close));
 #endif
     if
     :: intact -> atomic { intact = 0; state = 0; now_state = 0; of_epoch = 0 }; goto fetch
@@ -267,7 +307,7 @@ fetch:
     :: atomic { !intact && now_state == LIVE && !awaits && producer_lock == 0 };
         STEP(got_lock = producer_state == LIVE);
         STEP(got_lock = got_lock && producer_lock == 0);
-        STEP(intact = head > next);
+        STEP(intact = THERE);
         if
         :: got_lock && !intact -> /* ProducerDied */
             got_lock = 0;
@@ -421,7 +461,7 @@ begin:
         };
         for (i : 0 .. SLOTS - 1) {
             assert(!ENDED(producer_state) || entry[i].stamp % 2 == 0);
-            assert(!WHOLE(i) || (INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]) &&
+            assert(!WHOLE(i, claimed) || (INTACT(entry[i].slot, identity_of[(entry[i].stamp - 2) / 2]) &&
                                  record[entry[i].slot].position == entry[i].stamp / 2))
         };
         i = 0;

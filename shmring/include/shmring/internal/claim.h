@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps of a claim: marks, a free slot for the first frame, the run behind it.
+ * The steps of a claim: marks, a free slot for its first frame or for one more, the run behind it.
  */
 #ifndef SHMRING_INTERNAL_CLAIM_H
 #define SHMRING_INTERNAL_CLAIM_H
@@ -22,7 +22,8 @@ shmring_secure_slot(shmring_producer *p)
     if (p->limit - p->head < slots) /* consumers may have moved on since the gate was cached */
         shmring_rescan(p);
     uint64_t other = p->index;
-    for (uint64_t later = p->head + 1; later < p->head + slots && later < p->limit; later++) {
+    const uint64_t end = p->head + slots - p->count; /* where the entries of an open claim begin again */
+    for (uint64_t later = p->head + 1; later < end && later < p->limit; later++) {
         other = shmring_next_index(p->block, other);
         if (shmring_swap(p, other, later))
             return SHMRING_OK; /* later < limit still held after its rescan, so head < limit */
@@ -30,9 +31,9 @@ shmring_secure_slot(shmring_producer *p)
     return SHMRING_FULL;
 }
 
-/* Marks the entries of positions head + from to head + to - 1 as being written. */
+/* Marks the entries of positions head + from to head + to - 1 as being written. The fence mark follows. */
 static inline void
-shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
+shmring_mark_entries(shmring_producer *p, uint64_t from, uint64_t to)
 {
     const uint64_t end = p->head + to;
     if (end > p->claimed) { /* it never goes back */
@@ -52,6 +53,13 @@ shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
         shmring_store_relaxed(&entry->stamp, shmring_writing_stamp(head + i));
         index = shmring_next_index(&block, index);
     }
+}
+
+/* The same, with the fence, and a look at newcomers. */
+static inline void
+shmring_mark_writing(shmring_producer *p, uint64_t from, uint64_t to)
+{
+    shmring_mark_entries(p, from, to);
     /* [fence mark | pin, join, recheck] the marks before a look at pins and newcomers */
     shmring_fence_seq_cst();
     if (shmring_joined_since_rescan(p))
@@ -69,6 +77,49 @@ shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
     }
 }
 
+/* Marks the entry of the next claim at the end of a publish, whose fence serves both. Not where that could
+ * cost somebody a frame: the one that the entry has until then was read by every lossless consumer, and
+ * nobody else is there. */
+static inline void
+shmring_mark_ahead(shmring_producer *p)
+{
+    p->marked_ahead = p->gate != UINT64_MAX && !p->lossy_active && p->head < p->limit;
+    if (p->marked_ahead)
+        shmring_mark_entries(p, 0, 1);
+}
+
+/* Undoes shmring_mark_ahead: no claim follows. */
+static inline void
+shmring_unmark_ahead(shmring_producer *p)
+{
+    if (p->marked_ahead)
+        shmring_restore_stamps(p, 0, 1);
+    p->marked_ahead = 0;
+}
+
+/* Marks the entry of position head for a claim, unless it is marked since the last publish. */
+static inline void
+shmring_mark_first(shmring_producer *p)
+{
+    if (!p->marked_ahead)
+        shmring_mark_writing(p, 0, 1);
+    else if (shmring_joined_since_rescan(p))
+        shmring_rescan(p);
+    p->marked_ahead = 0;
+}
+
+/* Makes the entry of the next position the producer's: its mark, then its slot. SHMRING_FULL: it is what it
+ * was. */
+static inline int
+shmring_claim_entry(shmring_producer *p)
+{
+    shmring_mark_first(p);
+    if (p->head < p->limit && shmring_secure_slot(p) == SHMRING_OK)
+        return SHMRING_OK;
+    shmring_restore_stamps(p, 0, 1);
+    return SHMRING_FULL;
+}
+
 /* How many frames from the first on are adjacent in memory and free, of `marked` marked ones. */
 static inline uint64_t
 shmring_count_run(const shmring_producer *p, uint64_t marked)
@@ -83,6 +134,14 @@ shmring_count_run(const shmring_producer *p, uint64_t marked)
             break;
     }
     return run;
+}
+
+/* The entry of frame i of the open claim. */
+static inline uint64_t
+shmring_claimed_index(const shmring_producer *p, uint64_t i)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    return p->index + i < slots ? p->index + i : p->index + i - slots;
 }
 
 #endif /* SHMRING_INTERNAL_CLAIM_H */

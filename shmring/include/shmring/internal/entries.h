@@ -27,6 +27,14 @@ shmring_entry_at(const shmring_block *block, uint64_t index)
     return (shmring_entry *)(void *)(block->entries + index * block->geometry.entry_stride);
 }
 
+/* Whether the entry at `index` has the frame of this position, and it is published. */
+static inline int
+shmring_is_published(const shmring_block *block, uint64_t index, uint64_t position)
+{
+    /* [acquire stamp] */
+    return shmring_load_acquire(&shmring_entry_at(block, index)->stamp) == shmring_published_stamp(position);
+}
+
 /* The record of the frame in a slot: the line of the same number. */
 static inline shmring_entry *
 shmring_record_at(const shmring_block *block, uint64_t slot)

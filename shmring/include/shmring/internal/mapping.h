@@ -62,6 +62,69 @@ shmring_read_identity(int fd, shmring_identity *identity)
     return shmring_check_identity(identity, ready, &status);
 }
 
+/* Bytes of a huge page: what one table of page entries maps. */
+static inline size_t
+shmring_huge_page_bytes(void)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return page / sizeof(uint64_t) * page;
+}
+
+/* Reserves addresses for that many bytes of the file from offset on. Where a huge page fits into them,
+ * address and offset agree modulo its size: only then does the kernel map one. MAP_FAILED and errno if there
+ * are none. */
+static inline void *
+shmring_reserve_addresses(uint64_t offset, size_t bytes)
+{
+    const size_t huge = shmring_huge_page_bytes();
+    const size_t more = bytes < huge ? 0 : huge;
+    void *const place =
+        mmap(NULL, bytes + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (place == MAP_FAILED || more == 0)
+        return place;
+    uint8_t *const begin = (uint8_t *)place;
+    const size_t before = (size_t)(offset - (uintptr_t)place) % huge;
+    if (before != 0)
+        munmap(begin, before);
+    munmap(begin + before + bytes, more - before);
+    return begin + before;
+}
+
+/* Maps part of a file at such addresses. MAP_FAILED and errno if that fails. */
+static inline void *
+shmring_map_aligned(int fd, uint64_t offset, size_t bytes, int protection, int flags)
+{
+    void *const place = shmring_reserve_addresses(offset, bytes);
+    if (place == MAP_FAILED)
+        return MAP_FAILED;
+    void *const found = mmap(place, bytes, protection, MAP_SHARED | MAP_FIXED | flags, fd, (off_t)offset);
+    if (found == MAP_FAILED) {
+        const int saved = errno;
+        munmap(place, bytes);
+        errno = saved;
+    }
+    return found;
+}
+
+/* Of the mapping that begins there, the bytes that are mapped as huge pages of shared memory (proc(5)). */
+static inline uint64_t
+shmring_huge_bytes_at(const void *place)
+{
+    char line[256];
+    unsigned long long begin, end, kilobytes = 0;
+    int here = 0;
+    FILE *const file = fopen("/proc/self/smaps", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "%llx-%llx ", &begin, &end) == 2)
+            here = begin == (uintptr_t)place;
+        else if (here && sscanf(line, "ShmemPmdMapped: %llu kB", &kilobytes) == 1)
+            break;
+    }
+    if (file != NULL)
+        fclose(file);
+    return kilobytes << 10;
+}
+
 /* Maps the slots twice, back to back, so that a run across the wrap is one piece of memory; the spare slots
  * follow them in the file, and in the second mapping. */
 static inline int
@@ -71,7 +134,7 @@ shmring_map_data(shmring_block *block, int fd, int writable)
     const size_t bytes = g->slots * g->slot_stride;
     const size_t all = shmring_mapped_bytes(g);
     const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *const place = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *const place = shmring_reserve_addresses(g->slots_offset, all);
     if (place == MAP_FAILED)
         return SHMRING_SYSTEM;
     uint8_t *const first = (uint8_t *)place;

@@ -37,12 +37,18 @@ shmring_read_record(shmring_taken *taken, uint64_t i, const shmring_geometry *g,
     taken->epoch = shmring_load_relaxed(&record->epoch); /* [relaxed: acquired with stamp] */
 }
 
-/* Published frames from next on; looks at head again if fewer than `wanted` are known of. */
+/* Published frames from next on; looks again if fewer than `wanted` are known of. The next one is there once
+ * its stamp says so, which is in a line that is needed in any case: head, in another, follows a moment later.
+ */
 static inline uint64_t
 shmring_available(shmring_consumer *c, uint64_t wanted)
 {
-    if (c->head < c->next + wanted)
-        c->head = shmring_read_head(c->block);
+    if (c->head <= c->next && shmring_is_published(c->block, c->index, c->next))
+        c->head = c->next + 1;
+    if (c->head < c->next + wanted) {
+        const uint64_t head = shmring_read_head(c->block);
+        c->head = head > c->head ? head : c->head;
+    }
     return c->head > c->next ? c->head - c->next : 0;
 }
 

@@ -8,6 +8,16 @@
 
 #include "gate.h"
 
+/* Names the slot of an entry, in the block and in the producer's own memory. */
+static inline void
+shmring_name_slot(shmring_producer *p, uint64_t index, uint32_t slot)
+{
+    /* [relaxed: the entry is invalid; published with stamp] */
+    shmring_store_relaxed(&shmring_entry_at(p->block, index)->slot, slot);
+    p->slot_of[index] = slot;
+    p->entry_of[slot] = (uint32_t)index;
+}
+
 /* Exchanges the slots of the claimed entry and of `other`, in the producer's own memory. The claimed entry's
  * old frame goes with its slot. */
 static inline void
@@ -15,12 +25,9 @@ shmring_exchange(shmring_producer *p, uint64_t other)
 {
     const uint32_t given = p->slot_of[p->index];
     const uint32_t taken = p->slot_of[other];
-    /* [relaxed: the entry is invalid; published with stamp] */
-    shmring_store_relaxed(&shmring_entry_at(p->block, p->index)->slot, taken);
     p->slot_of[other] = given;
-    p->slot_of[p->index] = taken;
     p->entry_of[given] = (uint32_t)other;
-    p->entry_of[taken] = (uint32_t)p->index;
+    shmring_name_slot(p, p->index, taken);
     p->saved[0] = 0;
 }
 
@@ -128,6 +135,8 @@ shmring_rejoin_run(shmring_producer *p)
         return;
     }
     const uint64_t later = shmring_position_of(p, other);
+    if (later >= p->head + slots - p->count) /* an entry of the open claim, at whose end this one comes */
+        return;
     if (later < p->limit && (!p->lossy_active || later - p->head <= slots / 2))
         shmring_swap(p, other, later);
 }

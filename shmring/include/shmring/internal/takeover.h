@@ -22,6 +22,15 @@ shmring_assign_slot(shmring_producer *p, uint64_t index, uint32_t slot)
     return 1;
 }
 
+/* A producer that was killed between a stamp and head published that frame: a consumer may have taken it. */
+static inline void
+shmring_find_head(shmring_producer *p)
+{
+    const uint64_t slots = p->block->geometry.slots;
+    while (p->head < p->claimed && shmring_is_published(p->block, p->head % slots, p->head))
+        p->head++;
+}
+
 /* Entries of published frames keep their slots. SHMRING_CORRUPT if two of them name the same one. */
 static inline int
 shmring_keep_published(shmring_producer *p)
@@ -91,6 +100,7 @@ shmring_forget_unpublished(shmring_producer *p)
 static inline int
 shmring_rebuild(shmring_producer *p)
 {
+    shmring_find_head(p);
     for (uint64_t i = 0; i < shmring_all_slots(&p->block->geometry); i++)
         p->entry_of[i] = p->slot_of[i] = SHMRING_NOBODY;
     const int result = shmring_keep_published(p);

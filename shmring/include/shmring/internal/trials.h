@@ -44,8 +44,8 @@ shmring_record_trial(shmring_producer *p, uint64_t turn, int streaming, int64_t 
     p->streaming_wins = wins;
 }
 
-/* Where the ring exceeds the cache, machines differ in how large copies are best made: so now and then both
- * ways are timed, and the faster one is used until the next trial. */
+/* Where the ring may not stay in the cache, machines differ in how large copies are best made: so now and
+ * then both ways are timed, and the faster one is used until the next trial. */
 static inline void
 shmring_copy_large(shmring_producer *p, void *target, const void *source, size_t bytes)
 {
