@@ -390,18 +390,18 @@ def test_latest_frees_what_it_passes_over(ring):
         assert consumer.skipped == 5 * (ring.slots - 1)
 
 
-def test_latest_that_is_refused_reports_where_the_consumer_is():
+def test_latest_that_is_refused_reports_where_the_consumer_is(make):
     """It has passed over the older frames, though it got none."""
-    with shmring.Ring.create(shape=(512,), dtype="u8", slots=5) as ring, ring.producer() as out:
-        with ring.consumer(lossless=False, max_held=2) as consumer:
-            feed(out, 2)
-            held = [consumer.get(0), consumer.get(0)]
-            feed(out, 4)
-            with pytest.raises(shmring.SlotsHeld):
-                consumer.latest(0)
-            assert consumer.lag == ring.stats().consumers[0].lag == 1
-            held.clear()
-            assert consumer.latest(0).seq == 5
+    ring = make(slots=5)
+    with ring.producer() as out, ring.consumer(lossless=False, max_held=2) as consumer:
+        feed(out, 2)
+        held = [consumer.get(0), consumer.get(0)]
+        feed(out, 4)
+        with pytest.raises(shmring.SlotsHeld):
+            consumer.latest(0)
+        assert consumer.lag == ring.stats().consumers[0].lag == 1
+        held.clear()
+        assert consumer.latest(0).seq == 5
 
 
 @pytest.mark.parametrize("how", ["latest", "windows"])

@@ -260,7 +260,8 @@ def test_an_observer_never_sees_a_torn_frame(ring, peer):
                     number = check(copy)
                     assert expected is None or number == expected + copy.lost
                     expected = copy.seq + 1
-                    check(second.latest(PATIENCE))
+                    with contextlib.suppress(shmring.RingEmpty):  # it may have the last one already
+                        check(second.latest(0))
                     seen += 1
                 assert other.answer() == 30000
 

@@ -171,6 +171,7 @@ class RingMachine(RuleBasedStateMachine):
     def close_producer(self):
         self.producer.close()
         self.core.publish(0)
+        self.core.unmark_ahead()
         self.producer = self.slot = None
         self.state = "closed"
 

@@ -313,8 +313,8 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
     ("acquire state", "shmring_occupy_place", 0): LOCKED,
     ("acquire head", "shmring_producer_open", 0): LOCKED,
     ("release head", "shmring_producer_open", 0): (
-        "what it publishes was written by a producer that died between a stamp and head, and in a litmus test "
-        "nobody dies there; the C selftest has the value"
+        "what it publishes was written by a producer that died between a stamp and head, and in a litmus "
+        "test nobody dies there; the C selftest has the value"
     ),
     ("acquire claimed", "shmring_producer_open", 0): LOCKED,
     (
@@ -351,7 +351,7 @@ SURVIVORS: dict[tuple[str, str, int], str] = {
     ("release stamp", "shmring_swap", 0): "the swap fence comes between the publish of that frame and it",
     (
         "release claimed",
-        "shmring_mark_writing",
+        "shmring_mark_entries",
         0,
     ): "the fence publish or announce comes between every store to head and it",
 }

@@ -53,26 +53,47 @@ class Ring:
     def take_over(self) -> None:
         self.limit = self.head  # the first claim rescans
         self.known: object = None
-        self.lossy = False
+        self.gated = self.lossy = False
         self.count = 0
+        self.ahead: list[tuple[str, int] | None] = []  # the stamp below a mark that no claim made
 
     def rescan(self) -> None:
         self.known = (self.joins, tuple(self.consumers))
         gates = [one.cursor for one in self.consumers if one.lossless]
         self.limit = min(gates, default=FOR_EVER) + self.slots
+        self.gated = bool(gates)
         self.lossy = any(not one.lossless for one in self.consumers)
 
     def look_for_newcomers(self) -> None:
         if self.known != (self.joins, tuple(self.consumers)):
             self.rescan()
 
-    def mark(self, start: int, end: int) -> list[tuple[str, int] | None]:
+    def mark_entries(self, start: int, end: int) -> list[tuple[str, int] | None]:
         """What the stamps were."""
         self.claimed = max(self.claimed, self.head + end)
         saved = []
         for position in range(self.head + start, self.head + end):
             saved.append(self.stamps[position % self.slots])
             self.stamps[position % self.slots] = ("writing", position)
+        return saved
+
+    def mark(self, start: int, end: int) -> list[tuple[str, int] | None]:
+        saved = self.mark_entries(start, end)
+        self.look_for_newcomers()
+        return saved
+
+    def mark_ahead(self) -> None:
+        if self.gated and not self.lossy and self.head < self.limit:
+            self.ahead = self.mark_entries(0, 1)
+
+    def unmark_ahead(self) -> None:
+        self.unmark(0, self.ahead)
+        self.ahead = []
+
+    def mark_first(self) -> list[tuple[str, int] | None]:
+        if not self.ahead:
+            return self.mark(0, 1)
+        saved, self.ahead = self.ahead, []
         self.look_for_newcomers()
         return saved
 
@@ -114,7 +135,7 @@ class Ring:
         return False, swapped
 
     def claim_entry(self) -> bool:
-        saved = self.mark(0, 1)
+        saved = self.mark_first()
         free, swapped = (False, False) if self.head >= self.limit else self.settle()
         if not free:
             self.unmark(0, [None] if swapped else saved)
@@ -125,7 +146,10 @@ class Ring:
         wished = min(want, self.slots)
         if self.limit - self.head < wished:
             self.rescan()
-        if self.head >= self.limit or not self.claim_entry():
+        if self.head >= self.limit:
+            self.unmark_ahead()
+            return 0
+        if not self.claim_entry():
             return 0
         most = min(wished, self.limit - self.head)
         saved = self.mark(1, most)
@@ -141,6 +165,8 @@ class Ring:
 
     def claim_more(self) -> bool:
         """One more, behind what is claimed; False: there is no space."""
+        if self.count == 0:
+            return self.claim(1) == 1
         head = self.head
         self.head += self.count
         if self.head >= self.limit:
@@ -154,6 +180,8 @@ class Ring:
         self.stamps[self.head % self.slots] = ("published", self.head)
         self.head += 1
         self.count -= 1
+        if self.count == 0:
+            self.mark_ahead()
 
     def requeue_oldest(self) -> None:
         entries = [(self.head + i) % self.slots for i in range(self.count)]
@@ -167,6 +195,8 @@ class Ring:
             self.stamps[position % self.slots] = ("published", position) if i < count else None
         self.head += count
         self.count = 0
+        if count:
+            self.mark_ahead()
 
 
 class Consumer:

@@ -40,6 +40,43 @@ each_has_another(void)
     CHECK(first == NULL || second == NULL || first->position != second->position);
 }
 
+/* ---- the end ---- */
+
+static void
+member_of_an_empty_ring(void)
+{
+    make_ring(2, META_BYTES);
+    open_producer();
+    join_group(0);
+}
+
+static void
+put_and_close(void)
+{
+    CHECK(put());
+    shmring_producer_close(&world.p);
+}
+
+static void
+member_reads_to_the_end(void)
+{
+    unsigned frames = 0;
+    for (;;) {
+        const shmring_news news = shmring_note_news(&world.c[0], 1);
+        const int outlook = shmring_outlook(&world.c[0], 1, 0);
+        if (outlook == SHMRING_ENDED)
+            break;
+        if (outlook == SHMRING_EMPTY) {
+            shmring_wait_data(&world.block, &news, SHMRING_FOR_EVER, 0, 2);
+            continue;
+        }
+        CHECK(outlook == SHMRING_OK && take(0, 0));
+        give_back(0, 0);
+        frames++;
+    }
+    CHECK(frames == 1);
+}
+
 /* ---- leave ---- */
 
 static void
@@ -213,6 +250,13 @@ const litmus_test group_tests[] = {
      two_members_of_a_full_ring,
      {first_takes, second_takes, put_one},
      each_has_another,
+     NULL},
+    {"member_ends",
+     "next, owner, producer_state",
+     2,
+     member_of_an_empty_ring,
+     {put_and_close, member_reads_to_the_end},
+     NULL,
      NULL},
     {"member_leaves", "owner, pins, next", 3, member_that_holds, {put_one, leave_holding}, NULL, NULL},
     {"redo",
