@@ -106,7 +106,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "pin_batch",
         [
             (
-                "if (p->slot_of[index] != slot || shmring_is_held(p, slot))",
+                "if (p->slot_of[index] != slot || shmring_is_held_in(&block, groups, slot))",
                 "if (p->slot_of[index] != slot)",
             )
         ],

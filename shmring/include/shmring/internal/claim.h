@@ -132,13 +132,17 @@ shmring_claim_entry(shmring_producer *p)
 static inline uint64_t
 shmring_count_run(const shmring_producer *p, uint64_t marked)
 {
+    const shmring_block block = *p->block; /* copies: after each acquire the compiler would load all again */
+    const uint32_t *const slot_of = p->slot_of;
+    const uint32_t groups = p->groups;
+    const uint64_t most = p->limit - p->head < marked ? p->limit - p->head : marked;
     uint64_t index = p->index;
-    uint64_t slot = p->slot_of[p->index];
+    uint64_t slot = slot_of[index];
     uint64_t run = 1;
-    for (; run < marked && p->head + run < p->limit; run++) {
-        index = shmring_next_index(p->block, index);
-        slot = shmring_slot_after(p->block, slot);
-        if (p->slot_of[index] != slot || shmring_is_held(p, slot))
+    for (; run < most; run++) {
+        index = shmring_next_index(&block, index);
+        slot = shmring_slot_after(&block, slot);
+        if (slot_of[index] != slot || shmring_is_held_in(&block, groups, slot))
             break;
     }
     return run;

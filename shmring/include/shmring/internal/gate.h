@@ -87,11 +87,11 @@ shmring_joined_since_rescan(const shmring_producer *p)
 
 /* Whether a member of one of the groups has the slot, or is to get it. */
 static inline int
-shmring_is_owned(const shmring_producer *p, uint64_t slot)
+shmring_is_owned(const shmring_block *block, uint32_t groups, uint64_t slot)
 {
-    for (uint32_t left = p->groups; left != 0; left &= left - 1) {
+    for (uint32_t left = groups; left != 0; left &= left - 1) {
         const unsigned group = (unsigned)__builtin_ctz(left);
-        const uint64_t *const owner = shmring_owner_at(p->block, slot, group);
+        const uint64_t *const owner = shmring_owner_at(block, slot, group);
         if ((shmring_load_acquire(owner) & 0xff) != SHMRING_OWNER_DONE) /* [acquire owner] */
             return 1;
     }
@@ -100,11 +100,17 @@ shmring_is_owned(const shmring_producer *p, uint64_t slot)
 
 /* Whether a consumer or a group holds the slot. Owners first: a member that leaves pins before it lets go. */
 static inline int
+shmring_is_held_in(const shmring_block *block, uint32_t groups, uint64_t slot)
+{
+    if (groups != 0 && shmring_is_owned(block, groups, slot))
+        return 1;
+    return shmring_load_acquire(&shmring_record_at(block, slot)->pins) != 0; /* [acquire pins] */
+}
+
+static inline int
 shmring_is_held(const shmring_producer *p, uint64_t slot)
 {
-    if (p->groups != 0 && shmring_is_owned(p, slot))
-        return 1;
-    return shmring_load_acquire(&shmring_record_at(p->block, slot)->pins) != 0; /* [acquire pins] */
+    return shmring_is_held_in(p->block, p->groups, slot);
 }
 
 #endif /* SHMRING_INTERNAL_GATE_H */
