@@ -75,14 +75,15 @@ cdef class Buffers:
         cdef list lent = self.lent
         cdef list added = []
         cdef OnFull policy = producer.full_policy
+        cdef uint64_t i
         self.occupy()
         if producer.core.count == 0:
             producer.claim_slowly(1, deadline, RAISE if policy == RAISE else WAIT)
         while producer.core.count < self.most and producer.claim_more():
             pass
         try:
-            while len(lent) + len(added) < producer.core.count:
-                added.append(producer.buffer_array(len(lent) + len(added)))
+            for i in range(<uint64_t>len(lent), producer.core.count):
+                added.append(producer.buffer_array(i))
             lent += added
         finally:
             producer.vacate()

@@ -201,7 +201,7 @@ cdef class Slot:
             memcpy(samples, slots, nbytes)
             return
         last = nbytes - sizeof(uint64_t)
-        for i in range(SAMPLES):
+        for i in range(<uint64_t>SAMPLES):
             memcpy(samples + i, slots + last * i // (SAMPLES - 1), sizeof(uint64_t))
 
     cdef void take_samples(self) noexcept:

@@ -58,7 +58,8 @@ def count_single_frames(counter: Counter, producer: shmring.Producer, consumer: 
 
     def arrays(times: int) -> None:
         for _ in repeat(None, times):
-            get().array  # noqa: B018 - making the array is what is counted
+            frame = get()
+            frame.array  # noqa: B018 - making the array is what is counted
 
     counter.count("put", puts)
     counter.count("get", gets)
