@@ -135,6 +135,11 @@ def test_a_part_that_hangs_is_a_violation(monkeypatch):
     assert "did not end within 0.1 s" in report["violation"]
 
 
+def test_a_part_that_kills_nobody_is_a_violation():
+    idle = "import json; print(json.dumps({'kills': 0, 'violation': None}))"
+    assert "killed nobody" in faults.report_of([sys.executable, "-c", idle])["violation"]
+
+
 # ---- kills
 
 

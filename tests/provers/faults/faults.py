@@ -74,6 +74,8 @@ def report_of(command: list[str], seconds: float = 60, **environment: str) -> di
     if done.returncode not in (0, 1):
         return {"violation": f"{command[0]} ended with {done.returncode}", "kills": 0}
     report: dict[str, Any] = json.loads(done.stdout)
+    if not report["kills"] and not report["violation"]:
+        report["violation"] = f"{' '.join(command)} killed nobody, so it shows nothing"
     return report
 
 
