@@ -106,8 +106,8 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "pin_batch",
         [
             (
-                "if (p->slot_of[index] != slot || shmring_is_held_in(&block, groups, slot))",
-                "if (p->slot_of[index] != slot)",
+                "if (slot_of[index] != slot || shmring_is_held_in(&block, groups, slot))",
+                "if (slot_of[index] != slot)",
             )
         ],
     ),
