@@ -397,7 +397,7 @@ class Buffers:
             The producer cannot be used: closed, of another process, in use; or the buffers were given back.
         """
     def publish(self, *, timestamp_ns: int | None = None, meta: Any = None, rows: int | None = None) -> bool:
-        """Publish the oldest buffer; its array becomes read-only.
+        """Publish the oldest buffer; its array becomes read-only, but not the views that you took of it.
 
         Parameters
         ----------
@@ -422,7 +422,7 @@ class Buffers:
             The producer cannot be used.
         """
     def drop(self) -> None:
-        """Do not publish the oldest buffer, because it is damaged: its seq is used up, as of a frame lost.
+        """Do not publish the oldest buffer, because it is damaged: consumers count a lost frame.
 
         The next `refill` returns its memory, so that the driver can fill it again.
 
@@ -483,7 +483,7 @@ class Producer:
             The handle cannot be used: closed, of another process, in use, or with a claim open.
         """
     def buffers(self, n: int) -> Buffers:
-        """Let a driver fill several slots in order, whose addresses it knows before.
+        """Let a driver fill several slots in order, whose addresses it knows in advance.
 
         Parameters
         ----------
@@ -499,7 +499,7 @@ class Producer:
         Raises
         ------
         ValueError
-            `n` is no number of buffers for this ring; or a claim is open.
+            `n` is not 1 to ``ring.slots - 1``; or a claim is open.
         RingClosed, ForkedHandle, HandleBusy
             The handle cannot be used: closed, of another process, in use.
         """

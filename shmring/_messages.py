@@ -483,14 +483,24 @@ def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, s
     holding = [one for one in consumers if one["held"]]
     if not holding:
         return errors.RingFull(f"ring {block.name!r} was full for {stalled}, but has space again now: retry")
+    unread = [one for one in consumers if one["policy"] in ("lossless", "member") and one["lag"]]
+    there = [one for one in consumers if one in holding or one in unread]
     who = "; ".join(
-        f"{consumer_of(one)} holds {one['held']} frames{_not_reaped(one, lock_fd)}" for one in holding
+        f"{consumer_of(one)}{_holds(one)}{_lags(one, unread)}{_not_reaped(one, lock_fd)}" for one in there
     )
     return errors.RingFull(
         f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: {who}. "
         f"Release frames earlier (frame.release(), del), copy what must be kept (frame.array.copy()), or use "
         f"more slots"
     )
+
+
+def _holds(one: ConsumerRow) -> str:
+    return f" holds {one['held']} frames" if one["held"] else ""
+
+
+def _lags(one: ConsumerRow, unread: list[ConsumerRow]) -> str:
+    return f", lag {one['lag']} frames" if one in unread else ""
 
 
 def waits_for_itself(

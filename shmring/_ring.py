@@ -126,8 +126,9 @@ class Ring:
         mode : int
             File mode of the block, which decides which users may attach. Default 0o600: only this user.
         exist_ok : bool
-            Attach instead if a live ring of that name with the same shape, dtype and meta exists: so a
-            restarted producer gets the consumers of the previous one.
+            Attach instead if a live ring of that name with the same shape, dtype, meta and variable_rows
+            exists: so a restarted producer gets the consumers of the previous one. The number of slots and
+            spares, attrs and the memory are then those of that ring.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.
@@ -458,8 +459,9 @@ class Ring:
         max_held : int, optional
             Of a lossy consumer: slots that it may hold at the same time; a further frame raises SlotsHeld.
             Default: half of what the other lossy consumers leave of all slots but two, at least 2 (with one,
-            a loop that keeps its last frame could not take the next). So frames that lossy consumers keep
-            do not stop the producer. There are more slots to hold with ``Ring.create(spares=...)``.
+            a loop that keeps its last frame could not take the next; in a ring of two slots it is one). So
+            frames that lossy consumers keep do not stop the producer, unless there are many of them on few
+            slots. There are more slots to hold with ``Ring.create(spares=...)``.
 
         Returns
         -------

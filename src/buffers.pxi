@@ -91,7 +91,7 @@ cdef class Buffers:
         return added
 
     def publish(self, *, timestamp_ns=None, meta=None, rows=None):
-        """Publish the oldest buffer; its array becomes read-only.
+        """Publish the oldest buffer; its array becomes read-only, but not the views that you took of it.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ cdef class Buffers:
         return published
 
     def drop(self):
-        """Do not publish the oldest buffer, because it is damaged: its seq is used up, as of a frame lost.
+        """Do not publish the oldest buffer, because it is damaged: consumers count a lost frame.
 
         The next `refill` returns its memory, so that the driver can fill it again.
 

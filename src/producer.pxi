@@ -330,7 +330,7 @@ cdef class Producer:
     # ---- buffers for a driver ----
 
     def buffers(self, n):
-        """Let a driver fill several slots in order, whose addresses it knows before.
+        """Let a driver fill several slots in order, whose addresses it knows in advance.
 
         Parameters
         ----------
@@ -346,7 +346,7 @@ cdef class Producer:
         Raises
         ------
         ValueError
-            `n` is no number of buffers for this ring; or a claim is open.
+            `n` is not 1 to ``ring.slots - 1``; or a claim is open.
         RingClosed, ForkedHandle, HandleBusy
             The handle cannot be used: closed, of another process, in use.
         """

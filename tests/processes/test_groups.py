@@ -168,6 +168,29 @@ def test_a_timeout_at_the_end_names_who_still_holds_frames(ring, pool):
         other.run(get_with_timeout, PATIENCE)
 
 
+def test_at_most_once_nobody_waits_for_what_others_hold(ring, pool):
+    one, other = pool(ring, 2, at_most_once=True)
+    with ring.producer() as producer:
+        feed(producer, 2)
+        one.run(peers.hold, 1)
+    assert other.run(work) == [[1, False]]
+
+
+def test_a_full_ring_names_what_a_group_has_not_read(make):
+    ring = make(slots=8)
+    with (
+        ring.producer(on_full="raise") as producer,
+        ring.consumer(group="w", label="a") as one,
+        ring.consumer(group="w", label="b"),
+    ):
+        feed(producer, 1)
+        held = one.get(0)
+        feed(producer, 7)
+        with pytest.raises(shmring.RingFull, match=r"label 'a'.*holds 1 frames, lag 7 frames.*'b'.*lag 7 fr"):
+            feed(producer, 1)
+        held.release()
+
+
 def test_members_that_keep_the_loop_s_last_frame_all_come_to_the_end(ring, pool):
     members = pool(ring, 3)
     for one in members:

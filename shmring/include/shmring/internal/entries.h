@@ -7,6 +7,7 @@
 #define SHMRING_INTERNAL_ENTRIES_H
 
 #include "../types.h"
+#include "atomic.h"
 #include "geometry.h"
 
 static inline uint64_t

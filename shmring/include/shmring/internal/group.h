@@ -272,10 +272,11 @@ static inline int
 shmring_member_outlook(shmring_consumer *c, int producer)
 {
     shmring_mark_end(c, 1);
-    if (!shmring_is_shared_out(c))
+    const int may_come_back = shmring_gives_again(c->block, c->group);
+    if (may_come_back && !shmring_is_shared_out(c))
         return producer;
-    shmring_reap_members(c);
-    return SHMRING_EMPTY;
+    shmring_reap_members(c); /* so that it comes back, or is counted as lost */
+    return may_come_back ? SHMRING_EMPTY : producer;
 }
 
 #endif /* SHMRING_INTERNAL_GROUP_H */

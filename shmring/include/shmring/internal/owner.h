@@ -97,6 +97,14 @@ shmring_disown(const shmring_consumer *c, uint64_t slot, uint64_t position)
     shmring_store_release(owner, shmring_owner_word(position, SHMRING_OWNER_DONE));
 }
 
+/* Whether what a dead member of the group had goes to another one; else it is lost. */
+static inline int
+shmring_gives_again(const shmring_block *block, unsigned group)
+{
+    /* [relaxed: acquired with state] */
+    return (shmring_load_relaxed(&block->groups[group].flags) & SHMRING_AT_MOST_ONCE) == 0;
+}
+
 /* What a dead member had is put up for the others, or is lost if the group says so. The caller holds the
  * place's lock. Killed halfway, it is simply done again. */
 static inline void
@@ -104,8 +112,7 @@ shmring_give_up_owned(shmring_block *block, unsigned place)
 {
     /* [relaxed: the place's lock orders owners] */
     const unsigned group = shmring_load_relaxed(&block->table[place].group) % SHMRING_MAX_GROUPS;
-    /* [relaxed: acquired with state] */
-    const int lost = (shmring_load_relaxed(&block->groups[group].flags) & SHMRING_AT_MOST_ONCE) != 0;
+    const int lost = !shmring_gives_again(block, group);
     for (uint64_t slot = 0; slot < shmring_all_slots(&block->geometry); slot++) {
         uint64_t *const owner = shmring_owner_at(block, slot, group);
         uint64_t word = shmring_load_acquire(owner); /* [acquire owner] */
