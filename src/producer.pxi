@@ -261,6 +261,8 @@ cdef class Producer:
             if wait.deadline == SHMRING_FOR_EVER:
                 collected = self.check_progress(&wait, collected)
             self.occupy(number)
+            if self.core.count != 0:
+                return AFTER_A_WAIT  # a handler has refilled these buffers
             now = shmring_now_ns()
 
     cdef bint check_progress(self, Wait *wait, bint collected) except? True:

@@ -44,12 +44,12 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     (
         "no mark ahead of lossy consumers",
         "selftest",
-        [(" && !p->lossy_active && p->head < p->limit;", " && p->head < p->limit;")],
+        [(" && !p->lossy_active && p->head < p->limit &&", " && p->head < p->limit &&")],
     ),
     (
         "no mark ahead past the limit",
         "selftest",
-        [(" && !p->lossy_active && p->head < p->limit;", " && !p->lossy_active;")],
+        [(" && !p->lossy_active && p->head < p->limit &&", " && !p->lossy_active &&")],
     ),
     (
         "head found by the stamps",

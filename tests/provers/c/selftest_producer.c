@@ -459,6 +459,25 @@ a_publish_marks_ahead_what_nobody_needs(void)
     end_ring(&r);
 }
 
+/* A newcomer that was away between its guess and its bit: its cursor is that of long ago. */
+static void
+a_run_ends_where_the_limit_has_fallen_below_head(void)
+{
+    ring r;
+    shmring_producer p;
+    make_ring(&r, page_slots(8));
+    open_producer(&r, &p);
+    put_all(&p, 20);
+    shmring_mark_first(&p);
+    shmring_mark_writing(&p, 1, 6);
+    p.limit = p.head - 5;
+    CHECK_EQUAL(shmring_count_run(&p, 6), 1);
+    shmring_restore_stamps(&p, 0, 6);
+    CHECK_EQUAL(check_history(&r.block), 8);
+    close_producer(&p);
+    end_ring(&r);
+}
+
 /* Marked, and then the oldest frame gets a reader: the mark goes. A claim of many scans first, one of a
  * single frame only once it looks for newcomers. */
 static void
@@ -610,6 +629,7 @@ const test producer_tests[] = {
     TEST(an_old_limit_never_says_full),
     TEST(an_old_limit_never_shortens_a_claim),
     TEST(a_lossless_newcomer_is_seen_by_the_open_claim),
+    TEST(a_run_ends_where_the_limit_has_fallen_below_head),
     TEST(a_publish_marks_ahead_what_nobody_needs),
     TEST(a_newcomer_is_seen_by_a_claim_that_was_marked_ahead),
     TEST(damaged_words_of_the_table_lead_nowhere),

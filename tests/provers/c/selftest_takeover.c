@@ -72,6 +72,10 @@ a_published_stamp_above_head_counts(void)
     CHECK_EQUAL(shmring_count_ready(&lossless), 1);
     CHECK_EQUAL(shmring_outlook(&lossless, 1, 1), SHMRING_OK);
     CHECK_EQUAL(shmring_outlook(&lossless, 2, 1), SHMRING_DIED);
+    r.block.hot->next_seq = 4; /* killed a moment later */
+    CHECK_EQUAL(shmring_outlook(&lossless, 2, 1), SHMRING_DIED);
+    CHECK_EQUAL(lossless.lost, 0); /* it can still be read */
+    r.block.hot->next_seq = 2;
     take_over(&r, &p);
     CHECK_EQUAL(p.head, 4);
     CHECK_EQUAL(r.block.hot->head, 4);

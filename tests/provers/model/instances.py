@@ -102,7 +102,7 @@ INSTANCES = {
     "both": Instance("one consumer of each policy", two(LOSSLESS, LOSSY, FRAMES=3)),
     "warm": Instance(
         "warm reuse while a lossless newcomer joins",
-        two(LOSSLESS, LOSSLESS, FRAMES=3, WARM=1, SECOND_RESIDES=0),
+        two(LOSSLESS, LOSSLESS, FRAMES=2, WARM=1, SECOND_RESIDES=0),
     ),
     "contest": Instance(
         "two newcomers and a reaper at one place",

@@ -85,13 +85,14 @@ shmring_restore_stamps(shmring_producer *p, uint64_t from, uint64_t to)
     }
 }
 
-/* Marks the entry of the next claim at the end of a publish, whose fence serves both. Not where that could
+/* Marks the entry of the next claim at the end of a publish, whose fence serves both. Not where that would
  * cost somebody a frame: the one that the entry has until then was read by every lossless consumer, and
- * nobody else is there. */
+ * nobody else is there. (A lossy consumer that joins at this moment may find one frame less.) */
 static inline void
 shmring_mark_ahead(shmring_producer *p)
 {
-    p->marked_ahead = p->gate != UINT64_MAX && !p->lossy_active && p->head < p->limit;
+    p->marked_ahead =
+        p->gate != UINT64_MAX && !p->lossy_active && p->head < p->limit && !shmring_joined_since_rescan(p);
     if (p->marked_ahead)
         shmring_mark_entries(p, 0, 1);
 }
@@ -135,7 +136,8 @@ shmring_count_run(const shmring_producer *p, uint64_t marked)
     const shmring_block block = *p->block; /* copies: after each acquire the compiler would load all again */
     const uint32_t *const slot_of = p->slot_of;
     const uint32_t groups = p->groups;
-    const uint64_t most = p->limit - p->head < marked ? p->limit - p->head : marked;
+    const uint64_t left = p->limit > p->head ? p->limit - p->head : 1; /* it may have fallen since */
+    const uint64_t most = left < marked ? left : marked;
     uint64_t index = p->index;
     uint64_t slot = slot_of[index];
     uint64_t run = 1;

@@ -5,6 +5,7 @@
 #ifndef SHMRING_INTERNAL_LOSSES_H
 #define SHMRING_INTERNAL_LOSSES_H
 
+#include "entries.h"
 #include "hold.h"
 #include "words.h"
 
@@ -66,7 +67,9 @@ shmring_count_lost_at_end(shmring_consumer *c, uint64_t epoch)
     const shmring_hot *const hot = c->block->hot;
     /* [relaxed: acquired with producer_state] */
     const uint64_t next_seq = shmring_load_relaxed(&hot->next_seq);
-    const uint64_t head = shmring_read_head(c->block);
+    uint64_t head = shmring_read_head(c->block);
+    while (shmring_is_published(c->block, head % c->block->geometry.slots, head))
+        head++; /* by a producer that died before it could store head */
     /* [fence recheck | announce, mark, swap] next_seq and head before a look at whose they are */
     shmring_fence_acquire();
     const uint64_t now = shmring_load_relaxed(&hot->epoch); /* [relaxed: ordered by the fence above] */

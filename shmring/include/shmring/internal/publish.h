@@ -46,7 +46,7 @@ shmring_publish_first(shmring_producer *p, uint64_t count, uint64_t kept)
     const uint64_t after = shmring_next_index(&block, next);
     const uint64_t following = shmring_following_slot(p);
     shmring_prefetch_write(shmring_entry_at(&block, after));
-    shmring_prefetch_write(shmring_slot_at(&block, slot_of[after]));
+    shmring_prefetch_write(block.data + shmring_mapped_offset(&block.geometry, slot_of[after]));
     if (following != SHMRING_NO_SLOT &&
         slot_of[next] != following) /* the next claim looks at the pins there */
         shmring_prefetch_write(shmring_record_at(&block, following));
