@@ -121,7 +121,7 @@ a_full_ring_shortens_the_claim_and_harms_nothing(void)
     for (uint64_t number = 0; number < SLOTS; number++) {
         publish_oldest(&p);
         const uint64_t left = SLOTS - 1 - number;
-        CHECK_EQUAL(claim_buffers(&p, BUFFERS), left < BUFFERS ? left : BUFFERS);
+        CHECK_EQUAL(claim_buffers(&p, BUFFERS), left < BUFFERS ? left : (uint64_t)BUFFERS);
         CHECK_EQUAL(check_history(&r.block), number + 1);
     }
     CHECK_EQUAL(p.count, 0);
