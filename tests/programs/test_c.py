@@ -49,7 +49,7 @@ def test_each_header_compiles_alone_as_c_and_as_cpp(tmp_path: Path) -> None:
 @pytest.mark.parametrize("program", ["steps", "steps_groups", "stress", "processes", "groups"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_stress(program: str, seed: int, tmp_path: Path) -> None:
-    said = make(tmp_path, f"run-native-{program}", CC=COMPILERS[0], DURATION=30, SEED=seed)
+    said = make(tmp_path, f"run-native-{program}", CC=COMPILERS[0], DURATION=15, SEED=seed)
     assert "no violation" in said
 
 
