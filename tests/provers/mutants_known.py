@@ -143,7 +143,7 @@ RECHECKS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ),
     (
         "stamps zeroed",
-        "steps",
+        "selftest",
         [
             (
                 "shmring_store_relaxed(&entry->stamp, 0u); /* [relaxed: readers look below head only] */",
