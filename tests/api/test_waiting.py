@@ -488,4 +488,6 @@ def test_never_a_lost_wake_up(make, peer, slots):
         feed(producer, 50_000)
     assert [other.answer(60) for other in others] == [50_000] * 3
     with ring.consumer() as consumer:
-        assert [check(frame) for frame in consumer] == list(range(50_000 - slots, 50_000))
+        left = [check(frame) for frame in consumer]
+        assert left == list(range(50_000 - len(left), 50_000))
+        assert len(left) in (slots - 1, slots)  # by a claim that was refused, or marked ahead

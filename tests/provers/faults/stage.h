@@ -192,7 +192,7 @@ producer_is_gone(const shmring_consumer *c)
 static void
 wait_a_slice(const session *s, uint64_t least, uint32_t state, uint64_t *random)
 {
-    const shmring_news news = {s->c.next + least, shmring_read_epoch(s->c.block), state, NULL, 0};
+    const shmring_news news = {s->c.next + least, shmring_read_epoch(s->c.block), state, NULL, 0, NULL, 0};
     shmring_wait_data(s->c.block, &news, shmring_now_ns() + WAIT_SLICE, (int64_t)below(random, 20000), 2);
 }
 
