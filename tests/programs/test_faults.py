@@ -158,7 +158,8 @@ def test_processes_killed_at_every_access(tmp_path):
 
 
 RETIRE = "shmring_retire_place(block, place, SHMRING_PLACE_FREE);"
-CLEAR = "shmring_clear_pins(block, place);"
+CLEAR = "shmring_clear_holds(block, place, found & 0xff);"
+CLEAR_TO_JOIN = "shmring_clear_holds(block, place, now & 0xff);"
 STAMP_ZERO = "shmring_store_relaxed(&entry->stamp, 0u);"
 OWN_SLOT = "shmring_store_relaxed(&shmring_entry_at(p->block, index)->slot, slot);"
 OWNER_LIVES = """|| shmring_lock_held(lock_fd, SHMRING_LOCK_PLACE(place)) ||
@@ -184,7 +185,7 @@ MISTAKES = {
     ),
     "a join at the place of a dead one leaves its pins": (
         "internal/join.h",
-        f"if ((now & 0xff) != SHMRING_PLACE_FREE) {{ {CLEAR}",
+        f"if ((now & 0xff) != SHMRING_PLACE_FREE) {{ {CLEAR_TO_JOIN}",
         "if ((now & 0xff) != SHMRING_PLACE_FREE) {",
     ),
     "a reap does not ask whether the owner lives": ("internal/reap.h", OWNER_LIVES, ")"),
