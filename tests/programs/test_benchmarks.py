@@ -328,7 +328,7 @@ def test_the_report_fills_readme_and_document(tmp_path: Path) -> None:
     assert "NOT met" in results.as_text(result)
 
 
-RUNS = sorted((TREE / "benchmarks" / "results").glob("*.json"))
+RUNS = sorted((TREE / "benchmarks" / "results").glob("*.json"), key=lambda run: run.stem)
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.stem)
@@ -338,6 +338,17 @@ def test_every_run_has_its_page(run: Path) -> None:
     assert page.read_text() == pages.results_page(run.stem, result)
     drawn = {path.name for path in (page.parent / run.stem).iterdir()}
     assert drawn == {picture.file for picture in plots.pictures(result)}
+
+
+def test_pictures_show_the_other_build_in_bars_and_this_one_alone_in_lines() -> None:
+    result = json.loads((TREE / "benchmarks" / "results" / "2026-11-30.json").read_text())
+    kinds = {
+        picture.file: {row["kind"] for row in picture.fill.keywords["rows"]}
+        for picture in plots.pictures(result)
+    }
+    assert "other" in kinds["small-frames.svg"]
+    assert kinds["scaling-slots.svg"] == {"ours"}
+    assert set.union(*kinds.values()) <= plots.COLOURS.keys()
 
 
 def test_the_readme_has_the_newest_run() -> None:
