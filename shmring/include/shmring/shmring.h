@@ -79,6 +79,10 @@
  *     shmring_cover                   announce a mapped block,
  *     shmring_uncover
  *     shmring_lost_pages              whether it was cut
+ * private.h, neither
+ *     shmring_map_private         writable memory of held frames, whose pages are copied when written to
+ *     shmring_unmap_private
+ *     shmring_copy_private        copies the others too
  */
 #ifndef SHMRING_SHMRING_H
 #define SHMRING_SHMRING_H
