@@ -193,6 +193,10 @@ cdef extern from "shmring/truncation.h" nogil:
     bint shmring_survive_truncation()
 
 
+cdef extern from "shmring/writes.h" nogil:
+    bint shmring_explain_writes()
+
+
 cdef extern from "shmring/private.h" nogil:
     ctypedef struct shmring_private:
         uint8_t *data
