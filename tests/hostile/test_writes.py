@@ -87,6 +87,19 @@ def test_beside_faulthandler(name, when):
     assert 'File "<string>"' in said
 
 
+def test_in_any_thread(name):
+    code = f"""
+import threading
+ring, out, frames = ring_of({name!r})
+frame = frames.get(0)
+threading.Thread(target=lambda: write(frame.array.ctypes.data)).start()
+signal.pause()
+"""
+    assert ends(code) == (-signal.SIGSEGV, line(name))
+    status, said = ends(code, "-X", "faulthandler")
+    assert (status, said.count(line(name)), said.count(TRACEBACK)) == (-signal.SIGSEGV, 1, 1)
+
+
 def test_faulthandler_may_come_and_go(name):
     code = f"""
 faulthandler.enable()
