@@ -121,7 +121,7 @@ class Progress(ProgressLine):
         parts = [(recorder.frames, self._frames), (recorder.nbytes, self._nbytes), (seconds, self._seconds)]
         shares = [done / limit for done, limit in parts if limit is not None]
         self.draw(
-            f"{recorder.frames} frames  {output.size(recorder.nbytes)}  "
+            f"{output.count(recorder.frames, 'frame')}  {output.size(recorder.nbytes)}  "
             f"{output.bandwidth(recorder.nbytes, seconds)}  {output.age(seconds)}  "
             f"lag {recorder.lag}  lost {recorder.lost}",
             max(shares, default=None),

@@ -43,7 +43,7 @@ def show_summary(command: str, summary: Summary) -> None:
         ended += f" ({output.clean(summary.failure)})"
     reached = " (limit reached)" if summary.ended == "limit" and command == "record" else ""
     streams.say(
-        f"shmring {command}: {ended}: {summary.frames} frames{reached}, {output.size(summary.nbytes)} in "
-        f"{summary.seconds:.1f} s ({output.bandwidth(summary.nbytes, summary.seconds)}), "
-        f"{summary.lost} lost; in {files}"
+        f"shmring {command}: {ended}: {output.count(summary.frames, 'frame')}{reached}, "
+        f"{output.size(summary.nbytes)} in {summary.seconds:.1f} s "
+        f"({output.bandwidth(summary.nbytes, summary.seconds)}), {summary.lost} lost; in {files}"
     )
