@@ -83,6 +83,7 @@ def record(
     options.at_most_one(takeover=wanted["wait_for_takeover"], follow=wanted["follow"])
     mode = options.mode_of(append=append, overwrite=overwrite)
     roll = _roll(roll_frames, roll_seconds, roll_bytes, keep)
+    recordings.check_order(file, name)
     recordings.check_file(file, several=roll is not None, mode=mode, sync=wanted["sync"])
     limits = (wanted["frames"], wanted["seconds"], wanted["nbytes"])
     with stopped_by_signals() as signals, Progress(quiet, *limits) as line:

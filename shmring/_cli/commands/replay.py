@@ -80,6 +80,7 @@ def replay(
     """
     from shmring.recording import replay as play
 
+    recordings.check_order(file, name)
     options.at_most_one(flat_out=flat_out, pace=pace)
     options.at_most_one(forever=forever, loops=loops)
     with advice(name), ended_by_signals(), Progress(quiet, wait_for) as line:

@@ -33,6 +33,14 @@ def check_file(
         raise click.UsageError(str(error)) from None
 
 
+def check_order(file: str, name: str) -> None:
+    """Refuse FILE and NAME the wrong way round: commands differ in which one is first."""
+    from shmring.recording._destination import is_recording_name
+
+    if is_recording_name(name) and not is_recording_name(file):
+        raise click.UsageError(f"{name!r} looks like FILE, and {file!r} like NAME: exchange them")
+
+
 def show_summary(command: str, summary: Summary) -> None:
     """Say on stderr what was recorded."""
     files = str(summary.paths[-1]) if summary.paths else "no file"
