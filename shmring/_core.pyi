@@ -75,6 +75,9 @@ def check_timeout(timeout: float | None) -> None:
 def check_flag(what: str, value: object) -> bool:
     """Return a flag as bool; TypeError for anything but a bool."""
 
+def check_word(what: str, value: object, words: Iterable[str]) -> str:
+    """Return a value that is one of the words; TypeError or ValueError, with all of them, if it is not."""
+
 def format_block(fd: int, geometry: Geometry, generation: bytes) -> None:
     """Write a fresh ring into the block behind fd, which nobody else uses yet."""
 
@@ -218,6 +221,9 @@ class Block:
     def generation(self) -> bytes: ...
     @property
     def schema(self) -> bytes: ...
+    @property
+    def most_huge_bytes(self) -> int:
+        """Bytes of the slots that huge pages can hold."""
     def huge_bytes(self, fd: int) -> int:
         """Return how many bytes of the slots lie on huge pages, by its file."""
     def prefault(self, lock_memory: bool) -> None:

@@ -18,6 +18,20 @@ typedef struct test {
 #define LAST_TEST {NULL, NULL}
 /* clang-format on */
 
+static inline void
+open_ring(ring *r, shmring_producer *p, shmring_geometry g)
+{
+    make_ring(r, g);
+    open_producer(r, p);
+}
+
+static inline void
+close_ring(ring *r, shmring_producer *p)
+{
+    close_producer(p);
+    end_ring(r);
+}
+
 extern const test layout_tests[];
 extern const test system_tests[];
 extern const test producer_tests[];
