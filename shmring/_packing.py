@@ -32,8 +32,11 @@ class Packed:
         buffers: list[pickle.PickleBuffer] = []
         pickled = dump(value, pickler, buffers.append)
         raw = [buffer.raw() for buffer in buffers]
-        lengths = struct.pack(f"={len(raw) + 2}Q", len(raw), len(pickled), *map(len, raw))
-        begin = end = len(lengths) + len(pickled)
+        if raw:
+            lengths = struct.pack(f"={len(raw) + 2}Q", len(raw), len(pickled), *map(len, raw))
+        else:
+            lengths = COUNT_AND_LENGTH.pack(0, len(pickled))
+        end = len(lengths) + len(pickled)
         self._begins = [0, len(lengths)]
         self._pieces = [memoryview(lengths), pickled]
         for view in raw:
@@ -50,13 +53,12 @@ class Packed:
 
     def write(self, target: memoryview, begin: int = 0) -> None:
         """Copy the bytes from `begin` into `target`, flat bytes: as many as it has room for."""
-        end = begin + len(target)
         first = bisect.bisect_right(self._begins, begin) - 1
-        for i in range(first, bisect.bisect_left(self._begins, end, first)):
-            offset, piece = self._begins[i] - begin, self._pieces[i]
-            if offset < 0:
-                offset, piece = 0, piece[-offset:]
-            copy(target[offset:], piece)
+        last = bisect.bisect_left(self._begins, begin + len(target), first)
+        for offset, piece in zip(self._begins[first:last], self._pieces[first:last], strict=True):
+            if offset < begin:
+                offset, piece = begin, piece[begin - offset :]
+            copy(target, offset - begin, piece)
 
 
 class Arrival:
@@ -91,7 +93,7 @@ class Arrival:
         while part:
             while not self._place:
                 self._place = next(self._places)
-            count = copy(self._place, part)
+            count = copy(self._place, 0, part)
             part, self._place = part[count:], self._place[count:]
 
     def unpack(self, unpickler: type[pickle.Unpickler] = pickle.Unpickler, *, writable: bool = True) -> Any:
@@ -148,13 +150,13 @@ def copied(view: memoryview) -> Any:
     return bytearray(view) if len(view) < BIG_COPY else np.frombuffer(view, np.uint8).copy()
 
 
-def copy(target: memoryview, source: memoryview) -> int:
-    """Copy as much of `source` as fits into `target`, both flat bytes; how much that is."""
-    count = min(len(target), len(source))
+def copy(target: memoryview, offset: int, source: memoryview) -> int:
+    """Copy as much of `source` as fits into `target` from `offset` on, both flat bytes; how much that is."""
+    count = min(len(target) - offset, len(source))
     if count < BIG_COPY:
-        target[:count] = source[:count]
+        target[offset : offset + count] = source if count == len(source) else source[:count]
     else:
-        np.copyto(np.frombuffer(target[:count], np.uint8), np.frombuffer(source[:count], np.uint8))
+        np.copyto(np.frombuffer(target, np.uint8, count, offset), np.frombuffer(source, np.uint8, count))
     return count
 
 

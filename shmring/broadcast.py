@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "MessageQueue"]
 
-# A chunk: the bytes of the object in all, and where in them this chunk's begin; from HEADER_BYTES on those.
-HEADER = struct.Struct("=2Q")
+# A chunk: which object it is of, how many bytes that has, where in them this chunk's begin; then those.
+HEADER = struct.Struct("=3Q")
 HEADER_BYTES = ALIGNMENT
 START = "keeps the beginning until every reader has joined"  # a label
 GUESTS = 8  # places for other consumers, such as `shmring read`
@@ -111,7 +111,8 @@ class MessageQueue:
     _consumer: _core.Consumer | None = None
     _start: _core.Consumer | None = None  # reads nothing, so that nothing is overwritten
     _arrival: Arrival | None = None  # of an object in several chunks
-    _arrived = 0  # bytes of it
+    _arrived = (0, 0)  # its number, and how many bytes of it
+    _sent = 0  # objects, those that were cut short too
 
     def __init__(
         self,
@@ -358,10 +359,11 @@ class MessageQueue:
             packed = Packed(obj, self._pickler)
             capacity = self._ring.shape[0] - HEADER_BYTES
             self._check_readers(-(-packed.nbytes // capacity), deadline)
+            self._sent += 1
             for begin in range(0, packed.nbytes, capacity):
                 with self._producer.claim(1, deadline.left()) as slot:
                     chunk = memoryview(slot.array)
-                    HEADER.pack_into(chunk, 0, packed.nbytes, begin)
+                    HEADER.pack_into(chunk, 0, self._sent, packed.nbytes, begin)
                     packed.write(chunk[HEADER_BYTES:], begin)
 
     def _check_readers(self, chunks: int, deadline: Deadline) -> None:
@@ -480,12 +482,12 @@ class MessageQueue:
             deadline = Deadline(UNLOGGED if indefinite and timeout is None else timeout)
             while True:
                 with self._next_chunk(deadline, cancel) as frame, memoryview(frame) as chunk:
-                    nbytes, begin = HEADER.unpack_from(chunk)
+                    number, nbytes, begin = HEADER.unpack_from(chunk)
                     with chunk[HEADER_BYTES : HEADER_BYTES + nbytes - begin] as part:
                         if len(part) == nbytes:
                             self._arrival = None
                             return unpack(part, copies=copy)
-                        arrival = self._add(part, begin, nbytes)
+                        arrival = self._add(part, number, begin, nbytes)
                 if arrival is not None:
                     return arrival.unpack(writable=copy)
 
@@ -508,20 +510,20 @@ class MessageQueue:
             raise
         raise RuntimeError("dequeue was cancelled: the event passed as cancel= is set")
 
-    def _add(self, part: memoryview, begin: int, nbytes: int) -> Arrival | None:
+    def _add(self, part: memoryview, number: int, begin: int, nbytes: int) -> Arrival | None:
         """Add a part of a large object; the object's, once it is complete.
 
         A part that does not continue what is there is the rest of an object that this reader could not keep;
         the beginning of one replaces another, whose rest the writer could not send.
         """
         if begin == 0:
-            self._arrival, self._arrived = Arrival(), 0
+            self._arrival, self._arrived = Arrival(), (number, 0)
         arrival, self._arrival = self._arrival, None  # an exception in here loses the object
-        if arrival is None or begin != self._arrived:
+        if arrival is None or self._arrived != (number, begin):
             return None
         arrival.add(part)
-        self._arrived = begin + len(part)
-        if self._arrived == nbytes:
+        self._arrived = number, begin + len(part)
+        if begin + len(part) == nbytes:
             return arrival
         self._arrival = arrival
         return None
