@@ -136,6 +136,7 @@ class MessageQueue:
             )
         ranks = check_ranks(n_reader, local_reader_ranks)
         max_chunk_bytes = check_int("max_chunk_bytes", max_chunk_bytes, ALIGNMENT, 1 << 40)
+        max_chunks = check_int("max_chunks", max_chunks, 2, _core.MAX_SLOTS)
         if not (isinstance(pickler, type) and hasattr(pickler, "dump")):
             raise TypeError(f"pickler must be a subclass of pickle.Pickler, not {pickler!r}")
         self._pickler = pickler
@@ -360,11 +361,14 @@ class MessageQueue:
             capacity = self._ring.shape[0] - HEADER_BYTES
             self._check_readers(-(-packed.nbytes // capacity), deadline)
             self._sent += 1
-            for begin in range(0, packed.nbytes, capacity):
-                with self._producer.claim(1, deadline.left()) as slot:
-                    chunk = memoryview(slot.array)
-                    HEADER.pack_into(chunk, 0, self._sent, packed.nbytes, begin)
-                    packed.write(chunk[HEADER_BYTES:], begin)
+            try:
+                for begin in range(0, packed.nbytes, capacity):
+                    with self._producer.claim(1, deadline.left()) as slot:
+                        chunk = memoryview(slot.array)
+                        HEADER.pack_into(chunk, 0, self._sent, packed.nbytes, begin)
+                        packed.write(chunk[HEADER_BYTES:], begin)
+            except errors.RingFull:
+                raise full(self._ring, deadline) from None
 
     def _check_readers(self, chunks: int, deadline: Deadline) -> None:
         """Wait for readers that would miss something otherwise; log those that are gone."""
@@ -501,13 +505,16 @@ class MessageQueue:
                 with contextlib.suppress(errors.RingEmpty):
                     return self._consumer.get(GLANCE if left is None else min(left, GLANCE))
                 if left == 0:
-                    return self._consumer.get(0)
-        except errors.ProducerFailed:
-            raise
-        except errors.ProducerDied:
-            with contextlib.suppress(errors.ShmringError):  # another reader has done so, or must
-                self._ring.unlink()
-            raise
+                    raise errors.RingEmpty
+        except errors.RingEmpty:
+            raise empty(self._ring, deadline) from None
+        except (errors.RingClosed, errors.ProducerDied) as error:
+            if self._consumer.closed:
+                raise
+            if type(error) is errors.ProducerDied:
+                with contextlib.suppress(errors.ShmringError):  # another reader has done so, or must
+                    self._ring.unlink()
+            raise ended(self._ring, error) from None
         raise RuntimeError("dequeue was cancelled: the event passed as cancel= is set")
 
     def _add(self, part: memoryview, number: int, begin: int, nbytes: int) -> Arrival | None:
@@ -552,6 +559,7 @@ class Deadline:
 
     def __init__(self, timeout: float | None) -> None:
         self.began = time.monotonic()
+        self.timeout = timeout
         self._end = None if timeout is None else self.began + timeout
 
     def left(self) -> float | None:
@@ -593,6 +601,50 @@ def refuse_twin(ring: Ring, rank: int, place: int) -> None:
             f"a reader of rank {rank} has joined already: {_messages.process(first.pid, first.start_time)}. "
             f"Each reader needs a rank of its own"
         )
+
+
+def full(ring: Ring, deadline: Deadline) -> errors.RingFull:
+    """Explain a queue without space: the slowest readers."""
+    readers = [one for one in ring.stats().consumers if one.policy == "lossless"]
+    most = max((one.lag + one.held for one in readers), default=0)
+    slowest = "; ".join(
+        f"{_messages.process(one.pid, one.start_time, one.label)}: {one.lag} not read, {one.held} kept"
+        for one in readers
+        if one.lag + one.held == most
+    )
+    return errors.RingFull(
+        f"the queue {ring.name!r} had no space for the object, or not for all of it, within "
+        f"{deadline.timeout:g} s: all {ring.slots} chunks wait for {slowest or 'a reader that has just left'}"
+        f". No reader gets the object. Wait longer, or create the queue with more max_chunks"
+    )
+
+
+def empty(ring: Ring, deadline: Deadline) -> errors.RingEmpty:
+    """Explain a timeout of a reader."""
+    return errors.RingEmpty(
+        _messages.Later(
+            lambda: (
+                f"no object in the queue {ring.name!r} within {deadline.timeout:g} s; its writer "
+                f"({_messages.producer_of(ring._producer_state()[1])}) has not closed it"
+            )
+        )
+    )
+
+
+def ended(ring: Ring, error: errors.ShmringError) -> errors.ShmringError:
+    """Explain the end of a queue to a reader that has read everything, with an error of the same type."""
+    queue = f"the queue {ring.name!r}"
+    if isinstance(error, errors.RingClosed):
+        return errors.RingClosed(f"the writer of {queue} closed it, and this reader has read every object")
+    rest = "This reader has read every object that was complete"
+    if isinstance(error, errors.ProducerFailed):
+        failed = errors.ProducerFailed(f"the writer of {queue} failed: {error.failure}. {rest}")
+        failed.failure = error.failure
+        return failed
+    return errors.ProducerDied(
+        f"the writer of {queue} (pid {ring._producer_state()[1]['producer_pid']}) died without closing it. "
+        f"{rest}"
+    )
 
 
 def leave_behind(ring: Ring) -> None:

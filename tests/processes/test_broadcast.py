@@ -180,6 +180,7 @@ def test_a_killed_writer(peer, name):
     with pytest.raises(PeerError) as info:
         readers[0].answer()
     assert info.value.kind == "ProducerDied"
+    assert f"writer of the queue {name!r} (pid {writer.pid}) died" in info.value.message
     assert readers[1].run(dequeue) == ["last"]
     with pytest.raises(PeerError, match="ProducerDied"):
         readers[1].run(dequeue)
