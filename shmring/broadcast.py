@@ -207,7 +207,7 @@ class MessageQueue:
 
     def _adopt(self, ring: Ring, handle: Handle) -> None:
         self._ring, self._handle = ring, handle
-        self._alone = OneThread(ring.name)
+        self._turn = threading.Lock()  # taken by `with` alone, which Ctrl-C cannot come between
         self._finalizer = weakref.finalize(self, leave_behind, ring)
 
     # ---- both
@@ -261,7 +261,8 @@ class MessageQueue:
         if self._rank is not None:
             self._ring._check_open()
             return
-        with self._alone:
+        self._refuse_second_call()
+        with self._turn:
             self._wait_for_readers(Deadline(timeout))
 
     def close(self) -> None:
@@ -321,6 +322,14 @@ class MessageQueue:
             if one.label in ranks and one.alive and one.policy == "lossless"
         }
 
+    def _refuse_second_call(self) -> None:
+        """Raise HandleBusy in a second thread, or in a call from within another one."""
+        if self._turn.locked():
+            raise errors.HandleBusy(
+                f"another call on this MessageQueue of ring {self.name!r} has not returned yet: use it from "
+                f"one thread at a time"
+            )
+
     # ---- the writer
 
     def enqueue(self, obj: Any, timeout: float | None = None) -> None:
@@ -355,7 +364,8 @@ class MessageQueue:
         _core.check_timeout(timeout)
         if self._producer is None:
             raise RuntimeError(f"this is the reader of rank {self._rank}: only the writer enqueues")
-        with self._alone:
+        self._refuse_second_call()
+        with self._turn:
             deadline = Deadline(timeout)
             packed = Packed(obj, self._pickler)
             capacity = self._ring.shape[0] - HEADER_BYTES
@@ -482,7 +492,8 @@ class MessageQueue:
             raise TypeError(f"cancel must be a threading.Event, not {cancel!r}")
         if self._consumer is None:
             raise RuntimeError("this is the writer: only readers dequeue")
-        with self._alone:
+        self._refuse_second_call()
+        with self._turn:
             deadline = Deadline(UNLOGGED if indefinite and timeout is None else timeout)
             while True:
                 with self._next_chunk(deadline, cancel) as frame, memoryview(frame) as chunk:
@@ -534,24 +545,6 @@ class MessageQueue:
             return arrival
         self._arrival = arrival
         return None
-
-
-class OneThread:
-    """Around what one thread does at a time: HandleBusy for a second one, and for a handler of signals."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._turn = threading.Lock()
-
-    def __enter__(self) -> None:
-        if not self._turn.acquire(blocking=False):
-            raise errors.HandleBusy(
-                f"another call on this MessageQueue of ring {self._name!r} has not returned yet: use it from "
-                f"one thread at a time"
-            )
-
-    def __exit__(self, *_: object) -> None:
-        self._turn.release()
 
 
 class Deadline:
