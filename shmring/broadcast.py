@@ -120,7 +120,7 @@ class MessageQueue:
         n_local_reader: int | None = None,
         local_reader_ranks: list[int] | tuple[int, ...] | range | None = None,
         max_chunk_bytes: int = 2 << 20,
-        max_chunks: int = 10,
+        max_chunks: int = 16,
         connect_ip: str | None = None,
         *,
         name: str | None = None,
