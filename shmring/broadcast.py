@@ -366,8 +366,8 @@ class MessageQueue:
             raise RuntimeError(f"this is the reader of rank {self._rank}: only the writer enqueues")
         self._refuse_second_call()
         with self._turn:
-            deadline = Deadline(timeout)
             packed = Packed(obj, self._pickler)
+            deadline = Deadline(timeout)
             capacity = self._ring.shape[0] - HEADER_BYTES
             self._check_readers(-(-packed.nbytes // capacity), deadline)
             self._sent += 1

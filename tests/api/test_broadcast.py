@@ -1,10 +1,13 @@
 """MessageQueue: objects of every size, in order, to every reader; errors that say what to do."""
 
+import doctest
 import gc
 import os
 import pickle
 import re
 import stat
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -620,6 +623,17 @@ def test_a_queue_is_not_pickled_but_its_handle(queue):
 def test_the_file_mode(queue, name, mode):
     queue(**({} if mode is None else {"mode": mode}))
     assert stat.S_IMODE((SHM / name).stat().st_mode) == (mode or 0o600)
+
+
+def test_the_example_of_the_docstring():
+    found = doctest.DocTestFinder(recurse=False).find(MessageQueue)
+    assert [doctest.DocTestRunner().run(one).failed for one in found] == [0]
+
+
+def test_it_is_imported_when_used():
+    code = "import sys, shmring; print('shmring.broadcast' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"
 
 
 def test_repr(queue):
