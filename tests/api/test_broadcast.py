@@ -4,7 +4,9 @@ import doctest
 import gc
 import os
 import pickle
+import random
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -483,6 +485,46 @@ def test_a_long_wait_for_readers_is_logged(nothing_left_behind, name, monkeypatc
         with join(writer):
             running.end()
     assert "1 of 1 readers have not joined" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in callbacks of weakref
+@pytest.mark.parametrize("nbytes", [10, 3 * CHUNK])
+def test_interrupts_at_any_moment(queue, nbytes):
+    """None leaves the queue busy or an object half read; what arrives is whole, and in order."""
+    writer, reader = queue()
+    draw, seeds = random.Random(1), []
+    armed = False
+
+    def interrupt(number, frame):
+        if armed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for seed in range(400):
+            sent, found = object_of(nbytes, seed), None
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-6, 3e-4))
+            try:
+                armed = True
+                writer.enqueue(sent, 0)
+                found = reader.dequeue(0)
+                armed = False
+            except KeyboardInterrupt:
+                armed = False
+            while True:
+                try:
+                    found = found or reader.dequeue(0)
+                except shmring.RingEmpty:  # an interrupt may have cost this one
+                    break
+                check(found, nbytes, found["seed"])
+                seeds.append(found["seed"])
+                found = None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seeds == sorted(set(seeds))
+    writer.enqueue("still works", 0)
+    assert reader.dequeue(0) == "still works"
 
 
 # ---- ends
