@@ -20,7 +20,7 @@ sys.path.append(str(TREE))  # behind everything else: an installed shmring stays
 if shutil.which(os.environ.get("CC", "cc")) is None:
     pytest.skip("the limits need a C compiler", allow_module_level=True)
 
-from benchmarks import against, limits, workloads  # noqa: E402
+from benchmarks import against, broadcast, limits, workloads  # noqa: E402
 from benchmarks.adapters import ours  # noqa: E402
 from benchmarks.harness import cells, frames, isolation, runs, suite  # noqa: E402
 from benchmarks.reporting import comparison, pages, plots, results, targets  # noqa: E402
@@ -102,6 +102,14 @@ def test_attaching_beside_shared_memory(patient) -> None:
 @pytest.mark.parametrize("part", [part for part in workloads.NAMES if part != "instructions"])
 def test_every_workload_runs(part: str, patient) -> None:
     measure([cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)])
+
+
+@pytest.mark.stress
+def test_objects_through_a_queue_and_through_pipes() -> None:
+    case = broadcast.Case("1 MiB", 1 << 20, readers=4, objects=2)
+    row = broadcast.as_row(case, broadcast.run_case(case, rounds=1))
+    assert row["queue"]["median"] > 0
+    assert "target 5" in broadcast.table([row])
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
