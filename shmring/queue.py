@@ -316,7 +316,13 @@ class RingQueue:
     def _unpacked(self, frame: _core.Frame, data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the item in a frame, as a view of its bytes."""
         shape = frame.meta.item() if self._shape else ()
-        return np.ndarray(shape, self._dtype, data)
+        try:
+            return np.ndarray(shape, self._dtype, data)
+        except (TypeError, ValueError):
+            raise errors.RingCorrupt(
+                f"an item of ring {self.name!r} has {data.nbytes} bytes, which are no array of shape {shape} "
+                f"dtype {self._dtype}: something other than a RingQueue put it there, or overwrote it"
+            ) from None
 
 
 class Part:

@@ -220,6 +220,14 @@ def test_what_is_no_item_is_refused(items, given, why):
     assert items.get().tolist() == [7]
 
 
+@pytest.mark.parametrize("length", [-2, 2, 1 << 62])
+def test_what_somebody_else_put_is_no_item(items, length):
+    with items._part.ring.producer() as out:
+        out.put(np.zeros(8, "u1"), meta=(length,))
+    with pytest.raises(shmring.RingCorrupt, match=f"8 bytes, .*shape \\({length},\\)"):
+        items.get()
+
+
 # ---- sizes
 
 
