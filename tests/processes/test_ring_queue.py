@@ -673,6 +673,7 @@ NOT_FOR_A_RING = {
     "test_timeout": "uses multiprocessing.Queue itself",
     "test_queue_feeder_donot_stop_onexc": "there is no feeder",
     "test_queue_feeder_on_queue_feeder_error": "there is no feeder",
+    "test_closed_queue_empty_exceptions": "uses multiprocessing.Queue itself",
     "test_closed_queue_put_get_exceptions": "uses multiprocessing.Queue itself",
 }
 
