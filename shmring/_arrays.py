@@ -20,11 +20,13 @@ def timestamps_of(value: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     """Return one timestamp for each of `count` frames, as int64 in one piece."""
     given = np.asarray(value)
     if given.dtype.kind not in "iu":
-        raise TypeError(f"timestamps are integers of nanoseconds, not {given.dtype}")
+        raise TypeError(f"timestamps are whole numbers of nanoseconds in 64 bits, not {given.dtype}")
     if given.shape != (count,):
         raise ValueError(f"timestamps have shape {given.shape}, expected ({count},): one for each frame")
     if given.dtype.kind == "u" and given.size and given.max() > np.iinfo(np.int64).max:
-        raise OverflowError("a timestamp does not fit in 64 bits")
+        raise OverflowError(
+            f"timestamps must fit into 64 bits with a sign, up to 2**63 - 1, not {given.max()}"
+        )
     return np.ascontiguousarray(given, np.int64)
 
 

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from shmring import _core, _huge, _limits, _messages, _names, _presence, errors
+from shmring._words import count
 
 if TYPE_CHECKING:
     from multiprocessing.shared_memory import SharedMemory
@@ -81,7 +82,7 @@ def format_given(
     name = _names.check_name(block.name)
     if block.size < geometry.block_bytes:
         raise ValueError(
-            f"block {name!r} has {block.size} bytes, the ring needs {geometry.block_bytes} "
+            f"block {name!r} has {count(block.size, 'byte')}, the ring needs {geometry.block_bytes} "
             f"(Ring.required_size(...))"
         )
     with contextlib.ExitStack() as undo:
@@ -119,7 +120,7 @@ def replace_stale(name: str) -> None:
         if _core.read_identity(fd).result in (_core.FOREIGN, _core.NOT_READY):
             raise errors.RingExists(
                 f"the name {name!r} is taken by a block of another program "
-                f"({os.fstat(fd).st_size} bytes); choose another name"
+                f"({count(os.fstat(fd).st_size, 'byte')}); choose another name"
             )
         with contextlib.closing(_core.LockFile(fd)) as presence:
             if not _presence.keep_out(presence.fd):

@@ -75,6 +75,9 @@ def check_timeout(timeout: float | None) -> None:
 def check_flag(what: str, value: object) -> bool:
     """Return a flag as bool; TypeError for anything but a bool."""
 
+def check_word(what: str, value: object, words: Iterable[str]) -> str:
+    """Return a value that is one of the words; TypeError or ValueError, with all of them, if it is not."""
+
 def format_block(fd: int, geometry: Geometry, generation: bytes) -> None:
     """Write a fresh ring into the block behind fd, which nobody else uses yet."""
 
@@ -218,6 +221,9 @@ class Block:
     def generation(self) -> bytes: ...
     @property
     def schema(self) -> bytes: ...
+    @property
+    def most_huge_bytes(self) -> int:
+        """Bytes of the slots that huge pages can hold."""
     def huge_bytes(self, fd: int) -> int:
         """Return how many bytes of the slots lie on huge pages, by its file."""
     def prefault(self, lock_memory: bool) -> None:
@@ -727,6 +733,39 @@ class Held:
     """
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
+    def private(self) -> _Array:
+        """Return a new array of the same content that you may write to; nobody else sees what you write.
+
+        Of 1 MiB and more it is not copied: it shares its pages with the slots until you write to them (copy
+        on write). It holds the slots, as any view does, until the last view of it is gone. Smaller ones,
+        those of a forked child, and those that the kernel cannot map, are copies and hold nothing.
+
+        Returns
+        -------
+        ndarray
+            Writable, of the shape and dtype of `array`. Each call makes another one.
+
+        Raises
+        ------
+        ValueError
+            It was released before.
+        MemoryError
+            The kernel has no memory, or no address space, for it.
+        RingCorrupt
+            After `survive_truncation`: the ring's file was cut.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frame = frames.get(timeout=1)
+        ...         mine = frame.private()
+        ...         mine += 1
+        ...         mine, frame.array
+        (array([2., 2.], dtype=float32), array([1., 1.], dtype=float32))
+        """
     def release(self) -> None:
         """Give up this object's own hold.
 

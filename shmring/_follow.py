@@ -90,8 +90,7 @@ class Rejoiner:
         group: str | None = None,
         at_most_once: bool = False,
     ) -> None:
-        if start not in STARTS:
-            raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+        _core.check_word("start", start, STARTS)
         check_group(group, lossless, at_most_once)
         self._lossless, self._label = lossless, label
         self._group, self._at_most_once = group, at_most_once

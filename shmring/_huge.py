@@ -7,7 +7,7 @@ import os
 
 from shmring import _core
 
-__all__ = ["check", "why_none"]
+__all__ = ["check", "check_existing", "why_none"]
 
 LITTLE_MEMORY = (errno.ENOMEM, errno.EBUSY, errno.EAGAIN)
 
@@ -31,9 +31,9 @@ def check(fd: int, name: str, geometry: _core.Geometry, number: int) -> None:
     if not most:
         raise OSError(
             errno.EINVAL,
-            f"no huge pages for ring {name!r}: its slots are too few bytes to hold one of "
-            f"{_core.HUGE_PAGE_BYTES}. Make them {2 * _core.HUGE_PAGE_BYTES} bytes or more in all, or leave "
-            f"huge_pages=True out",
+            f"no huge pages for ring {name!r}: each has {_core.HUGE_PAGE_BYTES} bytes and begins at a "
+            f"multiple of that, and none lies in the slots of this ring as a whole. With "
+            f"{2 * _core.HUGE_PAGE_BYTES} bytes of slots or more, one does; or leave huge_pages=True out",
         )
     found = geometry.huge_bytes(fd)
     if found < most:
@@ -42,6 +42,16 @@ def check(fd: int, name: str, geometry: _core.Geometry, number: int) -> None:
             number or errno.EINVAL,
             f"ring {name!r} has {found} bytes on huge pages, not the {most} that there could be: {why} "
             f"({do}). Without huge_pages=True it uses what there is",
+        )
+
+
+def check_existing(name: str, found: int, most: int) -> None:
+    """Refuse a ring that another process created with fewer bytes on huge pages than there could be."""
+    if not found or found < most:
+        raise OSError(
+            errno.EINVAL,
+            f"ring {name!r} exists, with {found} bytes on huge pages of the {most} that there could be, and "
+            f"that cannot be changed. End its users and create it again, or leave huge_pages=True out",
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from shmring import _core, _messages, _names, _presence, errors
 from shmring._ring import Ring
 from shmring._stats import RingStats
+from shmring._words import count, quoted
 
 __all__ = ["Found", "RingFacts", "State", "look", "look_at_all", "remove", "unlink", "users"]
 
@@ -211,8 +212,8 @@ def _open_ring(name: str, access: int) -> int:
     nbytes = os.fstat(fd).st_size
     os.close(fd)
     raise errors.RingExists(
-        f"the block {name!r} ({nbytes} bytes) is not a ring: it belongs to another program. If nothing "
-        f"uses it: rm {_names.path_of(name)}"
+        f"the block {name!r} ({count(nbytes, 'byte')}) is not a ring: it belongs to another program. If "
+        f"nothing uses it: rm {quoted(_names.path_of(name))}"
     )
 
 

@@ -9,7 +9,9 @@ import weakref
 from types import TracebackType
 
 from shmring._ring import Ring
+from shmring._schema import check_above_zero
 from shmring._stats import ConsumerStats, RingStats
+from shmring._words import clean, count
 from shmring.errors import RingClosed
 
 __all__ = ["RingReporter", "report_to_log"]
@@ -56,8 +58,7 @@ def report_to_log(
     ...         pass
     ring report-example: 0 frames published (0.0/s), 0 dropped; producer none; no consumers
     """
-    if not interval > 0:
-        raise ValueError(f"interval must be seconds above 0, not {interval!r}")
+    check_above_zero("interval", interval)
     return RingReporter(ring, interval, logger, level)
 
 
@@ -122,7 +123,7 @@ class RingReporter:
         troubles = find_troubles(before, stats)
         published = stats.published - before.published
         words = (
-            f"ring {stats.name}: {published} frames published ({published / seconds:.1f}/s), "
+            f"ring {clean(stats.name)}: {count(published, 'frame')} published ({published / seconds:.1f}/s), "
             f"{stats.dropped - before.dropped} dropped; producer {stats.producer.state}; "
             f"{describe_consumers(stats)}"
         )
@@ -135,7 +136,7 @@ def describe_consumers(stats: RingStats) -> str:
     """Describe every consumer."""
     return (
         "; ".join(
-            f"{one.label or 'consumer'} (pid {one.pid}, {_policy(one)}) lag {one.lag} lost {one.lost}"
+            f"{_name(one)} (pid {one.pid}, {_policy(one)}) lag {one.lag} lost {one.lost}"
             f"{'' if one.alive else ' dead'}"
             for one in stats.consumers
         )
@@ -144,30 +145,34 @@ def describe_consumers(stats: RingStats) -> str:
 
 
 def _policy(one: ConsumerStats) -> str:
-    return one.policy if one.group is None else f"member of group {one.group}"
+    return one.policy if one.group is None else f"member of group {clean(one.group)}"
+
+
+def _name(one: ConsumerStats) -> str:
+    return clean(one.label) or "consumer"
 
 
 def find_troubles(before: RingStats, after: RingStats) -> list[str]:
     """Describe what went wrong between two reports."""
     troubles = []
     if after.dropped > before.dropped:
-        troubles.append(f"the producer dropped {after.dropped - before.dropped} frames")
+        troubles.append(f"the producer dropped {count(after.dropped - before.dropped, 'frame')}")
     ended = after.producer.state, after.producer.epoch
     if ended[0] in ("failed", "died") and ended != (before.producer.state, before.producer.epoch):
-        why = f": {after.producer.failure}" if after.producer.failure else ""
+        why = f": {clean(after.producer.failure)}" if after.producer.failure else ""
         troubles.append(f"the producer (pid {after.producer.pid}) {after.producer.state}{why}")
     known = {(one.place, one.pid, one.joined_ns): one for one in before.consumers}
     for one in after.consumers:
         earlier = known.get((one.place, one.pid, one.joined_ns))
         lost = one.lost - (earlier.lost if earlier else 0)
-        who = f"{one.label or 'consumer'} (pid {one.pid})"
+        who = f"{_name(one)} (pid {one.pid})"
         if lost > 0:
-            troubles.append(f"{who} lost {lost} frames")
+            troubles.append(f"{who} lost {count(lost, 'frame')}")
         if not one.alive and (earlier is None or earlier.alive):
             troubles.append(f"{who} died")
     lost_before = {one.name: one.lost for one in before.groups}
     for group in after.groups:
         lost = group.lost - lost_before.get(group.name, 0)
         if lost > 0:
-            troubles.append(f"group {group.name} lost {lost} frames of members that died")
+            troubles.append(f"group {clean(group.name)} lost {count(lost, 'frame')} of members that died")
     return troubles

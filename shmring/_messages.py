@@ -7,7 +7,6 @@ import errno
 import functools
 import os
 import pwd
-import shlex
 import stat
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from shmring import _core, _limits, errors
 from shmring._format import FrameFormat, describe_array
 from shmring._participants import command_line, consumer_rows, is_here
+from shmring._words import clean, count, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,8 @@ __all__ = [
     "held_up",
     "in_use",
     "left_over",
+    "most_held",
+    "never_held",
     "no_file",
     "no_frame",
     "no_ring",
@@ -69,6 +71,15 @@ NO_FILES = {
 }
 
 
+NOTICEABLE_NS = 1_000_000  # a shorter wait is not worth a word
+PATIENCE = {
+    "raise": ["try again later", 'let the producer wait (on_full="wait")'],
+    "look": ["wait for space (timeout=seconds)"],
+    "wait": ["wait longer"],
+    "forever": [],
+}  # what a producer may do about a full ring, by how it waits
+
+
 class Later:
     """A message that is put together when somebody reads it: a program that polls reads none of them."""
 
@@ -92,6 +103,11 @@ class Later:
 def seconds(nanoseconds: int) -> str:
     """Write a duration for people."""
     return f"{nanoseconds / 1e9:.3g} s"
+
+
+def within(seconds: float) -> str:
+    """Say how long it was waited for; nothing where nobody waited."""
+    return "" if seconds == 0 else f" within {seconds:g} s"
 
 
 def user_name(uid: int) -> str:
@@ -133,7 +149,7 @@ def reader_in_the_way(fd: int, byte: int) -> str:
     """Name the holders of a shared lock on a byte of a ring's file, and say what to do."""
     pids = sorted(_shared_lock_holders(os.fstat(fd), byte))
     path = os.readlink(f"/proc/self/fd/{fd}")
-    who = ", ".join(f"pid {pid}" for pid in pids) or f"root finds it with: lsof {shlex.quote(path)}"
+    who = ", ".join(f"pid {pid}" for pid in pids) or f"root finds it with: lsof {quoted(path)}"
     return (
         f"a process that may read the ring's file keeps a shared lock on it ({who}). End that process, and "
         f"create rings with a mode that only lets users you trust read them (mode=0o600, 0o660)"
@@ -165,22 +181,22 @@ def cannot_map(result: int, name: str, fd: int, error: int) -> Exception:
     size = os.fstat(fd).st_size
     if result == _core.NOT_READY:
         return errors.RingNotReady(
-            f"ring {name!r} is not initialised (block of {size} bytes): it is being created, or its "
+            f"ring {name!r} is not initialised (block of {count(size, 'byte')}): it is being created, or its "
             f"creator died before it was done. Retry with a timeout, or remove the block"
             if size
             else f"ring {name!r} is a 0-byte file: another program is still creating it. Retry with a timeout"
         )
     if result == _core.FOREIGN:
         return errors.RingIncompatible(
-            f"the block {name!r} ({size} bytes) is not a ring of shmring: its first bytes are not the "
-            f"magic {_core.MAGIC!r}. It belongs to another program; choose another name"
+            f"the block {name!r} ({count(size, 'byte')}) is not a ring of shmring: its first bytes are not "
+            f"the magic {_core.MAGIC!r}. It belongs to another program; choose another name"
         )
     if result == _core.OTHER_ABI:
         found = _core.read_identity(fd).abi
         return errors.RingIncompatible(
             f"ring {name!r} has layout version {found}, this shmring reads version {_core.ABI}: use the "
             f"same version of shmring in every process. If no process uses the ring any more, the next "
-            f"create replaces it, and this removes it: shmring rm {shlex.quote(name)}"
+            f"create replaces it, and this removes it: shmring rm {quoted(name)}"
         )
     if result == _core.TRUNCATED:
         return _lacks_pages(name, fd)
@@ -202,10 +218,10 @@ def cut(name: str) -> errors.RingCorrupt:
 def _lacks_pages(name: str, fd: int) -> errors.RingCorrupt:
     status, wanted = os.fstat(fd), _core.read_identity(fd).block_bytes
     if status.st_size < wanted:
-        found = f"is truncated: the file has {status.st_size} bytes, its header says {wanted}"
+        found = f"is truncated: the file has {count(status.st_size, 'byte')}, its header says {wanted}"
     else:
         found = (
-            f"lacks pages: the file is {status.st_size} bytes long, but has memory for "
+            f"lacks pages: the file is {count(status.st_size, 'byte')} long, but has memory for "
             f"only {status.st_blocks * 512} of the {wanted} bytes in its header"
         )
     return errors.RingCorrupt(f"ring {name!r} {found}. Recreate the ring")
@@ -230,7 +246,7 @@ def no_file(name: str, path: str) -> errors.RingIncompatible | None:
     remove = "rmdir" if stat.S_ISDIR(mode) else "rm"
     return errors.RingIncompatible(
         f"the name {name!r} belongs to a {kind}, not to a block of shared memory: choose another name. If "
-        f"nothing uses it: {remove} {shlex.quote(path)}"
+        f"nothing uses it: {remove} {quoted(path)}"
     )
 
 
@@ -247,7 +263,7 @@ def denied(name: str, path: str, readonly: bool) -> errors.RingAccessDenied:
     except OSError:
         return errors.RingAccessDenied(f"no permission to {wanted} ring {name!r}; {hint}")
     if found.st_uid == os.geteuid():
-        hint += f", or run: chmod u+rw {shlex.quote(path)}"
+        hint += f", or run: chmod u+rw {quoted(path)}"
     return errors.RingAccessDenied(
         f"no permission to {wanted} ring {name!r}: its mode is {stat.S_IMODE(found.st_mode):#o}, "
         f"{_owner(found.st_uid)}; {hint}"
@@ -277,7 +293,7 @@ def cannot_remove(name: str, path: str, error: OSError) -> Exception:
     owner = user_name(uid)
     return errors.RingAccessDenied(
         f"no permission to remove ring {name!r}: {_owner(uid)}. Choose another name, or let {owner} or root "
-        f"remove it: sudo -u {shlex.quote(owner)} shmring rm {shlex.quote(name)}"
+        f"remove it: sudo -u {quoted(owner)} shmring rm {quoted(name)}"
     )
 
 
@@ -407,6 +423,8 @@ def how_to_fit(found: np.ndarray, wanted: FrameFormat, many: bool) -> str:
     if found.ndim < many or not same_shape(given, wanted):
         if found.ndim >= 1 - many and same_shape(other, wanted):
             return "put() takes one frame" if many else "put_many() takes many frames"
+        if found.dtype.kind == "S" and not found.ndim:
+            return "make an array of bytes: numpy.frombuffer(data, ring.dtype).reshape(ring.shape)"
         return "nothing is broadcast or reshaped"
     dtype = wanted.dtype
     if found.dtype.names is not None and dtype.names is not None and found.dtype.names != dtype.names:
@@ -449,9 +467,20 @@ def not_pickled(what: str) -> TypeError:
 
 def forked(what: str) -> errors.ForkedHandle:
     """Explain a handle that came along in a fork."""
+    if what in ("Frame", "Batch"):
+        do = (
+            "what you see of it here is a copy, which is not in the ring's file. Ask the parent, or read the "
+            "ring here, with a consumer of its own from the same Ring (it works in the child)"
+        )
+    elif what in ("Producer", "Slot"):
+        do = (
+            "a ring has one producer at a time, so open it after the fork, in the process that publishes, or "
+            "close it in the parent and open one here, from the same Ring (it works in the child)"
+        )
+    else:
+        do = "open one here, from the same Ring (it works in the child)"
     return errors.ForkedHandle(
-        f"this {what} was opened before a fork and belongs to the parent process: open one here, from the "
-        f"same Ring (it works in the child)"
+        f"this {what} was opened before a fork and belongs to the parent process: {do}"
     )
 
 
@@ -464,47 +493,53 @@ def gating(
     return [one for one in consumers if one["policy"] in ("lossless", "member") and one["cursor"] == gate]
 
 
-def held_up(block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int) -> errors.RingFull:
-    """Name the consumers that hold the producer up."""
-    stalled = seconds(since_ns)
+def held_up(
+    block: _core.Block, lock_fd: int, gate: int | None, since_ns: int, slots: int, how: str = "forever"
+) -> errors.RingFull:
+    """Name the consumers that hold the producer up; `how` it waits is a key of PATIENCE."""
+    stalled = f", for {seconds(since_ns)} now" if since_ns >= NOTICEABLE_NS else ""
     consumers = consumer_rows(block, lock_fd)
     behind = gating(block, consumers, gate, slots, lock_fd)
     if behind:
         who = "; ".join(
-            f"{consumer_of(one)}, lag {one['lag']} frames{_not_reaped(one, lock_fd)}" for one in behind
+            f"{consumer_of(one)}, lag {count(one['lag'], 'frame')}{_not_reaped(one, lock_fd)}"
+            for one in behind
         )
         groups = any(one["group"] is not None for one in behind)
-        advice = "add members to the group" if groups else "make that consumer lossy"
+        last = "add members to the group" if groups else "make that consumer lossy"
+        advice = ", ".join([*PATIENCE[how], "use more slots", 'drop frames (on_full="drop")'])
         return errors.RingFull(
             f"ring {block.name!r} is full: all {slots} slots hold frames that "
-            f"{'a group' if groups else 'a lossless consumer'} has not read, for {stalled} now: {who}. Wait "
-            f'longer, use more slots, on_full="drop", or {advice}'
+            f"{'a group' if groups else 'a lossless consumer'} has not read{stalled}: {who}. "
+            f"{advice[0].upper()}{advice[1:]}, or {last}"
         )
     holding = [one for one in consumers if one["held"]]
     if not holding:
-        return errors.RingFull(f"ring {block.name!r} was full for {stalled}, but has space again now: retry")
+        return errors.RingFull(
+            f"ring {block.name!r} was full for {seconds(since_ns)}, but has space again now: retry"
+        )
     unread = [one for one in consumers if one["policy"] in ("lossless", "member") and one["lag"]]
     there = [one for one in consumers if one in holding or one in unread]
     who = "; ".join(
         f"{consumer_of(one)}{_holds(one)}{_lags(one, unread)}{_not_reaped(one, lock_fd)}" for one in there
     )
     return errors.RingFull(
-        f"ring {block.name!r} is full: its {slots} slots are held or unread, for {stalled} now: {who}. "
+        f"ring {block.name!r} is full: its {slots} slots are held or unread{stalled}: {who}. "
         f"Release frames earlier (frame.release(), del), copy what must be kept (frame.array.copy()), or use "
         f"more slots"
     )
 
 
 def _holds(one: ConsumerRow) -> str:
-    return f" holds {one['held']} frames" if one["held"] else ""
+    return f" holds {count(one['held'], 'frame')}" if one["held"] else ""
 
 
 def _lags(one: ConsumerRow, unread: list[ConsumerRow]) -> str:
-    return f", lag {one['lag']} frames" if one in unread else ""
+    return f", lag {count(one['lag'], 'frame')}" if one in unread else ""
 
 
 def waits_for_itself(
-    block: _core.Block, lock_fd: int, gate: int | None, _since_ns: int, slots: int
+    block: _core.Block, lock_fd: int, gate: int | None, slots: int
 ) -> errors.SlotsHeld | None:
     """Explain a producer's wait that only its own thread could end; None if another process can."""
     own = _core.own_places(block)
@@ -516,13 +551,13 @@ def waits_for_itself(
     behind = [one for one in behind if one["place"] in own and one["group"] not in shared - {None}]
     if behind:
         one = behind[0]
-        what = f"has not read {one['lag']} frames"
+        what = f"has not read {count(one['lag'], 'frame')}"
     else:
         holding = [one for one in consumers if one["held"]]
         if not holding or any(one["place"] not in own for one in holding):
             return None
         one = holding[0]
-        what = f"holds {one['held']} frames"
+        what = f"holds {count(one['held'], 'frame')}"
     label = f" {one['label']!r}" if one["label"] else ""
     return errors.SlotsHeld(
         f"waiting for space in ring {block.name!r} would never end: a consumer{label} of this process "
@@ -559,14 +594,14 @@ def not_awaitable(one: object, call: str) -> str:
 def nothing_ready(consumers: list[_core.Consumer], seconds: float) -> errors.RingEmpty:
     """Explain a timeout of a wait for several rings."""
     names = ", ".join(dict.fromkeys(repr(one.name) for one in consumers))
-    return errors.RingEmpty(f"no new frame in any of the rings {names} within {seconds:g} s")
+    return errors.RingEmpty(f"no new frame in any of the rings {names}{within(seconds)}")
 
 
 def no_set(awaited: list[_core.Consumer], seconds: float) -> errors.RingEmpty:
     """Explain a timeout of an alignment."""
     names = ", ".join(repr(one.name) for one in awaited)
     return errors.RingEmpty(
-        f"no set of matching frames within {seconds:g} s; what decides is the next frame of {names}"
+        f"no set of matching frames{within(seconds)}; what decides is the next frame of {names}"
     )
 
 
@@ -625,14 +660,14 @@ def cannot_join(
         who = "; ".join(map(consumer_of, living))
         if blocked:
             return errors.TooManyConsumers(
-                f"ring {block.name!r} has {block.consumers} places for consumers: {len(living)} are taken by "
-                f"living ones{who and ': '}{who}, and {len(blocked)} cannot be taken: "
+                f"ring {block.name!r} has {count(block.consumers, 'place')} for consumers: living ones have "
+                f"{len(living)}{who and ': '}{who}, and {len(blocked)} cannot be taken: "
                 f"{reader_in_the_way(lock_fd, blocked[0])}"
             )
         return errors.TooManyConsumers(
-            f"ring {block.name!r} has {block.consumers} places for consumers and all are taken by living "
-            f"ones: {who}. Close one, or create the ring with more (consumers=..., at most "
-            f"{_core.MAX_CONSUMERS})"
+            f"ring {block.name!r} has {count(block.consumers, 'place')} for consumers, and living ones have "
+            f"{'it' if block.consumers == 1 else 'all'}: {who}. Close one, or create the ring with more "
+            f"(consumers=..., at most {_core.MAX_CONSUMERS})"
         )
     return _limits.refused(error, f"cannot join ring {block.name!r}")
 
@@ -664,10 +699,10 @@ def no_frame(
     name = block.name
 
     def message() -> str:
-        wanted = "no new frame" if least == 1 else f"fewer than {least} new frames"
+        wanted = "no new frame" if least == 1 else f"fewer than {count(least, 'new frame')}"
         return (
-            f"{wanted} in ring {name!r} within {timeout:g} s; {_state_of(state, status)}, {status['head']} "
-            f"frames have been published so far{others}"
+            f"{wanted} in ring {name!r}{within(timeout)}; {_state_of(state, status)}, "
+            f"{count(status['head'], 'frame')} published so far{others}"
         )
 
     return errors.RingEmpty(Later(message))
@@ -678,7 +713,7 @@ def _state_of(state: ProducerState, status: RingStatus) -> str:
     if state == "live":
         return f"the producer ({producer_of(status)}) is alive"
     if state == "failed":
-        return f"the producer (pid {status['producer_pid']}) failed: {status['failure']}"
+        return f"the producer (pid {status['producer_pid']}) failed: {clean(status['failure'])}"
     if state == "died":
         return f"the producer (pid {status['producer_pid']}) died"
     return "the producer has closed" if state == "closed" else "no producer has come yet"
@@ -700,10 +735,10 @@ def _may_come_back(block: _core.Block, lock_fd: int, group: str | None) -> str:
 
 
 def _what_is_left(status: RingStatus, left: int) -> str:
-    published = f"{status['head']} frames were published"
+    published = f"{count(status['head'], 'frame')} published"
     if left == 0:
-        return f"{published}, and none is left to read"
-    return f"{published}; the last {left}, fewer than you asked for, are left to read with get()"
+        return f"{published}, none left to read"
+    return f"{published}; {count(left, 'frame')} left to read with get(), fewer than you asked for"
 
 
 def stream_ended(block: _core.Block, lock_fd: int, left: int = 0) -> errors.RingClosed:
@@ -726,7 +761,7 @@ def producer_failed(block: _core.Block, lock_fd: int, left: int = 0) -> errors.P
     """Explain a stream that ended by an error of the producer."""
     status = block.status(lock_fd)
     error = errors.ProducerFailed(
-        f"the producer of ring {block.name!r} ({producer_of(status)}) failed: {status['failure']}; "
+        f"the producer of ring {block.name!r} ({producer_of(status)}) failed: {clean(status['failure'])}; "
         f"{_what_is_left(status, left)}. To continue with the next producer, join with wait_for_takeover=True"
     )
     error.failure = status["failure"]
@@ -739,17 +774,17 @@ ENDS = {"closed": stream_ended, "failed": producer_failed, "died": producer_died
 
 def slots_held(block: _core.Block, least: int, held: int, max_held: int | None) -> errors.SlotsHeld:
     """Explain a wait that could never end."""
+    wanted, holds, every = count(least, "more frame"), count(held, "frame"), block.slots + block.spares
     if max_held is not None:
         return errors.SlotsHeld(
-            f"{least} more frame(s) of ring {block.name!r} cannot be had: this lossy consumer holds {held} "
-            f"frames and may hold {max_held} slots of {block.slots + block.spares}, so that it never stops "
-            f"the producer. Release some (frame.release(), del), copy what must be kept, or let it hold more "
-            f"(max_held=..., in a ring with more slots or spares)"
+            f"{wanted} of ring {block.name!r} cannot be had: this lossy consumer holds {holds} and may hold "
+            f"{count(max_held, 'slot')} of {every}, so that it never stops the producer. Release some "
+            f"(frame.release(), del), copy what must be kept, or let it hold more (max_held=..., in a ring "
+            f"with more slots or spares)"
         )
     return errors.SlotsHeld(
-        f"waiting for {least} more frame(s) of ring {block.name!r} would never end: this consumer itself "
-        f"holds {held} frames of {block.slots + block.spares} slots. Release some (frame.release(), del), "
-        f"copy what must be kept, or use more slots"
+        f"waiting for {wanted} of ring {block.name!r} would never end: this consumer itself holds {holds} of "
+        f"{every} slots. Release some (frame.release(), del), copy what must be kept, or use more slots"
     )
 
 
@@ -760,10 +795,27 @@ def no_share(block: _core.Block, lock_fd: int, place: int, slots: int) -> errors
         for one in consumer_rows(block, lock_fd)
         if one["place"] != place and one["policy"] in ("lossy", "left")
     ]
-    who = "".join(f", {consumer_of(one)} may hold {one['max_held'] or one['held']}" for one in others)
+    who = "; ".join(f"{consumer_of(one)} may hold {one['max_held'] or one['held']}" for one in others)
     return errors.TooManyConsumers(
-        f"max_held={slots} is more than ring {block.name!r} has to spare: of {block.slots + block.spares} "
-        f"slots 2 stay the producer's{who}. Ask for less, or create the ring with more spares"
+        f"max_held={slots} is more than others leave of the {most_held(block)} slots that lossy consumers of "
+        f"ring {block.name!r} may hold: {who}. Ask for less, close one of those, or create the ring with "
+        f"spares={block.spares + slots} or more"
+    )
+
+
+def most_held(block: _core.Block) -> int:
+    """How many slots all lossy consumers of a ring may hold: what the producer can do without."""
+    every = block.slots + block.spares
+    return every - 2 if every > 3 else every - 1
+
+
+def never_held(block: _core.Block, slots: int) -> ValueError:
+    """Explain why a lossy consumer may not hold so many slots, even if it is the only one."""
+    most, every = most_held(block), block.slots + block.spares
+    return ValueError(
+        f"max_held={slots}, but a lossy consumer of ring {block.name!r} may hold {most} at most: of its "
+        f"{every} slots, the producer keeps {every - most}. Ask for less, or create the ring with "
+        f"spares={block.spares + slots - most} or more"
     )
 
 
@@ -772,5 +824,5 @@ def too_few_consumers(block: _core.Block, least: int, lock_fd: int, timeout: flo
     found = [one for one in consumer_rows(block, lock_fd) if one["policy"] != "left"]
     who = "; ".join(map(consumer_of, found)) or "nobody"
     return errors.TooFewConsumers(
-        f"{len(found)} of {least} consumers joined ring {block.name!r} within {timeout:g} s: {who}"
+        f"{len(found)} of {count(least, 'consumer')} joined ring {block.name!r}{within(timeout)}: {who}"
     )

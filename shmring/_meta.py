@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from shmring import _words
+
 __all__ = ["Packer", "refuse_masked"]
 
 PLAIN = frozenset({bool, int, float})
@@ -98,7 +100,7 @@ def pack_many(values: Any, dtype: np.dtype[Any], count: int) -> bytes:
         if values.ndim == 0:
             raise TypeError("metas must be a sequence with a value for each frame, not a single value")
     if len(values) != count:
-        raise ValueError(f"{len(values)} metas given for {count} frame(s)")
+        raise ValueError(f"{_words.count(len(values), 'meta')} given for {_words.count(count, 'frame')}")
     cells = np.zeros(count, dtype)
     if is_exact(values, dtype, (count,)):
         cells[...] = values
@@ -145,7 +147,7 @@ def flatten(value: Any, shape: tuple[int, ...], where: str) -> list[Any]:
     if not shape:
         return [value]
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != shape[0]:
-        raise ValueError(f"{where}: {value!r:.100} given, expected {shape[0]} values")
+        raise ValueError(f"{where}: {value!r:.100} given, expected {_words.count(shape[0], 'value')}")
     return [leaf for part in value for leaf in flatten(part, shape[1:], where)]
 
 
@@ -173,7 +175,8 @@ def by_name(row: Any, dtype: np.dtype[Any], where: str) -> Mapping[str, Any]:
             f"{where} has the fields {', '.join(names)}: give a tuple or a dict of them, not {row!r:.100}"
         )
     if len(row) != len(names):
-        raise ValueError(f"{where} has {len(names)} fields ({', '.join(names)}), but {len(row)} values given")
+        fields, values = _words.count(len(names), "field"), _words.count(len(row), "value")
+        raise ValueError(f"{where} has {fields} ({', '.join(names)}), but {values} given")
     return dict(zip(names, row, strict=True))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring import _core
+from shmring._words import clean
 
 __all__ = ["ProducerState", "command_line", "command_of", "consumer_rows", "is_here", "rows_of"]
 
@@ -61,14 +62,17 @@ def _read(path: str) -> bytes:
 
 
 def command_of(pid: int, start_time: int) -> str:
-    """Return the command line of a participant, ``""`` if it is not here or hidden."""
+    """Return the command line of a participant, as `command_line`; ``""`` if it is not here."""
     return command_line(pid) if is_here(pid, start_time) else ""
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process of this pid namespace, ``""`` if it is gone or hidden."""
+    """Return the command line of a process of this pid namespace, ``""`` if it is gone or hidden.
+
+    In one line that is safe to print: a process may call itself anything.
+    """
     try:
-        return _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+        return clean(_read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip())
     except OSError:
         return ""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shmring._words import count
+
 if TYPE_CHECKING:
     from shmring._core import Batch, Buffers, Consumer, Frame, Producer, Slot
 
@@ -32,7 +34,7 @@ def slot(claimed: Slot, is_open: bool) -> str:
     state = "finished"
     if is_open:
         state = "dropped, scratch memory" if claimed.dropped else "open"
-    return f"<shmring.Slot seq {claimed.seq}, {claimed.count} frame(s), {state}>"
+    return f"<shmring.Slot seq {claimed.seq}, {count(claimed.count, 'frame')}, {state}>"
 
 
 def buffers(lent: Buffers, ring: str, most: int, is_open: bool) -> str:
@@ -53,6 +55,6 @@ def frame(held: Frame, ring: str) -> str:
 def batch(held: Batch, ring: str) -> str:
     state = "released" if held.released else "copied" if held.copied else "held"
     return (
-        f"<shmring.Batch of {len(held)} frames, seq {held.seqs[0]} to {held.seqs[-1]}, of {ring!r}, "
+        f"<shmring.Batch of {count(len(held), 'frame')}, seq {held.seqs[0]} to {held.seqs[-1]}, of {ring!r}, "
         f"shape {held.shape}, dtype {held.dtype}, {state}{', redelivered' if held.redelivered else ''}>"
     )

@@ -10,12 +10,13 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from shmring import _blocks, _core, _messages, _names, _presence, errors
+from shmring import _blocks, _core, _huge, _messages, _names, _presence, errors
 from shmring._attrs import fixed
 from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
 from shmring._participants import ProducerState, consumer_rows
 from shmring._schema import check_int, choose_geometry, read_schema
+from shmring._words import count
 
 if TYPE_CHECKING:  # most of the time that importing shmring would take
     from multiprocessing.shared_memory import SharedMemory
@@ -33,19 +34,19 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def keywords_after_name(create: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Show, for a call with positional arguments, how to write it."""
+def options_by_name(example: str, most: int) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Show, for a call with more than `most` positional arguments, how to write it."""
 
-    @functools.wraps(create)
-    def checked(*args: _P.args, **options: _P.kwargs) -> _R:
-        if len(args) > 2:
-            raise TypeError(
-                "Ring.create takes the name alone by position; write the rest by name: "
-                'Ring.create("camera", shape=(480, 640), dtype="u1", slots=8)'
-            )
-        return create(*args, **options)
+    def decorate(call: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(call)
+        def checked(*args: _P.args, **options: _P.kwargs) -> _R:
+            if len(args) > most:
+                raise TypeError(f"write the options of {call.__name__}() by name: {example}")
+            return call(*args, **options)
 
-    return checked
+        return checked
+
+    return decorate
 
 
 class Ring:
@@ -79,7 +80,7 @@ class Ring:
         raise TypeError("use Ring.create(...) or Ring.attach(name)")
 
     @classmethod
-    @keywords_after_name
+    @options_by_name('Ring.create("camera", shape=(480, 640), dtype="u1", slots=8)', 2)
     def create(
         cls,
         name: str | None = None,
@@ -127,8 +128,9 @@ class Ring:
             File mode of the block, which decides which users may attach. Default 0o600: only this user.
         exist_ok : bool
             Attach instead if a live ring of that name with the same shape, dtype, meta and variable_rows
-            exists: so a restarted producer gets the consumers of the previous one. The number of slots and
-            spares, attrs and the memory are then those of that ring.
+            exists: so a restarted producer gets the consumers of the previous one. The slots, spares, places
+            for consumers, attrs and mode are then those of that ring. What you ask of its memory counts:
+            ``huge_pages=True`` and ``lock_memory=True`` raise OSError if they cannot be had there.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.
@@ -188,24 +190,27 @@ class Ring:
         def create() -> Ring:
             return adopt(bare, *_blocks.create(bare, mode, geometry, huge_pages), owner=True)
 
-        return cls._create_or_attach(bare, create, frame_format) if exist_ok else create()
+        if not exist_ok:
+            return create()
+        ring = cls._create_or_attach(bare, create)
+        if not ring._creator:
+            ring._check_frames(frame_format)
+            ring._ask_for(prefault=prefault, huge_pages=huge_pages, lock_memory=lock_memory)
+        return ring
 
     @classmethod
-    def _create_or_attach(cls, name: str, create: Callable[[], Ring], frame_format: FrameFormat) -> Ring:
-        """Create a ring, or attach to the live one of that name, if its frames are the same."""
+    def _create_or_attach(cls, name: str, create: Callable[[], Ring]) -> Ring:
+        """Create a ring, or attach to the live one of that name."""
         deadline = time.monotonic() + _names.PATIENCE
         while True:
             with contextlib.suppress(errors.RingExists):
                 return create()
             try:
-                ring = cls.attach(name)
+                return cls.attach(name)
             except errors.RingNotFound:  # it has just gone, or is about to go
                 if time.monotonic() >= deadline:
                     raise _messages.being_removed(name, _names.PATIENCE) from None
                 time.sleep(_names.RETRY)
-                continue
-            ring._check_frames(frame_format)
-            return ring
 
     @staticmethod
     def required_size(
@@ -234,6 +239,7 @@ class Ring:
         return choose_geometry(frame_format, slots, spares, consumers, attrs).block_bytes
 
     @classmethod
+    @options_by_name('Ring.attach("camera", timeout=5)', 2)
     def attach(cls, name: str, *, timeout: float | None = 0, readonly: bool = False) -> Ring:
         """Attach to the ring of that name.
 
@@ -357,6 +363,18 @@ class Ring:
                 f"choose another name, or end its users first"
             )
 
+    def _ask_for(self, *, prefault: bool, huge_pages: bool | None, lock_memory: bool) -> None:
+        """Have the memory of a live ring as if it had just been created so, or refuse it and close it."""
+        self._prefault, self._lock_memory = prefault, lock_memory
+        try:
+            if huge_pages:
+                _huge.check_existing(self.name, self.huge_nbytes, self._block.most_huge_bytes)
+            if lock_memory:
+                self._block.prefault(lock_memory)
+        except BaseException:
+            self.close()
+            raise
+
     def _check_open(self, *, writing: bool = False) -> None:
         if self._closed:
             raise errors.RingClosed(f"this Ring handle of {self.name!r} is closed; attach again")
@@ -378,6 +396,7 @@ class Ring:
         if not self._closed and os.fstat(self._fd).st_size < self.nbytes:
             raise _messages.cut(self.name)
 
+    @options_by_name('ring.producer(on_full="drop")', 1)
     def producer(
         self, *, on_full: Literal["wait", "drop", "raise"] = "wait", spin: float | None = None
     ) -> _core.Producer:
@@ -419,6 +438,7 @@ class Ring:
         self._children.add(handle)
         return handle
 
+    @options_by_name('ring.consumer(label="viewer")', 1)
     def consumer(
         self,
         *,
@@ -475,31 +495,40 @@ class Ring:
         RingNotReady
             Another process keeps the lock that a member needs to join.
         ValueError
-            The group exists with another `at_most_once`; or `group` with ``lossless=False``.
+            The group exists with another `at_most_once`; or `group` with ``lossless=False``; or `max_held` is
+            more than a lossy consumer of this ring may ever hold.
         """
         self._check_open(writing=True)
         lossless = _core.check_flag("lossless", lossless)
         wait_for_takeover = _core.check_flag("wait_for_takeover", wait_for_takeover)
         check_label(label)
         at_most_once = check_group(group, lossless, at_most_once)
+        if max_held is not None:
+            max_held = self._check_max_held(max_held, lossless)
         handle = _core.open_consumer(
             self, self._block, self._schema, lossless, start, label, spin, group, at_most_once
         )
-        if max_held is not None and lossless:
-            raise ValueError(
-                "max_held is for lossy consumers (lossless=False): a lossless one holds what it likes, and "
-                "the producer waits for it"
-            )
         handle._join(self._lock_file(), start, wait_for_takeover)
         if max_held is not None:
             try:
-                handle._limit_held(check_int("max_held", max_held, 1, _core.MAX_SLOTS))
+                handle._limit_held(max_held)
             except BaseException:
                 handle.close()
                 raise
         self._had_handles = True
         self._children.add(handle)
         return handle
+
+    def _check_max_held(self, max_held: int, lossless: bool) -> int:
+        if lossless:
+            raise ValueError(
+                "max_held is for lossy consumers (lossless=False): a lossless one holds what it likes, and "
+                "the producer waits for it"
+            )
+        max_held = check_int("max_held", max_held, 1)
+        if max_held > _messages.most_held(self._block):
+            raise _messages.never_held(self._block, max_held)
+        return max_held
 
     def observer(self) -> Observer:
         """Return a reader of private copies: it takes no place and holds nobody up.
@@ -636,8 +665,8 @@ class Ring:
         state, status = self._producer_state()
         joined = len(consumer_rows(self._block, self._fd))
         return (
-            f"<shmring.Ring {what}, {status['head']} frames published, producer {state}, "
-            f"{joined} of {self.consumers} consumers{', readonly' if self._readonly else ''}>"
+            f"<shmring.Ring {what}, {count(status['head'], 'frame')} published, producer {state}, "
+            f"{joined} of {count(self.consumers, 'consumer')}{', readonly' if self._readonly else ''}>"
         )
 
     @property

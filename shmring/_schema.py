@@ -11,7 +11,7 @@ from shmring import _core, errors
 from shmring._dtypes import brief
 from shmring._format import FrameFormat, parse_format
 
-__all__ = ["check_int", "choose_geometry", "read_schema"]
+__all__ = ["check_above_zero", "check_int", "choose_geometry", "read_schema"]
 
 MAX_LEVELS = 100  # of attrs: an attacher deep in a stack of calls must be able to read them, too
 
@@ -26,19 +26,33 @@ def choose_geometry(
     return _core.Geometry(frame_format, slots, spares, consumers, write_schema(frame_format, attrs))
 
 
-def check_int(what: str, value: Any, least: int, most: int) -> int:
+def check_int(what: str, value: Any, least: int, most: int | None = None) -> int:
     """Return the value as an int; TypeError or ValueError if it is none, or out of range."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{what} must be {least} to {most}, not {value}")
+    if value < least or (most is not None and value > most):
+        wanted = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{what} must be {wanted}, not {value}")
     return int(value)
+
+
+def check_above_zero(what: str, value: Any, unless: str = "") -> None:
+    """Raise unless the value is a number above 0; `unless` says what None means."""
+    wanted = f"{what} must be a number above 0{unless}, not {value!r}"
+    try:
+        above = bool(value > 0)
+    except TypeError:
+        raise TypeError(wanted) from None
+    if not above:
+        raise ValueError(wanted)
 
 
 def write_schema(frame_format: FrameFormat, attrs: Mapping[str, Any] | None) -> bytes:
     """Describe frames as JSON; dtypes as in the header of a .npy file."""
     import json  # a third of the time that `import shmring` would take
 
+    if attrs is not None and not isinstance(attrs, Mapping):
+        raise TypeError(f"attrs must be a mapping of str to what JSON can hold, not {attrs!r:.100}")
     described = frame_format.described()
     try:
         text = json.dumps({**described, "attrs": dict(attrs or {})}, allow_nan=False)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring._participants import ProducerState, command_of, rows_of
+from shmring._words import clean, count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,8 @@ class ProducerStats:
     pid : int
         Process id, 0 if there never was one.
     command : str
-        Its command line while it lives and can be seen from here, else ``""``.
+        Its command line while it lives and can be seen from here, else ``""``. In one line: what cannot be
+        printed is escaped.
     epoch : int
         Counts the ring's producers.
     start_time : int
@@ -202,7 +204,7 @@ class RingStats:
     def __repr__(self) -> str:
         """Summarise the ring in one line."""
         return (
-            f"<shmring.RingStats of {self.name!r}, {self.published} frames published, "
+            f"<shmring.RingStats of {self.name!r}, {count(self.published, 'frame')} published, "
             f"{self.dropped} dropped, producer {self.producer.state}, consumers: {len(self.consumers)}>"
         )
 
@@ -211,10 +213,10 @@ class RingStats:
         producer = self.producer
         who = f", pid {producer.pid}, epoch {producer.epoch}" if producer.state != "none" else ""
         what = f"shape {self.shape}, dtype {self.dtype}, {self.slots} slots{spares_of(self)}"
-        counted = f"{self.dropped} dropped, next seq {self.next_seq}, {self.swaps} swaps"
+        counted = f"{self.dropped} dropped, next seq {self.next_seq}, {count(self.swaps, 'swap')}"
         lines = [
             f"ring {self.name!r}: {what}, {self.nbytes:,} bytes",
-            f"{self.published} frames published, {counted}",
+            f"{count(self.published, 'frame')} published, {counted}",
             f"producer {producer.state}{who}  {producer.command}".rstrip(),
         ]
         for group in self.groups:
@@ -234,12 +236,14 @@ class RingStats:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else clean(str(value))
 
 
 def spares_of(stats: RingStats) -> str:
     """Say how many spare slots there are, after the number of slots."""
-    return f" and {stats.spares} spare ones ({stats.spares_in_use} in use)" if stats.spares else ""
+    if not stats.spares:
+        return ""
+    return f" and {count(stats.spares, 'spare one')} ({stats.spares_in_use} in use)"
 
 
 def read_participants(

@@ -105,7 +105,7 @@ class ProducerFailed(ProducerDied):
 
 
 class TooManyConsumers(ShmringError, RuntimeError):
-    """Every place of the consumer table is taken by a living consumer."""
+    """Living consumers have every place, or every group, or the slots that this one asked for."""
 
 
 class TooFewConsumers(ShmringError, TimeoutError):

@@ -30,7 +30,7 @@ from operator import index
 import numpy as np
 
 # Here, not where they are used: an import inside of a wait may swallow Ctrl-C.
-from shmring import _arrays, _limits, _messages, _repr, errors
+from shmring import _arrays, _limits, _messages, _repr, _words, errors
 from shmring._others import others_run
 
 cnp.import_numpy()

@@ -52,6 +52,39 @@ def check_flag(str what, value):
     return bool(value)
 
 
+def check_word(str what, value, words):
+    """Return a value that is one of the words; TypeError or ValueError, with all of them, if it is not."""
+    if isinstance(value, str) and value in words:
+        return value
+    *others, last = [f'"{word}"' for word in words]
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(f"{what} must be {', '.join(others)} or {last}, not {value!r}")
+
+
+cdef object whole_of(str what, object value, object least, object most):
+    """A whole number in a range, as an int."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an int, not {value!r}") from None
+    if not least <= number <= most:
+        raise ValueError(f"{what} must be {least} to {most}, not {number}")
+    return number
+
+
+cdef int64_t timestamp_of(object value) except? -1:
+    """A timestamp that was given."""
+    cdef int64_t when
+    try:
+        when = index(value)
+    except TypeError:
+        raise TypeError(f"timestamp_ns is a whole number of nanoseconds, not {value!r}") from None
+    except OverflowError:
+        raise OverflowError(
+            f"timestamp_ns must fit into 64 bits with a sign, -2**63 to 2**63 - 1, not {value!r}") from None
+    return when
+
+
 cdef inline cnp.ndarray plain_array(object given):
     """What was given as an array, without a copy where that can be."""
     return <cnp.ndarray>given if cnp.PyArray_CheckExact(given) else array_of(given)
@@ -80,9 +113,7 @@ cdef uint64_t rows_of(Schema schema, object rows) except? 0:
     """A valid length of a frame's first axis."""
     if not schema.variable_rows:
         raise ValueError("this ring has frames of fixed length; create it with variable_rows=True")
-    if not 0 <= index(rows) <= schema.dims[0]:
-        raise ValueError(f"rows must be 0 to {schema.dims[0]}, not {rows}")
-    return index(rows)
+    return whole_of("rows", rows, 0, schema.dims[0])
 
 
 cdef bytes meta_bytes_of(Schema schema, object meta, uint64_t count, bint single):

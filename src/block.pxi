@@ -20,8 +20,9 @@ cdef class Geometry:
         self.schema, g.schema_bytes = schema, len(schema)
         if shmring_geometry_choose(g) != SHMRING_OK:
             raise ValueError(
-                f"a ring of {slots} slots and {spares} spare ones of {frame_format.frame_bytes} bytes does "
-                f"not fit the limits: 1 TiB per ring, 1 MiB of meta per frame")
+                f"a ring of {slots} slots and {_words.count(spares, 'spare one')} of "
+                f"{_words.count(frame_format.frame_bytes, 'byte')} does not fit the limits: 1 TiB per ring, "
+                f"1 MiB of meta per frame. Use fewer slots, or smaller frames")
 
     @property
     def slots(self):
@@ -107,6 +108,7 @@ cdef class Block:
     cdef Guard guard  # of the views counted there
     cdef object __weakref__
     cdef readonly str name
+    cdef bytes encoded_name
     cdef readonly int access
     cdef readonly bytes schema
 
@@ -124,6 +126,8 @@ cdef class Block:
         if result != SHMRING_OK:
             raise _messages.cannot_map(result, name, fd, number)
         if self.view.control != NULL:
+            self.encoded_name = os.fsencode(name)
+            self.view.name = self.encoded_name
             shmring_cover(&self.view)
             shmring_mapped_add(&self.mapped, &self.view)
         self.schema = self.read_schema(fd)
@@ -203,6 +207,12 @@ cdef class Block:
     @property
     def generation(self):
         return bytes(self.view.generation[:16])
+
+    @property
+    def most_huge_bytes(self):
+        """Bytes of the slots that huge pages can hold."""
+        cdef uint64_t begin
+        return shmring_huge_span(&self.view.geometry, &begin)
 
     def huge_bytes(self, int fd):
         """Return how many bytes of the slots lie on huge pages, by its file."""

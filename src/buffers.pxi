@@ -128,7 +128,7 @@ cdef class Buffers:
             meta_given = meta_bytes_of(schema, meta, 1, True)
             meta_data = <const char *>meta_given
         if timestamp_ns is not None:
-            when = index(timestamp_ns)
+            when = timestamp_of(timestamp_ns)
         self.occupy_with_buffer()
         published = producer.full_policy != DROP or producer.claim_more()
         if published:
@@ -193,6 +193,11 @@ cdef class Buffers:
 
     def __exit__(self, kind, value, traceback):
         self.close()
+
+    def __del__(self):
+        if (self.number != NO_CLAIM and self.producer.fork_mark == fork_count
+                and self.producer.has_open(self.number)):
+            warn_unclosed("Buffers", self.producer.name)
 
     def __dealloc__(self):
         if self.number != NO_CLAIM:

@@ -66,6 +66,7 @@ cdef class Consumer:
                 raise _messages.cannot_join(result, self.block, lock.own.fd, number, self.group)
             finally:
                 lock.close()  # the error's traceback keeps it
+        shmring_explain_writes()
         self.core.awaits_takeover = awaits_takeover
         self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
         self.is_open = self.has_place = True
@@ -569,7 +570,8 @@ cdef class Consumer:
                 "batch() with min_frames > 1", "other members take the frames that it waits for")
         if least > self.block.view.geometry.slots:
             raise ValueError(
-                f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots")
+                f"min_frames={least}, but the ring has {self.block.view.geometry.slots} slots: ask for "
+                f"fewer, or create it with slots={least} or more")
         if least > self.core.max_held:
             raise self.beyond_share(f"min_frames={least}", least)
         self.want_runs()
@@ -606,7 +608,8 @@ cdef class Consumer:
         if frames + advance > self.block.view.geometry.slots:
             raise ValueError(
                 f"length + step = {frames + advance} is more than the ring's "
-                f"{self.block.view.geometry.slots} slots: the window before is usually still held")
+                f"{self.block.view.geometry.slots} slots: the window before is usually still held. Create "
+                f"the ring with slots={frames + advance} or more")
         if frames + min(frames, advance) > self.core.max_held:
             raise self.beyond_share("a window, with the one before,", frames + min(frames, advance))
         self.want_runs()
@@ -855,12 +858,11 @@ cdef class Consumer:
 
 
 def open_consumer(
-        ring, Block block, Schema schema, bint lossless, str start, str label, spin, str group,
+        ring, Block block, Schema schema, bint lossless, start, str label, spin, str group,
         bint at_most_once):
     """Return a Consumer that has not joined yet."""
     cdef Consumer consumer = Consumer.__new__(Consumer)
-    if start not in STARTS:
-        raise ValueError(f'start must be "oldest", "newest" or "next", not {start!r}')
+    check_word("start", start, STARTS)
     consumer.spin_ns, consumer.spin_adapts = spin_of(spin), spin is None and CORES > 1
     consumer.ring, consumer.block, consumer.schema = ring, block, schema
     consumer.lossless, consumer.label = lossless, label

@@ -45,7 +45,9 @@ atexit.register(_note_failure)
 
 def warn_unclosed(str kind, str name, str left=""):
     """Warn, as for files, that a handle is collected that nobody closed."""
-    warnings.warn(f"unclosed {kind} of ring {name!r}: close it, or use it in a `with` block{left}",
+    what = f"Ring {name!r}" if kind == "Ring" else f"{kind} of ring {name!r}"
+    it = "them" if kind == "Buffers" else "it"
+    warnings.warn(f"unclosed {what}: close {it}, or use {it} in a `with` block{left}",
                   ResourceWarning, 2 if kind in ("Ring", "Observer") else 1)
 
 
@@ -68,7 +70,8 @@ cdef object unusable_handle(Refusal why, str kind, Block block):
     if why == FORKED:
         return _messages.forked(kind)
     if why == CLOSED:
-        return errors.RingClosed(f"this {kind} of ring {block.name!r} is closed")
+        return errors.RingClosed(
+            f"this {kind} of ring {block.name!r} is closed: open another one (ring.{kind.lower()}())")
     if why == CUT:
         return was_cut(block)
     if why == CLAIMED:

@@ -256,7 +256,8 @@ cdef class Producer:
                 return FULL
             self.vacate()
             if now >= wait.deadline:
-                raise self.diagnosis("held_up")
+                how = "raise" if policy == RAISE else "look" if wait.deadline == 0 else "wait"
+                raise self.held_up(how)
             look_around()  # a handler may use this handle, or close it
             if wait.deadline == SHMRING_FOR_EVER:
                 collected = self.check_progress(&wait, collected)
@@ -268,22 +269,26 @@ cdef class Producer:
     cdef bint check_progress(self, Wait *wait, bint collected) except? True:
         """In a wait without a timeout: refuses one that cannot end, and logs what it waits for."""
         if not others_run(False):
-            endless = self.diagnosis("waits_for_itself")
+            endless = _messages.waits_for_itself(
+                self.block, self.lock.own.fd, self.gate_seen(), self.block.view.geometry.slots)
             if endless is not None:
                 if collected:
                     raise endless
                 gc.collect()  # frames in a cycle of garbage go back with it
                 collected = True
         if waited_until_notice(wait) != 0:
-            _messages.still_waiting("put", self.diagnosis("held_up"))
+            _messages.still_waiting("put", self.held_up("forever"))
         return collected
 
-    cdef object diagnosis(self, str which):
+    cdef object gate_seen(self):
+        """The position of the oldest frame that had to be read, at the last look; None if there was none."""
+        return None if self.core.gate == <uint64_t>-1 else self.core.gate
+
+    cdef object held_up(self, str how):
         """What keeps the producer waiting, as an error."""
-        gate = None if self.core.gate == <uint64_t>-1 else self.core.gate
         since = 0 if self.full_since == 0 else shmring_now_ns() - self.full_since
-        return getattr(_messages, which)(
-            self.block, self.lock.own.fd, gate, since, self.block.view.geometry.slots)
+        return _messages.held_up(
+            self.block, self.lock.own.fd, self.gate_seen(), since, self.block.view.geometry.slots, how)
 
     def claim(self, n=1, timeout=None):
         """Claim free slots to write in place.
@@ -446,11 +451,7 @@ cdef class Producer:
         if meta is not None:
             meta_given = meta_bytes_of(schema, meta, 1, True)
             meta_data = <const char *>meta_given
-        cdef int64_t when
-        if timestamp_ns is None:
-            when = shmring_now_ns()
-        else:
-            when = index(timestamp_ns)
+        cdef int64_t when = shmring_now_ns() if timestamp_ns is None else timestamp_of(timestamp_ns)
         self.occupy(NO_CLAIM)  # last: what came before may have run anybody's code
         claimed = self.claim_frames(1, deadline)
         if claimed == FULL:
@@ -638,7 +639,9 @@ cdef class Producer:
         cdef double waited
         if least > self.block.view.geometry.consumers:
             raise ValueError(
-                f"n={n}, but this ring has {self.block.view.geometry.consumers} places for consumers")
+                f"n={n}, but this ring has "
+                f"{_words.count(self.block.view.geometry.consumers, 'place')} for consumers: wait for "
+                f"fewer, or create it with more (consumers=...)")
         wait.started = shmring_now_ns()
         while True:
             self.occupy(NO_CLAIM)
@@ -798,12 +801,10 @@ cdef class Producer:
         return _repr.producer(self, state_of(self.is_open, self.fork_mark))
 
 
-def open_producer(ring, Block block, Schema schema, str on_full, spin):
+def open_producer(ring, Block block, Schema schema, on_full, spin):
     """Return a Producer that is not open yet."""
     cdef Producer producer = Producer.__new__(Producer)
-    if on_full not in ON_FULL:
-        raise ValueError(f'on_full must be "wait", "drop" or "raise", not {on_full!r}')
-    producer.full_policy = ON_FULL[on_full]
+    producer.full_policy = ON_FULL[check_word("on_full", on_full, ON_FULL)]
     producer.spin_ns, producer.spin_adapts = spin_of(spin), spin is None and CORES > 1
     producer.ring, producer.block, producer.schema = ring, block, schema
     return producer

@@ -161,12 +161,10 @@ cdef class Slot:
 
     @timestamp_ns.setter
     def timestamp_ns(self, value):
-        cdef int64_t checked
         if value is None:
             self.timestamps = None
         elif self.single:
-            checked = index(value)
-            self.timestamps = checked
+            self.timestamps = timestamp_of(value)
         else:
             self.timestamps = _arrays.timestamps_of(value, self.claim.count)
 
@@ -235,10 +233,8 @@ cdef class Slot:
         """
         if count is None:
             self.producer.publish_claim(self, self.claim.count)
-        elif 0 <= count <= self.claim.count:
-            self.producer.publish_claim(self, count)
         else:
-            raise ValueError(f"count must be 0 to {self.claim.count}, not {count}")
+            self.producer.publish_claim(self, whole_of("count", count, 0, self.claim.count))
 
     def abort(self):
         """Give the slots back unseen; the next frame gets their seq."""

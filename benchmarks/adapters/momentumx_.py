@@ -57,6 +57,7 @@ class MomentumX(Transport):
     package = "momentumx"
     modules = ("momentumx",)
     fan_out = True
+    sleeps = False  # polls
     most_slots = 512  # more is refused
 
     def __init__(self, in_place: bool = False):

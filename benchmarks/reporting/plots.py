@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.reporting.tables import number
 
 Row = dict[str, Any]
-COLOURS = {"ours": "#1b6ca8", "peer": "#b8b8b8", "limit": "#d9822b"}
+COLOURS = {"ours": "#1b6ca8", "other": "#8fbfe0", "peer": "#b8b8b8", "limit": "#d9822b"}
 BARS = {
     "small-frames": ("64 B frames, one per call, one to one", "cost", "64 B, one per call", "frames"),
     "latency": ("64 B, one way, spinning: p50", "latency", "64 B, spinning", "p50"),
@@ -46,7 +46,8 @@ def pictures(result: dict[str, Any]) -> list[Picture]:
         if rows:
             found.append(Picture(f"{name}.svg", title, partial(bars, rows=rows, title=title)))
     for name, (title, suffix) in LINES.items():
-        rows = [row for row in measured if row["part"] == "scaling" and row["case"].endswith(suffix)]
+        ours = [row for row in measured if row["part"] == "scaling" and row["kind"] == "ours"]
+        rows = [row for row in ours if row["case"].endswith(suffix)]
         if rows:
             fill = partial(lines, rows=rows, title=title, suffix=suffix)
             found.append(Picture(f"{name}.svg", title, fill))

@@ -39,11 +39,13 @@ def main() -> int:
     ):
         program = subprocess.Popen([compile_producer(folder), ring.name, str(FRAMES)])
         ramp = np.arange(1024, dtype="i4")
-        while program.poll() is None or frames.lag:
+        while True:
             try:
                 frame = frames.get(timeout=1)
             except shmring.RingEmpty:
-                continue  # look whether the program still lives
+                if program.poll() is not None:
+                    break  # it ended before it was a producer
+                continue
             except (shmring.RingClosed, shmring.ProducerDied):
                 break
             samples_right = np.array_equal(frame.array, ramp + frame.seq * 1000)

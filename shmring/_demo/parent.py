@@ -96,7 +96,8 @@ class Demo:
 
     def _headline(self) -> str:
         rows, columns, _ = self.source.shape
-        limits = ((self.limits.frames, "frames"), (self.limits.seconds, "s"))
+        frames = output.plural(self.limits.frames or 0, "frame")
+        limits = ((self.limits.frames, frames), (self.limits.seconds, "s"))
         until = " or ".join(f"{value:,g} {unit}" for value, unit in limits if value is not None)
         rate = "as fast as they are taken" if self.limits.rate is None else f"{self.limits.rate:g} a second"
         return (

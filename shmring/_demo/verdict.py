@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shmring._demo.children import CONSUMERS, Account
+from shmring._words import count
 
 COLUMNS = ("process", ">frames", ">GB", ">GB/s", ">lost", ">skipped", ">wrong", ">copied")
 
@@ -31,14 +32,14 @@ def find_problems(accounts: Mapping[str, Account]) -> list[str]:
     for role in CONSUMERS:
         got = accounts[role]
         if got.wrong:
-            problems.append(f"{got.wrong:,} frames of the {role} do not have their checksum")
+            problems.append(f"{_frames(got.wrong)} of the {role} without the right checksum")
         if got.frames + got.lost + got.skipped != sent.frames:
             problems.append(
                 f"the {role} accounts for {got.frames:,} received + {got.lost:,} lost + "
-                f"{got.skipped:,} skipped of {sent.frames:,} frames"
+                f"{got.skipped:,} skipped of {_frames(sent.frames)}"
             )
     if recorder.frames != sent.frames:
-        problems.append(f"the recorder got {recorder.frames:,} of {sent.frames:,} frames")
+        problems.append(f"the recorder got {recorder.frames:,} of {_frames(sent.frames)}")
     elif recorder.digest != sent.digest:
         problems.append("the recorder's frames are not the producer's, or not in that order")
     return problems
@@ -51,9 +52,13 @@ def praise(accounts: Mapping[str, Account], frame_nbytes: int) -> str:
     seen = sum(accounts[role].frames for role in CONSUMERS)
     copied = sum(accounts[role].copied for role in CONSUMERS)
     return (
-        f"VERIFIED: the recorder got all {sent.frames:,} frames, in order, each with the producer's crc32: "
+        f"VERIFIED: the recorder got all {_frames(sent.frames)}, in order, each with the producer's crc32: "
         f"{gigabytes:.2f} GB in {sent.seconds:.1f} s, {gigabytes / sent.seconds:.2f} GB/s. "
         "What limits this rate is the processes' work (pictures, crc32), not the ring: see shmring bench. "
-        f"The consumers read {seen - copied:,} frames in place and {copied:,} as copies; "
+        f"The consumers read {_frames(seen - copied)} in place and {copied:,} by copy; "
         "what the viewer and the latest reader did not get is counted."
     )
+
+
+def _frames(number: int) -> str:
+    return count(number, "frame", ",")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shmring import Batch, Consumer, Frame, ProducerDied, Ring, RingClosed, RingEmpty, SlotsHeld
+from shmring._schema import check_int
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
@@ -84,8 +85,10 @@ class Capture:
         timeout: float | None = 0,
         on_capture: Callable[[Summary], object] | None = None,
     ) -> None:
-        if before < 1 or after < 0 or (captures is not None and captures < 1):
-            raise ValueError(f"before={before}, after={after}, captures={captures}: at least 1, 0 and 1")
+        before = check_int("before", before, 1)
+        after = check_int("after", after, 0)
+        if captures is not None:
+            captures = check_int("captures", captures, 1)
         if mode == "a" and captures == 1:
             raise ValueError('mode "a" is for several captures: one capture is one file')
         self._several = captures != 1

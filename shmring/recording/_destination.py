@@ -15,6 +15,11 @@ from shmring.recording.formats._description import Description
 from shmring.recording.formats._npy_header import NpyHeader
 
 
+def is_recording_name(name: str) -> bool:
+    """Whether a file of that name would be a recording, by its suffix."""
+    return Path(name).suffix in formats.SUFFIXES
+
+
 def check_destination(
     path: str | os.PathLike[str],
     *,

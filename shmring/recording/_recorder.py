@@ -20,6 +20,8 @@ from shmring import (
 )
 from shmring._core import check_flag
 from shmring._follow import Rejoiner, Start, Succession
+from shmring._schema import check_above_zero
+from shmring._words import count
 from shmring.recording._destination import check_destination, check_frames
 from shmring.recording._errors import WriteRefused, refusals
 from shmring.recording._index import IndexMaker
@@ -236,7 +238,8 @@ class Recorder:
         if ended == "ring replaced":
             raise RingNotFound(
                 f"ring {self._ring.name!r} no longer has a producer, and another ring took its name; "
-                f"{self.summary.frames} frames are in {self.path}. Record the new one into another file"
+                f"{count(self.summary.frames, 'frame')} recorded into {self.path}. Record the new one into "
+                f"another file"
             )
         return self.summary
 
@@ -373,8 +376,8 @@ class Recorder:
 
 def _check_limits(**limits: float | None) -> None:
     for name, limit in limits.items():
-        if limit is not None and not limit > 0:
-            raise ValueError(f"{name} must be above 0, not {limit!r}")
+        if limit is not None:
+            check_above_zero(name, limit)
 
 
 def record(

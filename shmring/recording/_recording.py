@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
+from shmring._words import count
 from shmring.recording import formats
 from shmring.recording.formats._description import Part
 from shmring.recording.formats._interface import Frames, Stored
@@ -115,8 +116,9 @@ class Recording:
         """Summarise the recording for an interactive prompt."""
         said = self._description
         return (
-            f"<shmring.recording.Recording of ring {said.ring!r}, {len(self)} frames of shape {self.shape}, "
-            f"dtype {self.dtype}, {self.lost} lost, {self.ended or 'not ended'}{', closed' * self._closed}>"
+            f"<shmring.recording.Recording of ring {said.ring!r}, {count(len(self), 'frame')} of shape "
+            f"{self.shape}, dtype {self.dtype}, {self.lost} lost, "
+            f"{self.ended or 'not ended'}{', closed' * self._closed}>"
         )
 
     def close(self) -> None:

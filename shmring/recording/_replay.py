@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring import Producer, Ring
-from shmring._core import check_timeout
+from shmring._core import check_timeout, check_word
 from shmring._format import format_of
 from shmring._ring import create_or_take_over
+from shmring._schema import check_above_zero, check_int
 from shmring.errors import RingIncompatible
 from shmring.recording._recording import Recording, open_recording
 from shmring.recording._roll import pieces
@@ -98,12 +99,11 @@ def replay(
     the replay lose as many, and the time that passed there passes again. Where timestamps go back, because a
     clock was set, the replay does not wait.
     """
-    if pace is not None and not pace > 0:
-        raise ValueError(f"pace must be above 0 (None: as fast as possible), not {pace!r}")
-    if loops is not None and loops < 1:
-        raise ValueError(f"loops must be at least 1, not {loops!r}")
-    if timestamps not in ("recorded", "now"):
-        raise ValueError(f'timestamps must be "recorded" or "now", not {timestamps!r}')
+    if pace is not None:
+        check_above_zero("pace", pace, ", or None for as fast as possible")
+    if loops is not None:
+        check_int("loops", loops, 1)
+    check_word("timestamps", timestamps, ("recorded", "now"))
     check_timeout(timeout)
     with ExitStack() as stack:
         recordings = [stack.enter_context(open_recording(file)) for file in _files(as_path(path))]

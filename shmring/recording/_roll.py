@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from shmring._schema import check_above_zero
 from shmring.recording import formats
 from shmring.recording._replacing import REPLACED
 from shmring.recording.formats._description import UNMARKED
@@ -36,8 +37,8 @@ class Roll:
         if all(limit is None for limit in limits.values()):
             raise ValueError("a Roll needs frames, seconds or nbytes: when a new file begins")
         for name, limit in {**limits, "keep": self.keep}.items():
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0, not {limit!r}")
+            if limit is not None:
+                check_above_zero(name, limit)
 
 
 def piece(path: Path, number: int) -> Path:

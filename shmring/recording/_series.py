@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from shmring._core import check_word
+from shmring._words import count
 from shmring.recording import formats
 from shmring.recording._errors import RecordingFailed, refusals, wording
 from shmring.recording._lock import WriterLock, busy, is_being_written
@@ -26,8 +28,7 @@ Mode = Literal["x", "w", "a"]
 
 def existing_files(path: Path, *, several: bool, mode: Mode, appendable: bool = True) -> list[Path]:
     """Return the files that are there already; FileExistsError if there may be none, or not these."""
-    if mode not in ("x", "w", "a"):
-        raise ValueError(f'mode must be "x", "w" or "a", not {mode!r}')
+    check_word("mode", mode, ("x", "w", "a"))
     if several:
         existing = pieces(path)
     else:
@@ -185,8 +186,8 @@ def failed(failure: OSError, ring: str, summary: Summary) -> RecordingFailed:
     """Make the error that ends a recording."""
     why = "the disk is full" if failure.errno == errno.ENOSPC else failure.strerror or str(failure)
     return RecordingFailed(
-        f"{why}: recording ring {ring!r} ended after {summary.frames} frames ({summary.nbytes} bytes), "
-        f"{_readable(summary)}",
+        f"{why}: recording ring {ring!r} ended after {count(summary.frames, 'frame')} "
+        f"({count(summary.nbytes, 'byte')}), {_readable(summary)}",
         summary,
     )
 
@@ -196,12 +197,12 @@ def _readable(summary: Summary) -> str:
     first, last = summary.paths[0], summary.paths[-1]
     try:
         stored = formats.read(last)
-        count = len(stored.index)
+        kept = len(stored.index)
         stored.close()
     except Exception as error:
         return f"but {last} cannot be read: {wording(error)}"
     if first != last:
-        return f"which are readable in {first} to {last}"
-    if count < summary.frames:
-        return f"of which {count} are readable in {last}"
-    return f"which are readable in {last}"
+        return f"readable in {first} to {last}"
+    if kept < summary.frames:
+        return f"{kept} of them readable in {last}"
+    return f"readable in {last}"

@@ -12,7 +12,7 @@ import shmring
 from support.frames import WORDS, check, drain, feed, payload
 from support.peers import hold, open_consumer, open_lossy_consumer, take, take_all
 from support.processes import PeerError
-from support.waiting import PATIENCE, settle, wait_asleep
+from support.waiting import PATIENCE, unclosed, wait_asleep
 
 BUFFERS = 3
 
@@ -132,8 +132,8 @@ def test_what_describes_a_frame(make):
     [
         ({"rows": 1}, ValueError, "variable_rows"),
         ({"meta": 1}, ValueError, "carries no meta"),
-        ({"timestamp_ns": "now"}, TypeError, "integer"),
-        ({"timestamp_ns": 1 << 70}, OverflowError, "int"),
+        ({"timestamp_ns": "now"}, TypeError, "whole number of nanoseconds"),
+        ({"timestamp_ns": 1 << 70}, OverflowError, "64 bits"),
     ],
 )
 def test_a_wrong_description_publishes_nothing(ring, described, error, words):
@@ -267,8 +267,8 @@ def test_what_was_given_back_cannot_be_used(ring):
 
 def test_buffers_that_are_dropped_go_back(ring):
     with ring.producer() as producer, ring.consumer() as consumer:
-        buffers = producer.buffers(BUFFERS).refill()
-        settle()
+        with unclosed("Buffers"):
+            buffers = producer.buffers(BUFFERS).refill()
         assert all(not buffer.flags.writeable for buffer in buffers)
         feed(producer, 1)
         assert check(consumer.get(0)) == 0

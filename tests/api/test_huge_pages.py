@@ -102,7 +102,7 @@ def test_a_small_ring_has_none_and_cannot_be_asked_for_some(name):
     small = {"shape": (4096,), "dtype": "u1", "slots": 16}
     with shmring.Ring.create(name, **small) as ring:
         assert ring.huge_nbytes == 0
-    with pytest.raises(OSError, match=rf"too few bytes to hold one of {HUGE}.*leave huge_pages=True out"):
+    with pytest.raises(OSError, match=rf"each has {HUGE} bytes.*leave huge_pages=True out"):
         shmring.Ring.create(name, **small, huge_pages=True)
     assert not block_file(name).exists()
 
@@ -288,7 +288,7 @@ def test_a_cut_through_a_huge_page_loses_what_follows(peer, name, huge_here, pag
 
 def test_info_says_how_much_of_a_ring_is_huge(large):
     shown = subprocess.run(["shmring", "info", large.name], capture_output=True, text=True, check=True).stdout
-    assert f"block      {large.nbytes} bytes, {large.huge_nbytes} on huge pages, owner" in shown
+    assert f": {large.nbytes} bytes, {large.huge_nbytes} on huge pages, owner" in shown
     shown = subprocess.run(
         ["shmring", "info", large.name, "--json"], capture_output=True, text=True, check=True
     )

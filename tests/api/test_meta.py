@@ -102,7 +102,7 @@ BAD = [
     (XY, 5, "fields x, y: give a tuple or a dict"),
     (XY, np.float64(5), "fields x, y"),
     (XY, "ab", "fields x, y"),
-    (XY, (1.0,), "2 fields .* 1 values"),
+    (XY, (1.0,), "2 fields .* 1 value given"),
     (XY, {"x": 1}, "missing: y"),
     (XY, {"x": 1, "y": 2, "z": 3}, "unknown: z"),
     (XY, np.array((1, 2), [("x", "f8"), ("b", "f8")])[()], "missing: y; unknown: b"),

@@ -28,6 +28,24 @@ def test_a_handle_that_nobody_closed(ring, kind):
     assert [one.filename for one in caught] == [__file__]
 
 
+def test_buffers_that_nobody_gave_back(ring):
+    with ring.producer() as producer:
+        lent = producer.buffers(2)
+        arrays = lent.refill()
+        words = f"unclosed Buffers of ring '{ring.name}': close them, or use them in a `with` block"
+        with pytest.warns(ResourceWarning, match=words) as caught:
+            del lent
+        assert [one.filename for one in caught] == [__file__]
+        assert not any(one.flags.writeable for one in arrays)
+        producer.put(payload(0))
+        with producer.buffers(2) as lent:
+            lent.refill()
+        del lent
+        lent = producer.buffers(2)  # which the end of the producer gives back
+    del lent
+    settle()
+
+
 @pytest.mark.parametrize("kind", OPENERS)
 def test_handles_that_were_closed_are_silent(ring, kind):
     with OPENERS[kind](ring) as handle:
@@ -41,7 +59,7 @@ def test_handles_that_were_closed_are_silent(ring, kind):
 @pytest.mark.parametrize("readonly", [False, True])
 def test_an_attached_ring_that_nobody_closed(ring, readonly):
     attached = shmring.Ring.attach(ring.name, readonly=readonly)
-    with pytest.warns(ResourceWarning, match="unclosed Ring") as caught:
+    with pytest.warns(ResourceWarning, match=f"unclosed Ring '{ring.name}': close it") as caught:
         del attached
     assert [one.filename for one in caught] == [__file__]
     assert "unlink" not in str(caught[0].message)

@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import resource
+import shlex
 import shutil
 import signal
 import struct
@@ -462,7 +463,38 @@ def test_doctor_runs_every_check_here(cli):
     assert err == ""
     for one in json.loads(out):
         assert one["level"] in ("ok", "note", "problem")
-        assert bool(one["do"]) or one["level"] != "problem"
+        assert bool(one["do"] or one["advice"]) or one["level"] != "problem"
+        check_command(one["do"])
+
+
+def check_command(line: str) -> None:
+    """It can be typed as it is."""
+    words = shlex.split(line)
+    assert not words or words[0] in ("shmring", "sudo", "kill", "ulimit", "rm")
+    assert not any(one in line for one in ("...", ";", "PID", "#"))
+
+
+def test_doctor_says_what_can_be_typed(make, damage, name, monkeypatch):
+    """Also for a name that a shell would take apart."""
+    odd = f"{name} it's $HOME\n"
+    go_stale(make(odd))
+    damaged = damage(56, struct.pack("<Q", 1 << 50))
+    blocks = [_inventory.look(odd), _inventory.look(damaged)]
+    nearly_full = file_system(1 << 30, 1 << 20)
+    monkeypatch.setattr(checks.os, "statvfs", lambda path: SimpleNamespace(**vars(nearly_full), f_flag=0))
+    monkeypatch.setattr(checks.os, "access", lambda *_: False)
+    monkeypatch.setattr(checks.resource, "getrlimit", lambda which: (8 << 20, 16 << 20))
+    monkeypatch.setattr(checks.os, "geteuid", lambda: 12345)
+    looks = (checks.file_system, checks.locked_memory, checks.stale_rings, checks.unreadable_rings,
+             checks.other_users, checks.cores)  # fmt: skip
+    found = [one for look in looks for one in findings(look, blocks)]
+    assert {"size", "access", "locked memory", "stale rings", "rings", "other users"} <= {
+        one.check for one in found if one.do
+    }
+    for one in found:
+        check_command(one.do)
+    (locked,) = [one for one in found if one.check == "locked memory"]
+    assert locked.do == "ulimit -l 16384"
 
 
 def file_system(total: int, free: int) -> SimpleNamespace:
@@ -480,7 +512,7 @@ def file_system(total: int, free: int) -> SimpleNamespace:
 def test_doctor_size(monkeypatch, total, free, level, words):
     monkeypatch.setattr(checks.os, "statvfs", lambda path: file_system(total, free))
     (found,) = findings(checks.file_system)
-    assert (found.level, words in found.do) == (level, True)
+    assert (found.level, words in found.advice) == (level, True)
 
 
 def test_doctor_memory_limit(monkeypatch):
@@ -492,7 +524,7 @@ def test_doctor_memory_limit(monkeypatch):
         assert len(findings(checks.memory_limit)) == count
     (found,) = findings(checks.memory_limit)
     assert "/a may use 268 MB of memory, 134 MB are left" in found.found
-    assert "/a/memory.max" in found.do
+    assert "/a/memory.max" in found.advice
 
 
 def test_doctor_remove_ipc(tmp_path):
@@ -584,7 +616,7 @@ def test_who_makes_a_ring_full(cli, make, monkeypatch, why):
         words = f"waits for consumer stuck (pid {os.getpid()}), {', '.join(counts)} of 8 slots"
         assert found.level == "problem"
         assert words in found.found
-        assert f"kill {os.getpid()}" in found.do
+        assert f"kill {os.getpid()}" in found.advice
         assert f"full       {words}\n" in cli("info", ring.name)[1]
         for frame in frames:
             frame.release()
@@ -698,7 +730,7 @@ def test_a_group_makes_a_ring_full_as_a_whole(cli, pool, monkeypatch, held, kill
     words = f"waits for group {GROUP} (pid {', '.join(map(str, pids))}), {counts} slots"
     (found,) = findings(checks.full_rings, [_inventory.look(ring.name)])
     assert f"its producer {words}, which has taken nothing" in found.found
-    assert found.do.endswith(f"make its members read and release frames, or kill {' '.join(map(str, pids))}")
+    assert found.advice == f"make its members read and release frames, or kill {' '.join(map(str, pids))}"
     assert f"full       {words}\n" in cli("info", ring.name)[1]
     members[0].run(peers.let_go) if held[0] else members[0].run(peers.take)
     assert not findings(checks.full_rings, [_inventory.look(ring.name)])
@@ -712,8 +744,9 @@ def test_a_group_that_moves_is_fine(pool, monkeypatch):
 
 
 def participants(ring: shmring.Ring) -> list[tuple[str, str]]:
-    """What doctor says of them, and what to type."""
-    return [(one.found, one.do) for one in findings(checks.dead_participants, [_inventory.look(ring.name)])]
+    """What doctor says of them, and what to do."""
+    found = findings(checks.dead_participants, [_inventory.look(ring.name)])
+    return [(one.found, one.do or one.advice) for one in found]
 
 
 def test_doctor_says_what_stopped_members_hold_up(pool, monkeypatch):
@@ -799,7 +832,7 @@ def test_a_ring_with_spare_slots(cli, make, monkeypatch, lossless):
         code, said, _ = cli("info", ring.name)
         assert code == 0
         assert "\nfull " not in said
-        assert "\nslots      4 and 8 spare ones (1 in use), " in said
+        assert "\nslots      4 and 8 spare ones (1 in use), for one frame each\n" in said
         line = next(line for line in said.splitlines() if line.startswith("keeper"))
         assert ("4" if lossless else "4/4") in line.split()
         found = json.loads(cli("info", ring.name, "--json")[1])
@@ -905,7 +938,10 @@ def published_by(pid: int) -> str | None:
             ["capture", "x", "x.npy", "--before", "1", "--forever", "--captures", "2"],
             "cannot be used together",
         ),
-        (["write", "x", "--frames", "0"], "'0' is not a number of frames"),
+        (["record", "x.npy", "cam"], "'x.npy' looks like FILE, and 'cam' like NAME: exchange them"),
+        (["capture", "x.h5", "cam", "--before", "1"], "'x.h5' looks like FILE"),
+        (["replay", "cam", "x.zarr"], "'x.zarr' looks like FILE"),
+        (["write", "x", "--frames", "0"], "'0' is not a whole number, 1 or more"),
         (["read", "x", "--timeout", "soon"], "'soon' is not a number of seconds"),
         (["read", "x", "--format", "avi"], "avi"),
     ],

@@ -94,7 +94,7 @@ def test_verified(start):
     assert lines[1].startswith("  ring      shmring-")
     assert [line.split()[0] for line in lines[2:6]] == list(ROLES)
     assert "VERIFIED: the recorder got all 50 frames, in order" in lines[-1]
-    assert "in place and 0 as copies;" in lines[-1]
+    assert "in place and 0 by copy;" in lines[-1]
 
 
 def test_lines_about_the_processes_fit_a_terminal():
@@ -205,7 +205,7 @@ def test_damaged_frame_is_found(start):
     os.killpg(demo.process.pid, signal.SIGINT)  # as Ctrl-C in its terminal
     code, output = demo.end()
     assert code == 1
-    assert re.search(r"NOT VERIFIED: .*\d frames of the viewer do not have their checksum", output)
+    assert re.search(r"NOT VERIFIED: .*\d frames? of the viewer without the right checksum", output)
 
 
 @pytest.mark.stress
@@ -261,9 +261,9 @@ def test_no_problem():
     [
         ({"recorder": Account(frames=10, digest="b")}, "not the producer's"),
         ({"recorder": Account(frames=9, lost=1, digest="b")}, "got 9 of 10"),
-        ({"recorder": Account(frames=10, digest="a", wrong=1)}, "1 frames of the recorder"),
+        ({"recorder": Account(frames=10, digest="a", wrong=1)}, "1 frame of the recorder"),
         ({"viewer": Account(frames=4, lost=5)}, "the viewer accounts for 4 received"),
-        ({"latest": Account(frames=1, wrong=1, skipped=9)}, "1 frames of the latest"),
+        ({"latest": Account(frames=1, wrong=1, skipped=9)}, "1 frame of the latest"),
         ({"producer": Account(), "recorder": Account()}, "not one frame"),
     ],
 )
@@ -292,8 +292,8 @@ def refused(capsys, *arguments: str) -> str:
     ("arguments", "words"),
     [
         (["--size", "12"], "write it as 1280x720"),
-        (["--frames", "0"], "'0' is not a number of frames"),
-        (["--frames", "ten"], "'ten' is not a number of frames"),
+        (["--frames", "0"], "'0' is not a whole number, 1 or more"),
+        (["--frames", "ten"], "'ten' is not a whole number"),
         (["--seconds", "-1"], "'-1' is not a number above 0"),
         (["--rate", "nan"], "'nan' is not a number above 0"),
         (["--slots", "1"], "2 or more"),

@@ -586,5 +586,7 @@ def test_write_passes_its_error_on(name, command):
         process.stdin.close()
         assert process.wait(PATIENCE) == 1
         assert len([consumer.get(0), consumer.get(0)]) == 2
-        with pytest.raises(shmring.ProducerFailed, match="failed: the input ended within a frame: 2 of 4"):
+        with pytest.raises(
+            shmring.ProducerFailed, match="failed: the input ended within a frame: 2 of its 4"
+        ):
             consumer.get(0)

@@ -186,7 +186,7 @@ def test_a_full_ring_names_what_a_group_has_not_read(make):
         feed(producer, 1)
         held = one.get(0)
         feed(producer, 7)
-        with pytest.raises(shmring.RingFull, match=r"label 'a'.*holds 1 frames, lag 7 frames.*'b'.*lag 7 fr"):
+        with pytest.raises(shmring.RingFull, match=r"label 'a'.*holds 1 frame, lag 7 frames.*'b'.*lag 7 fr"):
             feed(producer, 1)
         held.release()
 

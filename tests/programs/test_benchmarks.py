@@ -20,7 +20,7 @@ sys.path.append(str(TREE))  # behind everything else: an installed shmring stays
 if shutil.which(os.environ.get("CC", "cc")) is None:
     pytest.skip("the limits need a C compiler", allow_module_level=True)
 
-from benchmarks import against, limits, patterns, queues, workloads  # noqa: E402
+from benchmarks import against, broadcast, limits, patterns, queues, workloads  # noqa: E402
 from benchmarks.adapters import ours  # noqa: E402
 from benchmarks.harness import cells, frames, isolation, runs, suite  # noqa: E402
 from benchmarks.reporting import comparison, pages, plots, results, targets  # noqa: E402
@@ -102,6 +102,14 @@ def test_attaching_beside_shared_memory(patient) -> None:
 @pytest.mark.parametrize("part", [part for part in workloads.NAMES if part != "instructions"])
 def test_every_workload_runs(part: str, patient) -> None:
     measure([cell for cell in workloads.cells([part], TINY) if not any(word in cell.case for word in HEAVY)])
+
+
+@pytest.mark.stress
+def test_objects_through_a_queue_and_through_pipes() -> None:
+    case = broadcast.Case("1 MiB", 1 << 20, readers=4, objects=2)
+    row = broadcast.as_row(case, broadcast.run_case(case, rounds=1))
+    assert row["queue"]["median"] > 0
+    assert "target 5" in broadcast.table([row])
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
@@ -328,7 +336,7 @@ def test_the_report_fills_readme_and_document(tmp_path: Path) -> None:
     assert "NOT met" in results.as_text(result)
 
 
-RUNS = sorted((TREE / "benchmarks" / "results").glob("*.json"))
+RUNS = sorted((TREE / "benchmarks" / "results").glob("*.json"), key=lambda run: run.stem)
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.stem)
@@ -338,6 +346,17 @@ def test_every_run_has_its_page(run: Path) -> None:
     assert page.read_text() == pages.results_page(run.stem, result)
     drawn = {path.name for path in (page.parent / run.stem).iterdir()}
     assert drawn == {picture.file for picture in plots.pictures(result)}
+
+
+def test_pictures_show_the_other_build_in_bars_and_this_one_alone_in_lines() -> None:
+    result = json.loads((TREE / "benchmarks" / "results" / "2026-11-30.json").read_text())
+    kinds = {
+        picture.file: {row["kind"] for row in picture.fill.keywords["rows"]}
+        for picture in plots.pictures(result)
+    }
+    assert "other" in kinds["small-frames.svg"]
+    assert kinds["scaling-slots.svg"] == {"ours"}
+    assert set.union(*kinds.values()) <= plots.COLOURS.keys()
 
 
 def test_the_readme_has_the_newest_run() -> None:

@@ -47,9 +47,8 @@ def test_each_header_compiles_alone_as_c_and_as_cpp(tmp_path: Path) -> None:
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", ["steps", "steps_groups", "stress", "processes", "groups"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_stress(program: str, seed: int, tmp_path: Path) -> None:
-    said = make(tmp_path, f"run-native-{program}", CC=COMPILERS[0], DURATION=15, SEED=seed)
+def test_stress(program: str, tmp_path: Path) -> None:
+    said = make(tmp_path, f"run-native-{program}", CC=COMPILERS[0], DURATION=15, SEED=2)  # 1: `make check`
     assert "no violation" in said
 
 

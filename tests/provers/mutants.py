@@ -30,6 +30,7 @@ from source_labels import ACCESS, Edge, in_order, spans, split, statements
 HERE = Path(__file__).parent
 INCLUDE = HERE.parents[1] / "shmring" / "include"
 PROGRAMS: dict[str, list[str]] = {"selftest": [], "steps": [], "steps_groups": [], "stress": ["DURATION=5"]}
+LITMUS_TIME = re.compile(r"^(\w+) .*\| *([\d.]+) s \|", re.MULTILINE)
 # So that the C programs see a mutated RMW: the orders that no header asks for.
 MORE_SPELLINGS = """
 #ifndef SHMRING_ATOMIC_SPELLING
@@ -150,6 +151,14 @@ def run(*command: str, limit: float = 600) -> Outcome:
     return Outcome(process.returncode == 0, False, said)
 
 
+def failed_litmus(ended: Outcome) -> str:
+    """The first of the litmus tests that ran and failed, or nothing."""
+    if ended.good:
+        return ""
+    failed = re.search(r"^(\w+) .*FAILED$", ended.said, re.MULTILINE)
+    return f"litmus {failed[1]}" if failed else f"litmus ({'hung' if ended.hung else 'crashed'})"
+
+
 class Trial:
     """Builds and runs the checks against the headers of a folder, and against mutants of them."""
 
@@ -160,6 +169,7 @@ class Trial:
         self.build(folder / "whole", folder / "include", folder / "whole" / "explore.o")
         names = run(str(folder / "whole" / "litmus"), "-n").said
         self.edges = dict(line.split("|") for line in names.splitlines())
+        self.seconds = dict.fromkeys(self.edges, 0.0)  # of each litmus test without a mutant
 
     def build(self, out: Path, include: Path, explorer: Path) -> None:
         settings = [f"OUT={out}", f"INCLUDE={include}", f"EXPLORER={explorer}"]
@@ -169,7 +179,7 @@ class Trial:
 
     def check_baseline(self, pool: ThreadPoolExecutor, programs: list[str]) -> None:
         """What fails without a mutant says nothing about one; how long the slowest takes says what hangs."""
-        checks = [pool.submit(self.litmus, self.folder / "whole", [])]
+        checks = [pool.submit(self.time_litmus)]
         include = self.folder / "include"
         checks += [pool.submit(self.program, self.folder / "whole", include, name) for name in programs]
         began = time.monotonic()
@@ -178,14 +188,21 @@ class Trial:
                 sys.exit(f"{check.result()} fails without a mutant: nothing can be said about any of them")
         self.limit = max(120.0, 10 * (time.monotonic() - began))
 
+    def time_litmus(self) -> str:
+        """Every litmus test without a mutant: what fails, or nothing, and how long each takes."""
+        ended = run(str(self.folder / "whole" / "litmus"))
+        self.seconds |= {name: float(took) for name, took in LITMUS_TIME.findall(ended.said)}
+        return failed_litmus(ended)
+
     def naming(self, label: str) -> list[str]:
-        """The litmus tests that name an edge of a label."""
+        """The litmus tests that name an edge of a label, the quickest first: one that fails is enough."""
         kind, _, end = label.partition(" ")
-        return [
+        found = [
             name
             for name, edges in self.edges.items()
             if any(end in edge and len(edge) == (2 if kind == "fence" else 1) for edge in litmus_edges(edges))
         ]
+        return sorted(found, key=self.seconds.__getitem__)
 
     def caught_by(self, mutant: Mutant) -> str:
         """The check that fails for a mutant, or nothing."""
@@ -220,10 +237,7 @@ class Trial:
     def litmus(self, out: Path, names: list[str]) -> str:
         """The first of the named litmus tests, or of all, that fails."""
         ended = run(str(out / "litmus"), "-x", *names, limit=self.limit)
-        if ended.good:
-            return ""
-        failed = re.search(r"^(\w+) .*FAILED$", ended.said, re.MULTILINE)
-        return f"litmus {failed[1]}" if failed else f"litmus ({'hung' if ended.hung else 'crashed'})"
+        return failed_litmus(ended)
 
     def program(self, out: Path, include: Path, name: str) -> str:
         """The name of a C program if it fails."""

@@ -423,7 +423,7 @@ def test_quiet_replay_shows_nothing_on_the_way(make, command, tmp_path) -> None:
         out.put(payload(0))
     recording.record(ring, tmp_path / "take.npy")
     seen = on_terminal(command, "replay", tmp_path / "take.npy", fresh_name(), "--quiet")
-    assert seen == b"shmring replay: 1 frames\r\n"
+    assert seen == b"shmring replay: 1 frame\r\n"
 
 
 def on_terminal(command, *words) -> bytes:

@@ -91,9 +91,9 @@ def test_options_that_do_not_fit(tmp_path) -> None:
     with pytest.raises(ValueError, match='start must be "oldest", "newest" or "next"'):
         record(name, tmp_path / "take.npy", start="last")
     for nonsense in (float("nan"), -1, 0):
-        with pytest.raises(ValueError, match="seconds must be above 0"):
+        with pytest.raises(ValueError, match="seconds must be a number above 0"):
             record(name, tmp_path / "take.npy", seconds=nonsense)
-    with pytest.raises(ValueError, match="before=0"):
+    with pytest.raises(ValueError, match="before must be at least 1, not 0"):
         recording.Capture(name, tmp_path / "take.npy", before=0, timeout=None)
 
 

@@ -51,6 +51,6 @@ def settle() -> None:
 @contextlib.contextmanager
 def unclosed(kind: str):
     """The last reference to a handle that nobody closed goes in here, and that is a warning."""
-    with pytest.warns(ResourceWarning, match=f"unclosed {kind} of ring"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match=f"unclosed {kind} "):  # noqa: PT031
         yield
         settle()

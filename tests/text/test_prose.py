@@ -71,6 +71,20 @@ def test_nothing_is_written_in_one_of_the_habits() -> None:
     assert not found, "\n".join(found)
 
 
+def test_numbers_agree_with_their_nouns() -> None:
+    """A message writes `{count(n, 'frame')}`, which is "1 frame" where there is one; a ring has two slots."""
+    nouns = "frames|consumers|places|members|blocks|rows|metas|swaps|fields|values|buffers|spare ones"
+    counted = re.compile(rf"\{{[^{{}}]*\}} (?:more |new |published )?(?:{nouns})\b(?!/)|\(s\)")
+    found = [
+        f"{path.relative_to(TREE)}:{number}: {match[0]}"
+        for path in SOURCES
+        if path.suffix in {".py", ".pxi"} and path.relative_to(TREE).parts[0] in ("shmring", "src")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for match in counted.finditer(line)
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_lines_of_prose_fit() -> None:
     found = [f"{page.relative_to(TREE)}:{said}" for page in PAGES for said in too_wide(page.read_text())]
     assert not found, "\n".join(found)

@@ -47,8 +47,8 @@ def bench(as_json: bool) -> None:
         )
     if load > max(0.5, cores - 2):
         streams.say(
-            f"shmring bench: the load is {load:.1f} on {cores} cores: other programs distort the results; "
-            f"end them for numbers that count"
+            f"shmring bench: the load is {load:.1f} on {output.count(cores, 'core')}: other programs distort "
+            f"the results; end them for numbers that count"
         )
     with ended_by_signals():
         rows = [
@@ -59,7 +59,7 @@ def bench(as_json: bool) -> None:
             *_latency("consumer asleep", None, PAUSE),
             *_latency("consumer spinning", math.inf, 0.0),
         ]
-    machine = f"{_cpu()}, {cores} cores, Linux {os.uname().release}"
+    machine = f"{_cpu()}, {output.count(cores, 'core')}, Linux {os.uname().release}"
     if as_json:
         results = [{"what": what, "unit": unit, "value": round(value, 3)} for what, unit, value in rows]
         output.show_json({"machine": machine, "load": round(load, 2), "results": results})
@@ -145,7 +145,7 @@ def _throughput(
         received = child.answer()
         seconds = time.monotonic() - began
     if received != published:
-        raise Refusal(f"{what}: {received} of {published} frames arrived")
+        raise Refusal(f"{what}: {received} of {output.count(published, 'frame')} arrived")
     rows = [(what, "frames/s", published / seconds)]
     if produce is _put_each and shape == VIDEO:
         rows.append((what, "GB/s", published / seconds * math.prod(shape) / 1e9))

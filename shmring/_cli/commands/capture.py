@@ -99,6 +99,7 @@ def capture(
     most = None if forever else captures or 1
     if append and most == 1:
         raise click.UsageError("--append needs --captures or --forever: one capture is one file")
+    recordings.check_order(file, name)
     recordings.check_file(file, several=most != 1, mode=mode, appendable=most != 1)
     with stopped_by_signals() as signals:
         with advice(name):

@@ -36,6 +36,7 @@ def doctor(as_json: bool) -> int:
         for finding in findings:
             head = f"{finding.level:<8} {finding.check:<{width}}  "
             console.print(Text.assemble((head, STYLES[finding.level]), finding.found), soft_wrap=True)
-            if finding.do:
-                console.print(Text(f"{'':<{len(head)}}type: {finding.do}"), soft_wrap=True)
+            for line in (finding.do and f"type: {finding.do}", finding.advice):
+                if line:
+                    console.print(Text(f"{'':<{len(head)}}{line}"), soft_wrap=True)
     return int(any(finding.level == "problem" for finding in findings))

@@ -35,10 +35,10 @@ COLUMNS = (
 def info(name: str, as_json: bool) -> None:
     """Show everything about the ring NAME: schema, attrs, counters, and each participant.
 
-    Counts are in frames. LAG: published, but not taken yet. LOST: never received. SKIPPED: passed over on
-    purpose. HELD: kept from being overwritten; 1/4 if the consumer is lossy and may hold 4. A member of a
-    group has the group in the column POLICY, and the group's lag. The line "full" names the consumer or group
-    that the producer waits for, or drops frames for.
+    Each slot takes one frame. Counts are in frames. LAG: published, but not taken yet. LOST: never received.
+    SKIPPED: passed over on purpose. HELD: kept from being overwritten; 1/4 if the consumer is lossy and may
+    hold 4. A member of a group has the group in the column POLICY, and the group's lag. The line "full" names
+    the consumer or group that the producer waits for, or drops frames for.
     """
     [found], measured = look_twice(lambda: [look(name)])
     if found.ring is None:
@@ -71,19 +71,22 @@ def _facts(found: Found, ring: RingFacts, rates: Rates | None, huge: int) -> lis
     speed = ""
     if rates is not None:
         speed = f"; {output.rate(rates.published)}, {output.bandwidth(rates.published * ring.frame_nbytes)}"
+    memory = f"{output.size(found.nbytes)}: {found.nbytes} bytes, {huge} on huge pages"
+    published, swaps = output.count(stats.published, "frame", ","), output.count(stats.swaps, "swap", ",")
     frames = f"shape {stats.shape} dtype {output.dtype(stats.dtype)}, {output.size(ring.frame_nbytes)}"
     facts = [
         ("ring", f"{output.clean(found.name)}, {found.state}"),
         ("frames", f"{frames}{rows}{meta}"),
-        ("slots", f"{stats.slots}{spares_of(stats)}, {output.size(found.nbytes)} in all"),
-        ("block", f"{found.nbytes} bytes, {huge} on huge pages, owner {found.owner}, mode {found.mode:#o}"),
+        ("slots", f"{stats.slots}{spares_of(stats)}, for one frame each"),
+        ("block", f"{memory}, owner {found.owner}, mode {found.mode:#o}"),
         ("created", f"{created} ({age} ago) by pid {ring.creator_pid}"),
-        ("published", f"{stats.published:,} frames, {stats.dropped:,} dropped, {stats.swaps:,} swaps{speed}"),
+        ("published", f"{published}, {stats.dropped:,} dropped, {swaps}{speed}"),
     ]
     facts += [("attrs", json.dumps(ring.attrs))] if ring.attrs else []
     joined = sum(one.alive for one in stats.consumers)
     blocking = "; ".join(full.describe(one, stats) for one in full.in_the_way(stats))
-    facts += [("producer", _producer(ring)), ("consumers", f"{joined} of {ring.places} places")]
+    consumers = f"{joined} of {output.count(ring.places, 'place')}"
+    facts += [("producer", _producer(ring)), ("consumers", consumers)]
     facts += [("group", groups.describe(one, stats)) for one in stats.groups]
     does = "drops frames for" if rates and rates.dropped else "waits for"
     return [*facts, ("full", f"{does} {blocking}")] if blocking else facts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shmring import Batch, Consumer, ProducerDied, Ring, RingClosed
-from shmring._cli.support import names, options, pipes, streams, types
+from shmring._cli.support import names, options, output, pipes, streams, types
 from shmring._cli.support.advice import advice
 from shmring._cli.support.refusal import Refusal
 from shmring._cli.support.signals import ended_by_signals
@@ -105,7 +105,8 @@ def read(
             count = _pump(fd, source, frames)
             if count < (frames or 0):
                 raise Refusal(
-                    f"the ring was closed after {count} of the {frames} frames that the header promises"
+                    f"the ring was closed after {count} of the {output.count(frames or 0, 'frame')} that the "
+                    f"header promises"
                 )
 
 
@@ -163,7 +164,7 @@ class _Source:
         self._lost += self.joined.leave()
         self.ring.close()
         if self._lost:
-            streams.say(f"shmring read: {self._lost} frames lost")
+            streams.say(f"shmring read: {output.count(self._lost, 'frame')} lost")
 
 
 def _npy_header(ring: Ring) -> NpyHeader:

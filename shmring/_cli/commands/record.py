@@ -83,6 +83,7 @@ def record(
     options.at_most_one(takeover=wanted["wait_for_takeover"], follow=wanted["follow"])
     mode = options.mode_of(append=append, overwrite=overwrite)
     roll = _roll(roll_frames, roll_seconds, roll_bytes, keep)
+    recordings.check_order(file, name)
     recordings.check_file(file, several=roll is not None, mode=mode, sync=wanted["sync"])
     limits = (wanted["frames"], wanted["seconds"], wanted["nbytes"])
     with stopped_by_signals() as signals, Progress(quiet, *limits) as line:
@@ -121,7 +122,7 @@ class Progress(ProgressLine):
         parts = [(recorder.frames, self._frames), (recorder.nbytes, self._nbytes), (seconds, self._seconds)]
         shares = [done / limit for done, limit in parts if limit is not None]
         self.draw(
-            f"{recorder.frames} frames  {output.size(recorder.nbytes)}  "
+            f"{output.count(recorder.frames, 'frame')}  {output.size(recorder.nbytes)}  "
             f"{output.bandwidth(recorder.nbytes, seconds)}  {output.age(seconds)}  "
             f"lag {recorder.lag}  lost {recorder.lost}",
             max(shares, default=None),

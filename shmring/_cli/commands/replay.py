@@ -80,6 +80,7 @@ def replay(
     """
     from shmring.recording import replay as play
 
+    recordings.check_order(file, name)
     options.at_most_one(flat_out=flat_out, pace=pace)
     options.at_most_one(forever=forever, loops=loops)
     with advice(name), ended_by_signals(), Progress(quiet, wait_for) as line:
@@ -96,7 +97,7 @@ def replay(
             on_full=on_full,
             progress=line.show,
         )
-    streams.say(f"shmring replay: {published} frames")
+    streams.say(f"shmring replay: {output.count(published, 'frame')}")
 
 
 class Progress(ProgressLine):
@@ -113,4 +114,4 @@ class Progress(ProgressLine):
             self._began = now, published  # the time before consumers joined does not count
         seconds, frames = now - self._began[0], published - self._began[1]
         rate = output.rate(frames / seconds if seconds > 0 else None)
-        self.draw(f"{published} frames  {rate}  {output.age(seconds)}", share)
+        self.draw(f"{output.count(published, 'frame')}  {rate}  {output.age(seconds)}", share)

@@ -162,14 +162,14 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
     seconds = time.monotonic() - began
     nbytes = out.published * ring.frame_nbytes
     streams.say(
-        f"shmring write: {out.published} frames, {output.size(nbytes)} in {seconds:.1f} s "
+        f"shmring write: {output.count(out.published, 'frame')}, {output.size(nbytes)} in {seconds:.1f} s "
         f"({output.bandwidth(nbytes, seconds)}), {out.dropped - dropped} dropped"
     )
     if rest:
         raise Refusal(
-            f"the input ended within a frame: {rest} of {ring.frame_nbytes} bytes were not published; check "
-            f"--shape and --dtype"
+            f"the input ended within a frame: {rest} of its {ring.frame_nbytes} bytes came, which is no "
+            f"frame; check --shape and --dtype"
         )
     if frames is not None and out.next_seq - first < frames:
-        raise Refusal(f"the input ended after {out.next_seq - first} of {frames} frames")
+        raise Refusal(f"the input ended after {out.next_seq - first} of {output.count(frames, 'frame')}")
     return 0

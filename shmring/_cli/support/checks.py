@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import resource
-import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from shmring._inventory import Found, look
 from shmring._messages import user_name
 from shmring._participants import is_here
 from shmring._schema import choose_geometry
+from shmring._words import quoted
 
 DOCKER_DEFAULT = 64 << 20
 FULL = 0.9  # of the file system
@@ -45,12 +45,16 @@ LOGIND = ("/etc/systemd/logind.conf", "/etc/systemd/logind.conf.d", "/run/system
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. A note may matter to some, a problem is one."""
+    """One thing looked at. A note may matter to some, a problem is one.
+
+    `do` is a command that can be typed as it is, `advice` is what no command does.
+    """
 
     check: str
     level: Literal["ok", "note", "problem"]
     found: str
     do: str = ""
+    advice: str = ""
 
 
 Findings = Iterator[Finding]
@@ -67,10 +71,13 @@ def file_system(blocks: list[Found]) -> Findings:
             "size",
             "problem",
             f"{found}: Docker's default, which is small for frames",
-            "docker run --shm-size=2g ...; in compose shm_size: 2g; in Kubernetes emptyDir, medium: Memory",
+            advice="start the container with more: docker run --shm-size=2g; in compose shm_size: 2g; in "
+            "Kubernetes an emptyDir with medium: Memory",
         )
     elif free < total * (1 - FULL):
-        yield Finding("size", "problem", f"{found}: nearly full", f"shmring rm --stale; or {remount}")
+        yield Finding(
+            "size", "problem", f"{found}: nearly full", "shmring rm --stale", f"or make it larger: {remount}"
+        )
     else:
         yield Finding("size", "ok", found)
     if not os.access(_names.DIRECTORY, os.W_OK | os.X_OK) and not disk.f_flag & os.ST_RDONLY:
@@ -78,7 +85,7 @@ def file_system(blocks: list[Found]) -> Findings:
             "access",
             "problem",
             f"you may not write to {_names.DIRECTORY}",
-            f"chmod 1777 {_names.DIRECTORY}",
+            f"sudo chmod 1777 {_names.DIRECTORY}",
         )
 
 
@@ -95,7 +102,9 @@ def memory_limit(blocks: list[Found]) -> Findings:
         f"{tightest.whose} may use {output.size(tightest.limit)} of memory, "
         f"{output.size(max(0, tightest.room))} are left; {_names.DIRECTORY} claims {output.size(total)}: "
         f"larger rings are refused, and a process that uses more is killed",
-        f"docker run --memory=..., or raise {tightest.file}" if tightest.file else "end what uses the memory",
+        advice=f"raise {tightest.file}, or start the container with more: docker run --memory=8g"
+        if tightest.file
+        else "end what uses the memory",
     )
 
 
@@ -118,8 +127,8 @@ def remove_ipc(blocks: list[Found]) -> Findings:
             "logout",
             "note",
             f"systemd removes all rings of {name} at its last logout (RemoveIPC=yes), even those in use",
-            f"sudo loginctl enable-linger {shlex.quote(name)}; or RemoveIPC=no in {LOGIND[0]} and "
-            f"sudo systemctl restart systemd-logind",
+            f"sudo loginctl enable-linger {quoted(name)}",
+            f"or write RemoveIPC=no into {LOGIND[0]}, and restart systemd-logind",
         )
 
 
@@ -145,7 +154,7 @@ def remove_ipc_setting(files: list[Path]) -> bool:
 
 def locked_memory(blocks: list[Found]) -> Findings:
     """How much memory `lock_memory=True` may lock."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft == resource.RLIM_INFINITY or os.geteuid() == 0:
         yield Finding("locked memory", "ok", "this process may lock as much memory as it wants")
         return
@@ -154,8 +163,13 @@ def locked_memory(blocks: list[Found]) -> Findings:
         "locked memory",
         "note",
         f"this process may lock {output.size(soft)}: larger rings refuse lock_memory=True",
-        f"ulimit -l unlimited; for good: '{name} - memlock unlimited' in /etc/security/limits.conf",
+        f"ulimit -l {_ulimit(hard)}" if hard == resource.RLIM_INFINITY or soft < hard else "",
+        f"write '{name} - memlock unlimited' into /etc/security/limits.conf, and log in again",
     )
+
+
+def _ulimit(nbytes: int) -> str:
+    return "unlimited" if nbytes == resource.RLIM_INFINITY else str(nbytes // 1024)
 
 
 def huge_pages(blocks: list[Found]) -> Findings:
@@ -182,7 +196,7 @@ def huge_pages(blocks: list[Found]) -> Findings:
 def cores(blocks: list[Found]) -> Findings:
     """How many cores this process may use: a producer and a consumer want one each."""
     there, mine = os.cpu_count() or 1, len(os.sched_getaffinity(0))
-    found = f"{mine} of {there} cores"
+    found = f"{mine} of {output.count(there, 'core')}"
     limit = _cgroup.cores_of_time()
     share = float(mine) if limit is None else limit
     if share < mine:
@@ -192,7 +206,8 @@ def cores(blocks: list[Found]) -> Findings:
             "cores",
             "note",
             f"this process may use {found}: producer and consumer take turns, and every wait is a sleep",
-            "taskset -p -c 0-N PID; docker run --cpuset-cpus=... --cpus=...",
+            advice=f"give it two or more: taskset -c 0-{max(1, there - 1)} in front of its command; for a "
+            f"container docker run --cpuset-cpus=0-{max(1, there - 1)} --cpus=2",
         )
     else:
         yield Finding("cores", "ok", f"this process may use {found}")
@@ -216,7 +231,7 @@ def kernel(blocks: list[Found]) -> Findings:
             "kernel",
             "problem",
             f"{_names.DIRECTORY} has no OFD locks here: rings cannot find out whether a process is alive",
-            "use a tmpfs of Linux 3.15 or newer",
+            advice="mount a tmpfs there, on Linux 3.15 or newer",
         )
 
 
@@ -224,15 +239,19 @@ def _no_new_file(error: OSError) -> Finding:
     """Say why no file can be made in the file system, and so no ring."""
     where = _names.DIRECTORY
     if error.errno == errno.ENOSPC:
-        do = f"shmring rm --stale; or sudo mount -o remount,nr_inodes=1M {where}"
-        return Finding("kernel", "problem", f"{where} has no inode left for a new ring", do)
+        advice = f"or allow more files: sudo mount -o remount,nr_inodes=1M {where}"
+        found = f"{where} has no inode left for a new ring"
+        return Finding("kernel", "problem", found, "shmring rm --stale", advice)
     if error.errno == errno.EROFS:
         do = f"sudo mount -o remount,rw {where}"
         return Finding("kernel", "problem", f"{where} is mounted read-only: no ring can be created", do)
     if isinstance(error, PermissionError):
         return Finding("kernel", "note", f"locks cannot be tried out: you may not write to {where}")
     return Finding(
-        "kernel", "problem", f"{where} cannot hold a file without a name: {error.strerror}", "use a tmpfs"
+        "kernel",
+        "problem",
+        f"{where} cannot hold a file without a name: {error.strerror}",
+        advice="mount a tmpfs there",
     )
 
 
@@ -259,16 +278,16 @@ def stale_rings(blocks: list[Found]) -> Findings:
 def _as_owner(one: Found) -> str:
     """Return what goes in front of a command that only the owner of a block may run, or root."""
     mine = os.geteuid()
-    return "" if mine in (0, one.uid) else f"sudo -u {shlex.quote(one.owner)} "
+    return "" if mine in (0, one.uid) else f"sudo -u {quoted(one.owner)} "
 
 
 def unreadable_rings(blocks: list[Found]) -> Findings:
     """Rings that this shmring cannot read."""
     for one in blocks:
-        name = shlex.quote(one.name)
+        name = quoted(one.name)
         if one.state == "other version":
-            do = "end all processes of that ring, and start them with the same version of shmring"
-            yield Finding("rings", "problem", output.clean(one.problem), do)
+            advice = "end all processes of that ring, and start them with the same version of shmring"
+            yield Finding("rings", "problem", output.clean(one.problem), advice=advice)
         elif one.state == "damaged":
             do = f"{_as_owner(one)}shmring rm {name}"
             yield Finding("rings", "problem", output.clean(one.problem), do)
@@ -277,7 +296,8 @@ def unreadable_rings(blocks: list[Found]) -> Findings:
                 "rings",
                 "note",
                 output.clean(one.problem),
-                f"if no program is creating it: {_as_owner(one)}rm {shlex.quote(_names.path_of(one.name))}",
+                f"{_as_owner(one)}rm {quoted(_names.path_of(one.name))}",
+                "unless a program is creating it just now",
             )
 
 
@@ -294,7 +314,7 @@ def dead_participants(blocks: list[Found]) -> Findings:
                 "problem",
                 f"the producer (pid {stats.producer.pid}) of ring {name} {stats.producer.state}{why}; "
                 f"other processes are still attached",
-                "start the next producer",
+                advice="start the next producer",
             )
         if _is_stopped(stats.producer, alive=stats.producer.state == "live"):
             yield Finding(
@@ -323,7 +343,8 @@ def _what_that_stops(stopped: ConsumerStats, stats: RingStats) -> str:
         if group.name == stopped.group:
             if _all_stopped(groups.living(group, stats)):
                 return ", and so its group holds the producer back"
-            return f"; the others of its group work without the {stopped.held} frames that it holds"
+            held = output.count(stopped.held, "frame")
+            return f"; the others of its group work without the {held} that it holds"
     return ""
 
 
@@ -337,7 +358,7 @@ def _dead_groups(ring: str, stats: RingStats) -> Findings:
                 "problem",
                 f"all members of group {output.clean(group.name)} of ring {ring} are dead (pid {pids}): "
                 f"nobody takes its frames, and the producer ends the group when it needs their slots",
-                "start a member of that group: it gets what they had, and what followed",
+                advice="start a member of that group: it gets what they had, and what followed",
             )
 
 
@@ -371,13 +392,13 @@ def _stays_full(before: Found, after: Found) -> Findings:
         if taken.get(_key(one)) == _delivered(one, new) and not _all_stopped(culprits):
             does = "drops frames for" if new.dropped > old.dropped else "waits for"
             whom = "its members" if isinstance(one, GroupStats) else "that consumer"
-            name = shlex.quote(after.name)
             yield Finding(
                 "full rings",
                 "problem",
                 f"ring {output.clean(after.name)} is full: its producer {does} "
                 f"{full.describe(one, new)}, which has taken nothing for {STILL:g} s",
-                f"shmring info {name}; make {whom} read and release frames, or {_how_to_end(culprits)}",
+                f"shmring info {quoted(after.name)}",
+                f"make {whom} read and release frames, or {_how_to_end(culprits)}",
             )
 
 
@@ -404,7 +425,10 @@ def other_users(blocks: list[Found]) -> Findings:
     for owner, found in sorted(theirs.items()):
         total = output.size(sum(one.nbytes for one in found))
         yield Finding(
-            "other users", "note", f"{owner} has {len(found)} blocks, {total}", f"shmring ls  # as {owner}"
+            "other users",
+            "note",
+            f"{owner} has {output.count(len(found), 'block')}, {total}",
+            f"sudo -u {quoted(owner)} shmring ls",
         )
     if not theirs:
         yield Finding("other users", "ok", "no blocks of other users")

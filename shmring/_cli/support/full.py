@@ -64,7 +64,7 @@ def describe(one: Taker, stats: RingStats) -> str:
     count = held(one, stats)
     holds = f", holds {count}" if count else ""
     lag = f", lag {one.lag}" if one.lag else ""
-    spares = f" and {stats.spares} spare ones" if stats.spares else ""
+    spares = f" and {output.count(stats.spares, 'spare one')}" if stats.spares else ""
     return f"{name_taker(one, stats)}{lag}{holds} of {stats.slots} slots{spares}"
 
 

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from shmring._messages import age as age
+from shmring._words import clean as clean
+from shmring._words import count as count
+from shmring._words import plural as plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,14 +31,6 @@ COLOURS: dict[State, str] = {
     "denied": "dim",
     "foreign": "dim",
 }
-
-
-def clean(text: str) -> str:
-    """Make what another process wrote (name, label, command) safe for a terminal."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode()
-        for sign in text
-    )
 
 
 def make_console(least: int = 0) -> Console:
@@ -115,11 +110,6 @@ def rate(per_second: float | None) -> str:
     if per_second < 1000:
         return f"{per_second:.1f}/s" if 0 < per_second < 99.95 else f"{per_second:.0f}/s"
     return f"{per_second / 1e3:.1f}k/s" if per_second < 999_500 else f"{per_second / 1e6:.2f}M/s"
-
-
-def count(number: int, what: str) -> str:
-    """Write how many of something there are: 1 file, 2 files."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def dtype(described: np.dtype[Any], *, short: bool = False) -> str:

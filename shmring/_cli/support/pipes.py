@@ -92,7 +92,12 @@ def _sleep_until(fd: int, event: int) -> None:
 def read_npy_header(fd: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Read the header of a .npy stream: the shape with the number of frames first, the dtype."""
     stream: Any = _Stream(fd)
-    version = np.lib.format.read_magic(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+    except ValueError:
+        if not stream.taken:
+            raise ValueError("it is empty") from None
+        raise
     readers: dict[tuple[int, int], Callable[[Any], Any]] = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -126,6 +131,7 @@ class _Stream:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.taken = 0  # bytes
 
     def read(self, count: int) -> bytes:
         """Read `count` bytes, fewer only at the end of the input."""
@@ -133,4 +139,5 @@ class _Stream:
         rest = memoryview(data)
         while rest and (done := _read(self._fd, [rest])):
             rest = rest[done:]
+        self.taken += count - len(rest)
         return bytes(data[: count - len(rest)])

@@ -33,6 +33,14 @@ def check_file(
         raise click.UsageError(str(error)) from None
 
 
+def check_order(file: str, name: str) -> None:
+    """Refuse FILE and NAME the wrong way round: commands differ in which one is first."""
+    from shmring.recording._destination import is_recording_name
+
+    if is_recording_name(name) and not is_recording_name(file):
+        raise click.UsageError(f"{name!r} looks like FILE, and {file!r} like NAME: exchange them")
+
+
 def show_summary(command: str, summary: Summary) -> None:
     """Say on stderr what was recorded."""
     files = str(summary.paths[-1]) if summary.paths else "no file"
@@ -43,7 +51,7 @@ def show_summary(command: str, summary: Summary) -> None:
         ended += f" ({output.clean(summary.failure)})"
     reached = " (limit reached)" if summary.ended == "limit" and command == "record" else ""
     streams.say(
-        f"shmring {command}: {ended}: {summary.frames} frames{reached}, {output.size(summary.nbytes)} in "
-        f"{summary.seconds:.1f} s ({output.bandwidth(summary.nbytes, summary.seconds)}), "
-        f"{summary.lost} lost; in {files}"
+        f"shmring {command}: {ended}: {output.count(summary.frames, 'frame')}{reached}, "
+        f"{output.size(summary.nbytes)} in {summary.seconds:.1f} s "
+        f"({output.bandwidth(summary.nbytes, summary.seconds)}), {summary.lost} lost; in {files}"
     )

@@ -85,7 +85,7 @@ def _dtype(text: str) -> np.dtype[Any]:
 def _label(text: str) -> str:
     nbytes = len(text.encode())
     if nbytes > LABEL_BYTES:
-        raise ValueError(f"{text!r} has {nbytes} bytes; a label has {LABEL_BYTES} at most")
+        raise ValueError(f"a label has at most {LABEL_BYTES} bytes, not {nbytes}: {text!r}")
     return text
 
 
@@ -102,7 +102,7 @@ def _size(text: str) -> int:
     return nbytes
 
 
-COUNT = whole("count", 1, "a number of frames")
+COUNT = whole("count", 1, "a whole number, 1 or more")
 CONSUMERS = whole("count", 1, f"a number of consumers, 1 to {PLACES}", most=PLACES)
 SLOTS = whole("slots", 2, "a number of slots, 2 or more")
 SPARES = whole("spares", 0, "a number of spare slots")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shmring import _words
 from shmring.recording._errors import RecordingCorrupt
 from shmring.recording.formats._description import Description
 from shmring.recording.formats._frames import LazyFrames, as_items, as_recorded
@@ -44,9 +45,9 @@ class ColumnWriter:
         self._stored = written_rows(seqs)  # in the file, those of a part of a chunk included
         if behind := int(np.count_nonzero(seqs[self._stored :] != NOT_WRITTEN)):
             raise RecordingCorrupt(
-                f"{path} is damaged: row {self._stored} has no seq, but {behind} rows behind it have "
-                f"one, and would be lost. Leave it as it is, open_recording reads the rows before; record to "
-                f"another file"
+                f"{path} is damaged: row {self._stored} has no seq, unlike {_words.count(behind, 'row')} "
+                f"behind it, which would be lost. Leave it as it is, open_recording reads the rows before; "
+                f"record to another file"
             )
         self.forget_unfinished()
         self._chunk = chunk_frames(description)

@@ -18,6 +18,20 @@ typedef struct test {
 #define LAST_TEST {NULL, NULL}
 /* clang-format on */
 
+static inline void
+open_ring(ring *r, shmring_producer *p, shmring_geometry g)
+{
+    make_ring(r, g);
+    open_producer(r, p);
+}
+
+static inline void
+close_ring(ring *r, shmring_producer *p)
+{
+    close_producer(p);
+    end_ring(r);
+}
+
 extern const test layout_tests[];
 extern const test system_tests[];
 extern const test producer_tests[];
@@ -36,5 +50,6 @@ extern const test look_tests[];
 extern const test spare_tests[];
 extern const test share_tests[];
 extern const test group_tests[];
+extern const test private_tests[];
 
 #endif /* SHMRING_TESTS_SELFTEST_H */

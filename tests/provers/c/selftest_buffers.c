@@ -6,20 +6,6 @@
 
 enum { SLOTS = 6, SPARES = 2, BUFFERS = 3 };
 
-static void
-begin(ring *r, shmring_producer *p, uint64_t spares)
-{
-    make_ring(r, with_spares(SLOTS, spares));
-    open_producer(r, p);
-}
-
-static void
-end(ring *r, shmring_producer *p)
-{
-    close_producer(p);
-    end_ring(r);
-}
-
 /* Claims until `count` frames are claimed, as far as there is space. */
 static uint64_t
 claim_buffers(shmring_producer *p, uint64_t count)
@@ -64,7 +50,7 @@ buffers_are_published_in_order_and_keep_their_addresses(void)
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     for (uint64_t number = 0; number < 5 * SLOTS; number++) {
@@ -77,7 +63,7 @@ buffers_are_published_in_order_and_keep_their_addresses(void)
     }
     CHECK_EQUAL(p.swaps, 0);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -85,7 +71,7 @@ what_is_claimed_stays_marked_while_the_oldest_is_published(void)
 {
     ring r;
     shmring_producer p;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     CHECK_EQUAL(r.block.hot->claimed, BUFFERS);
     publish_oldest(&p);
@@ -106,7 +92,7 @@ what_is_claimed_stays_marked_while_the_oldest_is_published(void)
     CHECK_EQUAL(check_history(&r.block), 1);
     put_all(&p, SLOTS);
     CHECK_EQUAL(check_history(&r.block), SLOTS);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -115,7 +101,7 @@ a_full_ring_shortens_the_claim_and_harms_nothing(void)
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     for (uint64_t number = 0; number < SLOTS; number++) {
@@ -135,7 +121,7 @@ a_full_ring_shortens_the_claim_and_harms_nothing(void)
         read_seq(&c, seq);
     turn(&r, &p, &c, 2 * SLOTS);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -143,7 +129,7 @@ a_claim_has_at_most_all_entries(void)
 {
     ring r;
     shmring_producer p;
-    begin(&r, &p, SPARES);
+    open_ring(&r, &p, with_spares(SLOTS, SPARES));
     CHECK_EQUAL(claim_buffers(&p, UINT64_MAX), SLOTS);
     for (uint64_t i = 0; i < SLOTS; i++) {
         CHECK_EQUAL(stamp_of(&r, i), shmring_writing_stamp(i));
@@ -151,7 +137,7 @@ a_claim_has_at_most_all_entries(void)
             CHECK(buffer_at(&p, i) != buffer_at(&p, j));
     }
     shmring_abort(&p);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* ---- held frames ---- */
@@ -164,7 +150,7 @@ a_held_frame_is_passed_round(uint64_t spares)
         ring r;
         shmring_producer p;
         shmring_consumer c, holder;
-        begin(&r, &p, spares);
+        open_ring(&r, &p, with_spares(SLOTS, spares));
         join(&r, &c, 1, SHMRING_START_OLDEST);
         join(&r, &holder, 0, SHMRING_START_OLDEST);
         CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
@@ -186,7 +172,7 @@ a_held_frame_is_passed_round(uint64_t spares)
         turn(&r, &p, &c, 2 * SLOTS);
         leave(&holder);
         leave(&c);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -207,7 +193,7 @@ the_end_of_a_claim_takes_no_slot_of_the_claim(void)
 {
     ring r;
     shmring_producer p;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     put_all(&p, SLOTS);
     for (uint64_t slot = BUFFERS; slot < SLOTS; slot++) /* free slots are those of the claim alone */
         shmring_record_at(&r.block, slot)->pins = UINT64_C(1) << 63;
@@ -220,7 +206,7 @@ the_end_of_a_claim_takes_no_slot_of_the_claim(void)
     CHECK_EQUAL(claim_buffers(&p, UINT64_MAX), BUFFERS);
     check_permutation(&p);
     CHECK_EQUAL(p.slot_of[p.index], 1);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -244,7 +230,7 @@ a_run_is_joined_again_without_a_slot_of_the_claim(void)
             check_permutation(&p);
             check_history(&r.block);
         }
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -254,7 +240,7 @@ a_newcomer_starts_behind_what_is_claimed(void)
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     put_all(&p, SLOTS + 1);
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     join(&r, &c, 1, SHMRING_START_OLDEST);
@@ -266,7 +252,7 @@ a_newcomer_starts_behind_what_is_claimed(void)
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     CHECK_EQUAL(c.lost, 0);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* ---- a damaged buffer ---- */
@@ -277,7 +263,7 @@ a_damaged_buffer_comes_last_again(void)
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     join(&r, &c, 1, SHMRING_START_OLDEST);
     CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
     turn(&r, &p, &c, 4);
@@ -302,7 +288,7 @@ a_damaged_buffer_comes_last_again(void)
     turn(&r, &p, &c, 1);
     CHECK_EQUAL(c.lost, 1);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -310,7 +296,7 @@ one_buffer_alone_is_requeued_where_it_is(void)
 {
     ring r;
     shmring_producer p;
-    begin(&r, &p, 0);
+    open_ring(&r, &p, with_spares(SLOTS, 0));
     CHECK_EQUAL(shmring_claim_more(&p), SHMRING_OK);
     const void *const alone = shmring_claimed_slot(&p);
     shmring_requeue_oldest(&p);
@@ -318,7 +304,7 @@ one_buffer_alone_is_requeued_where_it_is(void)
     check_permutation(&p);
     publish_oldest(&p);
     CHECK_EQUAL(p.count, 0);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* ---- death ---- */
@@ -331,7 +317,7 @@ a_takeover_forgets_the_buffers_of_a_dead_producer(void)
             ring r;
             shmring_producer p;
             shmring_consumer c;
-            begin(&r, &p, SPARES);
+            open_ring(&r, &p, with_spares(SLOTS, SPARES));
             put_all(&p, 4);
             join(&r, &c, 1, SHMRING_START_NEXT);
             CHECK_EQUAL(claim_buffers(&p, BUFFERS), BUFFERS);
@@ -353,7 +339,7 @@ a_takeover_forgets_the_buffers_of_a_dead_producer(void)
             turn(&r, &p, &c, 2 * SLOTS);
             CHECK_EQUAL(c.lost, 0);
             leave(&c);
-            end(&r, &p);
+            close_ring(&r, &p);
         }
 }
 

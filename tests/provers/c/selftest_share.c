@@ -13,20 +13,12 @@ join_sharing(ring *r, shmring_consumer *c)
     CHECK_EQUAL(shmring_join(c, &r->block, lock_file(r), 0, SHMRING_START_OLDEST, "test"), SHMRING_OK);
 }
 
-static void
-begin(ring *r, shmring_producer *p, uint64_t slots, uint64_t spares)
+static shmring_geometry
+for_many(uint64_t slots, uint64_t spares)
 {
     shmring_geometry g = with_spares(slots, spares);
     g.consumers = MOST;
-    make_ring(r, g);
-    open_producer(r, p);
-}
-
-static void
-end(ring *r, shmring_producer *p)
-{
-    close_producer(p);
-    end_ring(r);
+    return g;
 }
 
 static uint64_t
@@ -50,7 +42,7 @@ each_gets_half_of_what_is_left_and_two_at_least(void)
         ring r;
         shmring_producer p;
         shmring_consumer c[5], lossless;
-        begin(&r, &p, cases[i].slots, cases[i].spares);
+        open_ring(&r, &p, for_many(cases[i].slots, cases[i].spares));
         join(&r, &lossless, 1, SHMRING_START_OLDEST); /* takes nothing: its cursor holds the producer back */
         CHECK_EQUAL(lossless.max_held, UINT64_MAX);
         CHECK_EQUAL(shmring_limit_held(&lossless, 1), SHMRING_OK); /* says nothing to it */
@@ -63,7 +55,7 @@ each_gets_half_of_what_is_left_and_two_at_least(void)
         for (unsigned j = 0; j < 5; j++)
             leave(&c[j]);
         leave(&lossless);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -73,7 +65,7 @@ a_share_is_granted_or_stays_what_it_was(void)
     ring r;
     shmring_producer p;
     shmring_consumer a, b;
-    begin(&r, &p, 10, 0); /* 8 to share */
+    open_ring(&r, &p, for_many(10, 0)); /* 8 to share */
     join_sharing(&r, &a);
     join_sharing(&r, &b);
     CHECK_EQUAL(a.max_held + b.max_held, 6);
@@ -89,7 +81,7 @@ a_share_is_granted_or_stays_what_it_was(void)
     CHECK_EQUAL(shmring_limit_held(&a, 8), SHMRING_OK);
     CHECK_EQUAL(share_in_row(&a), 8);
     leave(&a);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* Of a consumer that left, what it still holds counts; of a dead one nothing. */
@@ -101,7 +93,7 @@ what_others_hold_counts_as_long_as_they_live(void)
         shmring_producer p;
         shmring_consumer a, b;
         shmring_hold *held[3];
-        begin(&r, &p, 8, 0); /* 6 to share */
+        open_ring(&r, &p, for_many(8, 0)); /* 6 to share */
         join_sharing(&r, &a);
         join_sharing(&r, &b);
         CHECK_EQUAL(shmring_limit_held(&a, 4), SHMRING_OK);
@@ -126,7 +118,7 @@ what_others_hold_counts_as_long_as_they_live(void)
             CHECK_EQUAL(shmring_limit_held(&b, 6), SHMRING_OK);
         }
         leave(&b);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -139,7 +131,7 @@ beyond_its_share_a_consumer_gets_nothing_and_learns_why(void)
     shmring_producer p;
     shmring_consumer c;
     take t;
-    begin(&r, &p, 8, 0);
+    open_ring(&r, &p, for_many(8, 0));
     join_sharing(&r, &c);
     put_all(&p, 8);
     shmring_hold *held[3];
@@ -167,7 +159,7 @@ beyond_its_share_a_consumer_gets_nothing_and_learns_why(void)
     shmring_release(&c, held[2]);
     CHECK_EQUAL(c.delivered + c.lost + c.skipped, p.next_seq);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -177,7 +169,7 @@ batches_are_cut_at_the_share(void)
     shmring_producer p;
     shmring_consumer c;
     take t;
-    begin(&r, &p, 12, 0);
+    open_ring(&r, &p, for_many(12, 0));
     join_sharing(&r, &c);
     CHECK_EQUAL(c.max_held, 5);
     put_all(&p, 12);
@@ -193,7 +185,7 @@ batches_are_cut_at_the_share(void)
     shmring_release(&c, one);
     CHECK_EQUAL(shmring_outlook(&c, 6, 0), SHMRING_HELD); /* never, whatever it gives back */
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* What overlapping windows have in common counts once. */
@@ -205,7 +197,7 @@ windows_need_each_slot_once(void)
     shmring_consumer c;
     take t;
     shmring_hold *held[3];
-    begin(&r, &p, 12, 0);
+    open_ring(&r, &p, for_many(12, 0));
     join_sharing(&r, &c); /* 5 */
     put_all(&p, 12);
     for (uint64_t first = 0; first < 3; first++) {
@@ -223,7 +215,7 @@ windows_need_each_slot_once(void)
     shmring_release(&c, held[1]);
     shmring_release(&c, held[2]);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* The producer came round: the next window has nothing in common any more with the one that is held. */
@@ -235,7 +227,7 @@ a_lapped_window_stays_within_the_share(void)
         shmring_producer p;
         shmring_consumer c;
         take t;
-        begin(&r, &p, 12, 0);
+        open_ring(&r, &p, for_many(12, 0));
         join_sharing(&r, &c); /* 5 */
         put_all(&p, 12);
         CHECK_EQUAL(shmring_take_window(&c, 4, 1, ask(&t)), SHMRING_OK);
@@ -251,7 +243,7 @@ a_lapped_window_stays_within_the_share(void)
         CHECK_EQUAL(c.delivered + c.lost, t.seqs[3] + 1);
         shmring_release(&c, t.taken.hold);
         leave(&c);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -281,7 +273,7 @@ whatever_lossy_consumers_hold_the_producer_has_a_slot(void)
                 shmring_hold *held[MOST][32];
                 unsigned holding[MOST];
                 unsigned count = 0;
-                begin(&r, &p, slots, spares);
+                open_ring(&r, &p, for_many(slots, spares));
                 const shmring_geometry *const g = &r.block.geometry;
                 uint64_t together = 0;
                 while (count < MOST && together + shmring_least_share(g) <= shmring_shareable(g)) {
@@ -301,7 +293,7 @@ whatever_lossy_consumers_hold_the_producer_has_a_slot(void)
                 for (unsigned i = 0; i < count; i++)
                     leave(&c[i]);
                 check_permutation(&p);
-                end(&r, &p);
+                close_ring(&r, &p);
             }
         }
     }

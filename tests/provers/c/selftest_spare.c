@@ -13,20 +13,6 @@ pin_by_hand(const ring *r, uint64_t slot, int on)
     shmring_record_at(&r->block, slot)->pins = on ? UINT64_C(1) << 63 : 0;
 }
 
-static void
-begin(ring *r, shmring_producer *p, uint64_t slots, uint64_t spares)
-{
-    make_ring(r, with_spares(slots, spares));
-    open_producer(r, p);
-}
-
-static void
-end(ring *r, shmring_producer *p)
-{
-    close_producer(p);
-    end_ring(r);
-}
-
 /* Every slot of the entries is the one of the same number. */
 static int
 is_at_home(const shmring_producer *p)
@@ -46,7 +32,7 @@ a_held_frame_costs_no_swap_and_no_other_frame(void)
         ring r;
         shmring_producer p;
         shmring_consumer c;
-        begin(&r, &p, SLOTS, SPARES);
+        open_ring(&r, &p, with_spares(SLOTS, SPARES));
         join(&r, &c, 0, SHMRING_START_OLDEST);
         put_all(&p, SLOTS);
         for (uint64_t seq = 0; seq < number; seq++)
@@ -66,7 +52,7 @@ a_held_frame_costs_no_swap_and_no_other_frame(void)
         CHECK_EQUAL(p.swaps, 0);
         CHECK_EQUAL(check_history(&r.block), SLOTS);
         leave(&c);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -78,7 +64,7 @@ a_lossless_consumer_holds_slots_and_spares(void)
     shmring_producer p;
     shmring_consumer c;
     shmring_hold *held[ALL];
-    begin(&r, &p, SLOTS, SPARES);
+    open_ring(&r, &p, with_spares(SLOTS, SPARES));
     join(&r, &c, 1, SHMRING_START_OLDEST);
     for (uint64_t seq = 0; seq < ALL; seq++) {
         CHECK(!shmring_holds_too_much(&c, 1));
@@ -97,7 +83,7 @@ a_lossless_consumer_holds_slots_and_spares(void)
     }
     CHECK_EQUAL(c.lost, 0);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* ---- several ---- */
@@ -112,7 +98,7 @@ any_slots_and_spares_may_be_pinned(void)
             ring r;
             shmring_producer p;
             uint64_t kept[ALL] = {0, 0, 0, 0, 0, 0};
-            begin(&r, &p, SLOTS, SPARES);
+            open_ring(&r, &p, with_spares(SLOTS, SPARES));
             put_all(&p, SLOTS + start);
             for (uint64_t slot = 0; slot < ALL; slot++) {
                 kept[slot] = shmring_record_at(&r.block, slot)->seq; /* still at home */
@@ -131,7 +117,7 @@ any_slots_and_spares_may_be_pinned(void)
             }
             if (__builtin_popcount(set) <= SPARES && (set >> SLOTS) == 0)
                 CHECK_EQUAL(p.swaps, 0);
-            end(&r, &p);
+            close_ring(&r, &p);
         }
     }
 }
@@ -141,7 +127,7 @@ swaps_begin_where_all_spares_are_held(void)
 {
     ring r;
     shmring_producer p;
-    begin(&r, &p, SLOTS, 1);
+    open_ring(&r, &p, with_spares(SLOTS, 1));
     put_all(&p, SLOTS);
     pin_by_hand(&r, 0, 1);
     pin_by_hand(&r, 1, 1);
@@ -155,7 +141,7 @@ swaps_begin_where_all_spares_are_held(void)
     put_all(&p, 4 * SLOTS);
     CHECK_EQUAL(p.swaps, swaps);
     CHECK_EQUAL(check_history(&r.block), SLOTS);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* A reader that comes too late pins a slot for an instant, and the slot may be a free spare by then. */
@@ -165,7 +151,7 @@ a_spare_that_is_pinned_for_an_instant_is_passed_over(void)
     for (uint64_t spares = 1; spares <= SPARES; spares++) {
         ring r;
         shmring_producer p;
-        begin(&r, &p, SLOTS, spares);
+        open_ring(&r, &p, with_spares(SLOTS, spares));
         put_all(&p, SLOTS);
         pin_by_hand(&r, 0, 1);
         pin_by_hand(&r, SLOTS, 1); /* the spare that comes first */
@@ -176,7 +162,7 @@ a_spare_that_is_pinned_for_an_instant_is_passed_over(void)
         pin_by_hand(&r, SLOTS, 0);
         put_all(&p, SLOTS);
         CHECK_EQUAL(check_history(&r.block), SLOTS);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -189,7 +175,7 @@ a_run_ends_at_a_spare_and_is_whole_again_afterwards(void)
     shmring_producer p;
     shmring_consumer c, keeper;
     take t;
-    begin(&r, &p, 6, 1);
+    open_ring(&r, &p, with_spares(6, 1));
     join(&r, &c, 1, SHMRING_START_OLDEST);
     join(&r, &keeper, 0, SHMRING_START_OLDEST);
     put_all(&p, 6);
@@ -221,7 +207,7 @@ a_run_ends_at_a_spare_and_is_whole_again_afterwards(void)
     shmring_abort(&p);
     leave(&keeper);
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 static void
@@ -232,7 +218,7 @@ a_window_across_a_spare_is_scattered(void)
         shmring_producer p;
         shmring_consumer c;
         take t;
-        begin(&r, &p, SLOTS, 1);
+        open_ring(&r, &p, with_spares(SLOTS, 1));
         put_all(&p, SLOTS);
         pin_by_hand(&r, 1, 1);
         put_all(&p, SLOTS);
@@ -250,7 +236,7 @@ a_window_across_a_spare_is_scattered(void)
         CHECK_EQUAL(c.pinned_slots, 0);
         CHECK_EQUAL(shmring_record_at(&r.block, SLOTS)->pins, 0);
         leave(&c);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -322,7 +308,7 @@ what_describes_a_held_frame_stays_with_it(void)
         }
         shmring_release(&c, hold);
         leave(&c);
-        end(&r, &p);
+        close_ring(&r, &p);
     }
 }
 
@@ -334,7 +320,7 @@ a_takeover_finds_the_spares_again(void)
     ring r;
     shmring_producer p;
     shmring_consumer c;
-    begin(&r, &p, SLOTS, SPARES);
+    open_ring(&r, &p, with_spares(SLOTS, SPARES));
     join(&r, &c, 0, SHMRING_START_OLDEST);
     put_all(&p, 2);
     shmring_hold *const first = take_seq(&c, 0), *const second = take_seq(&c, 1);
@@ -355,7 +341,7 @@ a_takeover_finds_the_spares_again(void)
     put_all(&p, 2 * SLOTS);
     CHECK(is_at_home(&p));
     leave(&c);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* Killed when the entry had its spare slot but no frame: the entry keeps that slot, and the parked one is
@@ -365,7 +351,7 @@ an_entry_that_had_just_got_a_spare_keeps_it(void)
 {
     ring r;
     shmring_producer p;
-    begin(&r, &p, SLOTS, SPARES);
+    open_ring(&r, &p, with_spares(SLOTS, SPARES));
     put_all(&p, SLOTS);
     pin_by_hand(&r, 0, 1);
     CHECK_EQUAL(shmring_claim(&p, 1), SHMRING_OK);
@@ -379,7 +365,7 @@ an_entry_that_had_just_got_a_spare_keeps_it(void)
     put_all(&p, 2 * SLOTS);
     CHECK(frame_is(shmring_slot_at(&r.block, 0), 256, 0));
     CHECK_EQUAL(p.swaps, 0);
-    end(&r, &p);
+    close_ring(&r, &p);
 }
 
 /* ---- damage ---- */
@@ -392,7 +378,7 @@ an_entry_may_name_a_spare_and_nothing_beyond(void)
     shmring_consumer c;
     take t;
     uint8_t copy[256];
-    begin(&r, &p, SLOTS, SPARES);
+    open_ring(&r, &p, with_spares(SLOTS, SPARES));
     put_all(&p, 2);
     fill_frame(shmring_slot_at(&r.block, ALL - 1), 256, 0);
     shmring_record_at(&r.block, ALL - 1)->position = 0;

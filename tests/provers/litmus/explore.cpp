@@ -4,8 +4,8 @@
  *
  * Each test is searched as it asks: in full, or every execution of at most BOUND preemptions ("bound"); in
  * both, a load may see the newest value that it may see, or one of the two before. -r does random executions
- * instead. -x stops at the first failure, -l prints the lines of the headers that took a step, -v the history
- * of a failure, -n names and edges of the tests instead.
+ * instead. Tests that are named run in that order. -x stops at the first failure, -l prints the lines of the
+ * headers that took a step, -v the history of a failure, -n names and edges of the tests instead.
  *
  * A seq_cst fence of Relacy also carries along what another one published. C11's does not; where that made
  * a difference, a mutant would survive here that fails on paper.
@@ -16,9 +16,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include <relacy/relacy.hpp>
 #undef new
@@ -479,7 +479,7 @@ int
 main(int argc, char **argv)
 {
     wishes wish;
-    std::set<std::string> names;
+    std::vector<std::string> names;
     bool until_failure = false, only_names = false;
     for (int i = 1; i < argc; i++) {
         const std::string argument = argv[i];
@@ -498,18 +498,26 @@ main(int argc, char **argv)
         else if (argument == "-r" && i + 1 < argc)
             wish.random = strtoul(argv[++i], nullptr, 10);
         else
-            names.insert(argument);
+            names.push_back(argument);
     }
     first_world = static_cast<uint8_t *>(std::malloc(litmus_world_bytes));
-    unsigned passed = 0, failed = 0;
+    std::vector<const litmus_test *> all, wanted;
     for (const litmus_test *const *list = litmus_tests; *list != nullptr; list++)
         for (const litmus_test *one = *list; one->name != nullptr; one++)
-            if (only_names)
-                printf("%s|%s\n", one->name, one->edges);
-            else if ((names.empty() || names.count(one->name) != 0) && !(failed != 0 && until_failure))
-                explore(one, wish) ? passed++ : failed++;
-    if (only_names)
+            all.push_back(one);
+    if (only_names) {
+        for (const litmus_test *one : all)
+            printf("%s|%s\n", one->name, one->edges);
         return 0;
+    }
+    for (const std::string &name : names)
+        for (const litmus_test *one : all)
+            if (name == one->name)
+                wanted.push_back(one);
+    unsigned passed = 0, failed = 0;
+    for (const litmus_test *one : names.empty() ? all : wanted)
+        if (!(failed != 0 && until_failure))
+            explore(one, wish) ? passed++ : failed++;
     for (unsigned i = 0; i < place_count; i++)
         printf("step %s:%d\n", places[i].file, places[i].line);
     printf("%u passed, %u failed\n", passed, failed);
