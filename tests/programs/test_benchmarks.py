@@ -20,7 +20,7 @@ sys.path.append(str(TREE))  # behind everything else: an installed shmring stays
 if shutil.which(os.environ.get("CC", "cc")) is None:
     pytest.skip("the limits need a C compiler", allow_module_level=True)
 
-from benchmarks import against, broadcast, limits, workloads  # noqa: E402
+from benchmarks import against, broadcast, limits, patterns, queues, workloads  # noqa: E402
 from benchmarks.adapters import ours  # noqa: E402
 from benchmarks.harness import cells, frames, isolation, runs, suite  # noqa: E402
 from benchmarks.reporting import comparison, pages, plots, results, targets  # noqa: E402
@@ -362,3 +362,19 @@ def test_pictures_show_the_other_build_in_bars_and_this_one_alone_in_lines() -> 
 def test_the_readme_has_the_newest_run() -> None:
     block = pages.readme_block(RUNS[-1].stem, json.loads(RUNS[-1].read_text()))
     assert f"<!-- benchmarks -->\n{block}\n<!-- /benchmarks -->" in (TREE / "README.md").read_text()
+
+
+# ---- programs of their own
+
+
+@pytest.mark.parametrize("subject", queues.subjects(), ids=lambda subject: subject.name)
+def test_each_queue_brings_every_item_to_one_getter(subject: queues.Subject) -> None:
+    assert isolation.isolated(lambda: queues.rate(subject, 1 << 16, 2, 40)) > 0
+
+
+def test_each_pattern_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "FRAMES", 4)
+    rows = isolation.isolated(lambda: patterns.run(1, 0))
+    assert [row["pattern"] for row in rows] == [*patterns.PATTERNS]
+    assert all(row["shmring us"]["median"] > 0 for row in rows)
+    assert "ShareableList" in patterns.table(rows)

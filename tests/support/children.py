@@ -22,6 +22,7 @@ import numpy as np
 
 import shmring
 from shmring._cli import COMMANDS
+from shmring.queue import RingQueue
 from support.frames import check, feed
 from support.waiting import PATIENCE
 
@@ -169,6 +170,28 @@ def seqs_of(ring: shmring.Ring) -> list[int]:
 def geometry(ring: shmring.Ring) -> tuple:
     with ring:
         return ring.name, ring.shape, str(ring.dtype), ring.slots, dict(ring.attrs)
+
+
+def put_numbers(items: RingQueue, count: int) -> None:
+    """Put the numbers up to `count`, and end the stream."""
+    with items:
+        for number in range(count):
+            items.put(np.array([number]))
+
+
+def put_number(items: RingQueue) -> None:
+    """Put one, and close nothing."""
+    items.put(np.array([1]))
+
+
+def put_number_and_fail(items: RingQueue) -> None:
+    put_number(items)
+    raise OSError("no more")
+
+
+def send_numbers(items: RingQueue, connection) -> None:
+    """Get items until the stream ends, and send what they held."""
+    connection.send([int(item[0]) for item in items])
 
 
 def main() -> None:
