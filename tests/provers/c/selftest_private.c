@@ -238,7 +238,7 @@ a_write_to_a_frame_is_explained_and_ends_the_process(void)
     }
 }
 
-static uint8_t *const nowhere = (uint8_t *)64;
+static uint8_t *volatile nowhere = (uint8_t *)64; /* volatile: compilers refuse what they can see */
 
 static void
 end_well_if_blocked(int number, siginfo_t *info, void *context)

@@ -24,8 +24,8 @@ ROUNDS = 1
 
 def errors_of(command: list[str], log: Path) -> list[ET.Element]:
     """What memcheck found; the program's own failure ends this one."""
-    watch = ["valgrind", "-q", "--xml=yes", f"--xml-file={log}", "--leak-check=full"]
-    leaks = ["--show-leak-kinds=definite", "--num-callers=40"]
+    watch = ["valgrind", "-q", "--xml=yes", f"--xml-file={log}", "--child-silent-after-fork=yes"]
+    leaks = ["--leak-check=full", "--show-leak-kinds=definite", "--num-callers=40"]
     words = [*watch, *leaks, *command]
     done = subprocess.run(
         words,
