@@ -60,8 +60,6 @@ static inline void
 shmring_copy_private(shmring_private *memory)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (madvise(memory->place, memory->bytes, MADV_POPULATE_WRITE) == 0) /* Linux 5.14 */
-        return;
     for (size_t at = 0; at < memory->bytes; at += page)
         shmring_fetch_or_relaxed(memory->place + at, 0); /* [relaxed: changes nothing] */
 }

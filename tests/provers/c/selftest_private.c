@@ -234,7 +234,8 @@ a_write_to_a_frame_is_explained_and_ends_the_process(void)
         snprintf(wanted, sizeof wanted, "a frame (seq 18446744073709551615, slot %d) of ring 'a ring', ",
                  slot);
         CHECK(strstr(said, wanted) != NULL);
-        CHECK(strchr(said, '\n') == said + strlen(said) - 1);
+        CHECK(strstr(said, "shmring: ") == said &&
+              strstr(said + 1, "shmring: ") == NULL); /* qemu says more */
     }
 }
 
