@@ -6,3 +6,8 @@ except ModuleNotFoundError as _error:
     if _error.name != "torch":
         raise
     raise ImportError('shmring.torch needs PyTorch: pip install "shmring[torch]"', name="torch") from None
+
+from shmring.torch._dataset import RingDataset
+from shmring.torch._tensor import as_tensor
+
+__all__ = ["as_tensor", "RingDataset"]
