@@ -727,6 +727,39 @@ class Held:
     """
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None: ...
+    def private(self) -> _Array:
+        """Return a new array of the same content that you may write to; nobody else sees what you write.
+
+        Of 1 MiB and more it is not copied: it shares its pages with the slots until you write to them (copy
+        on write). It holds the slots, as any view does, until the last view of it is gone. Smaller ones,
+        those of a forked child, and those that the kernel cannot map, are copies and hold nothing.
+
+        Returns
+        -------
+        ndarray
+            Writable, of the shape and dtype of `array`. Each call makes another one.
+
+        Raises
+        ------
+        ValueError
+            It was released before.
+        MemoryError
+            The kernel has no memory, or no address space, for it.
+        RingCorrupt
+            After `survive_truncation`: the ring's file was cut.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frame = frames.get(timeout=1)
+        ...         mine = frame.private()
+        ...         mine += 1
+        ...         mine, frame.array
+        (array([2., 2.], dtype=float32), array([1., 1.], dtype=float32))
+        """
     def release(self) -> None:
         """Give up this object's own hold.
 

@@ -107,6 +107,7 @@ cdef class Block:
     cdef Guard guard  # of the views counted there
     cdef object __weakref__
     cdef readonly str name
+    cdef bytes encoded_name
     cdef readonly int access
     cdef readonly bytes schema
 
@@ -124,6 +125,8 @@ cdef class Block:
         if result != SHMRING_OK:
             raise _messages.cannot_map(result, name, fd, number)
         if self.view.control != NULL:
+            self.encoded_name = os.fsencode(name)
+            self.view.name = self.encoded_name
             shmring_cover(&self.view)
             shmring_mapped_add(&self.mapped, &self.view)
         self.schema = self.read_schema(fd)

@@ -43,6 +43,7 @@ cdef extern from "shmring/shmring.h" nogil:
         shmring_geometry geometry
         uint8_t generation[16]
         uint64_t created_ns
+        const char *name
         uint8_t *control
         uint8_t *data
         shmring_hot *hot
@@ -186,10 +187,19 @@ cdef extern from "shmring/shmring.h" nogil:
 
 
 cdef extern from "shmring/truncation.h" nogil:
-    int shmring_cover(const shmring_block *block)
+    int shmring_cover(shmring_block *block)
     void shmring_uncover(const shmring_block *block)
     bint shmring_lost_pages(const shmring_block *block)
     bint shmring_survive_truncation()
+
+
+cdef extern from "shmring/writes.h" nogil:
+    bint shmring_explain_writes()
+
+
+cdef extern from "shmring/private.h" nogil:
+    ctypedef struct shmring_private:
+        uint8_t *data
 
 
 cdef extern from "forks.h" nogil:
@@ -202,6 +212,9 @@ cdef extern from "forks.h" nogil:
     ctypedef struct shmring_mapped:
         pass
 
+    ctypedef struct shmring_own_memory:
+        shmring_private memory
+
     const unsigned long fork_count "shmring_fork_count"
     int shmring_watch_forks()
     int shmring_own_open(shmring_own_fd *own, int fd)
@@ -210,5 +223,8 @@ cdef extern from "forks.h" nogil:
     void shmring_holder_remove(shmring_holder *holder)
     bint shmring_add_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
     void shmring_drop_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
+    bint shmring_own_memory_map(
+        shmring_own_memory *mine, shmring_block *block, const shmring_own_fd *own, uint64_t slot, size_t bytes)
+    void shmring_own_memory_unmap(shmring_own_memory *mine)
     void shmring_mapped_add(shmring_mapped *mapped, shmring_block *block)
     void shmring_mapped_remove(shmring_mapped *mapped)

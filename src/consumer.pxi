@@ -66,6 +66,7 @@ cdef class Consumer:
                 raise _messages.cannot_join(result, self.block, lock.own.fd, number, self.group)
             finally:
                 lock.close()  # the error's traceback keeps it
+        shmring_explain_writes()
         self.core.awaits_takeover = awaits_takeover
         self.lock, self.fork_mark, self.slots = lock, fork_count, self.block.view.data
         self.is_open = self.has_place = True

@@ -6,7 +6,8 @@
  *
  * - every descriptor that may have locks is closed,
  * - private copies of the slots that views may be on, made just before the fork, lie where those slots were;
- *   what else was mapped there cannot be touched any more, and the block is mapped again elsewhere.
+ *   what else was mapped there cannot be touched any more, and the block is mapped again elsewhere,
+ * - private mappings of slots have nothing to do with them any more.
  *
  * The handlers are those of pthread_atfork, so that no other thread runs Python code between the copy and
  * the fork, and a fork in C code is noticed too. Neither vfork nor posix_spawn calls them. Include it once.
@@ -14,6 +15,7 @@
 #ifndef SHMRING_FORKS_H
 #define SHMRING_FORKS_H
 
+#include "shmring/private.h"
 #include "shmring/shmring.h"
 #include "shmring/truncation.h"
 
@@ -37,6 +39,12 @@ typedef struct shmring_holder {
     shmring_node node;
     const shmring_consumer *consumer;
 } shmring_holder;
+
+/* A private mapping of slots that a consumer holds. */
+typedef struct shmring_own_memory {
+    shmring_node node;
+    shmring_private memory;
+} shmring_own_memory;
 
 typedef struct shmring_range {
     size_t offset, bytes;
@@ -66,7 +74,7 @@ typedef struct shmring_mapped {
 
 static unsigned long shmring_fork_count; /* a handle belongs to the process that opened it */
 static pthread_mutex_t shmring_forks_mutex = PTHREAD_MUTEX_INITIALIZER;
-static shmring_node *shmring_all_own_fds, *shmring_all_holders, *shmring_all_mapped;
+static shmring_node *shmring_all_own_fds, *shmring_all_holders, *shmring_all_mapped, *shmring_all_own_memory;
 
 /* ---- lists ---- */
 
@@ -110,12 +118,17 @@ shmring_unregister(shmring_node *node)
 /* ---- descriptors ---- */
 
 /* Other code may have closed the number (daemons do), and it may be anybody's by now. */
+static inline int
+shmring_is_of_file(int fd, const shmring_own_fd *own)
+{
+    struct stat found;
+    return fd >= 0 && fstat(fd, &found) == 0 && found.st_dev == own->device && found.st_ino == own->file;
+}
+
 static inline void
 shmring_close_if_ours(shmring_own_fd *own)
 {
-    struct stat found;
-    if (own->fd >= 0 && fstat(own->fd, &found) == 0 && found.st_dev == own->device &&
-        found.st_ino == own->file)
+    if (shmring_is_of_file(own->fd, own))
         close(own->fd);
     own->fd = -1;
 }
@@ -159,6 +172,31 @@ static inline void
 shmring_holder_remove(shmring_holder *holder)
 {
     shmring_unregister(&holder->node);
+}
+
+/* Maps held slots of the file behind `own` once more, privately. A fork sees the mapping not at all, or
+ * registered. 0 if the file cannot be opened any more, or the kernel refuses. */
+static inline int
+shmring_own_memory_map(shmring_own_memory *mine, shmring_block *block, const shmring_own_fd *own,
+                       uint64_t slot, size_t bytes)
+{
+    pthread_mutex_lock(&shmring_forks_mutex);
+    const int fd = own->fd < 0 ? -1 : shmring_reopen(own->fd, 0);
+    const int done = shmring_is_of_file(fd, own) &&
+                     shmring_map_private(&mine->memory, block, fd, slot, bytes) == SHMRING_OK;
+    if (fd >= 0)
+        close(fd);
+    if (done)
+        shmring_enlist(&shmring_all_own_memory, &mine->node);
+    pthread_mutex_unlock(&shmring_forks_mutex);
+    return done;
+}
+
+static inline void
+shmring_own_memory_unmap(shmring_own_memory *mine)
+{
+    shmring_unregister(&mine->node);
+    shmring_unmap_private(&mine->memory);
 }
 
 static inline void
@@ -359,6 +397,7 @@ shmring_mapped_remove(shmring_mapped *mapped)
     while (mapped->inherited != NULL) {
         shmring_keepsake *const last = mapped->inherited;
         mapped->inherited = last->older;
+        shmring_cover_moved(last->at, last->bytes, NULL);
         munmap(last->at, last->bytes);
         free(last);
     }
@@ -392,7 +431,7 @@ shmring_part(shmring_mapped *mapped)
     const size_t bytes = shmring_mapped_bytes(&block->geometry);
     uint8_t *const old = block->data;
     block->data = shmring_map_again(old, &block->geometry);
-    shmring_cover_moved(old, block->data);
+    shmring_cover_moved(old, bytes, block->data);
     if (mmap(old, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
         MAP_FAILED)
         abort(); /* views would show the parent's next frames */
@@ -409,6 +448,7 @@ shmring_part(shmring_mapped *mapped)
     keepsake->older = mapped->inherited;
     mapped->inherited = keepsake;
     mapped->keepsake = NULL;
+    (void)shmring_cover_range(block, old, bytes); /* a write there is explained as one to a frame */
 }
 
 /* ---- the handlers ---- */
@@ -423,6 +463,8 @@ shmring_before_fork(void)
         if (mapped->lent)
             mapped->keepsake = shmring_keepsake_make(mapped);
     }
+    for (shmring_node *at = shmring_all_own_memory; at != NULL; at = at->next)
+        shmring_copy_private(&((shmring_own_memory *)at)->memory);
 }
 
 static void

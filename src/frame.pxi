@@ -19,6 +19,34 @@ cdef class Lease:
             self.consumer.give_back(self.hold)
 
 
+cdef enum:
+    LEAST_MAPPED = 1 << 20  # bytes; a copy of fewer takes less time than a mapping
+
+
+@cython.final
+@cython.no_gc
+cdef class PrivateMemory:
+    """Base of a private array: pages of held slots, each of them copied when it is first written to."""
+
+    cdef Lease lease  # what was not written to still shows the slots
+    cdef shmring_own_memory own
+    cdef Py_ssize_t nbytes
+
+    cdef bint map_held(self, Lease lease, Py_ssize_t nbytes) noexcept:
+        """Maps that much of what is held; False if the kernel refuses."""
+        cdef Consumer consumer = lease.consumer
+        self.lease, self.nbytes = lease, nbytes
+        return shmring_own_memory_map(
+            &self.own, &consumer.block.view, &consumer.lock.own, lease.hold.slot, nbytes)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.own.memory.data, self.nbytes, False, flags)
+
+    def __dealloc__(self):
+        if self.own.memory.data != NULL:
+            shmring_own_memory_unmap(&self.own)
+
+
 @cython.no_gc
 @cython.freelist(64)
 cdef class Held:
@@ -46,7 +74,12 @@ cdef class Held:
     def __init__(self, *_args, **_options):
         raise TypeError(f"a {type(self).__name__} comes from a Consumer")
 
-    cdef cnp.ndarray make_array(self, Lease lease):
+    cdef cnp.ndarray array_on(self, void *data, object base, bint writable):
+        """An array of this frame, or batch, on memory that `base` keeps."""
+        raise NotImplementedError
+
+    cdef Py_ssize_t span(self) except -1:
+        """Bytes from the first element to the last."""
         raise NotImplementedError
 
     cdef cnp.ndarray get_array(self):
@@ -56,10 +89,9 @@ cdef class Held:
         guard_unlock(&self.guard)
         return self.make_view() if view is None else view
 
-    cdef cnp.ndarray make_view(self):
-        """The array; another thread may make it at the same time, and the first one counts."""
+    cdef Lease get_lease(self):
+        """What keeps the slots; another thread may make it at the same time, and there is only one."""
         cdef Lease lease = Lease.__new__(Lease)
-        cdef cnp.ndarray view
         lease.consumer = self.consumer
         guard_lock(&self.guard)
         if self.hold != NULL:
@@ -70,7 +102,12 @@ cdef class Held:
         if lease.data == NULL:
             raise ValueError(
                 f"this {type(self).__name__} was released; copy what you need before, or release it later")
-        view = self.make_array(lease)
+        return lease
+
+    cdef cnp.ndarray make_view(self):
+        """The array; another thread may make it at the same time, and the first one counts."""
+        cdef Lease lease = self.get_lease()
+        cdef cnp.ndarray view = self.array_on(lease.data, lease, False)
         guard_lock(&self.guard)
         if self.view is None and not self.let_go:
             self.view = view
@@ -78,6 +115,57 @@ cdef class Held:
             view = self.view
         guard_unlock(&self.guard)
         return view
+
+    cdef cnp.ndarray make_private(self):
+        """A private array of slots that are mapped once more; None if they are not worth it, or cannot be."""
+        cdef Py_ssize_t nbytes = self.span()
+        cdef PrivateMemory memory
+        if nbytes < LEAST_MAPPED or self.consumer.fork_mark != fork_count:
+            return None
+        memory = PrivateMemory.__new__(PrivateMemory)
+        if not memory.map_held(self.get_lease(), nbytes):
+            return None
+        return self.array_on(memory.own.memory.data, memory, True)
+
+    @cython.binding(True)  # as `release`
+    def private(self):
+        """Return a new array of the same content that you may write to; nobody else sees what you write.
+
+        Of 1 MiB and more it is not copied: it shares its pages with the slots until you write to them (copy
+        on write). It holds the slots, as any view does, until the last view of it is gone. Smaller ones,
+        those of a forked child, and those that the kernel cannot map, are copies and hold nothing.
+
+        Returns
+        -------
+        ndarray
+            Writable, of the shape and dtype of `array`. Each call makes another one.
+
+        Raises
+        ------
+        ValueError
+            It was released before.
+        MemoryError
+            The kernel has no memory, or no address space, for it.
+        RingCorrupt
+            After `survive_truncation`: the ring's file was cut.
+
+        Examples
+        --------
+        >>> import numpy as np, shmring
+        >>> with shmring.Ring.create(shape=(2,), dtype="f4", slots=4) as ring:
+        ...     with ring.producer() as out, ring.consumer() as frames:
+        ...         _ = out.put(np.ones(2, "f4"))
+        ...         frame = frames.get(timeout=1)
+        ...         mine = frame.private()
+        ...         mine += 1
+        ...         mine, frame.array
+        (array([2., 2.], dtype=float32), array([1., 1.], dtype=float32))
+        """
+        cdef cnp.ndarray mine = self.make_private()
+        if mine is None:
+            mine = self.get_array().copy()
+        self.consumer.block.check()
+        return mine
 
     @cython.final
     cdef inline void move_hold(self, Lease lease) noexcept:
@@ -235,8 +323,12 @@ cdef class Frame(Held):
     ``frame[...]``, all of them read-only and without a copy.
     """
 
-    cdef cnp.ndarray make_array(self, Lease lease):
-        return self.consumer.schema.frame_array(lease.data, self.valid_rows, lease, False)
+    cdef cnp.ndarray array_on(self, void *data, object base, bint writable):
+        return self.consumer.schema.frame_array(data, self.valid_rows, base, writable)
+
+    cdef Py_ssize_t span(self) except -1:
+        cdef Schema schema = self.consumer.schema
+        return self.valid_rows * schema.row_bytes if schema.variable_rows else schema.frame_bytes
 
     cdef cnp.ndarray make_view(self):
         if self.hold != NULL and self.consumer.has_spare(self.valid_rows):
@@ -308,9 +400,15 @@ cdef class Batch(Held):
     cdef readonly bint interrupted
     """True if more frames were ready, but a swap put them elsewhere: the next batch has them."""
 
-    cdef cnp.ndarray make_array(self, Lease lease):
+    cdef cnp.ndarray array_on(self, void *data, object base, bint writable):
         return self.consumer.schema.batch_array(
-            lease.data, self.count, self.consumer.block.view.geometry.slot_stride, lease, False)
+            data, self.count, self.consumer.block.view.geometry.slot_stride, base, writable)
+
+    cdef Py_ssize_t span(self) except -1:
+        if self.copied:
+            return 0  # of slots
+        return ((self.count - 1) * self.consumer.block.view.geometry.slot_stride
+                + self.consumer.schema.frame_bytes)
 
     cdef object nowhere(self):
         if self.copied:

@@ -12,6 +12,7 @@ HELD_FOR_AN_HOUR = "a consumer holds a frame for an hour"
 ALL_SLOTS_HELD = "all slots are held"
 HELD_BY_ITSELF = "a consumer waits for a frame that cannot come because it holds the slots itself"
 ARRAY_KEPT = "the producer keeps slot.array after publishing"
+WRITE_TO_A_FRAME = "a program writes to a frame's read-only memory"
 LOSSLESS_STALLS = "a lossless consumer stalls"
 LOSSY_LAPPED = "a lossy consumer is lapped"
 TWO_PRODUCERS = "two producers"
@@ -36,6 +37,7 @@ EVENTS = (
     ALL_SLOTS_HELD,
     HELD_BY_ITSELF,
     ARRAY_KEPT,
+    WRITE_TO_A_FRAME,
     LOSSLESS_STALLS,
     LOSSY_LAPPED,
     TWO_PRODUCERS,

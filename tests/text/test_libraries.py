@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import importlib
 import io
+import re
 import resource
 import signal
 import zlib
@@ -33,6 +34,7 @@ FRAMES: dict[str, tuple[str, tuple[int, ...]]] = {
     "big": (">u2", (8, 8)),
 }
 MODULES = {"np": "numpy", "Image": "PIL.Image", "iio": "imageio.v3"}  # the others have no short name
+PRIVATE = re.compile(r"`(\w+\.private\(\))`")
 SUBMODULES = [
     "dask.array",
     "jax.numpy",
@@ -279,3 +281,24 @@ def test_code_that_writes(make, fork, call, what, instead):
             assert child.wait() == -signal.SIGSEGV
         else:
             assert what in child.receive()
+
+
+def private_instead() -> list[Any]:
+    """The rows of which the page says that a private array is the way."""
+    of_all = [row.values for row in rows("Code that writes", 0)]
+    return [(call, found[1]) for call, _, instead in of_all if (found := PRIVATE.match(instead))]
+
+
+@pytest.mark.parametrize(("call", "instead"), private_instead())
+def test_private_arrays_are_for_code_that_writes(make, call, instead):
+    name = subject(call)
+    space = import_modules(call)
+    dtype, shape = FRAMES[name]
+    ring = make(shape=shape, dtype=dtype)
+    with ring.producer() as producer, ring.consumer() as consumer, contextlib.ExitStack() as stack:
+        publish(producer)
+        frame = space[name] = consumer.get(timeout=5)
+        before = frame.array.copy()
+        evaluate(re.sub(rf"\b{name}(\.array)?\b", instead, call), space, stack)
+        assert np.array_equal(frame.array, before)
+        space.clear()

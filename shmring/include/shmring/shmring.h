@@ -79,6 +79,12 @@
  *     shmring_cover                   announce a mapped block,
  *     shmring_uncover
  *     shmring_lost_pages              whether it was cut
+ * private.h, neither
+ *     shmring_map_private         writable memory of held frames, whose pages are copied when written to
+ *     shmring_unmap_private
+ *     shmring_copy_private        copies the others too
+ * writes.h, neither
+ *     shmring_explain_writes      a line on stderr about a write to a frame, before the process dies of it
  */
 #ifndef SHMRING_SHMRING_H
 #define SHMRING_SHMRING_H

@@ -10,11 +10,12 @@
 #include "layout.h"
 
 /* A process's view of a block: its own copy of the geometry and its mappings. To read: geometry, generation,
- * created_ns. */
+ * created_ns. To set after shmring_map, if you like: name. */
 typedef struct shmring_block {
     shmring_geometry geometry;
     uint8_t generation[16];
     uint64_t created_ns;
+    const char *name; /* for the message of shmring_explain_writes; NULL: it names none */
     uint8_t *control; /* identity to entries */
     uint8_t *data;    /* the slots, mapped twice back to back, and the spare slots; NULL if not mapped */
     shmring_hot *hot;
@@ -22,6 +23,7 @@ typedef struct shmring_block {
     shmring_group *groups;
     uint8_t *entries;
     uint64_t *owners;
+    uint32_t lost; /* pages were found missing: of this process, as everything here */
 } shmring_block;
 
 /* What a handle may write. */

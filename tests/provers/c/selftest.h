@@ -36,5 +36,6 @@ extern const test look_tests[];
 extern const test spare_tests[];
 extern const test share_tests[];
 extern const test group_tests[];
+extern const test private_tests[];
 
 #endif /* SHMRING_TESTS_SELFTEST_H */

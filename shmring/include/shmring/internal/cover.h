@@ -15,13 +15,13 @@
 /* One for all files that are linked into a program or library. */
 #define SHMRING_LINKED_ONCE __attribute__((weak, visibility("hidden")))
 
-#define SHMRING_MAX_COVERED 1536u /* three for a block; further ones are not covered */
-#define SHMRING_COVER_LOST UINT64_C(1)
+/* Three for a block, one or two for a private mapping; further ones are not covered. */
+#define SHMRING_MAX_COVERED 1536u
 
 /* A covered mapping is one word, so that nobody can read half of one: its first page (of 4 KiB: every page
- * size is a multiple) in 36 bits, its pages in 27, and whether one of them was lost. 0: free. */
+ * size is a multiple) in 36 bits, and its pages in 28. 0: free. */
 SHMRING_LINKED_ONCE uint64_t shmring_covered[SHMRING_MAX_COVERED];
-SHMRING_LINKED_ONCE uint32_t shmring_any_lost; /* ever, in this process */
+SHMRING_LINKED_ONCE shmring_block *shmring_covered_of[SHMRING_MAX_COVERED]; /* what each is mapped from */
 SHMRING_LINKED_ONCE struct sigaction shmring_sigbus_before;
 SHMRING_LINKED_ONCE uintptr_t shmring_sigbus_page; /* bytes, for the handler; 0: not installed */
 
@@ -34,7 +34,7 @@ shmring_covered_first(uint64_t word)
 static inline uint64_t
 shmring_covered_pages(uint64_t word)
 {
-    return word >> 1 & ((UINT64_C(1) << 27) - 1);
+    return word & ((UINT64_C(1) << 28) - 1);
 }
 
 static inline uint64_t
@@ -52,46 +52,65 @@ shmring_first_bytes(const shmring_block *block)
 }
 
 static inline int
-shmring_covers(uint64_t word, const shmring_block *block)
-{
-    const uint64_t first = shmring_covered_first(word);
-    return first == shmring_page_of(block->control) || first == shmring_page_of(block->data) ||
-           first == shmring_page_of(block->data + shmring_first_bytes(block));
-}
-
-static inline int
-shmring_cover_range(const void *begin, size_t bytes)
+shmring_cover_range(shmring_block *block, const void *begin, size_t bytes)
 {
     const uint64_t first = shmring_page_of(begin);
     const uint64_t pages = bytes >> 12;
-    if (first >> 36 != 0 || pages >> 27 != 0)
+    if (first >> 36 != 0 || pages >> 28 != 0)
         return 0;
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
-        uint64_t none = 0;
+        uint64_t none = shmring_load_relaxed(&shmring_covered[i]); /* [relaxed: a first look] */
         /* [relaxed: a thread that touches the mapping got it from the one that announced it] */
-        if (shmring_cas_relaxed(&shmring_covered[i], &none, first << 28 | pages << 1))
+        if (none == 0 && shmring_cas_relaxed(&shmring_covered[i], &none, first << 28 | pages)) {
+            shmring_store_relaxed(&shmring_covered_of[i], block); /* [relaxed: the same] */
             return 1;
+        }
     }
     return 0;
 }
 
-/* The covered mapping that began at `from` begins at `to` now; NULL: it is gone. */
+/* The slots from this offset on, mapped at `begin`: before the wrap and behind it. */
+static inline int
+shmring_cover_slots(shmring_block *block, const uint8_t *begin, uint64_t offset, size_t bytes)
+{
+    const uint64_t first = shmring_first_bytes(block);
+    const size_t before = offset >= first ? 0 : first - offset < bytes ? (size_t)(first - offset) : bytes;
+    return (before == 0 || shmring_cover_range(block, begin, before)) &&
+           (before == bytes || shmring_cover_range(block, begin + before, bytes - before));
+}
+
+/* The covered mappings that begin in these bytes begin as far behind `to` now; NULL: they are gone. */
 static inline void
-shmring_cover_moved(const void *from, const void *to)
+shmring_cover_moved(const void *from, size_t bytes, const void *to)
 {
     for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
-        /* [relaxed: only the handler changes the words of a block that is mapped] */
+        /* [relaxed: only the thread that maps and unmaps it changes its word] */
         const uint64_t word = shmring_load_relaxed(&shmring_covered[i]);
-        if (word == 0 || shmring_covered_first(word) != shmring_page_of(from))
+        const uint64_t behind = shmring_covered_first(word) - shmring_page_of(from);
+        if (word == 0 || behind >= bytes >> 12)
             continue;
-        const uint64_t rest = word & ((UINT64_C(1) << 28) - 1);
         /* [relaxed: a thread that touches the mapping got it from the one that moved it] */
-        shmring_store_relaxed(&shmring_covered[i],
-                              to == NULL ? UINT64_C(0) : shmring_page_of(to) << 28 | rest);
+        shmring_store_relaxed(&shmring_covered[i], to == NULL ? UINT64_C(0)
+                                                              : (shmring_page_of(to) + behind) << 28 |
+                                                                    shmring_covered_pages(word));
     }
 }
 
-/* ---- the handler: loads, stores and system calls only ---- */
+/* The covered mapping in which an address lies, which is mapped; SHMRING_MAX_COVERED if there is none. */
+static inline unsigned
+shmring_find_covered(uintptr_t at)
+{
+    const uint64_t page = (uint64_t)at >> 12;
+    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
+        /* [relaxed: a thread that has the mapping sees that it is covered] */
+        const uint64_t word = shmring_load_relaxed(&shmring_covered[i]);
+        if (page - shmring_covered_first(word) < shmring_covered_pages(word))
+            return i;
+    }
+    return SHMRING_MAX_COVERED;
+}
+
+/* ---- handlers: loads, stores and system calls only ---- */
 
 static inline int
 shmring_put_zeros(uintptr_t begin, uintptr_t end)
@@ -106,20 +125,16 @@ shmring_put_zeros(uintptr_t begin, uintptr_t end)
 static inline int
 shmring_replace_lost(uintptr_t at)
 {
-    const uint64_t page = (uint64_t)at >> 12;
-    for (unsigned i = 0; i < SHMRING_MAX_COVERED; i++) {
-        /* [relaxed: a thread that has the mapping sees that it is covered] */
-        const uint64_t word = shmring_load_relaxed(&shmring_covered[i]);
-        if (page - shmring_covered_first(word) >= shmring_covered_pages(word))
-            continue;
-        /* [relaxed: the system call comes after, and nobody sees zeros before it] */
-        shmring_fetch_or_relaxed(&shmring_covered[i], SHMRING_COVER_LOST);
-        shmring_store_relaxed(&shmring_any_lost, 1u); /* [relaxed: the same] */
-        const uintptr_t begin = (uintptr_t)(shmring_covered_first(word) << 12);
-        const uintptr_t end = begin + (uintptr_t)(shmring_covered_pages(word) << 12);
-        return shmring_put_zeros(at - at % shmring_sigbus_page, end) || shmring_put_zeros(begin, end);
-    }
-    return 0;
+    const unsigned i = shmring_find_covered(at);
+    if (i == SHMRING_MAX_COVERED)
+        return 0;
+    const uint64_t word = shmring_load_relaxed(&shmring_covered[i]); /* [relaxed: as before] */
+    const uintptr_t begin = (uintptr_t)(shmring_covered_first(word) << 12);
+    const uintptr_t end = begin + (uintptr_t)(shmring_covered_pages(word) << 12);
+    shmring_block *const block = shmring_load_relaxed(&shmring_covered_of[i]); /* [relaxed: as before] */
+    /* [relaxed: the system call comes after, and nobody sees zeros before it] */
+    shmring_store_relaxed(&block->lost, 1u);
+    return shmring_put_zeros(at - at % shmring_sigbus_page, end) || shmring_put_zeros(begin, end);
 }
 
 static inline int
@@ -129,25 +144,65 @@ shmring_has_handler(const struct sigaction *action)
            (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN);
 }
 
+/* Sent by kill or raise, not by an access. */
+static inline int
+shmring_was_sent(const siginfo_t *info)
+{
+    return info->si_code <= 0;
+}
+
+/* Gives the signal back to what had it before. An access happens again after that; a signal that was sent
+ * would not. */
+static inline void
+shmring_give_back_signal(const struct sigaction *before, int number, const siginfo_t *info)
+{
+    sigaction(number, before, NULL);
+    if (shmring_was_sent(info))
+        raise(number);
+}
+
+/* Leaves a signal to the handler that was there before, or to the kernel. */
+static inline void
+shmring_pass_on(const struct sigaction *before, int number, siginfo_t *info, void *context)
+{
+    if (before->sa_flags & SA_SIGINFO)
+        before->sa_sigaction(number, info, context);
+    else if (shmring_has_handler(before))
+        before->sa_handler(number);
+    else if (!shmring_was_sent(info) || before->sa_handler == SIG_DFL)
+        shmring_give_back_signal(before, number, info); /* and it kills this time */
+}
+
 SHMRING_LINKED_ONCE void
 shmring_on_sigbus(int number, siginfo_t *info, void *context)
 {
     const int saved = errno;
-    const int sent = info->si_code <= 0; /* by kill or raise, not by an access */
-    if (info->si_code == BUS_ADRERR && shmring_replace_lost((uintptr_t)info->si_addr)) {
-        errno = saved;
-        return;
-    }
-    if (shmring_sigbus_before.sa_flags & SA_SIGINFO) {
-        shmring_sigbus_before.sa_sigaction(number, info, context);
-    } else if (shmring_has_handler(&shmring_sigbus_before)) {
-        shmring_sigbus_before.sa_handler(number);
-    } else if (!sent || shmring_sigbus_before.sa_handler == SIG_DFL) {
-        sigaction(number, &shmring_sigbus_before, NULL); /* the access happens again, and kills this time */
-        if (sent)
-            raise(number); /* this one would not */
-    }
+    if (info->si_code != BUS_ADRERR || !shmring_replace_lost((uintptr_t)info->si_addr))
+        shmring_pass_on(&shmring_sigbus_before, number, info, context);
     errno = saved;
+}
+
+/* Installs a handler. 1 if it is there now, or was before. 0 and errno if not; EBUSY: there was another one,
+ * with *before set, and a second one was installed over it: the two would pass signals on without end. */
+static inline int
+shmring_install_handler(int number, void (*handler)(int, siginfo_t *, void *), struct sigaction *before,
+                        int was_installed)
+{
+    struct sigaction ours, now;
+    if (sigaction(number, NULL, &now) != 0)
+        return 0;
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handler)
+        return 1;
+    if (was_installed && shmring_has_handler(&now)) {
+        errno = EBUSY;
+        return 0;
+    }
+    *before = now;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = handler;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigemptyset(&ours.sa_mask);
+    return sigaction(number, &ours, NULL) == 0;
 }
 
 #endif /* SHMRING_INTERNAL_COVER_H */

@@ -125,28 +125,41 @@ shmring_huge_bytes_at(const void *place)
     return kilobytes << 10;
 }
 
-/* Maps the slots twice, back to back, so that a run across the wrap is one piece of memory; the spare slots
- * follow them in the file, and in the second mapping. */
+/* Maps what lies at these offsets of the mapped slots, at addresses of its own. In memory the slots come twice,
+ * back to back, so that a run across the wrap is one piece of memory; the spare slots follow them in the file,
+ * and in the second mapping. sharing: MAP_SHARED or MAP_PRIVATE. MAP_FAILED and errno if that fails. */
+static inline void *
+shmring_map_slots(const shmring_geometry *g, int fd, uint64_t offset, size_t bytes, int protection,
+                  int sharing)
+{
+    const uint64_t first = g->slots * g->slot_stride;
+    void *const place = shmring_reserve_addresses(g->slots_offset + offset, bytes);
+    for (size_t done = 0; place != MAP_FAILED && done < bytes;) {
+        const uint64_t at = offset + done;
+        const size_t left = bytes - done;
+        const size_t part = at < first && first - at < left ? (size_t)(first - at) : left;
+        const uint64_t in_file = g->slots_offset + (at < first ? at : at - first);
+        if (mmap((uint8_t *)place + done, part, protection, sharing | MAP_FIXED, fd, (off_t)in_file) ==
+            MAP_FAILED) {
+            const int saved = errno;
+            munmap(place, bytes);
+            errno = saved;
+            return MAP_FAILED;
+        }
+        done += part;
+    }
+    return place;
+}
+
 static inline int
 shmring_map_data(shmring_block *block, int fd, int writable)
 {
     const shmring_geometry *g = &block->geometry;
-    const size_t bytes = g->slots * g->slot_stride;
-    const size_t all = shmring_mapped_bytes(g);
-    const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *const place = shmring_reserve_addresses(g->slots_offset, all);
+    void *const place = shmring_map_slots(g, fd, 0, shmring_mapped_bytes(g),
+                                          writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED);
     if (place == MAP_FAILED)
         return SHMRING_SYSTEM;
-    uint8_t *const first = (uint8_t *)place;
-    if (mmap(first, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)g->slots_offset) == MAP_FAILED ||
-        mmap(first + bytes, all - bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)g->slots_offset) ==
-            MAP_FAILED) {
-        const int saved = errno;
-        munmap(first, all);
-        errno = saved;
-        return SHMRING_SYSTEM;
-    }
-    block->data = first;
+    block->data = (uint8_t *)place;
     return SHMRING_OK;
 }
 
