@@ -7,15 +7,12 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 
 import shmring
-from support.processes import environment
 from support.samples import rows_of, with_pid, without_seven
 from support.waiting import PATIENCE, wait_until
 
@@ -43,25 +40,21 @@ def frame(number: int) -> np.ndarray:
 class Feed:
     """Puts `count` frames and ends the stream, in a thread."""
 
-    def __init__(self, ring, count: int, first: int = 0, how: str = "close", **options):
+    def __init__(self, ring, count: int, first: int = 0, how: str = "close"):
         self.error: BaseException | None = None
-        self.thread = threading.Thread(
-            target=self.run, args=(ring, range(first, first + count), how, options)
-        )
+        arguments = (ring.producer(), range(first, first + count), how)
+        self.thread = threading.Thread(target=self.run, args=arguments)
         self.thread.start()
 
-    def run(self, ring, numbers, how, options):
-        producer = ring.producer()
+    def run(self, producer, numbers, how):
         try:
             for number in numbers:
-                producer.put(frame(number), timeout=PATIENCE, **options)
+                producer.put(frame(number), timeout=4 * PATIENCE)  # spawned workers take a while
         except BaseException as error:
             self.error = error
         finally:
             if how == "fail":
                 producer.close(error="the camera burns")
-            elif how == "stay":
-                self.producer = producer
             else:
                 getattr(producer, how)()
 
@@ -94,11 +87,20 @@ def marked(batches, most: int | None = None) -> list[tuple[int, int, int]]:
     return found
 
 
+def fails(loader, kind: type[Exception], match: str) -> None:
+    """Iterate until the exception, and end the workers, which would stay as long as its traceback."""
+    batches = iter(loader)
+    with pytest.raises(kind, match=match):
+        list(batches)
+    if loader.num_workers:
+        batches._shutdown_workers()
+
+
 # ---- whole streams
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_each_frame_comes_once(page, workers, batch_size):
     ring = page()
     with RingDataset(ring) as dataset:
@@ -126,7 +128,7 @@ def test_start_methods(page, method):
     with RingDataset(ring.name, transform=with_pid) as dataset:
         feed = Feed(ring, 100)
         with started(method):
-            found = marked(iter(loader_of(dataset, 2, method, batch_size=4)))
+            found = marked(iter(loader_of(dataset, 1, method, batch_size=4)))
             gc.collect()
         assert sorted(number for _, number, _ in found) == list(range(100))
         feed.join()
@@ -275,8 +277,8 @@ def test_a_producer_that_died_or_failed(page, workers, how, kind):
     ring = page()
     with RingDataset(ring) as dataset:
         feed = Feed(ring, 20, how=how)
-        with pytest.raises(kind, match="the camera burns" if how == "fail" else "ended without closing"):
-            list(loader_of(dataset, workers, batch_size=4))
+        said = "the camera burns" if how == "fail" else "ended without closing"
+        fails(loader_of(dataset, workers, batch_size=4), kind, said)
         feed.join()
 
 
@@ -297,13 +299,8 @@ def test_a_next_producer_is_waited_for(page, workers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_no_frame_in_time(page, workers):
     ring = page()
-    said = r"no new frame in ring .* within 0.01 s"
-    with (
-        RingDataset(ring, timeout=0.01) as dataset,
-        ring.producer(),
-        pytest.raises(shmring.RingEmpty, match=said),
-    ):
-        next(iter(loader_of(dataset, workers)))
+    with RingDataset(ring, timeout=0.01) as dataset, ring.producer():
+        fails(loader_of(dataset, workers), shmring.RingEmpty, r"no new frame in ring .* within 0.01 s")
 
 
 def test_an_exception_of_transform_comes_through_and_its_frame_does_not_come_again(page):
@@ -314,7 +311,7 @@ def test_an_exception_of_transform_comes_through_and_its_frame_does_not_come_aga
         batches = iter(loader_of(dataset, 2, batch_size=3))
         with pytest.raises(ZeroDivisionError, match="seven is bad luck"):
             keep_all(batches, found)
-        del batches
+        batches._shutdown_workers()
         found = [number for _, number, _ in found]
         found += [number for _, number, _ in marked(iter(loader_of(dataset, 2, batch_size=3)))]
         assert set(range(40)) - set(found) == {7}
@@ -352,12 +349,14 @@ def test_wrong_arguments(page, name):
     [
         ({"slots": 16}, {"in_flight": 8}, ValueError, "2 workers with in_flight=8 need 17 slots, .* has 16"),
         ({}, {"group": "t"}, ValueError, "group='t' may have members elsewhere: say with in_flight="),
-        ({"consumers": 2}, {}, shmring.TooManyConsumers, "has 2 places for consumers"),
+        ({"consumers": 1}, {}, shmring.TooManyConsumers, "has 1 places for consumers"),
     ],
 )
 def test_what_the_workers_need_is_checked(page, ring_options, options, kind, said):
-    with RingDataset(page(**ring_options), **options) as dataset, pytest.raises(kind, match=said):
-        next(iter(loader_of(dataset, 2)))
+    ring = page(**ring_options)
+    with RingDataset(ring, **options) as dataset:
+        Feed(ring, 1).join()
+        fails(loader_of(dataset, 2), kind, said)
 
 
 def test_the_least_ring_for_in_flight(page):
@@ -383,8 +382,17 @@ def test_a_dataset_that_nobody_closed_leaves_without_a_warning(page):
 # ---- kills and early ends
 
 
-def kill(pid: int) -> None:
+def kill_one(batches, found: list) -> None:
+    """Kill the worker that made the last sample, and end the others."""
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .* is killed by signal"):
+        kill_and_wait(found[-1][0])
+    batches._shutdown_workers()  # the exception keeps the iterator, and so its workers, from going
+
+
+def kill_and_wait(pid: int) -> None:
+    """Until torch raises, in the main thread, wherever that is."""
     os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: False, "torch notices the death")
 
 
 @pytest.mark.parametrize("batches_before", [1, 4, 9])
@@ -395,10 +403,7 @@ def test_what_a_killed_worker_had_on_its_way_comes_again(page, prefetch_factor, 
         feed = Feed(ring, 100)
         batches = iter(loader_of(dataset, 2, batch_size=3, prefetch_factor=prefetch_factor))
         found = marked(batches, batches_before)
-        kill(found[-1][0])
-        with pytest.raises(RuntimeError, match="DataLoader worker"):
-            keep_all(batches, found)
-        del batches
+        kill_one(batches, found)
         again = marked(iter(loader_of(dataset, 2, batch_size=3)))
         assert {number for _, number, _ in found + again} == set(range(100))
         assert sum(redelivered for _, _, redelivered in again) <= 2 * 3 * prefetch_factor + 3
@@ -413,10 +418,7 @@ def test_what_was_on_its_way_from_a_worker_killed_at_the_end_comes_again(page):
         found = marked(batches, 1)
         feed.join()
         wait_until(lambda: all(consumer.lag == 0 for consumer in ring.stats().consumers), "all were taken")
-        kill(found[0][0])
-        with contextlib.suppress(RuntimeError):
-            found += marked(batches)
-        del batches
+        kill_one(batches, found)
         again = marked(iter(loader_of(dataset, 0, batch_size=4)))
         assert {number for _, number, _ in found + again} == set(range(12))
 
@@ -427,10 +429,7 @@ def test_at_most_once_nothing_comes_twice(page):
         feed = Feed(ring, 100)
         batches = iter(loader_of(dataset, 2, batch_size=3))
         found = marked(batches, 4)
-        kill(found[-1][0])
-        with contextlib.suppress(RuntimeError):
-            found += marked(batches)
-        del batches
+        kill_one(batches, found)
         found += marked(iter(loader_of(dataset, 2, batch_size=3)))
         numbers = [number for _, number, _ in found]
         assert len(numbers) == len(set(numbers))
@@ -463,39 +462,23 @@ def test_after_a_regular_end_nothing_comes_again(page):
         feed.join()
 
 
-TRAINING = """
-import sys
-from shmring.torch import RingDataset
-from support.samples import with_pid
-from torch.utils.data import DataLoader
-
-if __name__ == "__main__":
-    with RingDataset(sys.argv[1], transform=with_pid, group="t", in_flight=2) as dataset:
-        options = {"prefetch_factor": 1, "multiprocessing_context": "fork"}
-        for pids, numbers, _ in DataLoader(dataset, batch_size=2, num_workers=2, **options):
-            print(*pids.tolist(), *numbers.tolist(), flush=True)
-"""
-
-
-def test_the_workers_of_a_killed_training_end_and_others_get_what_they_had(page):
+def test_the_workers_of_a_killed_training_end_and_others_get_what_they_had(page, fork):
     ring = page(slots=16)
-    training = subprocess.Popen(
-        [sys.executable, "-c", TRAINING, ring.name], stdout=subprocess.PIPE, text=True, env=environment()
-    )
-    try:
-        with RingDataset(ring, transform=with_pid, group="t") as dataset, ring.producer() as producer:
-            wait_until(lambda: len(ring.stats().consumers) == 4, "the training has its workers", 60)
-            for number in range(8):
-                producer.put(frame(number), timeout=PATIENCE)
-            training.stdout.readline()
-            training.kill()
-            wait_until(lambda: len(ring.stats().consumers) == 1, "the workers have ended")
-            producer.close()
-            found = [number for _, number, _ in dataset]
-            assert set(range(4, 8)) <= set(found) <= set(range(8))
-    finally:
-        training.kill()
-        training.communicate()
+
+    def train(send):
+        with RingDataset(ring.name, transform=with_pid, group="t", in_flight=2) as dataset:
+            for batch in loader_of(dataset, 2, batch_size=2, prefetch_factor=1):
+                send(batch[1].tolist())
+
+    with RingDataset(ring, transform=with_pid, group="t") as dataset, ring.producer() as producer:
+        training = fork(train)
+        for number in range(8):
+            producer.put(frame(number), timeout=PATIENCE)
+        assert sorted(number for _ in range(4) for number in training.receive()) == list(range(8))
+        training.kill()  # its workers wait for frames
+        wait_until(lambda: sum(one.alive for one in ring.stats().consumers) == 1, "the workers have ended")
+        producer.close()
+        assert 2 <= len(list(dataset)) <= 4
 
 
 def test_examples_in_docstrings():

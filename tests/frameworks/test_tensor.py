@@ -96,15 +96,16 @@ def test_a_frame_without_axes_and_one_without_rows(make, publish, copy):
 
 @pytest.mark.parametrize("copy", WAYS)
 def test_a_batch_across_the_end_of_the_ring(make, copy):
-    ring = make(shape=(2048,), dtype="i4", slots=4)
+    words = 1 << 18  # large enough to be mapped
+    ring = make(shape=(words,), dtype="i4", slots=4)
     with ring.producer() as producer, ring.consumer() as consumer:
         for number in range(6):
-            producer.put(np.full(2048, number, "i4"))
+            producer.put(np.full(words, number, "i4"))
             if number < 3:
                 consumer.get(0).release()
         with consumer.batch(3, 3, timeout=0) as batch:
             tensor = as_tensor(batch, copy)
-            assert tensor.shape == (3, 2048)
+            assert tensor.shape == (3, words)
             assert tensor[:, 0].tolist() == tensor[:, -1].tolist() == [3, 4, 5]
         assert consumer.held == (0 if copy else 3)
         del tensor
