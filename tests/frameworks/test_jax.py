@@ -1,5 +1,6 @@
 """Frames as arrays of JAX: the slot itself, held no longer than the array lives."""
 
+import doctest
 import re
 import sys
 
@@ -137,6 +138,11 @@ def test_wrong_arguments(make):
         frame.release()
         with pytest.raises(ValueError, match="was released"):
             shmring.jax.asarray(frame)
+
+
+def test_the_example_in_the_docstring():
+    [example] = doctest.DocTestFinder(recurse=False).find(shmring.jax.asarray, "asarray")
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
