@@ -224,7 +224,8 @@ cdef extern from "forks.h" nogil:
     bint shmring_add_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
     void shmring_drop_view(shmring_mapped *mapped, uint64_t slot, uint64_t count)
     bint shmring_own_memory_map(
-        shmring_own_memory *mine, shmring_block *block, const shmring_own_fd *own, uint64_t slot, size_t bytes)
+        shmring_own_memory *mine, shmring_block *block, const shmring_own_fd *own, uint64_t slot,
+        size_t bytes)
     void shmring_own_memory_unmap(shmring_own_memory *mine)
     void shmring_mapped_add(shmring_mapped *mapped, shmring_block *block)
     void shmring_mapped_remove(shmring_mapped *mapped)

@@ -115,6 +115,23 @@ def test_batches_across_the_wrap(make, shape, dtype):
         assert same(mine[::2], *seqs[::2])
 
 
+def test_a_batch_of_many_small_frames(make):
+    """Together they are large; between them are gaps, and the wrap."""
+    ring = make(shape=(1001,), dtype="f4", slots=512)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        put(producer, 300)
+        consumer.batch(300).release()
+        put(producer, 400)
+        batch = consumer.batch(400)
+        seqs = [int(seq) for seq in batch.seqs]
+        mine = batch.private()
+        assert mine.shape == batch.shape == (400, 1001)
+        assert same(mine, *seqs)
+        assert mappings(ring.name) > 0
+        mine[...] = 0
+        assert same(batch.array, *seqs)
+
+
 def test_frames_in_spare_slots(make):
     ring = make(shape=LARGE, slots=2, spares=6)
     with ring.producer() as producer, ring.consumer(lossless=False, max_held=6) as consumer:

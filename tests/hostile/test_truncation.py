@@ -405,6 +405,25 @@ def zeros_in_a_fork(here):
     return in_a_fork(here, lambda: 7 if int(here.array.sum()) == 0 else 2)
 
 
+def go_across_the_wrap(here):
+    here.held.release()
+    for frame in (here.consumer.get(0), here.consumer.get(0)):
+        frame.release()
+    for _ in range(3):
+        put(here)
+    here.held = here.consumer.get(0)  # for which the child maps the slots elsewhere
+
+
+def zeros_across_the_wrap_in_a_fork(here):
+    def test():
+        batch = here.ring.consumer(start="oldest").batch(4)
+        seqs = batch.seqs.tolist()
+        cut_to_nothing(here)
+        return 7 if (seqs, int(batch.array.sum())) == ([2, 3, 4, 5], 0) else 2
+
+    return in_a_fork(here, test)
+
+
 def keep_array(here):
     here.array = here.held.array
 
@@ -416,6 +435,10 @@ def test_a_forked_child_has_the_handler_too(victim):
 def test_a_forked_child_maps_the_slots_elsewhere(victim):
     """The handler knows the new place, and what the child inherited is not in the file any more."""
     assert victim(survive, keep_array).run(copied_in_a_fork) == 7
+
+
+def test_a_forked_child_maps_both_halves_elsewhere(victim):
+    assert victim(survive, go_across_the_wrap).run(zeros_across_the_wrap_in_a_fork) == 7
 
 
 def test_a_fork_after_the_cut_copies_zeros(victim):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BEGIN = """
 import ctypes, faulthandler, os, resource, signal, sys
 import numpy as np
@@ -59,10 +61,9 @@ def test_a_write_is_explained_before_it_ends_the_process(name):
 
 def test_of_two_rings_the_right_one_is_named(name):
     other = name + "-2"
-    code = f"left = ring_of({name!r})\nring, out, frames = ring_of({other!r})\n{WRITE}"
-    assert ends(code) == (-signal.SIGSEGV, line(other))
-    code = f"ring, out, frames = ring_of({name!r})\nright = ring_of({other!r})\n{WRITE}"
-    assert ends(code) == (-signal.SIGSEGV, line(name))
+    code = f"left, right = ring_of({name!r}), ring_of({other!r})\n"
+    for one, named in [("left", name), ("right", other)]:
+        assert ends(f"{code}ring, out, frames = {one}\n{WRITE}") == (-signal.SIGSEGV, line(named))
 
 
 def test_of_a_batch_the_right_frame_is_named(name):
@@ -85,6 +86,19 @@ def test_beside_faulthandler(name, when):
     assert status == -signal.SIGSEGV
     assert (said.count(line(name)), said.count(TRACEBACK)) == (1, 1)
     assert 'File "<string>"' in said
+
+
+def test_in_any_thread(name):
+    code = f"""
+import threading
+ring, out, frames = ring_of({name!r})
+frame = frames.get(0)
+threading.Thread(target=lambda: write(frame.array.ctypes.data)).start()
+signal.pause()
+"""
+    assert ends(code) == (-signal.SIGSEGV, line(name))
+    status, said = ends(code, "-X", "faulthandler")
+    assert (status, said.count(line(name)), said.count(TRACEBACK)) == (-signal.SIGSEGV, 1, 1)
 
 
 def test_faulthandler_may_come_and_go(name):
@@ -112,6 +126,11 @@ OTHERS = {
 def test_any_other_is_as_before(name, what):
     code = f"ring, out, frames = ring_of({name!r})\n{OTHERS[what]}"
     assert ends(code) == (-signal.SIGSEGV, "")
+
+
+@pytest.mark.parametrize("what", ["nothing", "sent"])
+def test_any_other_is_as_before_with_faulthandler(name, what):
+    code = f"ring, out, frames = ring_of({name!r})\n{OTHERS[what]}"
     status, said = ends(code, "-X", "faulthandler")
     assert (status, said.partition("\n")[0]) == (-signal.SIGSEGV, TRACEBACK)
 

@@ -25,8 +25,8 @@ typedef struct shmring_private {
     size_t bytes;
 } shmring_private;
 
-/* Maps bytes of held slots, which lie side by side from `slot` on, also across the wrap. fd: the block's file,
- * open for reading; never the lock_fd, whose locks would live as long as the mapping. It may be closed
+/* Maps bytes of held slots, which lie side by side from `slot` on, also across the wrap. fd: the block's
+ * file, open for reading; never the lock_fd, whose locks would live as long as the mapping. It may be closed
  * afterwards. SHMRING_SYSTEM and errno if the kernel refuses. */
 static inline int
 shmring_map_private(shmring_private *memory, shmring_block *block, int fd, uint64_t slot, size_t bytes)

@@ -8,9 +8,9 @@
 #include <setjmp.h>
 
 static const test *const lists[] = {
-    layout_tests,   system_tests, producer_tests, swap_tests,  copy_tests,     takeover_tests,
-    consumer_tests, hold_tests,   lossy_tests,    join_tests,  liveness_tests, waiting_tests,
-    await_tests,    look_tests,   group_tests,    spare_tests, share_tests,    buffer_tests,
+    layout_tests, system_tests, producer_tests, swap_tests,     copy_tests,    takeover_tests, consumer_tests,
+    hold_tests,   lossy_tests,  join_tests,     liveness_tests, waiting_tests, await_tests,    look_tests,
+    group_tests,  spare_tests,  share_tests,    buffer_tests,   private_tests,
 };
 
 static jmp_buf after_failure;

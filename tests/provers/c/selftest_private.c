@@ -201,6 +201,7 @@ write_to_a_frame(int who, uint64_t random)
     CHECK_EQUAL(shmring_map(&block, r.fd, SHMRING_CONSUME), SHMRING_OK);
     shmring_record_at(&block, (uint64_t)who)->seq = UINT64_C(18446744073709551615);
     block.name = "a ring";
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer has it */
     CHECK(shmring_cover(&block) && shmring_explain_writes() && shmring_explain_writes());
     *(volatile uint8_t *)(shmring_slot_at(&block, (uint64_t)who) + 5) = 1;
 }
@@ -237,6 +238,43 @@ a_write_to_a_frame_is_explained_and_ends_the_process(void)
     }
 }
 
+static uint8_t *const nowhere = (uint8_t *)64;
+
+static void
+end_well_if_blocked(int number, siginfo_t *info, void *context)
+{
+    sigset_t blocked;
+    (void)number;
+    (void)context;
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    _exit(info->si_addr == nowhere && sigismember(&blocked, SIGUSR1) ? 0 : 1);
+}
+
+static void
+touch_nothing(int who, uint64_t random)
+{
+    struct sigaction action;
+    (void)who;
+    (void)random;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = end_well_if_blocked;
+    action.sa_flags = SA_SIGINFO;
+    sigaddset(&action.sa_mask, SIGUSR1);
+    sigaction(SIGSEGV, &action, NULL);
+    CHECK(shmring_explain_writes());
+    *(volatile uint8_t *)nowhere = 1;
+    _exit(2);
+}
+
+static void
+another_handler_gets_what_is_its_own_as_it_asked_for_it(void)
+{
+    int status;
+    const pid_t child = start_child(touch_nothing, 0, 0);
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK_EQUAL(status, 0);
+}
+
 const test private_tests[] = {
     TEST(private_memory_shows_the_slots_until_it_is_written_to),
     TEST(private_memory_goes_across_the_wrap_and_into_spare_slots),
@@ -246,5 +284,6 @@ const test private_tests[] = {
     TEST(a_mapping_that_moved_is_covered_where_it_is),
     TEST(private_pages_that_are_lost_read_as_zeros_and_are_noted),
     TEST(a_write_to_a_frame_is_explained_and_ends_the_process),
+    TEST(another_handler_gets_what_is_its_own_as_it_asked_for_it),
     LAST_TEST,
 };

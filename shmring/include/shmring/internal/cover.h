@@ -200,8 +200,8 @@ shmring_install_handler(int number, void (*handler)(int, siginfo_t *, void *), s
     *before = now;
     memset(&ours, 0, sizeof ours);
     ours.sa_sigaction = handler;
-    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&ours.sa_mask);
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (now.sa_flags & (SA_NODEFER | SA_RESTART));
+    ours.sa_mask = now.sa_mask; /* it may call that handler, which expects its own */
     return sigaction(number, &ours, NULL) == 0;
 }
 

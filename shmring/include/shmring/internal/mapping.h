@@ -125,9 +125,10 @@ shmring_huge_bytes_at(const void *place)
     return kilobytes << 10;
 }
 
-/* Maps what lies at these offsets of the mapped slots, at addresses of its own. In memory the slots come twice,
- * back to back, so that a run across the wrap is one piece of memory; the spare slots follow them in the file,
- * and in the second mapping. sharing: MAP_SHARED or MAP_PRIVATE. MAP_FAILED and errno if that fails. */
+/* Maps what lies at these offsets of the mapped slots, at addresses of its own. In memory the slots come
+ * twice, back to back, so that a run across the wrap is one piece of memory; the spare slots follow them in
+ * the file, and in the second mapping. sharing: MAP_SHARED or MAP_PRIVATE. MAP_FAILED and errno if that
+ * fails. */
 static inline void *
 shmring_map_slots(const shmring_geometry *g, int fd, uint64_t offset, size_t bytes, int protection,
                   int sharing)
