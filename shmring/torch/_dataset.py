@@ -194,13 +194,17 @@ class RingDataset(IterableDataset):  # type: ignore[misc]
 
     def _join(self, workers: int, label: str, parent: int | None = None) -> Member:
         """Become a member of the group: in one of so many workers, or in this process for 0."""
-        if self._ring is None:
-            attach, arguments = self._again
-            self._ring = attach(*arguments)
-        ring = self._ring
+        ring = self._attach() if self._ring is None else self._ring
         keep = self._share(ring.slots + ring.spares, workers)
         consumer = ring.consumer(label=label, **self._membership)
         return Member(ring, consumer, keep, self._membership["wait_for_takeover"], parent)
+
+    def _attach(self) -> Ring:
+        """Attach in a process that got this dataset as a pickle."""
+        attach, arguments = self._again
+        ring: Ring = attach(*arguments)
+        self._ring = ring
+        return ring
 
     def _share(self, slots: int, workers: int) -> int:
         """How many frames one of the workers keeps."""
