@@ -215,6 +215,15 @@ def outside(session: nox.Session) -> None:
     test_installed(session, tests) if session.virtualenv.is_sandboxed else session.run("pytest", *tests)
 
 
+@nox.session(default=False)
+def frameworks(session: nox.Session) -> None:
+    """Rings in PyTorch and JAX: their tests, and the pages that show them."""
+    # The version that the page of libraries names; newer ones may come with gigabytes of CUDA.
+    session.install(".[test,torch,jax]", "torch==2.13.*")
+    folder = str(TREE / "tests" / "frameworks")
+    test_installed(session, [folder, *test_files("text/test_libraries", "text/test_docs")])
+
+
 @nox.session(default=False, python="3.11")
 def fuzz(session: nox.Session) -> None:
     """The fuzzers, for 60 seconds each (or the argument), after a replay of what they once found."""

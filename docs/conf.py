@@ -19,6 +19,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["jax", "torch"]
 default_role = "py:obj"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

@@ -9,7 +9,14 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["as_array", "as_dlpack", "survives_buffers", "timestamps_of"]
+__all__ = [
+    "Lent",
+    "as_array",
+    "as_dlpack",
+    "check_tensor_dtype",
+    "survives_buffers",
+    "timestamps_of",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,20 +55,57 @@ NUMPY_HAS_DLPACK_1 = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 def as_dlpack(
     frame: Array, kind: str, max_version: tuple[int, int] | None, copy: bool | None, options: dict[str, Any]
 ) -> Any:
-    """Return what ``__dlpack__`` of a frame does."""
-    if not copy and (max_version is None or max_version[0] < 1):
-        raise BufferError(
-            f"a {kind} is read-only, which DLPack before 1.0 cannot express; copy it "
-            "(.array.copy()), or ask for max_version=(1, 0)"
-        )
-    if NUMPY_HAS_DLPACK_1:
+    """Return what ``__dlpack__`` of a frame does: the frame's memory if the caller knows of read-only memory.
+
+    Any other caller gets a copy, which the protocol allows unless copy is False.
+    """
+    knows_read_only = max_version is not None and max_version[0] >= 1
+    if NUMPY_HAS_DLPACK_1 and knows_read_only:
         return frame.__dlpack__(max_version=max_version, copy=copy, **options)
-    if not copy:
+    if copy is False:
         raise BufferError(
-            f"a {kind} is read-only, and numpy {np.__version__} cannot express that in DLPack: install numpy "
-            f"2.1 or newer, or copy it (.array.copy())"
+            f"a {kind} is read-only, which DLPack before 1.0 cannot express: allow a copy (copy=None), or "
+            + ("install numpy 2.1 or newer" if knows_read_only else "ask for max_version=(1, 0)")
         )
-    return frame.copy().__dlpack__()
+    return frame.copy().__dlpack__(**options)
+
+
+# What torch and JAX have as well.
+TENSOR_DTYPES = {
+    np.dtype(code)
+    for code in ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
+}
+
+
+def check_tensor_dtype(dtype: np.dtype[Any], library: str, call: str) -> None:
+    """Raise TypeError for a dtype that a library of tensors lacks, with a call that takes a conversion."""
+    if dtype not in TENSOR_DTYPES:
+        raise TypeError(f"{library} has no dtype for {dtype}; convert it: {call}({converted(dtype)})")
+
+
+def converted(dtype: np.dtype[Any]) -> str:
+    """Write the expression that makes of a frame an array for tensors."""
+    if dtype.names is not None:
+        return f"frame.array[{dtype.names[0]!r}].copy()"
+    if dtype.kind in "SUV":
+        return "frame.array.view('u1').copy()"
+    if dtype.kind in "mM":
+        return "frame.array.astype('i8')"
+    if dtype.newbyteorder("=") in TENSOR_DTYPES:
+        return "frame.array.astype(frame.dtype.newbyteorder('='))"
+    return f"frame.array.astype('{'c16' if dtype.kind == 'c' else 'f8'}')"
+
+
+class Lent:
+    """A read-only array, lent to a library that has no read-only ones: nobody writes, that is agreed.
+
+    ``numpy.asarray`` of it looks writable, and keeps it.
+    """
+
+    def __init__(self, array: Array) -> None:
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+        self.array = array
 
 
 def survives_buffers(dtype: np.dtype[Any]) -> bool:

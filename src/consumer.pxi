@@ -780,6 +780,19 @@ cdef class Consumer:
         if usable and waiting:
             shmring_event_announce(&self.block.view.hot.data_event)
 
+    def _abandon(self):
+        """Leave as if this process had died: other members of the group get what is held.
+
+        For a process that is about to end: nobody protects the held frames from here on.
+        """
+        guard_lock(&self.guard)
+        if self.is_open and self.fork_mark == fork_count:
+            self.is_open = self.has_place = False
+            self.fork_mark -= 1  # as after a fork: no release counts any more
+            shmring_holder_remove(&self.holder)
+            shmring_own_close(&self.lock.own)
+        guard_unlock(&self.guard)
+
     def __reduce__(self):
         raise _messages.not_pickled("Consumer")
 

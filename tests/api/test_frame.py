@@ -1,6 +1,7 @@
 """Frame: read-only for good, alive as long as any view of it, never overwritten while it is, then gone."""
 
 import contextlib
+import ctypes
 import gc
 import io
 import pickle
@@ -207,19 +208,69 @@ def test_dlpack_protocol(ring):
         assert consumer.held == 0
 
 
+class Exported:
+    """A DLPack capsule, for numpy.from_dlpack."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack__(self, **_options):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+
+def flags_of(capsule) -> int:
+    """The flags of a capsule of DLPack 1.0: 1 is read-only, 2 is copied."""
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    after_version_context_and_deleter = 8 + 8 + 8
+    return ctypes.c_uint64.from_address(
+        pointer_of(capsule, b"dltensor_versioned") + after_version_context_and_deleter
+    ).value
+
+
+def take_either(consumer, kind: str):
+    return consumer.get(0) if kind == "frame" else consumer.batch(1, timeout=0)
+
+
 @pytest.mark.parametrize("kind", ["frame", "batch"])
-def test_dlpack_before_1_0_is_refused_but_for_a_copy(ring, kind):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"max_version": (0, 8)}, {"max_version": None, "copy": None}, {"stream": None}, {"copy": True}],
+)
+def test_dlpack_before_1_0_gets_a_copy(ring, kind, options):
     with ring.producer() as producer, ring.consumer() as consumer:
-        feed(producer, 2)
-        held = consumer.get(0) if kind == "frame" else consumer.batch(2)
-        for options in ({}, {"max_version": (0, 8)}, {"copy": False}, {"max_version": None, "copy": None}):
-            with pytest.raises(BufferError, match=rf"{kind.title()} is read-only.*max_version=\(1, 0\)"):
-                held.__dlpack__(**options)
-        before = consumer.held
-        copies = [held.__dlpack__(copy=True), held.__dlpack__(max_version=(1, 0), copy=True)]
+        feed(producer, 1)
+        held = take_either(consumer, kind)
+        capsule = held.__dlpack__(**options)
+        assert '"dltensor"' in repr(capsule)
         del held
-        assert (before, consumer.held) == (1 if kind == "frame" else 2, 0)
-        assert len(copies) == 2
+        assert consumer.held == 0
+        array = np.from_dlpack(Exported(capsule))
+        assert np.array_equal(array.ravel(), payload(0))
+
+
+@pytest.mark.parametrize("kind", ["frame", "batch"])
+def test_dlpack_1_0_says_what_is_read_only_and_what_is_a_copy(ring, kind):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 1)
+        held = take_either(consumer, kind)
+        assert flags_of(held.__dlpack__(max_version=(1, 0))) == 1
+        copy = held.__dlpack__(max_version=(1, 0), copy=True)
+        assert flags_of(copy) & 2
+        del held
+        assert consumer.held == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"max_version": (0, 8)}, {"max_version": None}])
+def test_dlpack_before_1_0_without_a_copy_is_refused(ring, options):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 1)
+        frame = consumer.get(0)
+        with pytest.raises(BufferError, match=r"a Frame is read-only.*allow a copy.*max_version=\(1, 0\)"):
+            frame.__dlpack__(copy=False, **options)
 
 
 def test_dlpack_with_a_numpy_before_2_1(ring, monkeypatch):
@@ -227,10 +278,12 @@ def test_dlpack_with_a_numpy_before_2_1(ring, monkeypatch):
     with ring.producer() as producer, ring.consumer() as consumer:
         feed(producer, 1)
         frame = consumer.get(0)
-        with pytest.raises(BufferError, match=r"numpy .* cannot express that in DLPack: install numpy 2\.1"):
-            np.from_dlpack(frame)
-        assert frame.__dlpack__(copy=True) is not None
-        assert frame.__dlpack__(max_version=(1, 0), copy=True) is not None
+        assert np.array_equal(np.from_dlpack(frame), payload(0))
+        assert '"dltensor"' in repr(frame.__dlpack__(max_version=(1, 0)))
+        with pytest.raises(BufferError, match=r"allow a copy \(copy=None\), or install numpy 2\.1"):
+            frame.__dlpack__(max_version=(1, 0), copy=False)
+        frame.release()
+        assert consumer.held == 0
 
 
 def test_whatever_reads_bytes_takes_a_frame(ring):

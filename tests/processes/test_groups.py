@@ -79,6 +79,24 @@ def test_another_member_gets_what_a_killed_one_held_marked_and_counted(ring, poo
         assert [(row.label, row.redelivered) for row in ring.stats().consumers] == [("m1", 2)]
 
 
+def abandon(here):
+    """Twice, and with releases after it, which have no effect any more."""
+    here.consumer._abandon()
+    here.consumer._abandon()
+    peers.let_go(here)
+    here.consumer.close()
+
+
+def test_what_a_member_abandons_goes_to_another_one(ring, pool):
+    one, other = pool(ring, 2)
+    with ring.producer() as producer:
+        feed(producer, 3)
+        one.run(peers.hold, 2)
+        one.run(abandon)
+        producer.close()
+        assert sorted(other.run(work)) == [[0, True], [1, True], [2, False]]
+
+
 def test_a_killed_member_s_batch_is_redelivered(make, pool):
     ring = make(slots=8)
     one, other = pool(ring, 2)

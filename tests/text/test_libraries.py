@@ -41,6 +41,8 @@ SUBMODULES = [
     "scipy.fft",
     "scipy.linalg",
     "scipy.ndimage",
+    "shmring.jax",
+    "shmring.torch",
     "skimage.filters",
     "skimage.util",
     "torch.utils.data",
@@ -139,7 +141,7 @@ def import_modules(call: str) -> dict[str, Any]:
         found[name] = pytest.importorskip(MODULES.get(name, name))
     for name in SUBMODULES:
         if name in call:
-            importlib.import_module(name)
+            pytest.importorskip(name, exc_type=ImportError)
     return found
 
 
