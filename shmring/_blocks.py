@@ -16,7 +16,7 @@ from shmring._words import count
 if TYPE_CHECKING:
     from multiprocessing.shared_memory import SharedMemory
 
-__all__ = ["create", "format_given"]
+__all__ = ["create", "create_nameless", "format_given"]
 
 STEP = max(64 << 20, _core.HUGE_PAGE_BYTES)  # bytes taken between two checks of what is left
 
@@ -50,12 +50,9 @@ def create(
         The huge pages that were asked for are not to be had.
     """
     free_name(name, geometry.block_bytes)
+    fd, presence = create_nameless(name, mode, geometry, huge_pages)
     with contextlib.ExitStack() as undo:
-        fd = allocate(name, geometry, mode, huge_pages)
         undo.callback(os.close, fd)
-        _core.format_block(fd, geometry, os.urandom(16))
-        presence = _presence.enter(fd)
-        assert presence is not None  # nobody else has this file yet
         undo.callback(presence.close)
         while True:
             try:
@@ -65,6 +62,23 @@ def create(
             else:
                 undo.pop_all()
                 return fd, presence
+
+
+def create_nameless(
+    name: str, mode: int, geometry: _core.Geometry, huge_pages: bool | None
+) -> tuple[int, _core.LockFile]:
+    """Make a ring's block that is gone with its last descriptor and mapping; `name` is for messages.
+
+    Returns as `create`.
+    """
+    with contextlib.ExitStack() as undo:
+        fd = allocate(name, geometry, mode, huge_pages)
+        undo.callback(os.close, fd)
+        _core.format_block(fd, geometry, os.urandom(16))
+        presence = _presence.enter(fd)
+        assert presence is not None  # nobody else has this file yet
+        undo.pop_all()
+        return fd, presence
 
 
 def format_given(

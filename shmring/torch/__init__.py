@@ -8,6 +8,8 @@ except ModuleNotFoundError as _error:
     raise ImportError('shmring.torch needs PyTorch: pip install "shmring[torch]"', name="torch") from None
 
 from shmring.torch._dataset import RingDataset
+from shmring.torch._loader import BatchTimeout, RingLoader
+from shmring.torch._team import WorkerDied
 from shmring.torch._tensor import as_tensor
 
-__all__ = ["as_tensor", "RingDataset"]
+__all__ = ["as_tensor", "RingDataset", "RingLoader", "BatchTimeout", "WorkerDied"]
