@@ -725,6 +725,13 @@ class Lease:
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
+class PrivateMemory:
+    """Base of a private array: pages of held slots, each of them copied when it is first written to."""
+
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
 @disjoint_base
 class Held:
     """Common part of Frame and Batch: a hold on slots, an array made when first asked for.
