@@ -24,7 +24,7 @@ __all__ = ["Assembly", "NoRoom", "pack", "size_of", "unpack"]
 ALIGNMENT = 64
 WORD = 8
 # Both sides have the same torch, so a dtype is a number; as a pickled global it takes much longer.
-DTYPES = sorted({value for value in vars(torch).values() if isinstance(value, torch.dtype)}, key=str)
+DTYPES = sorted({value for value in vars(torch).values() if type(value) is torch.dtype}, key=str)
 CODES = {dtype: code for code, dtype in enumerate(DTYPES)}
 
 
