@@ -350,7 +350,7 @@ def test_wrong_arguments(page, name):
     [
         ({"slots": 16}, {"in_flight": 8}, ValueError, "2 workers with in_flight=8 need 17 slots, .* has 16"),
         ({}, {"group": "t"}, ValueError, "group='t' may have members elsewhere: say with in_flight="),
-        ({"consumers": 1}, {}, shmring.TooManyConsumers, "has 1 places for consumers"),
+        ({"consumers": 1}, {}, shmring.TooManyConsumers, "has 1 place for consumers"),
     ],
 )
 def test_what_the_workers_need_is_checked(page, ring_options, options, kind, said):
