@@ -78,6 +78,10 @@ PATIENCE = {
     "wait": ["wait longer"],
     "forever": [],
 }  # what a producer may do about a full ring, by how it waits
+KEEPS_LATEST = (
+    "What a lossless consumer took in its last two calls leaves its place in the ring, with spare slots too, "
+    "only when the consumer releases it or asks for the next frame. "
+)
 
 
 class Later:
@@ -502,16 +506,20 @@ def held_up(
     behind = gating(block, consumers, gate, slots, lock_fd)
     if behind:
         who = "; ".join(
-            f"{consumer_of(one)}, lag {count(one['lag'], 'frame')}{_not_reaped(one, lock_fd)}"
+            f"{consumer_of(one)}, lag {count(one['lag'], 'frame')}"
+            f"{_holds_latest(one, slots)}{_not_reaped(one, lock_fd)}"
             for one in behind
         )
         groups = any(one["group"] is not None for one in behind)
+        latest = any(_holds_latest(one, slots) for one in behind)
         last = "add members to the group" if groups else "make that consumer lossy"
-        advice = ", ".join([*PATIENCE[how], "use more slots", 'drop frames (on_full="drop")'])
+        release = ["release frames earlier"] if latest else []
+        advice = ", ".join([*PATIENCE[how], *release, "use more slots", 'drop frames (on_full="drop")'])
         return errors.RingFull(
             f"ring {block.name!r} is full: all {slots} slots hold frames that "
-            f"{'a group' if groups else 'a lossless consumer'} has not read{stalled}: {who}. "
-            f"{advice[0].upper()}{advice[1:]}, or {last}"
+            f"{'a group' if groups else 'a lossless consumer'} has not read"
+            f"{', or took last and holds' if latest else ''}{stalled}: {who}. "
+            f"{KEEPS_LATEST if latest else ''}{advice[0].upper()}{advice[1:]}, or {last}"
         )
     holding = [one for one in consumers if one["held"]]
     if not holding:
@@ -528,6 +536,11 @@ def held_up(
         f"Release frames earlier (frame.release(), del), copy what must be kept (frame.array.copy()), or use "
         f"more slots"
     )
+
+
+def _holds_latest(one: ConsumerRow, slots: int) -> str:
+    """Say how many frames it holds if some of them, not unread ones alone, gate the producer."""
+    return f",{_holds(one)}" if one["policy"] == "lossless" and one["lag"] < slots and one["held"] else ""
 
 
 def _holds(one: ConsumerRow) -> str:
@@ -551,7 +564,7 @@ def waits_for_itself(
     behind = [one for one in behind if one["place"] in own and one["group"] not in shared - {None}]
     if behind:
         one = behind[0]
-        what = f"has not read {count(one['lag'], 'frame')}"
+        what = f"has not read {count(one['lag'], 'frame')}{_holds_latest(one, slots)}"
     else:
         holding = [one for one in consumers if one["held"]]
         if not holding or any(one["place"] not in own for one in holding):

@@ -21,7 +21,8 @@ def asarray(frame: Frame | Batch, copy: bool | None = None) -> jax.Array:
     """Return a frame or a batch as an array of JAX on the CPU.
 
     JAX's arrays are immutable, so the slot itself can be one: nothing is copied, unless JAX changes the
-    dtype or needs another alignment. ``jax.device_put(array, device)`` moves it to another device.
+    dtype or needs another alignment, or the frames of a batch have gaps between them.
+    ``jax.device_put(array, device)`` moves the array to another device.
 
     Parameters
     ----------
@@ -61,19 +62,26 @@ def asarray(frame: Frame | Batch, copy: bool | None = None) -> jax.Array:
             f"jax.numpy.asarray"
         )
     check_tensor_dtype(frame.dtype, "JAX", "jax.numpy.asarray")
-    if copy is not None and check_flag("copy", copy):
-        return jax.numpy.from_dlpack(frame.array.copy())
+    wanted = copy is not None and check_flag("copy", copy)
     if copy is False:
-        check_kept(frame.dtype)
+        check_kept(frame)
+    if wanted or not frame.array.flags.c_contiguous:
+        return jax.numpy.from_dlpack(frame.array.copy())
     # By DLPack: device_put would keep the slot until the next call into JAX, even after the array is gone.
     return jax.numpy.from_dlpack(np.asarray(Lent(frame.array)), copy=copy)
 
 
-def check_kept(dtype: np.dtype) -> None:
-    """Raise ValueError for a dtype that JAX changes."""
-    becomes = jax.dtypes.canonicalize_dtype(dtype)
-    if becomes != dtype:
+def check_kept(frame: Frame | Batch) -> None:
+    """Raise ValueError for what JAX copies."""
+    becomes = jax.dtypes.canonicalize_dtype(frame.dtype)
+    if becomes != frame.dtype:
         raise ValueError(
-            f"JAX makes {becomes} of {dtype}, which takes a copy: allow it (copy=None), or set "
+            f"JAX makes {becomes} of {frame.dtype}, which takes a copy: allow it (copy=None), or set "
             f"jax.config.update('jax_enable_x64', True)"
+        )
+    array = frame.array
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"a frame has {array[0].nbytes} bytes and its slot {array.strides[0]}, and JAX has no arrays "
+            f"with gaps, so this batch takes a copy: allow it (copy=None), or take single frames"
         )

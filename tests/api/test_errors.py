@@ -501,6 +501,24 @@ def close_the_first(here):
     here.first.close()
 
 
+def test_full_says_that_the_frames_taken_last_keep_their_places(make):
+    ring = make(slots=2, spares=4)
+    with ring.producer() as producer, ring.consumer() as consumer:
+        feed(producer, 2)
+        held = [consumer.get(0), consumer.get(0)]
+        with pytest.raises(shmring.RingFull) as raised:
+            producer.put(payload(2), timeout=0)
+        assert "has not read, or took last and holds: " in str(raised.value)
+        assert "lag 0 frames, holds 2 frames. What a lossless consumer took" in str(raised.value)
+        assert "release frames earlier" in str(raised.value)
+        assert consumer.try_get() is None  # it asks for the next frame
+        for number in range(2, 4):
+            assert producer.put(payload(number), timeout=0)
+        with pytest.raises(shmring.RingFull, match=r"has not read: [^\n]*lag 2 frames\. Wait"):
+            producer.put(payload(4), timeout=0)
+        assert len(held) == consumer.held
+
+
 def test_a_full_table_names_those_in_it(make, peer):
     ring = make(consumers=2)
     other = peer(ring)

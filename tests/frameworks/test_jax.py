@@ -86,6 +86,21 @@ def test_the_array_is_the_slot_and_holds_it_until_it_is_gone(make):
         assert consumer.held == 0
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((), "f4"), ((2, 3), "f4"), ((600, 600), "u1")])
+def test_a_batch_with_gaps_between_its_frames_is_copied(make, shape, dtype):
+    """A slot is a multiple of some bytes that a frame is not, and JAX has no strides."""
+    numbers = np.full(shape, 7, dtype)
+    with publish(make, numbers) as consumer:
+        batch = consumer.batch(2, 2, timeout=0)
+        with pytest.raises(ValueError, match=r"no arrays with gaps.*copy=None"):
+            shmring.jax.asarray(batch, copy=False)
+        array = shmring.jax.asarray(batch)
+        batch.release()
+        assert array.shape == (2, *shape)
+        assert (array == 7).all()
+        assert consumer.held == 0
+
+
 def test_a_batch(make):
     with publish(make, np.ones((64, 64), "f4")) as consumer:
         array = shmring.jax.asarray(consumer.batch(2, 2, timeout=0))
