@@ -190,6 +190,7 @@ class MessageQueue:
             raise TypeError(
                 f"handle must be what export_handle() of the writer returned, not {type(handle).__name__}"
             )
+        rank = check_int("rank", rank, 0)  # the label of True or 0.0 is not the one that the writer looks for
         if rank not in handle.local_reader_ranks:
             raise ValueError(f"rank must be one of {list(handle.local_reader_ranks)}, not {rank!r}")
         ring = attach(handle)

@@ -397,6 +397,15 @@ def test_two_readers_of_one_rank_are_refused(queue):
     assert reader.dequeue(0) == 1
 
 
+@pytest.mark.parametrize("rank", [0.0, False, "0", None])
+def test_a_rank_is_an_int(nothing_left_behind, name, rank):
+    with MessageQueue(1, max_chunk_bytes=CHUNK, name=name) as writer:
+        with pytest.raises(TypeError, match="rank must be an int"):
+            MessageQueue.create_from_handle(writer.export_handle(), rank)
+        with MessageQueue.create_from_handle(writer.export_handle(), np.int64(0)):
+            assert writer.readers == [0]
+
+
 def test_a_queue_that_is_gone(queue):
     writer, _ = queue()
     writer.close()
