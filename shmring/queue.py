@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import mmap
 import queue
 import sys
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 from shmring import _core, _messages, errors
 from shmring._dtypes import brief
 from shmring._ending import failure_of_block, failure_of_program
-from shmring._format import check_format, describe_array
+from shmring._format import check_format, describe_array, slot_bytes
 from shmring._meta import refuse_masked
 from shmring._ring import Ring
 from shmring._schema import check_int
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["RingQueue"]
 
 GROUP = "getters"
-ALIGNMENT = 64  # of slots
 COPYING = 0.001  # seconds between two looks at a thread that copies its item
 BEFORE_CHILDREN, AFTER_CHILDREN = 10, -10  # when multiprocessing ends a process: its children are joined at 0
 
@@ -480,12 +478,6 @@ def check_maxsize(maxsize: int) -> int:
             f"memory has a limit"
         )
     return check_int("maxsize", maxsize, 2, _core.MAX_SLOTS)
-
-
-def slot_bytes(item_bytes: int, maxsize: int) -> int:
-    """Return the bytes of a slot that holds an item, so that exactly `maxsize` of them are whole pages."""
-    unit = max(ALIGNMENT, mmap.PAGESIZE // math.gcd(maxsize, mmap.PAGESIZE))
-    return -(-item_bytes // unit) * unit
 
 
 def seconds_of(block: bool, timeout: float | None) -> float | None:
