@@ -33,6 +33,7 @@ __all__ = ["FrameFormat", "check_format", "format_of", "parse_format"]
 
 MAX_AXES = 31  # a batch has one more, and numpy before 2.0 allowed 32
 MAX_LENGTH = 1 << 40  # of an axis
+SLOT_ALIGNMENT = 64
 
 
 class FrameFormat:
@@ -163,3 +164,11 @@ def parse_format(described: Mapping[str, Any], variable_rows: bool) -> FrameForm
     meta = described["meta"]
     meta_dtype = None if meta is None else parse_dtype(meta)
     return FrameFormat(shape, parse_dtype(described["dtype"]), meta_dtype, variable_rows)
+
+
+def slot_bytes(nbytes: int, slots: int) -> int:
+    """Return the bytes of a slot that holds so many, so that exactly `slots` of them are whole pages."""
+    import mmap
+
+    unit = max(SLOT_ALIGNMENT, mmap.PAGESIZE // math.gcd(slots, mmap.PAGESIZE))
+    return -(-nbytes // unit) * unit

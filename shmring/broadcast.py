@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shmring import _core, _ending, _messages, errors
+from shmring._format import slot_bytes
 from shmring._packing import ALIGNMENT, Arrival, Packed, unpack
 from shmring._ring import Ring
 from shmring._schema import check_int
@@ -73,7 +74,8 @@ class MessageQueue:
     local_reader_ranks : sequence of int, optional
         The ranks of the readers. Default: 0 to ``n_reader - 1``.
     max_chunk_bytes : int
-        Bytes of a chunk. An object takes at least one; a larger one takes several, one after the other.
+        Bytes of a chunk, rounded up. An object takes at least one; a larger one takes several, one after the
+        other.
     max_chunks : int
         Chunks in the ring, at least 2: how far readers may lag behind.
     connect_ip : str, optional
@@ -142,7 +144,7 @@ class MessageQueue:
         self._pickler = pickler
         ring = Ring.create(
             name,
-            shape=(HEADER_BYTES + max_chunk_bytes,),
+            shape=(slot_bytes(HEADER_BYTES + max_chunk_bytes, max_chunks),),
             dtype="u1",
             slots=max_chunks,
             consumers=min(n_reader + 1 + GUESTS, _core.MAX_CONSUMERS),
@@ -190,6 +192,7 @@ class MessageQueue:
             raise TypeError(
                 f"handle must be what export_handle() of the writer returned, not {type(handle).__name__}"
             )
+        rank = check_int("rank", rank, 0)  # the label of True or 0.0 is not the one that the writer looks for
         if rank not in handle.local_reader_ranks:
             raise ValueError(f"rank must be one of {list(handle.local_reader_ranks)}, not {rank!r}")
         ring = attach(handle)

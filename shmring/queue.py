@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import mmap
 import queue
 import sys
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 from shmring import _core, _messages, errors
 from shmring._dtypes import brief
 from shmring._ending import failure_of_block, failure_of_program
-from shmring._format import check_format, describe_array
+from shmring._format import check_format, describe_array, slot_bytes
 from shmring._meta import refuse_masked
 from shmring._ring import Ring
 from shmring._schema import check_int
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["RingQueue"]
 
 GROUP = "getters"
-ALIGNMENT = 64  # of slots
 COPYING = 0.001  # seconds between two looks at a thread that copies its item
 BEFORE_CHILDREN, AFTER_CHILDREN = 10, -10  # when multiprocessing ends a process: its children are joined at 0
 
@@ -95,6 +93,7 @@ class RingQueue:
         """Join in the process that created the queue, or unpickled it."""
         self._part = Part(ring, creator)
         _core.handles.add(self)
+        util.register_after_fork(self, RingQueue._finalize_again)
         try:
             self._part.join(self)
         except BaseException:
@@ -115,6 +114,10 @@ class RingQueue:
     def _enter_child(self) -> None:
         """Take part in a child of a fork from its first call on; what the parent has stays the parent's."""
         self._part = Part(self._part.ring, False)
+
+    def _finalize_again(self) -> None:
+        """Have an end again: a child of a fork server unpickles the queue, then forgets all finalizers."""
+        self._part.finalize_again(self)
 
     def _open_part(self) -> Part:
         part = self._part
@@ -146,6 +149,7 @@ class RingQueue:
             Another process puts into this queue.
         """
         part = self._open_part()
+        part.become_putter()  # first: getters learn of a putter that fails by its first item
         data, shape = self._packed(obj)
         part.put(data, shape or None, seconds_of(block, timeout))
 
@@ -350,9 +354,17 @@ class Part:
         with self._joining:
             if not self._joined:
                 self.getters.append(self.ring.consumer(group=GROUP))
-                util.Finalize(owner, self.end, exitpriority=BEFORE_CHILDREN)
-                util.Finalize(owner, self.leave, exitpriority=AFTER_CHILDREN)
+                self._finalize(owner)
                 self._joined = True
+
+    def finalize_again(self, owner: RingQueue) -> None:
+        """Register the end of a member again."""
+        if self._joined:
+            self._finalize(owner)
+
+    def _finalize(self, owner: RingQueue) -> None:
+        util.Finalize(owner, self.end, exitpriority=BEFORE_CHILDREN)
+        util.Finalize(owner, self.leave, exitpriority=AFTER_CHILDREN)
 
     def take_getter(self) -> _core.Consumer:
         """Return a member for this thread alone, to be put back among the getters."""
@@ -377,7 +389,8 @@ class Part:
                 f"ring {self.ring.name!r} is full, and another thread of this process waits to put an item"
             )
         try:
-            producer = self._producer or self._open_producer()
+            producer = self._producer
+            assert producer is not None
             # Asked first: a producer that finds a full ring looks up who is in the way, which takes long.
             self._waits_for_space = self.waiting() >= self.ring.slots
             if self._waits_for_space and seconds == 0:
@@ -409,22 +422,29 @@ class Part:
 
     def _take_turn(self, seconds: float | None) -> bool:
         """Wait until no other thread puts; False if the time is over, and that one waits for space itself."""
-        if self._putting.acquire(timeout=-1 if seconds is None else seconds):
+        if self._putting.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)):
             return True
         while not self._waits_for_space:  # it copies its item
             if self._putting.acquire(timeout=COPYING):
                 return True
         return False
 
+    def become_putter(self) -> None:
+        """Be the process that puts, unless it is already."""
+        if self._producer is not None:
+            return
+        with self._joining:
+            if self._producer is None:
+                self._producer = self._open_producer()
+
     def _open_producer(self) -> _core.Producer:
         try:
-            self._producer = self.ring.producer()
+            return self.ring.producer()
         except errors.ProducerExists as error:
             raise errors.ProducerExists(
                 f"another process puts into this queue ({error}). A RingQueue has one putter: close() it "
                 f"there first, give each putter a queue of its own, or use multiprocessing.Queue"
             ) from None
-        return self._producer
 
     def close(self, failure: bytes | None) -> None:
         """End the stream, if this process put; stay a member where children may still have to join."""
@@ -458,12 +478,6 @@ def check_maxsize(maxsize: int) -> int:
             f"memory has a limit"
         )
     return check_int("maxsize", maxsize, 2, _core.MAX_SLOTS)
-
-
-def slot_bytes(item_bytes: int, maxsize: int) -> int:
-    """Return the bytes of a slot that holds an item, so that exactly `maxsize` of them are whole pages."""
-    unit = max(ALIGNMENT, mmap.PAGESIZE // math.gcd(maxsize, mmap.PAGESIZE))
-    return -(-item_bytes // unit) * unit
 
 
 def seconds_of(block: bool, timeout: float | None) -> float | None:

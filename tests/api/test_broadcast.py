@@ -397,6 +397,27 @@ def test_two_readers_of_one_rank_are_refused(queue):
     assert reader.dequeue(0) == 1
 
 
+@pytest.mark.parametrize("rank", [0.0, False, "0", None])
+def test_a_rank_is_an_int(nothing_left_behind, name, rank):
+    with MessageQueue(1, max_chunk_bytes=CHUNK, name=name) as writer:
+        with pytest.raises(TypeError, match="rank must be an int"):
+            MessageQueue.create_from_handle(writer.export_handle(), rank)
+        with MessageQueue.create_from_handle(writer.export_handle(), np.int64(0)):
+            assert writer.readers == [0]
+
+
+@pytest.mark.parametrize(("chunks", "nbytes"), [(2, 64), (3, 1000), (4, 4096), (16, 1 << 16)])
+def test_a_reader_lags_behind_by_as_many_chunks_as_asked_for(nothing_left_behind, name, chunks, nbytes):
+    with (
+        MessageQueue(1, max_chunk_bytes=nbytes, max_chunks=chunks, name=name) as writer,
+        MessageQueue.create_from_handle(writer.export_handle(), 0),
+    ):
+        for number in range(chunks):
+            writer.enqueue(number, 0)
+        with pytest.raises(shmring.RingFull):
+            writer.enqueue(chunks, 0)
+
+
 def test_a_queue_that_is_gone(queue):
     writer, _ = queue()
     writer.close()

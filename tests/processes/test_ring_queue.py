@@ -313,6 +313,12 @@ def test_flags_and_times_are_checked(items, call):
         items.get(copy=1)
 
 
+@pytest.mark.parametrize("timeout", [1e10, 1e300, math.inf])
+def test_any_time_may_be_waited(items, timeout):
+    items.put([1], timeout=timeout)
+    assert items.get(timeout=timeout).tolist() == [1]
+
+
 def test_a_putter_waits_for_getters_that_are_still_to_come(items, user, fork):
     """Alone in its thread, and the first getter is not there yet: no reason to give up."""
 
@@ -530,16 +536,30 @@ def test_a_putter_that_fails_says_why(items, user):
     assert failed.value.kind == "ProducerFailed"
 
 
+def test_a_stream_without_an_item_can_be_ended(items, user):
+    other = user(items)
+    with shmring.Ring.attach(items.name) as ring, ring.producer():
+        pass
+    assert other.run(get_all) == []
+
+
+def test_a_putter_whose_first_item_is_refused_has_failed(items, user):
+    other = user(items)
+    with pytest.raises(ValueError, match="float64"), items:
+        items.put([1.5])
+    with pytest.raises(PeerError, match="float64") as failed:
+        other.run(get, 1)
+    assert failed.value.kind == "ProducerFailed"
+
+
 @pytest.mark.slow
-def test_a_child_that_does_not_close_has_ended_all_the_same(started, items):
-    context = multiprocessing.get_context("fork")
+def test_a_child_that_does_not_close_has_ended_all_the_same(items, context, started):
     started(context, children.put_number, items)
     assert [item.tolist() for item in items] == [[1]]
 
 
 @pytest.mark.slow
-def test_a_child_that_an_exception_ends_has_failed(started, items, capfd):
-    context = multiprocessing.get_context("fork")
+def test_a_child_that_an_exception_ends_has_failed(items, context, started, capfd):
     started(context, children.put_number_and_fail, items).join(PATIENCE)
     assert items.get().tolist() == [1]
     with pytest.raises(shmring.ProducerFailed, match="no more"):
