@@ -184,7 +184,8 @@ class RingQueue:
         RingClosed
             The putter has closed the queue, or ended, and every item was taken. An ``EOFError``, too.
         ProducerFailed, ProducerDied
-            The putter ended by an exception, or was killed, and every item was taken.
+            The putter ended by an exception, or was killed, and every item was taken. From Python 3.13 on,
+            multiprocessing does not pass on which exception ended a child: use ``with queue:`` there.
         SlotsHeld
             No item can come, because this thread keeps every slot (``copy=False``).
         ValueError

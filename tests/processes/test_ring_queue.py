@@ -559,8 +559,18 @@ def test_a_child_that_does_not_close_has_ended_all_the_same(items, context, star
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="multiprocessing drops the exception before it exits")
 def test_a_child_that_an_exception_ends_has_failed(items, context, started, capfd):
     started(context, children.put_number_and_fail, items).join(PATIENCE)
+    assert items.get().tolist() == [1]
+    with pytest.raises(shmring.ProducerFailed, match="no more"):
+        items.get()
+    assert "no more" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_child_whose_block_an_exception_leaves_has_failed(items, context, started, capfd):
+    started(context, children.put_number_in_a_block_and_fail, items).join(PATIENCE)
     assert items.get().tolist() == [1]
     with pytest.raises(shmring.ProducerFailed, match="no more"):
         items.get()

@@ -189,6 +189,11 @@ def put_number_and_fail(items: RingQueue) -> None:
     raise OSError("no more")
 
 
+def put_number_in_a_block_and_fail(items: RingQueue) -> None:
+    with items:
+        put_number_and_fail(items)
+
+
 def send_numbers(items: RingQueue, connection) -> None:
     """Get items until the stream ends, and send what they held."""
     connection.send([int(item[0]) for item in items])
