@@ -46,7 +46,7 @@ LIKELY = {  # by metavar: what gets as far as the library
     "FACTOR": ["1", "1e308", "5e-324"],
     "SIZE": ["1B", "1kB", "999999999999999TiB"],
     "N,N,...": ["()", "1", "3,2", "1000000,1000000,1000000", ",".join(["1"] * 70), "9" * 25 + ",2"],
-    "DTYPE": ["u1", "f4", "S0", "V0", "O", "U5", "M8[ns]", "(2,3)f4", "u1,f4", "float128", "(10000000,)f8"],
+    "DTYPE": ["u1", "f4", "S0", "V0", "O", "U5", "M8[ns]", "(2,3)f4", "u1,f4", "float128", "(100000,)f8"],
     "TEXT": ["x", "", "x" * 63],
     "EXPRESSION": ["True", "array", "1/0", "seq / 0", "exit"],
     "NAME": ["RING", "RING", "NEW", "no-ring"],
