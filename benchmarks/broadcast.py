@@ -9,20 +9,17 @@ Each round measures all three in turns, with the same processes, which stay unti
 checks its sums.
 """
 
-import argparse
-import json
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import machine
+from benchmarks.harness import alone
 from benchmarks.reporting.tables import aligned, spread
 from shmring.broadcast import Handle, MessageQueue
 
@@ -140,23 +137,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(aligned(lines, numbers=range(1, 7)))
 
 
+def run(rounds: int, quick: bool) -> list[dict[str, Any]]:
+    """All cases."""
+    return [as_row(case, run_case(case, rounds)) for case in cases(quick)]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.broadcast", description=__doc__)
-    parser.add_argument("--rounds", type=int, help="interleaved rounds (default 7, with --quick 1)")
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
-    parser.add_argument("--quick", action="store_true", help="few objects, one round: to see that it works")
-    options = parser.parse_args()
-    facts = machine.describe()
-    for key, value in facts.items():
-        print(f"{key}: {value}")
-    rounds = options.rounds or (1 if options.quick else 7)
-    rows = [as_row(case, run_case(case, rounds)) for case in cases(options.quick)]
-    print(table(rows))
-    if options.json:
-        facts["load after"] = machine.load()
-        options.json.write_text(
-            json.dumps({"machine": facts, "rounds": rounds, "rows": rows}, indent=1) + "\n"
-        )
+    alone.main("broadcast", __doc__, run, table, rounds=7)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,9 @@ interleaved: every loader once for each case, then again. Time runs from one bat
 motion, to the last.
 """
 
-import argparse
 import functools
 import importlib.util
 import itertools
-import json
 import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +25,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from benchmarks.harness import machine
+from benchmarks.harness import alone
 from benchmarks.harness.isolation import isolated
 from benchmarks.harness.roles import now
 from benchmarks.reporting.tables import aligned, spread
@@ -237,19 +235,14 @@ def line_of(row: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default 9)")
-    parser.add_argument("--quick", action="store_true", help="few items and one round: does it run at all?")
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
-    options = parser.parse_args()
-    packages = ("torch", "spdl", "pillow", "scikit-image")
-    facts = {**machine.describe(), **{name: machine.version_of(name) for name in packages}}
-    for key, value in facts.items():
-        print(f"{key}: {value}")
-    rows = run(1, 0.02) if options.quick else run(options.rounds, 1.0)
-    print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
+    alone.main(
+        "loader",
+        __doc__,
+        lambda rounds, quick: run(rounds, 0.02 if quick else 1.0),
+        table,
+        rounds=9,
+        packages=("torch", "spdl", "pillow", "scikit-image"),
+    )
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ measured as it is, without a check.
 Ray takes part where it is installed.
 """
 
-import argparse
 import contextlib
 import importlib.util
-import json
 import math
 import multiprocessing
 import statistics
@@ -26,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import shmring
-from benchmarks.harness import machine
+from benchmarks.harness import alone
 from benchmarks.harness.isolation import unique_name
 from benchmarks.reporting.tables import markdown, spread
 from shmring import recording
@@ -261,18 +259,14 @@ def line_of(row: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.patterns", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds (default 15)")
-    parser.add_argument("--quick", action="store_true", help="one short round: does it run at all?")
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
-    options = parser.parse_args()
-    facts = {**machine.describe(), "ray": machine.version_of("ray")}
-    for key, value in facts.items():
-        print(f"{key}: {value}")
-    rows = run(1, 0.0001) if options.quick else run(options.rounds, SHORTEST)
-    print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
+    alone.main(
+        "patterns",
+        __doc__,
+        lambda rounds, quick: run(rounds, 0.0001 if quick else SHORTEST),
+        table,
+        rounds=15,
+        packages=("ray",),
+    )
 
 
 if __name__ == "__main__":

@@ -7,22 +7,19 @@ queue once for each case, then again. Time runs from the first put to the last g
 faster-fifo takes part where it is installed.
 """
 
-import argparse
 import contextlib
 import importlib.util
-import json
 import multiprocessing
 import queue
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import machine
+from benchmarks.harness import alone
 from benchmarks.harness.isolation import isolated
 from benchmarks.harness.roles import Role, now
 from benchmarks.reporting.tables import markdown, spread
@@ -179,18 +176,14 @@ def cell_of(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (default 9)")
-    parser.add_argument("--quick", action="store_true", help="few items and one round: does it run at all?")
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
-    options = parser.parse_args()
-    facts = {**machine.describe(), "faster-fifo": machine.version_of("faster-fifo")}
-    for key, value in facts.items():
-        print(f"{key}: {value}")
-    rows = run(1, 0.01) if options.quick else run(options.rounds, 1.0)
-    print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
+    alone.main(
+        "queues",
+        __doc__,
+        lambda rounds, quick: run(rounds, 0.01 if quick else 1.0),
+        table,
+        rounds=9,
+        packages=("faster-fifo",),
+    )
 
 
 if __name__ == "__main__":
