@@ -1,6 +1,7 @@
-"""The results in the documentation: a page for each run, and a table in the README."""
+"""The results in the documentation: a page for each run, the README's table, and that of the comparison."""
 
 import re
+import textwrap
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ README_ROWS = [
     ("64 B, spinning", "latency"),
     ("64 B, asleep", "latency"),
 ]
+COMPARISON_COLUMNS = {
+    "64 B, frames/s": ("cost", "64 B, one per call", "frames"),
+    "1080p, all read, frames/s": ("video", "1080p by copy, consumer reads all", "frames"),
+    "64 B asleep, one way, µs": ("latency", "64 B, asleep", "p50"),
+}
 README_PICTURE = "video.svg"
 README_HEAD = ["", "shmring (min to max)", "best Python peer", "limit"]
 
@@ -85,6 +91,38 @@ def readme_line(rows: list[Row], case: str, part: str) -> list[str]:
         f"{shown(best)} ({best['subject']})" if best else "",
         f"{shown(limit)} ({limit['subject']})" if limit else "",
     ]
+
+
+def comparison_block(name: str, result: dict[str, Any]) -> str:
+    """What each peer did in the cases that most people ask about."""
+    found: dict[str, dict[str, str]] = {}
+    for row in result["rows"]:
+        for column, wanted in COMPARISON_COLUMNS.items():
+            if (row["part"], row["case"], row["metric"]) == wanted and compares(row):
+                found.setdefault(row["subject"], {})[column] = compared(row)
+    lines = [
+        [subject, *(cells.get(column, "") for column in COMPARISON_COLUMNS)]
+        for subject, cells in found.items()
+    ]
+    facts = result["machine"]
+    source = (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['kernel']}, {facts['python']}; medians of "
+        f"{result['rounds']} interleaved rounds (min to max), from [this run](results/{name}.md), which has "
+        "all versions and settings."
+    )
+    return "\n".join([markdown(["", *COMPARISON_COLUMNS], lines), "", textwrap.fill(source, 110)])
+
+
+def compares(row: Row) -> bool:
+    """Whether a row is of a peer that ran, or ours as it comes."""
+    return bool(row["values"]) and (row["kind"] == PEER or row["subject"] == "shmring")
+
+
+def compared(row: Row) -> str:
+    """Median and range; of a latency in microseconds."""
+    scale = 1000 if row["unit"] == "ns" else 1
+    median, least, most = (number(row[key] / scale) for key in ("median", "min", "max"))
+    return f"{median} ({least} to {most})"
 
 
 def shown(row: Row) -> str:

@@ -9,8 +9,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -359,9 +360,13 @@ def test_pictures_show_the_other_build_in_bars_and_this_one_alone_in_lines() -> 
     assert set.union(*kinds.values()) <= plots.COLOURS.keys()
 
 
-def test_the_readme_has_the_newest_run() -> None:
-    block = pages.readme_block(RUNS[-1].stem, json.loads(RUNS[-1].read_text()))
-    assert f"<!-- benchmarks -->\n{block}\n<!-- /benchmarks -->" in (TREE / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [("README.md", pages.readme_block), ("docs/comparison.md", pages.comparison_block)],
+)
+def test_a_page_has_the_newest_run(page: str, block: Callable[[str, dict[str, Any]], str]) -> None:
+    text = block(RUNS[-1].stem, json.loads(RUNS[-1].read_text()))
+    assert f"<!-- benchmarks -->\n{text}\n<!-- /benchmarks -->" in (TREE / page).read_text()
 
 
 # ---- programs of their own
