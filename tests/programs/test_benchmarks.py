@@ -21,7 +21,7 @@ sys.path.append(str(TREE))  # behind everything else: an installed shmring stays
 if shutil.which(os.environ.get("CC", "cc")) is None:
     pytest.skip("the limits need a C compiler", allow_module_level=True)
 
-from benchmarks import against, broadcast, limits, patterns, queues, workloads  # noqa: E402
+from benchmarks import against, broadcast, limits, patterns, queues, tutorial, workloads  # noqa: E402
 from benchmarks.adapters import ours  # noqa: E402
 from benchmarks.harness import cells, frames, isolation, runs, suite  # noqa: E402
 from benchmarks.reporting import comparison, pages, plots, results, targets  # noqa: E402
@@ -375,6 +375,16 @@ def test_a_page_has_the_newest_run(page: str, block: Callable[[str, dict[str, An
 @pytest.mark.parametrize("subject", queues.subjects(), ids=lambda subject: subject.name)
 def test_each_queue_brings_every_item_to_one_getter(subject: queues.Subject) -> None:
     assert isolation.isolated(lambda: queues.rate(subject, 1 << 16, 2, 40)) > 0
+
+
+def test_the_steps_of_the_tutorial_are_measured(tmp_path: Path) -> None:
+    tutorial.write_programs(tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.py")} == set(tutorial.STEPS)
+    assert tutorial.seconds(tmp_path, "with_ring", 3) > 0
+    rows = [
+        {"step": step, "frames/s": [10.0 * (place + 1), 30.0]} for place, step in enumerate(tutorial.STEPS)
+    ]
+    assert "| with_ring_queue | 25 (20 to 30) | 1.5 (1 to 2) |" in tutorial.table(rows)
 
 
 def test_each_pattern_runs(monkeypatch: pytest.MonkeyPatch) -> None:

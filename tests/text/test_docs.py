@@ -28,7 +28,12 @@ from support.waiting import PATIENCE
 TREE = Path(__file__).parents[2]
 DOCS = TREE / "docs"
 PAGES = sorted(path.relative_to(TREE).as_posix() for path in [*TREE.glob("*.md"), *DOCS.rglob("*.md")])
-RUNNABLE = ["README.md", "docs/tutorial.md", *(page for page in PAGES if page.startswith("docs/how-to/"))]
+RUNNABLE = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/pipeline.md",
+    *(page for page in PAGES if page.startswith("docs/how-to/")),
+]
 
 FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
