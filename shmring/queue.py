@@ -149,6 +149,8 @@ class RingQueue:
             Another process puts into this queue.
         """
         part = self._open_part()
+        if part.ended:
+            raise ValueError(f"{self!r} takes no more items: this process has ended its stream")
         part.become_putter()  # first: getters learn of a putter that fails by its first item
         data, shape = self._packed(obj)
         part.put(data, shape or None, seconds_of(block, timeout))
@@ -232,11 +234,28 @@ class RingQueue:
         """Return whether `maxsize` items wait. Another process may change that at any time."""
         return self.qsize() >= self._maxsize
 
+    def end(self) -> None:
+        """End the stream: getters get what is left, and then RingClosed. May be called twice.
+
+        For the process that puts, which can still get afterwards. A stream that ends before its first item
+        needs it, since `close` ends a stream only in the process that has put.
+
+        Raises
+        ------
+        ValueError
+            The queue is closed in this process.
+        ProducerExists
+            Another process puts into this queue.
+        """
+        part = self._open_part()
+        part.become_putter()
+        part.end_stream(None)
+
     def close(self) -> None:
         """End this process's part in the queue. May be called twice.
 
-        Closed by the process that puts, the stream ends: getters get what is left, and then RingClosed.
-        Arrays that came from ``get(copy=False)`` stay valid.
+        Closed by the process that puts, the stream ends as with `end`. Arrays that came from
+        ``get(copy=False)`` stay valid.
         """
         self._close(None)
 
@@ -307,11 +326,14 @@ class RingQueue:
         takes = f"this queue takes arrays of up to {describe_array(self._shape, self._dtype)}"
         if obj is None:
             return ValueError(
-                f"None is no item: {takes}. To end the stream, call close(): each getter gets what is left, "
-                f"then RingClosed, and a loop `for item in queue` ends"
+                f"None is no item: {takes}. To end the stream, call end() or close(): each getter gets what "
+                f"is left, then RingClosed, and a loop `for item in queue` ends"
             )
         if array.dtype != self._dtype:
             advice = "nothing is cast: convert it first, with numpy.asarray(item, queue.dtype)"
+            kinds = {array.dtype.kind, self._dtype.kind}
+            if len(kinds) == 2 and kinds & set("OSUV"):
+                advice = f"{array.dtype} cannot become {self._dtype}"
         elif array.ndim != len(self._shape):
             advice = "nothing is reshaped: give it as many axes"
         else:
@@ -450,18 +472,24 @@ class Part:
     def close(self, failure: bytes | None) -> None:
         """End the stream, if this process put; stay a member where children may still have to join."""
         self.closed = True
-        self._end(failure)
+        self.end_stream(failure)
         if not self.creator:
             self.ring.close()
 
     def end(self) -> None:
         """End the stream, if this process put: as one that failed if an exception ends the process."""
         failing = util.is_exiting()
-        self._end((failure_of_block(sys.exception()) or failure_of_program()) if failing else None)
+        self.end_stream((failure_of_block(sys.exception()) or failure_of_program()) if failing else None)
 
-    def _end(self, failure: bytes | None) -> None:
+    def end_stream(self, failure: bytes | None) -> None:
+        """End the stream, if this process put."""
         if self._producer is not None:
             self._producer._end(failure)
+
+    @property
+    def ended(self) -> bool:
+        """Whether this process put, and has ended the stream."""
+        return self._producer is not None and self._producer.closed
 
     def leave(self) -> None:
         """Close everything, and remove the name if this process created it."""

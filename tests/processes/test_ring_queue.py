@@ -203,8 +203,9 @@ def test_a_getter_that_keeps_every_slot_is_told_so(items):
         (None, r"None is no item.* close\(\)"),
         ([1.5], r"shape \(1,\) dtype float64, .*up to shape \(8,\) dtype int64.* nothing is cast.*asarray"),
         (np.array([1], ">i8"), "nothing is cast"),
-        (["a"], "nothing is cast"),
-        ([object()], "nothing is cast"),
+        (["a"], "cannot become"),
+        ([object()], "cannot become"),
+        ([b"1"], "cannot become"),
         (5, r"shape \(\) .*nothing is reshaped"),
         ([[1]], r"shape \(1, 1\).*nothing is reshaped"),
         (range(9), r"shape \(9,\).*the largest shape"),
@@ -538,9 +539,24 @@ def test_a_putter_that_fails_says_why(items, user):
 
 def test_a_stream_without_an_item_can_be_ended(items, user):
     other = user(items)
-    with shmring.Ring.attach(items.name) as ring, ring.producer():
-        pass
-    assert other.run(get_all) == []
+    other.begin(get_all).asleep()
+    items.end()
+    assert other.answer() == []
+
+
+def test_a_process_that_has_ended_the_stream_may_get(items):
+    items.put([1])
+    items.end()
+    items.end()
+    assert [item.tolist() for item in items] == [[1]]
+    with pytest.raises(ValueError, match=r"has ended its stream"):
+        items.put([2])
+
+
+def test_only_the_putter_ends_the_stream(items, user):
+    user(items).run(put, 1)
+    with pytest.raises(shmring.ProducerExists, match="one putter"):
+        items.end()
 
 
 def test_a_putter_whose_first_item_is_refused_has_failed(items, user):
