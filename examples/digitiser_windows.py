@@ -12,6 +12,7 @@ import sys
 import numpy as np
 
 import shmring
+from shmring import attrs
 
 RATE = 1_000_000  # samples a second
 BLOCK = 2048  # samples that the digitiser delivers at once
@@ -42,8 +43,9 @@ def main() -> int:
     count = wrong = copied = 0
     worst = 0.0
     shape = np.hanning(LENGTH * BLOCK)
-    attrs = {"sample_rate_hz": RATE, "unit": "ADC counts"}
-    with shmring.Ring.create(shape=(BLOCK,), dtype="i2", slots=32, attrs=attrs) as ring:
+    time = attrs.Axis("time", unit="second", scale=1 / RATE)
+    said = attrs.describe(axes=[time], unit="ADC counts")
+    with shmring.Ring.create(shape=(BLOCK,), dtype="i2", slots=32, attrs=said) as ring:
         process = multiprocessing.get_context("spawn").Process(target=digitiser, args=(ring,), daemon=True)
         process.start()
         with ring.consumer(label="spectrum") as blocks:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-__all__ = ["fixed"]
+__all__ = ["fixed", "other_pixels"]
 
 
 def _refuse(self: Any, *_args: Any, **_options: Any) -> NoReturn:
@@ -43,3 +44,13 @@ def fixed(value: Any) -> Any:
     if isinstance(value, list):
         return FixedList(fixed(item) for item in value)
     return value
+
+
+def other_pixels(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Say in what the pixels of two rings differ, if both say it: bgr24, not rgb24."""
+    differ = [
+        f"{key} {there[key]!r}, not {wanted[key]!r}"
+        for key in ("pix_fmt", "size", "color")
+        if key in there and key in wanted and there[key] != wanted[key]
+    ]
+    return "; ".join(differ)

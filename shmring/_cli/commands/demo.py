@@ -81,7 +81,7 @@ def demo(
 
 
 def _create(source: Source, slots: int) -> Ring:
-    attrs = {"source": source.title, "axes": ["row", "column", "colour"]}
+    attrs = {"source": source.title, "axes": ["row", "column", "colour"], "color": "rgb"}
     try:
         return Ring.create(shape=source.shape, dtype="u1", slots=slots, consumers=4, meta=META, attrs=attrs)
     except NoSpace as error:
