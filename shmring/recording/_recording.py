@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shmring._words import count
 from shmring.recording import formats
-from shmring.recording.formats._description import Part
+from shmring.recording.formats._description import Part, realtime_offset
 from shmring.recording.formats._interface import Frames, Stored
 
 __all__ = ["RecordedFrame", "Recording", "open_recording"]
@@ -185,6 +185,8 @@ class Recording:
     def realtimes_ns(self) -> npt.NDArray[np.int64]:
         """For each frame, its timestamp in nanoseconds since 1970, if the producer gave no other ones.
 
+        If it did, the attrs can say so: with ``clock="realtime"`` they are that already.
+
         The clocks are those at the start of each part. So these times are right even after an append on
         another day or after a reboot, where ``timestamps_ns + realtime_offset_ns`` is right only for the last
         part.
@@ -205,11 +207,12 @@ class Recording:
 
     @property
     def realtime_offset_ns(self) -> int:
-        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, when it was recorded.
+        """What to add to a timestamp to get nanoseconds since 1970, when it was recorded.
 
+        Timestamps are taken for CLOCK_MONOTONIC, unless the attrs say ``clock="realtime"``: then it is 0.
         After an append this is right for the last part; see `realtimes_ns`.
         """
-        return self._description.realtime_ns - self._description.monotonic_ns
+        return realtime_offset(self._description)
 
 
 def open_recording(path: str | os.PathLike[str]) -> Recording:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +108,10 @@ def replay(
     with ExitStack() as stack:
         recordings = [stack.enter_context(open_recording(file)) for file in _files(as_path(path))]
         if isinstance(ring, str):
-            ring = stack.enter_context(_create(ring, recordings[0], slots, spares))
+            attrs = dict(recordings[0].attrs)
+            if timestamps == "now":
+                attrs.pop("clock", None)  # of the recorded ones
+            ring = stack.enter_context(_create(ring, recordings[0], attrs, slots, spares))
         for recording in recordings:
             _check_same(recording, ring)
         with ring.producer(on_full=on_full) as out:
@@ -144,7 +147,7 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.exists() else pieces(path) or [path]
 
 
-def _create(name: str, recording: Recording, slots: int | None, spares: int) -> Ring:
+def _create(name: str, recording: Recording, attrs: dict[str, Any], slots: int | None, spares: int) -> Ring:
     nbytes = format_of(recording).frame_bytes
     return create_or_take_over(
         name,
@@ -153,7 +156,7 @@ def _create(name: str, recording: Recording, slots: int | None, spares: int) -> 
         slots=slots or max(SLOTS, min(RING_BYTES // nbytes, 1024)),
         spares=spares,
         meta=recording.meta_dtype,
-        attrs=recording.attrs,
+        attrs=attrs,
         variable_rows=recording.variable_rows,
     )
 
