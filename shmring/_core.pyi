@@ -834,6 +834,7 @@ class Frame(Held):
     """
 
     def __enter__(self) -> Frame: ...
+    def _repr_html_(self) -> str | None: ...
     @property
     def array(self) -> _Array:
         """Read-only ndarray on the slot, of the ring's shape and dtype (first axis: `rows`)."""
@@ -861,6 +862,7 @@ class Batch(Held):
     """
 
     def __enter__(self) -> Batch: ...
+    def _repr_html_(self) -> str | None: ...
     @property
     def array(self) -> _Array:
         """Read-only ndarray of `shape`, in place unless `copied`."""

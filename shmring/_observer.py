@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from _thread import allocate_lock
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -53,7 +53,9 @@ class FrameCopy:
         meta: Any,
         rows: int | None,
         epoch: int,
+        source: Any,
     ) -> None:
+        self._source = source  # name and attrs of the ring, without keeping it open
         self.array = array
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
@@ -78,6 +80,12 @@ class FrameCopy:
         array = self.array
         return f"<shmring.FrameCopy seq {self.seq}, shape {array.shape}, dtype {array.dtype}{lost}>"
 
+    def _repr_html_(self) -> str | None:
+        """Show the copy in a notebook, as a picture if it is one."""
+        from shmring import _html
+
+        return _html.frame(self, self._source)
+
 
 class Observer:
     """Reads private copies of frames: from ``Ring.observer()``.
@@ -101,6 +109,7 @@ class Observer:
     def _begin(self, ring: Ring, lock_fd: int) -> None:
         self._ring = ring
         self._block = ring._block
+        self._source = SimpleNamespace(name=ring.name, attrs=ring.attrs, shape=ring.shape, dtype=ring.dtype)
         self._schema = ring._schema
         self._lock_fd = lock_fd  # its own, never locked: it works in the child of a fork, too
         self._finalizer = weakref.finalize(self, os.close, lock_fd)
@@ -108,12 +117,12 @@ class Observer:
         self._next = max(0, self._block.status(lock_fd)["head"] - 1)
         self._expected_seq: int | None = None
         self._closed, self._process = False, os.getpid()
-        self._busy = allocate_lock()  # a thread is inside a call
+        self._calls: dict[object, None] = {}  # that have not returned; the first of them has its turn
         _core.handles.add(self)
 
     def _enter_child(self) -> None:
         """In the child of a fork no other thread is inside a call."""
-        self._busy = allocate_lock()
+        self._calls = {}
 
     def __del__(self) -> None:
         """Warn if nobody closed it."""
@@ -164,9 +173,12 @@ class Observer:
     def close(self) -> None:
         """End the use of this observer. May be called twice, and while another thread waits in it."""
         self._closed = True
-        if self._busy.acquire(blocking=False):  # else the thread that is inside does it
-            self._finalizer()
-            self._busy.release()
+        call = object()
+        try:
+            if self._has_turn(call):  # else the thread that is inside does it
+                self._finalizer()
+        finally:
+            self._calls.pop(call, None)
 
     def get(self, timeout: float | None = None) -> FrameCopy:
         """Copy the frame after the last one seen (the first time: the newest one).
@@ -211,18 +223,24 @@ class Observer:
         return self._wait(timeout, newest=True)
 
     def _wait(self, timeout: float | None, *, newest: bool) -> FrameCopy:
-        wait = Wait(timeout)
-        if not self._busy.acquire(blocking=False):
-            raise errors.HandleBusy(
-                f"another thread is inside a call on this Observer of ring {self._block.name!r}: use it from "
-                f"one thread at a time, or open one for each thread"
-            )
+        wait, call = Wait(timeout), object()
         try:
-            return self._wait_alone(wait, timeout, newest=newest)
+            if not self._has_turn(call):
+                raise errors.HandleBusy(
+                    f"another thread is inside a call on this Observer of ring {self._block.name!r}: use it "
+                    f"from one thread at a time, or open one for each thread"
+                )
+            try:
+                return self._wait_alone(wait, timeout, newest=newest)
+            finally:
+                if self._closed:
+                    self._finalizer()
         finally:
-            if self._closed:
-                self._finalizer()
-            self._busy.release()
+            self._calls.pop(call, None)  # whether or not Ctrl-C let it come that far
+
+    def _has_turn(self, call: object) -> bool:
+        self._calls[call] = None
+        return next(iter(self._calls.copy())) is call
 
     def _wait_alone(self, wait: Wait, timeout: float | None, *, newest: bool) -> FrameCopy:
         while True:
@@ -268,5 +286,6 @@ class Observer:
                 meta=None if meta is None else meta[()],
                 rows=rows if self._schema.variable_rows else None,
                 epoch=epoch,
+                source=self._source,
             )
         return None

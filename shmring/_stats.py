@@ -234,6 +234,12 @@ class RingStats:
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str | None:
+        """Show them in a notebook."""
+        from shmring import _html
+
+        return _html.stats(self)
+
 
 def _cell(value: object) -> str:
     return "-" if value is None else clean(str(value))

@@ -381,6 +381,11 @@ cdef class Frame(Held):
     def __repr__(self):
         return _repr.frame(self, self.consumer.block.name)
 
+    def _repr_html_(self):
+        from shmring import _html
+
+        return _html.frame(self, self.consumer.ring)
+
 
 @cython.final
 @cython.no_gc
@@ -460,6 +465,11 @@ cdef class Batch(Held):
 
     def __repr__(self):
         return _repr.batch(self, self.consumer.block.name)
+
+    def _repr_html_(self):
+        from shmring import _html
+
+        return _html.batch(self, self.consumer.ring)
 
 
 cdef void last_act_of(PyObject *held) noexcept:

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _arrays
 from support.blocks import address, inode, mappings
 from support.frames import WORDS, check, check_batch, drain, feed, payload
 from support.peers import hold, open_consumer
@@ -271,19 +270,6 @@ def test_dlpack_before_1_0_without_a_copy_is_refused(ring, options):
         frame = consumer.get(0)
         with pytest.raises(BufferError, match=r"a Frame is read-only.*allow a copy.*max_version=\(1, 0\)"):
             frame.__dlpack__(copy=False, **options)
-
-
-def test_dlpack_with_a_numpy_before_2_1(ring, monkeypatch):
-    monkeypatch.setattr(_arrays, "NUMPY_HAS_DLPACK_1", False)
-    with ring.producer() as producer, ring.consumer() as consumer:
-        feed(producer, 1)
-        frame = consumer.get(0)
-        assert np.array_equal(np.from_dlpack(frame), payload(0))
-        assert '"dltensor"' in repr(frame.__dlpack__(max_version=(1, 0)))
-        with pytest.raises(BufferError, match=r"allow a copy \(copy=None\), or install numpy 2\.1"):
-            frame.__dlpack__(max_version=(1, 0), copy=False)
-        frame.release()
-        assert consumer.held == 0
 
 
 def test_whatever_reads_bytes_takes_a_frame(ring):
