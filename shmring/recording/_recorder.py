@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,9 +14,11 @@ from shmring import (
     ProducerDied,
     Ring,
     RingClosed,
+    RingCorrupt,
     RingEmpty,
     RingNotFound,
     ShmringError,
+    SlotsHeld,
     _names,
 )
 from shmring._core import check_flag
@@ -28,7 +31,8 @@ from shmring.recording._index import IndexMaker
 from shmring.recording._roll import Roll
 from shmring.recording._series import FileSeries, Mode, failed
 from shmring.recording._summary import Ended, Summary, ended_by
-from shmring.recording.formats._description import describe
+from shmring.recording.formats._codec import batch_bytes
+from shmring.recording.formats._description import Codec, describe
 
 __all__ = ["Recorder", "record"]
 
@@ -45,13 +49,16 @@ class Recorder:
     ring : Ring or str
         What to record. If it is a name, that ring is attached.
     path : path-like
-        ``.npy``, ``.zarr``, ``.h5`` or ``.hdf5``: the suffix chooses the format.
+        ``.npy``, ``.zarr``, ``.h5``, ``.hdf5``, ``.ome.zarr``, ``.ome.tiff``: the suffix chooses the format.
     frames, seconds, nbytes : int, float, int, optional
         Stop after this much; `seconds` counts from the start of `run`.
     roll : Roll, optional
         Continue in a new file again and again: ``FILE-0001.npy``, ``FILE-0002.npy``, …
     mode : {"x", "w", "a"}
         A file that exists is an error, is replaced, or is appended to (with a Roll, its numbers continue).
+    codec : {"lz4", "zstd"}, optional
+        For .zarr, .h5 and .hdf5: compress the frames, on all cores of this process. ``"lz4"`` is the faster
+        one, ``"zstd"`` makes smaller files. A file that is appended to keeps its own.
     lossless : bool
         False: never hold the producer back; what a slow disk loses is counted.
     start : {"oldest", "newest", "next"}
@@ -95,6 +102,7 @@ class Recorder:
         nbytes: int | None = None,
         roll: Roll | None = None,
         mode: Mode = "x",
+        codec: Codec | None = None,
         lossless: bool = True,
         start: Start = "oldest",
         wait_for_takeover: bool = False,
@@ -112,11 +120,13 @@ class Recorder:
         self._joined = Rejoiner(
             lossless=lossless, start=start, label="shmring record", wait_for_takeover=wait_for_takeover
         )
-        self._file = check_destination(path, several=roll is not None, mode=mode, sync=sync)
+        self._file = check_destination(path, several=roll is not None, mode=mode, sync=sync, codec=codec)
         self._roll, self._sync = roll, sync
+        self._codec: Codec | None = codec
         self._most_frames, self._most_nbytes, self._seconds = frames, nbytes, seconds
         self._progress = progress
         self._stopped = False
+        self._held: deque[Batch] = deque()  # that are being written
         self._failure = ""  # of the producer
         self._taken = 0
         self._earlier_frames = self._earlier_nbytes = self._earlier_lost = 0  # of rings that have ended
@@ -135,7 +145,7 @@ class Recorder:
     def _begin(self, mode: Mode) -> Consumer:
         """Join the ring and open the file for it."""
         try:
-            description = describe(self._ring)
+            description = describe(self._ring, codec=self._codec)
             check_frames(self._file, description)
             consumer = self._joined.join(self._ring)
             self._files = FileSeries(self._file, description, self._roll, mode, self._sync)
@@ -149,7 +159,11 @@ class Recorder:
             fitting = max(1, self._most_nbytes // self._ring.frame_nbytes)
             self._most = fitting if self._most is None else min(self._most, fitting)
         # Half of the slots at most: the producer continues with the others while these are written.
-        self._batch = max(1, min(BATCH // self._ring.frame_nbytes, self._ring.slots // 2))
+        is_plain = self._files.codec is None
+        most = BATCH if is_plain else batch_bytes(self._ring.frame_nbytes)
+        share = 2 if is_plain else 4  # more batches follow while the first ones are compressed
+        self._batch = max(1, min(most // self._ring.frame_nbytes, self._ring.slots // share))
+        self._most_held = 0 if is_plain else max(0, self._ring.slots // 2 - self._batch)
         return consumer
 
     # ---- what it is doing; from any thread
@@ -168,6 +182,11 @@ class Recorder:
     def frames(self) -> int:
         """Frames taken from the ring so far."""
         return self._taken
+
+    @property
+    def written(self) -> int:
+        """Frames of them that others can read from the file already."""
+        return self._earlier_frames + (self._files.frames if self._is_open else 0)
 
     @property
     def nbytes(self) -> int:
@@ -224,8 +243,10 @@ class Recorder:
         except WriteRefused as error:
             failure, ended = error, "write failed"
         finally:
-            failure = self._end_part(ended) or failure
-            self._sum_up("write failed" if failure else ended)
+            try:
+                failure = self._end_part(ended) or failure
+            finally:
+                self._sum_up("write failed" if failure else ended)
         assert self.summary is not None
         if failure is not None:
             try:
@@ -287,6 +308,12 @@ class Recorder:
             time.sleep(_names.RETRY)
 
     def _loop(self, consumer: Consumer) -> Ended:
+        try:
+            return self._take_all(consumer)
+        finally:
+            self._give_back(0)
+
+    def _take_all(self, consumer: Consumer) -> Ended:
         while True:
             most = self._batch if self._most is None else min(self._batch, self._most - self._taken)
             if most == 0:
@@ -299,9 +326,15 @@ class Recorder:
             if self._stopped:
                 return "stopped"
             try:
-                with consumer.batch(most, timeout=wait) as batch:
-                    self._write(batch)
+                self._held.append(consumer.batch(most, timeout=wait))
+                self._write(self._held[-1])
+                self._give_back(self._most_held)
+            except SlotsHeld:  # a lossy consumer may hold only so many
+                if not self._held:
+                    raise
+                self._give_back(0)
             except RingEmpty:
+                self._give_back(0)
                 self._files.flush()
                 if self._is_replaced():
                     return "ring replaced"
@@ -318,6 +351,23 @@ class Recorder:
         with self._ring._uncut():
             self._files.write(batch.array[new], self._index.make(batch, new))
         self._taken += new.stop - new.start
+
+    def _give_back(self, most: int) -> None:
+        """Release the batches that are written, and all but so many frames of the others."""
+        try:
+            with self._ring._uncut():
+                needed = self._files.wait(most)
+        except RingCorrupt:  # its file was cut: there is nothing left to write
+            self._release_all_but(0)
+            raise
+        self._release_all_but(needed)
+
+    def _release_all_but(self, needed: int) -> None:
+        held = sum(len(batch.seqs) for batch in self._held)
+        while self._held and held - len(self._held[0].seqs) >= needed:
+            batch = self._held.popleft()
+            held -= len(batch.seqs)
+            batch.release()
 
     def _show_progress(self) -> None:
         if self._progress is not None and time.monotonic() - self._shown_at >= SLICE:
@@ -358,8 +408,11 @@ class Recorder:
                 self._files.close(ended, self._index.lost)
             except WriteRefused as error:
                 failure = error
-            self._earlier_frames += self._files.frames
-            self._earlier_nbytes += self._files.frames * self._ring.frame_nbytes
+            finally:
+                while self._held:  # a wait for them was interrupted: their slots are not needed any more
+                    self._held.pop().release()
+                self._earlier_frames += self._files.frames
+                self._earlier_nbytes += self._files.frames * self._ring.frame_nbytes
         return failure
 
     def _sum_up(self, ended: Ended) -> None:
@@ -389,6 +442,7 @@ def record(
     nbytes: int | None = None,
     roll: Roll | None = None,
     mode: Mode = "x",
+    codec: Codec | None = None,
     lossless: bool = True,
     start: Start = "oldest",
     wait_for_takeover: bool = False,
@@ -401,7 +455,7 @@ def record(
 
     Parameters
     ----------
-    ring, path, frames, seconds, nbytes, roll, mode, lossless, start
+    ring, path, frames, seconds, nbytes, roll, mode, codec, lossless, start
         As those of `Recorder`.
     wait_for_takeover, follow, timeout, sync
         Likewise.
@@ -427,6 +481,7 @@ def record(
         nbytes=nbytes,
         roll=roll,
         mode=mode,
+        codec=codec,
         lossless=lossless,
         start=start,
         wait_for_takeover=wait_for_takeover,

@@ -20,7 +20,7 @@ from shmring.recording._lock import WriterLock, busy, is_being_written
 from shmring.recording._replacing import bring_back, discard, put_aside, recover
 from shmring.recording._roll import Roll, free_piece, is_own_piece, number_of, own_pieces, pieces, unfinished
 from shmring.recording._summary import Summary
-from shmring.recording.formats._description import Description
+from shmring.recording.formats._description import Codec, Description
 from shmring.recording.formats._interface import Writer
 
 Mode = Literal["x", "w", "a"]
@@ -112,6 +112,11 @@ class FileSeries:
         return writer
 
     @property
+    def codec(self) -> Codec | None:
+        """What compresses the frames of the present file: its own, if it is appended to."""
+        return None if self._writer is None else self._writer.description.codec
+
+    @property
     def frames(self) -> int:
         """Whole frames in the files, since this recording began."""
         if self._writer is None:
@@ -119,7 +124,10 @@ class FileSeries:
         return self._closed_frames + self._writer.frames - self._found_frames
 
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        """Append frames, in a new file where the Roll says so; WriteRefused if they do not fit."""
+        """Append frames, in a new file where the Roll says so; WriteRefused if they do not fit.
+
+        `wait` before they change.
+        """
         with refusals():
             self._check_exists()
             done = 0
@@ -144,6 +152,10 @@ class FileSeries:
 
     def _is_old(self, roll: Roll) -> bool:
         return roll.seconds is not None and time.monotonic() - self._opened_at >= roll.seconds
+
+    def wait(self, most: int = 0) -> int:
+        """Wait until at most so many of the frames that were given must stay as they are; how many."""
+        return 0 if self._writer is None else self._writer.wait(most)
 
     def flush(self) -> None:
         """Let readers see what is there."""
@@ -195,6 +207,8 @@ def failed(failure: OSError, ring: str, summary: Summary) -> RecordingFailed:
 def _readable(summary: Summary) -> str:
     """Say what can be read, which is looked up: what failed may have damaged the file."""
     first, last = summary.paths[0], summary.paths[-1]
+    if formats.is_ome(last):
+        return f"in {last}"
     try:
         stored = formats.read(last)
         kept = len(stored.index)

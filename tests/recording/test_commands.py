@@ -438,3 +438,23 @@ def on_terminal(command, *words) -> bytes:
     os.close(ours)
     assert process.wait(PATIENCE) == 0
     return seen
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_record_compressed(make, tmp_path, capsys, codec) -> None:
+    need(".zarr")
+    ring, path = make(shape=(300, 300), dtype="u1", slots=8), tmp_path / "take.zarr"
+    with ring.producer() as out:
+        feed_seqs(out, ring, 6)
+    assert run("record", ring.name, path, "--codec", codec, "--timeout", "0", "--quiet") == 0
+    with recording.open_recording(path) as found:
+        assert [int(frame.array[0, 0]) for frame in found] == list(range(6))
+    assert sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) < 6 * ring.frame_nbytes
+    capsys.readouterr()
+    for words, said in [
+        (["record", ring.name, tmp_path / "take.npy", "--codec", codec], "codec is for .zarr, .h5 and .hdf5"),
+        (["record", ring.name, tmp_path / "no.zarr", "--codec", "gzip"], "lz4"),
+        (["capture", ring.name, tmp_path / "take.npy", "--before", "2", "--codec", codec], "codec is for"),
+    ]:
+        assert run(*words) == 2
+        assert said in " ".join(capsys.readouterr().err.split())

@@ -595,7 +595,8 @@ def test_each_part_keeps_what_was_said_about_it(make, monkeypatch, tmp_path, suf
     clocks = [(1_000, 10), (5_000, 3_000), (9_000, 20)]  # realtime, monotonic: the last one after a reboot
     for number, (realtime, monotonic) in enumerate(clocks):
 
-        def describe(ring, *, realtime=realtime, monotonic=monotonic):
+        def describe(ring, *, codec, realtime=realtime, monotonic=monotonic):
+            assert codec is None
             return replace(_description.describe(ring), realtime_ns=realtime, monotonic_ns=monotonic)
 
         monkeypatch.setattr(_recorder, "describe", describe)

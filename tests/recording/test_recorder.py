@@ -693,7 +693,10 @@ def test_reading_while_it_is_written(make, tmp_path, suffix) -> None:
                 return len(found) == 5
 
         wait_until(five)  # the recorder waits, so what it has is in the file
+        wait_until(lambda: recorder.written == 5)
+        feed_seqs(out, ring, 3)
     thread.join()
+    assert (recorder.written, recorder.frames) == (8, 8)
 
 
 @every_format

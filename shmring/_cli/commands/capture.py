@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from shmring import Frame
     from shmring.recording import Capture
+    from shmring.recording.formats._description import Codec
 
 
 def _compiled(text: str) -> CodeType:
@@ -68,6 +69,7 @@ def _compiled(text: str) -> CodeType:
     "--append", is_flag=True, help="With several captures: continue the numbers of files that exist."
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@options.codec
 @options.ring_timeout
 @click.option("--json", "as_json", is_flag=True, help="Print what was saved as a JSON list.")
 def capture(
@@ -80,6 +82,7 @@ def capture(
     forever: bool,
     append: bool,
     overwrite: bool,
+    codec: Codec | None,
     timeout: float | None,
     as_json: bool,
 ) -> int:
@@ -100,7 +103,7 @@ def capture(
     if append and most == 1:
         raise click.UsageError("--append needs --captures or --forever: one capture is one file")
     recordings.check_order(file, name)
-    recordings.check_file(file, several=most != 1, mode=mode, appendable=most != 1)
+    recordings.check_file(file, several=most != 1, mode=mode, codec=codec, appendable=most != 1)
     with stopped_by_signals() as signals:
         with advice(name):
             one = Capture(
@@ -111,6 +114,7 @@ def capture(
                 when=None if when is None else lambda frame: _is_true(when, frame),
                 captures=most,
                 mode=mode,
+                codec=codec,
                 timeout=timeout,
                 on_capture=None if as_json else partial(recordings.show_summary, "capture"),
             )

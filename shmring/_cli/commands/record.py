@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--append", is_flag=True, help="Continue a file that exists.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@options.codec
 @options.lossless
 @options.start
 @click.option(
@@ -69,8 +70,9 @@ def record(
     """Record the frames of the ring NAME to FILE, until its producer closes it.
 
     The suffix of FILE chooses the format: .npy (beside it FILE.index.npy with seqs, timestamps and losses,
-    and FILE.json), .zarr (pip install "shmring[zarr]"), .h5 or .hdf5 (pip install "shmring[hdf5]"). With
-    one of the --roll options the files are FILE-0001, FILE-0002, and so on.
+    and FILE.json), .zarr (pip install "shmring[zarr]"), .h5 or .hdf5 (pip install "shmring[hdf5]"), and for
+    microscopy .ome.zarr or .ome.tiff (pip install "shmring[ome]"). With one of the --roll options the files
+    are FILE-0001, FILE-0002, and so on.
 
     Waits for a ring with a living producer; --timeout 0 records what an earlier one left behind. Ctrl-C,
     SIGTERM and a full disk end the recording. Whatever ends it, everything recorded before is readable.
@@ -84,7 +86,9 @@ def record(
     mode = options.mode_of(append=append, overwrite=overwrite)
     roll = _roll(roll_frames, roll_seconds, roll_bytes, keep)
     recordings.check_order(file, name)
-    recordings.check_file(file, several=roll is not None, mode=mode, sync=wanted["sync"])
+    recordings.check_file(
+        file, several=roll is not None, mode=mode, sync=wanted["sync"], codec=wanted["codec"]
+    )
     limits = (wanted["frames"], wanted["seconds"], wanted["nbytes"])
     with stopped_by_signals() as signals, Progress(quiet, *limits) as line:
         with advice(name):

@@ -17,13 +17,19 @@ file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=True, wri
 
 
 def check_file(
-    file: str, *, several: bool, mode: Mode, sync: float | None = None, appendable: bool = True
+    file: str,
+    *,
+    several: bool,
+    mode: Mode,
+    sync: float | None = None,
+    codec: str | None = None,
+    appendable: bool = True,
 ) -> None:
     """Refuse a FILE that cannot be recorded into as wrong usage, before anything is waited for."""
     from shmring.recording._destination import check_destination
 
     try:
-        check_destination(file, several=several, mode=mode, sync=sync, appendable=appendable)
+        check_destination(file, several=several, mode=mode, sync=sync, codec=codec, appendable=appendable)
     except FileExistsError as error:
         said = str(error).replace('mode="a"', "--append").replace('mode="w"', "--overwrite")
         raise click.UsageError(said) from None

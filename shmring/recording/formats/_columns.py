@@ -16,14 +16,17 @@ import numpy.typing as npt
 
 from shmring import _words
 from shmring.recording._errors import RecordingCorrupt
+from shmring.recording.formats import _codec
+from shmring.recording.formats._codec import ChunkStore, CompressedFrames
 from shmring.recording.formats._description import Description
-from shmring.recording.formats._frames import LazyFrames, as_items, as_recorded
+from shmring.recording.formats._frames import LazyFrames, as_items, as_recorded, as_stored
 from shmring.recording.formats._interface import Stored
 
 CHUNK = 4 << 20  # bytes of frames and their metas in a chunk
 INDEX_CHUNK = 4096  # rows; fewer where metas are large
 FLUSH_EVERY = 1.0  # seconds; a chunk that is not full is written again later
 NOT_WRITTEN = 2**64 - 1  # the fill value of seq: a row that has room but no frame
+INDEX_EVERY = 0.5  # seconds: compressed chunks come often, and small, and each column is a write of its own
 SPARE = 1 << 20  # bytes that must stay free: what the libraries write besides, at the end too
 
 Create = Callable[[str, tuple[int, ...], tuple[int, ...], np.dtype[Any], int], Any]
@@ -37,7 +40,12 @@ class ColumnWriter:
     """
 
     def __init__(
-        self, path: Path, description: Description, datasets: dict[str, Any], flush: Callable[[str], None]
+        self,
+        path: Path,
+        description: Description,
+        datasets: dict[str, Any],
+        flush: Callable[[str], None],
+        store: Callable[[Any], ChunkStore],
     ) -> None:
         self.path, self.description = path, description
         self._datasets, self._flush_dataset = open_columns(path, datasets, description), flush
@@ -50,12 +58,18 @@ class ColumnWriter:
                 f"record to another file"
             )
         self.forget_unfinished()
+        self._flushed_at = self._indexed_at = time.monotonic()
+        self._compressed: CompressedFrames | None = None
+        self._waiting: list[npt.NDArray[Any]] = []  # index rows of frames that are being compressed
+        if description.codec is not None:
+            frames = self._datasets["frames"]
+            self._compressed = CompressedFrames(description.frame_format, frames, store(frames), self._stored)
+            return
         self._chunk = chunk_frames(description)
         self._array = np.zeros((self._chunk, *description.frame_format.shape), description.frame_format.dtype)
         self._index = np.zeros(self._chunk, description.index_dtype)
         self._first = self._stored  # row of the first frame that is being collected
         self._count = 0
-        self._flushed_at = time.monotonic()
 
     def forget_unfinished(self) -> None:
         """Cut the rows that were made room for, but are not whole."""
@@ -77,6 +91,14 @@ class ColumnWriter:
 
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         """Append frames."""
+        if self._compressed is None:
+            self._write_raw(array, index)
+        else:
+            self._write_compressed(self._compressed, array, index)
+        if time.monotonic() - self._flushed_at >= FLUSH_EVERY:
+            self.flush()
+
+    def _write_raw(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         done = 0
         while done < len(array):
             # Up to the end of a chunk of the file, which need not begin where this collection does.
@@ -92,8 +114,19 @@ class ColumnWriter:
                     self._store_collected()
                     self._first, self._count = self._stored, 0
             done += count
-        if time.monotonic() - self._flushed_at >= FLUSH_EVERY:
-            self.flush()
+
+    def _write_compressed(
+        self, frames: CompressedFrames, array: npt.NDArray[Any], index: npt.NDArray[Any]
+    ) -> None:
+        lengths = index["rows"] if self.description.frame_format.variable_rows else None
+        self._waiting.append(index)
+        self._check_space(array.nbytes + _codec.CHUNK)  # more than they take, in the end
+        frames.begin(array, lengths)
+        self._store_compressed(frames)
+
+    def wait(self, most: int) -> int:
+        """Wait until at most so many of the frames that were given must stay as they are; how many."""
+        return 0 if self._compressed is None else self._compressed.wait(most)
 
     def _collect(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         into = slice(self._count, self._count + len(array))
@@ -103,11 +136,53 @@ class ColumnWriter:
                 frame[rows:] = np.zeros((), frame.dtype)
         self._count += len(array)
 
-    def flush(self) -> None:
-        """Write the part of a chunk that is there."""
-        if self._first + self._count > self._stored:
-            self._store_collected()
+    def flush(self, *, last: bool = False) -> None:
+        """Write the part of a chunk that is there; of a compressed one, once a second."""
+        if self._compressed is None:
+            if self._first + self._count > self._stored:
+                self._store_collected()
+        elif last or time.monotonic() - self._flushed_at >= FLUSH_EVERY:
+            self._store_compressed(self._compressed, part=True, last=last)
+        else:
+            self._store_compressed(self._compressed, at_once=True)
+            return
         self._flushed_at = time.monotonic()
+
+    def _store_compressed(
+        self, frames: CompressedFrames, *, at_once: bool = False, part: bool = False, last: bool = False
+    ) -> None:
+        """Write index rows of what is written, from time to time; and, if asked for, what is not full yet."""
+        if part:
+            frames.finish()
+        rows = frames.written()
+        if part and frames.rows > self._stored:
+            self._check_space(_codec.CHUNK)
+            frames.write_part(last=last)
+            rows = frames.rows
+        now = time.monotonic()
+        if rows > self._stored and (part or at_once or now - self._indexed_at >= INDEX_EVERY):
+            index = [dataset for name, dataset in self._datasets.items() if name != "frames"]
+            new = slice(self._stored, rows)
+            self._check_space(sum(_chunk_bytes(dataset, new) for dataset in index))
+            self._store_waiting(frames, new)
+            self._indexed_at = now
+
+    def keep_written(self) -> None:
+        """After an error, write the index rows of compressed frames that are whole: space was kept."""
+        if self._compressed is not None:
+            rows = self._compressed.written_before_error()
+            if rows > self._stored:
+                self._store_waiting(self._compressed, slice(self._stored, rows))
+
+    def _store_waiting(self, frames: CompressedFrames, rows: slice) -> None:
+        """Write index rows of frames that have been written."""
+        frames.flush(rows.stop)
+        # As bytes: numpy would turn byte orders, and leave out what is between fields.
+        waiting = np.concatenate([as_items(one) for one in self._waiting]).view(self.description.index_dtype)
+        count = rows.stop - rows.start
+        self._make_room(rows.stop)
+        self._store_index(rows, waiting[:count])
+        self._waiting = [waiting[count:]]
 
     def _store_collected(self) -> None:
         self._store(self._array[: self._count], self._index[: self._count])
@@ -115,17 +190,27 @@ class ColumnWriter:
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
         """Write frames, starting at row `_first`; the seqs last."""
         rows = slice(self._first, self._first + len(array))
-        columns = {"frames": array, **{column_name(name): index[name] for name in index.dtype.names or ()}}
-        seqs = columns.pop("seq")
         self._check_space(sum(_chunk_bytes(dataset, rows) for dataset in self._datasets.values()))
+        self._make_room(rows.stop)
+        self._store_column("frames", rows, array)
+        self._store_index(rows, index)
+
+    def _make_room(self, rows: int) -> None:
         for dataset in self._datasets.values():
-            _resize(dataset, max(rows.stop, dataset.shape[0]))
-        for name, values in columns.items():
-            dataset = self._datasets[name]
-            dataset[rows] = as_stored(values, dataset)
-            self._flush_dataset(name)
-        self._store_seqs(rows, seqs)
+            _resize(dataset, max(rows, dataset.shape[0]))
+
+    def _store_index(self, rows: slice, index: npt.NDArray[Any]) -> None:
+        """Write index rows, whose frames are written already; the seqs last."""
+        for name in index.dtype.names or ():
+            if name != "seq":
+                self._store_column(column_name(name), rows, index[name])
+        self._store_seqs(rows, index["seq"])
         self._stored = rows.stop
+
+    def _store_column(self, name: str, rows: slice, values: npt.NDArray[Any]) -> None:
+        dataset = self._datasets[name]
+        dataset[rows] = as_stored(values, dataset)
+        self._flush_dataset(name)
 
     def _store_seqs(self, rows: slice, seqs: npt.NDArray[Any]) -> None:
         """Write them chunk by chunk: the libraries promise no order within one write."""
@@ -136,6 +221,11 @@ class ColumnWriter:
             dataset[first:end] = seqs[first - rows.start : end - rows.start]
             self._flush_dataset("seq")
             first = end
+
+    def end_threads(self) -> None:
+        """End those that compress, if there are any."""
+        if self._compressed is not None:
+            self._compressed.close()
 
     def _check_space(self, needed: int) -> None:
         """Stop before the disk is full: these libraries cannot undo half a write."""
@@ -157,6 +247,8 @@ def _chunk_bytes(dataset: Any, rows: slice) -> int:
 def chunk_frames(description: Description) -> int:
     """Frames in a chunk: as many are collected in memory, with their metas."""
     frames = description.frame_format
+    if description.codec is not None:
+        return _codec.chunk_frames(frames.frame_bytes)
     return max(1, CHUNK // (frames.frame_bytes + frames.meta_bytes))
 
 
@@ -197,16 +289,6 @@ def _try_create(
         return create(name, shape, (chunk, *shape), dtype, fill)
     except (TypeError, ValueError):
         return None
-
-
-def as_stored(values: npt.NDArray[Any], dataset: Any) -> npt.NDArray[Any]:
-    """Return the values in the form that the dataset has."""
-    if values.dtype == dataset.dtype:
-        # The libraries' own copies leave what lies between fields as their memory was.
-        return np.ascontiguousarray(as_items(values)).view(values.dtype)
-    if dataset.ndim == values.ndim:
-        return values.astype(dataset.dtype)
-    return np.ascontiguousarray(as_items(values))[..., np.newaxis].view("u1")
 
 
 def open_columns(path: Path, datasets: Any, description: Description) -> dict[str, Any]:

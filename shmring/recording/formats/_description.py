@@ -6,15 +6,18 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from shmring import Ring
 from shmring._attrs import fixed
 from shmring._format import FrameFormat, format_of, parse_format
+from shmring.attrs import RingAttrs, read_attrs
 from shmring.errors import RingIncompatible
 from shmring.recording._errors import RecordingCorrupt
+
+Codec: TypeAlias = Literal["lz4", "zstd"]
 
 FORMAT = "shmring recording 1"
 UNMARKED = ""  # recordings from before pieces were marked do not say whether they are one
@@ -51,8 +54,16 @@ class Part:
 
     @property
     def realtime_offset_ns(self) -> int:
-        """What to add to a timestamp of CLOCK_MONOTONIC to get nanoseconds since 1970, as it was then."""
-        return self.realtime_ns - self.monotonic_ns
+        """What to add to a timestamp to get nanoseconds since 1970, as it was then.
+
+        Timestamps are taken for CLOCK_MONOTONIC, unless the attrs say ``clock="realtime"``: then it is 0.
+        """
+        return realtime_offset(self)
+
+
+def realtime_offset(said: Part | Description) -> int:
+    """Return what makes dates of its timestamps."""
+    return 0 if said.attrs.get("clock") == "realtime" else said.realtime_ns - said.monotonic_ns
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Description:
     monotonic_ns: int = field(default_factory=time.monotonic_ns)
     piece_of: str | None = None  # the name that the rolling recording was given
     earlier: tuple[Part, ...] = ()  # before the last append; all else here is about the last part
+    codec: Codec | None = None  # that compresses the frames
     unknown: tuple[tuple[int, int], ...] = ()  # first and last + 1 of frames whose index rows were lost
     ended: str | None = None
     frames: int | None = None
@@ -82,6 +94,11 @@ class Description:
             fields.append(("meta", self.frame_format.meta_dtype))
         return np.dtype(fields)
 
+    @property
+    def convention(self) -> RingAttrs:
+        """What the attrs say about the frames."""
+        return read_attrs(self.attrs, self.frame_format.shape, self.frame_format.dtype)
+
     def to_json(self) -> str:
         """Write it as text."""
         said = {
@@ -93,6 +110,7 @@ class Description:
             "realtime_ns": self.realtime_ns,
             "monotonic_ns": self.monotonic_ns,
             "piece_of": self.piece_of,
+            "codec": self.codec,
             "earlier": [asdict(part) for part in self.earlier],
             "unknown": self.unknown,
             # The last ones, because they change when the recording ends.
@@ -114,7 +132,9 @@ class Description:
     def after(self, before: Description, frames: int) -> Description:
         """Return the same, appended to a recording of this many frames."""
         earlier = tuple(part for part in before.parts(frames) if part.frames)
-        return replace(self, piece_of=before.piece_of, earlier=earlier, unknown=before.unknown)
+        return replace(
+            self, piece_of=before.piece_of, codec=before.codec, earlier=earlier, unknown=before.unknown
+        )
 
     def finished(self, ended: str, frames: int, lost: int) -> Description:
         """Return the same with totals."""
@@ -128,11 +148,16 @@ class Description:
                 f"{where} holds other frames than ring {self.ring!r} has: {difference}. Record into another "
                 f"file"
             )
+        if self.codec is not None and self.codec != other.codec:
+            raise ValueError(
+                f"{where} was begun with codec={other.codec!r}, and codec={self.codec!r} was asked for: "
+                f"leave it out, or record into another file"
+            )
 
 
-def describe(ring: Ring, piece_of: str | None = None) -> Description:
-    """Describe the frames of a ring."""
-    return Description(ring.name, format_of(ring), ring.attrs, piece_of=piece_of)
+def describe(ring: Ring, piece_of: str | None = None, codec: Codec | None = None) -> Description:
+    """Describe the frames of a ring, and how they are recorded."""
+    return Description(ring.name, format_of(ring), ring.attrs, piece_of=piece_of, codec=codec)
 
 
 def parse(text: str | bytes, where: str) -> Description:
@@ -148,6 +173,7 @@ def parse(text: str | bytes, where: str) -> Description:
             realtime_ns=said["realtime_ns"],
             monotonic_ns=said["monotonic_ns"],
             piece_of=said.get("piece_of", UNMARKED),
+            codec=said.get("codec"),
             earlier=tuple(Part(**part) for part in said.get("earlier", ())),
             unknown=tuple((first, end) for first, end in said.get("unknown", ())),
             ended=said["ended"],

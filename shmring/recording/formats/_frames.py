@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from shmring.recording._errors import RecordingCorrupt
 
 ALL = slice(None)
+TRIES = 3  # to read what may be written to at this moment, such as the index of a shard
+PAUSE = 0.002  # seconds between two of them
 
 
 class LazyFrames:
@@ -140,14 +143,18 @@ class LazyFrames:
         return last[1]
 
     def _read(self, first: int, end: int) -> npt.NDArray[Any]:
-        dataset = self._open_dataset()
-        try:
-            return as_items(as_recorded(dataset[first:end], self.dtype, self._raw))
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            self._open_dataset()  # another thread may have closed it
-            raise RecordingCorrupt(
-                f"frames {first} to {end - 1} of {self._path} are damaged: {error}"
-            ) from None
+        tries = TRIES
+        while True:
+            dataset = self._open_dataset()  # another thread may have closed it
+            try:
+                return as_items(as_recorded(dataset[first:end], self.dtype, self._raw))
+            except (OSError, RuntimeError, ValueError, KeyError) as error:
+                tries -= 1
+                if tries == 0:
+                    raise RecordingCorrupt(
+                        f"frames {first} to {end - 1} of {self._path} are damaged: {error}"
+                    ) from None
+            time.sleep(PAUSE)
 
     def _empty(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         return as_items(np.empty(shape, self.dtype))
@@ -181,6 +188,16 @@ def as_recorded(values: Any, dtype: np.dtype[Any], raw: bool) -> npt.NDArray[Any
     if raw:
         return np.ascontiguousarray(array).view(dtype)[..., 0]
     return array.astype(dtype, copy=False)
+
+
+def as_stored(values: npt.NDArray[Any], dataset: Any) -> npt.NDArray[Any]:
+    """Return the values in the form that the dataset has."""
+    if values.dtype == dataset.dtype:
+        # The libraries' own copies leave what lies between fields as their memory was.
+        return np.ascontiguousarray(as_items(values)).view(values.dtype)
+    if dataset.ndim == values.ndim:
+        return values.astype(dataset.dtype)
+    return np.ascontiguousarray(as_items(values))[..., np.newaxis].view("u1")
 
 
 def _split(key: Any, ndim: int) -> tuple[tuple[Any, ...], int]:
@@ -235,3 +252,9 @@ def _axis_of_frames(indices: tuple[Any, ...], shape: tuple[int, ...]) -> int:
     """Find where numpy puts the axis of frames: the one whose length changes with theirs."""
     none, one = (np.broadcast_to(np.False_, (count, *shape[1:]))[indices].shape for count in (0, 1))
     return next(axis for axis in range(len(one)) if none[axis] != one[axis])
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a meta as JSON has it; as text, if it has no such thing."""
+    item = value.item() if isinstance(value, np.generic) else value.tolist()
+    return item if isinstance(item, int | float) and item - item == 0 else str(item)

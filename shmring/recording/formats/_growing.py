@@ -38,7 +38,7 @@ class GrowingNpy:
         self.fd = os.open(path, flags, 0o666)
         try:
             if append:
-                if _data_offset(self.fd) != self._header_nbytes:
+                if data_offset(self.fd) != self._header_nbytes:
                     raise RecordingCorrupt(
                         f"{path} cannot be appended to: its header is another program's, and has no room for "
                         f"more rows"
@@ -127,7 +127,7 @@ def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:
     """Map a growing .npy file: every whole row that is in it, whatever the header says."""
     with open(path, "rb", opener=open_file) as file:
         try:
-            offset = _data_offset(file.fileno())
+            offset = data_offset(file.fileno())
             dtype, shape = _read_header(file.fileno(), offset)
         except (ValueError, SyntaxError, KeyError, TypeError, struct.error) as error:
             raise ValueError(f"{path} is not a .npy file of {kind}: {error}") from None
@@ -141,17 +141,17 @@ def read_rows(path: Path, kind: Literal["frames", "index"]) -> npt.NDArray[Any]:
 def counted_rows(path: Path) -> int:
     """Return how many of the rows that are there the header counts."""
     with open(path, "rb", opener=open_file) as file:
-        counted = int(_read_header(file.fileno(), _data_offset(file.fileno()))[1][0])
+        counted = int(_read_header(file.fileno(), data_offset(file.fileno()))[1][0])
     return min(counted, len(read_rows(path, "frames")))
 
 
 def can_grow(path: Path) -> bool:
     """Whether the header has room for every number of rows, as those that are made here."""
     with open(path, "rb", opener=open_file) as file:
-        return _data_offset(file.fileno()) in SIZES
+        return data_offset(file.fileno()) in SIZES
 
 
-def _data_offset(fd: int) -> int:
+def data_offset(fd: int) -> int:
     start = os.pread(fd, 12, 0)
     if start[:6] != b"\x93NUMPY":
         raise ValueError("it does not begin like one")

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring.recording._errors import RecordingCorrupt, as_corrupt
-from shmring.recording.formats import _superblock
+from shmring.recording.formats import _hdf5_codec, _superblock
+from shmring.recording.formats._codec import CompressedFrames
 from shmring.recording.formats._columns import (
     SPARE,
     ColumnWriter,
@@ -30,6 +31,7 @@ from shmring.recording.formats._columns import (
 from shmring.recording.formats._description import Description, parse
 from shmring.recording.formats._growing import open_file, write_all
 from shmring.recording.formats._interface import Stored
+from shmring.recording.formats._nexus import ENTRY, add_nexus
 
 DESCRIPTION = "shmring"  # a dataset; in the first recordings it was an attribute
 ROOM = 4096  # bytes: the description is written in place
@@ -74,8 +76,8 @@ class Hdf5Writer(ColumnWriter):
         text = _make_room(self._file, _padded(description))
         self._text_at, self._text_room = text.id.get_offset(), text.dtype.itemsize
         self._file.swmr_mode = True
-        datasets = {name: dataset for name, dataset in self._file.items() if name != DESCRIPTION}
-        super().__init__(path, description, datasets, self._flush_dataset_of)
+        datasets = {name: dataset for name, dataset in self._file.items() if name not in (DESCRIPTION, ENTRY)}
+        super().__init__(path, description, datasets, self._flush_dataset_of, _hdf5_codec.ChunkWriter)
         self._check_space(0)
         self._describe(description)
 
@@ -87,8 +89,25 @@ class Hdf5Writer(ColumnWriter):
         write_all(self._fd, _padded(description, self._text_room), self._text_at)
 
     def _store(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        try:
+        with self._abandoned_after_errors():
             super()._store(array, index)
+
+    def _write_compressed(
+        self, frames: CompressedFrames, array: npt.NDArray[Any], index: npt.NDArray[Any]
+    ) -> None:
+        with self._abandoned_after_errors():
+            super()._write_compressed(frames, array, index)
+
+    def _store_compressed(
+        self, frames: CompressedFrames, *, at_once: bool = False, part: bool = False, last: bool = False
+    ) -> None:
+        with self._abandoned_after_errors():
+            super()._store_compressed(frames, at_once=at_once, part=part, last=last)
+
+    @contextlib.contextmanager
+    def _abandoned_after_errors(self) -> Iterator[None]:
+        try:
+            yield
         except _NoSpace:
             raise  # nothing has begun: HDF5 can close the file
         except Exception as error:
@@ -108,12 +127,16 @@ class Hdf5Writer(ColumnWriter):
         """Write what is left, and the totals."""
         try:
             if ended != "write failed":
-                self.flush()
+                self.flush(last=True)
         except OSError:
             ended = "write failed"
             raise
         finally:
             try:
+                if ended == "write failed" and self._file:
+                    with contextlib.suppress(Exception), self._abandoned_after_errors():
+                        self.keep_written()
+                self.end_threads()
                 self._finish(ended, lost)
             finally:
                 os.close(self._fd)
@@ -134,6 +157,10 @@ class Hdf5Writer(ColumnWriter):
 
         The library would try again what has failed. It gets another file for that, which takes everything.
         """
+        if not self._file:
+            return  # it has happened already
+        if self._compressed is not None:
+            self._compressed.finish()  # its threads use the file
         with contextlib.suppress(Exception):
             nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             os.dup2(nowhere, self._file.id.get_vfd_handle(), inheritable=False)
@@ -161,6 +188,7 @@ def _image(description: Description) -> bytes:
             made = file.create_dataset(
                 name, shape=(0, *shape), maxshape=(None, *shape), chunks=chunk, dtype=dtype,
                 fillvalue=np.uint64(fill) if fill else None,
+                **(_hdf5_codec.filter_of(description.codec) if name == "frames" else {}),
             )  # fmt: skip
             if made.dtype != dtype:
                 del file[name]
@@ -168,6 +196,7 @@ def _image(description: Description) -> bytes:
             return made
 
         create_datasets(description, create)
+        add_nexus(file, description)
         _make_room(file, _padded(description))
     return image.getvalue()
 
@@ -324,7 +353,10 @@ def read(path: Path) -> Stored:
 def _read(path: Path) -> Stored:
     with as_corrupt(path), contextlib.ExitStack() as stack:
         file = stack.enter_context(_opened(path))
-        stored = read_columns(path, _description(file, path), file, lambda: None)
+        description = _description(file, path)
+        if description.codec is not None:
+            _hdf5_codec.load()
+        stored = read_columns(path, description, file, lambda: None)
         # The interpreter must not end before HDF5 has closed a file that it reads through Python.
         close = weakref.finalize(stored.frames, stack.pop_all().close)
 
@@ -363,4 +395,5 @@ def repair(path: Path) -> int:
 def _is_even(path: Path) -> bool:
     """Whether all columns have as many rows as there are frames."""
     with _opened(path) as file:
-        return {dataset.shape[0] for dataset in file.values() if dataset.shape} == {written_rows(file["seq"])}
+        columns = [dataset for name, dataset in file.items() if name not in (DESCRIPTION, ENTRY)]
+        return {dataset.shape[0] for dataset in columns} == {written_rows(file["seq"])}

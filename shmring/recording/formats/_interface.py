@@ -46,13 +46,19 @@ class Stored:
 class Writer(Protocol):
     """Appends frames to one file."""
 
+    description: Description
+
     @property
     def frames(self) -> int:
         """Whole frames in the file."""
         ...
 
     def write(self, array: npt.NDArray[Any], index: npt.NDArray[Any]) -> None:
-        """Append frames and their index rows; OSError where they do not fit."""
+        """Append frames and their index rows; OSError where they do not fit. `wait` before they change."""
+
+    def wait(self, most: int) -> int:
+        """Wait until at most so many of the frames that were given must stay as they are; how many."""
+        ...
 
     def flush(self) -> None:
         """Let readers see what is there."""

@@ -110,6 +110,10 @@ class NpyWriter:
             self._data.write_back(self._written_back, self._data.rows)
             self._written_back = self._data.rows
 
+    def wait(self, most: int) -> int:
+        """Return that no frame is needed any more once it is written."""
+        return 0
+
     def flush(self) -> None:
         """Let the headers say what is there (and, with `sync`, on the disk)."""
         if self._syncer is None:

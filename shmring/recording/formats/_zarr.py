@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import re
 import shutil
 import uuid
@@ -15,6 +17,8 @@ from shmring.recording._errors import RecordingCorrupt, as_corrupt
 from shmring.recording.formats._columns import ColumnWriter, column_name, create_datasets, read_columns
 from shmring.recording.formats._description import Description, parse
 from shmring.recording.formats._interface import Stored
+from shmring.recording.formats._ome import ome_attributes
+from shmring.recording.formats._shards import ShardWriter, chunks_per_shard, compressor
 
 ATTRIBUTE = "shmring"
 FRAME_AXIS = "frame"
@@ -22,7 +26,7 @@ PARTIAL = ".partial"  # ends the name of what is still being written, here as in
 
 
 class ZarrWriter(ColumnWriter):
-    """Writes whole chunks, each a file, uncompressed."""
+    """Writes whole chunks: each a file, or compressed, many in a file."""
 
     def __init__(self, path: Path, description: Description, *, append: bool) -> None:
         if append:
@@ -42,20 +46,28 @@ class ZarrWriter(ColumnWriter):
         self._group = _open(path, "r+")
         # Zarr takes the -0 of complex frames for the fill value, 0, and would leave out a chunk of them.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            super().__init__(path, description, self._group, lambda name: None)
+            super().__init__(path, description, self._group, lambda name: None, self._shards)
         # Drops consolidated metadata, too: they would be wrong as soon as the next frame is there.
         self._group.attrs[ATTRIBUTE] = description.to_json()
 
+    def _shards(self, dataset: Any) -> ShardWriter:
+        assert self.description.codec is not None
+        return ShardWriter(dataset, self.path / "frames" / "c", self.description.codec)
+
     def close(self, ended: str, lost: int) -> None:
         """Write what is left, and the totals."""
-        written = ended == "write failed"
+        failed = True
         try:
-            if not written:
-                self.flush()
-                written = True
+            if ended != "write failed":
+                self.flush(last=True)
+                failed = False
         finally:
-            ended = ended if written else "write failed"
-            if ended == "write failed":
+            if failed:
+                ended = "write failed"
+                with contextlib.suppress(Exception):
+                    self.keep_written()
+            self.end_threads()
+            if failed:
                 self.forget_unfinished()
             self._group.attrs[ATTRIBUTE] = self.description.finished(ended, self.frames, lost).to_json()
 
@@ -70,6 +82,9 @@ def _create(path: Path, description: Description) -> None:
     try:
         group = zarr.create_group(partial, zarr_format=3, attributes={ATTRIBUTE: description.to_json()})
         create_datasets(description, functools.partial(_create_array, group, description))
+        frames: Any = group["frames"]
+        names = _dimension_names(description, "frames", frames.ndim)
+        group.attrs.update(ome_attributes(description, names))
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -87,8 +102,15 @@ def _create_array(
 ) -> Any:
     if not _is_portable(dtype):
         raise TypeError(f"{dtype} is not the same in every version of Zarr")
+    layout: dict[str, Any] = {"compressors": None}
+    if name == "frames" and description.codec is not None:
+        count = chunks_per_shard(math.prod(chunk) * dtype.itemsize)
+        layout = {
+            "compressors": compressor(description.codec),
+            "shards": {"shape": (chunk[0] * count, *shape), "index_location": "start"},
+        }
     return group.create_array(
-        name, shape=(0, *shape), chunks=chunk, dtype=dtype, compressors=None,
+        name, shape=(0, *shape), chunks=chunk, dtype=dtype, **layout,
         fill_value=fill if dtype == "u8" else None,
         dimension_names=_dimension_names(description, name, 1 + len(shape)),
     )  # fmt: skip
@@ -110,18 +132,15 @@ def _dimension_names(description: Description, name: str, ndim: int) -> list[str
 
 
 def _axis_names(description: Description) -> list[str]:
-    """Take the names from the ring's attrs if there is a usable one for each axis."""
-    ndim, named = len(description.frame_format.shape), description.attrs.get("axes")
+    """Take the names from the ring's attrs if they are usable."""
+    said = description.convention
+    names = [axis.name for axis in said.axes]
     # xarray takes no axis with the name of an array, nor two axes with one name.
     taken = {FRAME_AXIS, "frames", "frames_bytes", "meta_bytes"}
     taken.update(column_name(field) for field in description.index_dtype.names or ())
-    if (
-        isinstance(named, list | tuple)
-        and len(named) == ndim == len({*map(str, named)} - taken)
-        and all(isinstance(one, str) and one for one in named)
-    ):
-        return list(named)
-    return [f"axis_{number}" for number in range(1, ndim + 1)]
+    if "axes" in said.guessed or taken & {*names}:
+        return [f"axis_{number}" for number in range(1, len(names) + 1)]
+    return names
 
 
 def _open(path: Path, mode: Literal["r", "r+"]) -> Any:
