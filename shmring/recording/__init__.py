@@ -2,6 +2,7 @@
 
 from shmring.recording._capture import Capture, capture
 from shmring.recording._errors import RecordingBusy, RecordingCorrupt, RecordingFailed
+from shmring.recording._export import export
 from shmring.recording._recorder import Recorder, record
 from shmring.recording._recording import RecordedFrame, Recording, open_recording
 from shmring.recording._replay import replay
@@ -16,7 +17,7 @@ __all__ = [
     # what was before a trigger
     "capture", "Capture",
     # reading
-    "open_recording", "Recording", "RecordedFrame", "Part", "pieces", "repair",
+    "open_recording", "Recording", "RecordedFrame", "Part", "pieces", "repair", "export",
     # playing again
     "replay",
     # errors

@@ -11,7 +11,8 @@ from shmring import RingExists, RingNotFound, ShmringError
 from shmring._cli.support.refusal import Refusal
 from shmring._inventory import look, users
 
-LIBRARIES = ("zarr", "h5py", "av")  # their absence is explained where they are needed
+# Their absence is explained where they are needed.
+LIBRARIES = ("zarr", "h5py", "hdf5plugin", "ome_writers", "av")
 
 
 @contextlib.contextmanager

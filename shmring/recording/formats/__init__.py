@@ -15,24 +15,37 @@ from typing import Any
 from shmring.recording._errors import RecordingCorrupt
 from shmring.recording._lock import WriterLock
 from shmring.recording._replacing import discard, holds_nothing, put_aside, recover
-from shmring.recording.formats import _npy
+from shmring.recording.formats import _npy, _ome_files
 from shmring.recording.formats._description import Description
 from shmring.recording.formats._interface import Stored, Writer
 
-SUFFIXES = (".npy", ".zarr", ".h5", ".hdf5")
+SUFFIXES = (".npy", ".zarr", ".h5", ".hdf5", *_ome_files.SUFFIXES)
 LIBRARIES = {".zarr": ("zarr", "zarr"), ".h5": ("h5py", "hdf5"), ".hdf5": ("h5py", "hdf5")}
+
+
+def suffix_of(path: Path) -> str:
+    """Return what chooses the format: the last suffix, or an OME file's two."""
+    return next((suffix for suffix in _ome_files.SUFFIXES if path.name.endswith(suffix)), path.suffix)
+
+
+def is_ome(path: Path) -> bool:
+    """Whether it is a file for microscopy, which is written once and not read here."""
+    return suffix_of(path) in _ome_files.SUFFIXES
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
     """Check that the suffix is known."""
     found = Path(path)
-    if found.suffix not in SUFFIXES:
+    if suffix_of(found) not in SUFFIXES:
         raise ValueError(f"{found} must end in one of {', '.join(SUFFIXES)}: the suffix chooses the format")
     return found
 
 
 def load_library(path: Path) -> None:
     """Import the library that a format needs; an error that says how to install it."""
+    if is_ome(path):
+        _ome_files.load()
+        return
     library, extra = LIBRARIES.get(path.suffix, (None, ""))
     if library is None:
         return
@@ -42,6 +55,14 @@ def load_library(path: Path) -> None:
         raise type(error)(
             f'{path.suffix} files need {library}: pip install "shmring[{extra}]" ({error})', name=library
         ) from None
+
+
+def load_codec(path: Path) -> None:
+    """Import the library that compresses; an error that says how to install it."""
+    if path.suffix in (".h5", ".hdf5"):
+        from shmring.recording.formats import _hdf5_codec
+
+        _hdf5_codec.load()
 
 
 def open_writer(
@@ -69,6 +90,8 @@ def open_writer(
 
 
 def _make_writer(path: Path, description: Description, *, append: bool, sync: float | None) -> Writer:
+    if is_ome(path):
+        return _ome_files.OmeWriter(path, description)
     if path.suffix == ".npy":
         return _npy.NpyWriter(path, description, append=append, sync=sync)
     if path.suffix == ".zarr":
@@ -82,6 +105,8 @@ def _make_writer(path: Path, description: Description, *, append: bool, sync: fl
 
 def _reader(path: Path) -> Any:
     load_library(path)
+    if is_ome(path):
+        return _ome_files
     if path.suffix == ".npy":
         return _npy
     if path.suffix == ".zarr":
