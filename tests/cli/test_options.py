@@ -21,7 +21,7 @@ from shmring._cli.support import rates
 pytestmark = pytest.mark.usefixtures("zarr_thread")
 
 FRAMES = ("record", "replay", "capture", "read", "write")
-PARSED_ONLY = ("bench", "demo", "doctor", "rm", "top")  # they run long, or look at what others have
+PARSED_ONLY = ("bench", "demo", "doctor", "rm", "top", "view")  # they run long, or look at what others have
 ENDLESS = ("--takeover", "--follow", "--listen")
 NUMBERS = [
     "0", "-0", "1", "2", "17", "64", "-1", "1.5", "1e3", "nan", "-nan", "inf", "-inf", "1e308", "1e400",
@@ -47,6 +47,8 @@ LIKELY = {  # by metavar: what gets as far as the library
     "SIZE": ["1B", "1kB", "999999999999999TiB"],
     "N,N,...": ["()", "1", "3,2", "1000000,1000000,1000000", ",".join(["1"] * 70), "9" * 25 + ",2"],
     "DTYPE": ["u1", "f4", "S0", "V0", "O", "U5", "M8[ns]", "(2,3)f4", "u1,f4", "float128", "(100000,)f8"],
+    "FORMAT": ["gray", "yuv420p", "p010", "yuv420q", "pal8"],
+    "WxH": ["1x1", "2x1", "33x17", "999999x999999"],
     "TEXT": ["x", "", "x" * 63],
     "EXPRESSION": ["True", "array", "1/0", "seq / 0", "exit"],
     "NAME": ["RING", "RING", "NEW", "no-ring"],

@@ -6,16 +6,18 @@ import hashlib
 import io
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import shmring
-from support.blocks import address, block_file, inode, mappings
+from support.blocks import address, block_file, fresh_name, inode, mappings
 from support.threads import Running
 from support.waiting import PATIENCE, wait_asleep, wait_until
 
@@ -725,3 +727,29 @@ def test_ffmpeg_as_producer_and_consumer(command, name, tmp_path):
         return hashlib.md5(raw).hexdigest()
 
     assert md5("-i", str(film)) == md5(*SOURCE)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "more-than-one-machine.md"
+
+
+def test_the_pipe_to_another_machine(make, tmp_path):
+    """The command of the page, with an ssh that stays on this machine."""
+    [piped] = re.findall(r"<!-- piped -->\n```console\n\$ (.*)\n```", PAGE.read_text())
+    ring = make(shape=(480, 640), dtype="u1", slots=8)
+    there = fresh_name()
+    for name, text in (("ssh", 'shift\nexec "$@"'), ("shmring", f'exec "{sys.executable}" -m shmring "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    words = piped.replace("camera-here", there).replace("camera", ring.name) + " --wait-for 1"
+    with ring.producer() as out:
+        pipe = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", words],
+            env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+            stderr=subprocess.PIPE,
+        )
+        with shmring.Ring.attach(there, timeout=PATIENCE) as far, far.consumer() as frames:
+            for number in range(5):
+                out.put(np.full(ring.shape, number, "u1"))
+            out.close()
+            assert [int(frame.array[-1, -1]) for frame in frames] == [0, 1, 2, 3, 4]
+        assert ended(pipe)[0] == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shmring import Batch, Consumer, ProducerDied, Ring, RingClosed
+from shmring._attrs import other_pixels
 from shmring._cli.support import names, options, output, pipes, streams, types
 from shmring._cli.support.advice import advice
 from shmring._cli.support.refusal import Refusal
@@ -79,7 +80,7 @@ def read(
     exit code is 1, after its last frame.
 
     \b
-    shmring read cam | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
+    shmring read cam | ffplay -f rawvideo -pixel_format yuv420p -video_size 1280x720 -
     """  # noqa: D301  (\b keeps click from wrapping)
     options.at_most_one(group=group, lossy=not lossless)
     fd = streams.stdout
@@ -130,7 +131,7 @@ class _Source:
         self._lost = 0
         with advice(name):
             self.ring = self._rings.wait(timeout) if self._rings else Ring.attach(name, timeout=timeout)
-        self._frame_format = format_of(self.ring)
+        self._frame_format, self._attrs = format_of(self.ring), self.ring.attrs
 
     def take(self, most: int) -> Batch | None:
         """Take the next frames; None when the stream is over, and none is followed.
@@ -155,7 +156,8 @@ class _Source:
         rings.pass_by(self.ring)
         self.ring = rings.wait(self._timeout)
         difference = format_of(self.ring).difference(self._frame_format)
-        if difference is not None:
+        difference = difference or other_pixels(self.ring.attrs, self._attrs)
+        if difference:
             raise Refusal(f"the next ring {rings.name!r} has other frames than those so far: {difference}")
         return self.joined.join(self.ring)
 

@@ -16,6 +16,7 @@ from shmring._cli.support.advice import advice, refuse_in_use
 from shmring._cli.support.refusal import Refusal
 from shmring._cli.support.signals import ended_by_signals
 from shmring._ring import create_or_take_over
+from shmring.video import PixelLayout
 
 RING_BYTES = 8_000_000
 
@@ -24,6 +25,13 @@ RING_BYTES = 8_000_000
 @names.ring
 @click.option("--shape", metavar="N,N,...", type=types.SHAPE, help="Shape of one frame: 720,1280,3.")
 @click.option("--dtype", metavar="DTYPE", type=types.DTYPE, help="Dtype of numpy: u1, <i2, f4.")
+@click.option(
+    "--pix-fmt",
+    metavar="FORMAT",
+    type=types.PIX_FMT,
+    help="Instead of shape and dtype: pixels as ffmpeg names them, yuv420p, nv12, gray10le, rgb48le.",
+)
+@click.option("--size", metavar="WxH", type=types.PICTURE, help="Width and height for --pix-fmt: 1280x720.")
 @click.option(
     "--format",
     "layout",
@@ -64,6 +72,8 @@ def write(
     name: str,
     shape: tuple[int, ...] | None,
     dtype: np.dtype[Any] | None,
+    pix_fmt: str | None,
+    size: tuple[int, int] | None,
     layout: str,
     slots: int | None,
     spares: int,
@@ -82,22 +92,18 @@ def write(
     consumers that wait for the next producer continue.
 
     \b
-    ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt rgb24 - |
-        shmring write cam --shape 720,1280,3 --dtype u1 --wait-for 1
+    ffmpeg -v error -i film.mp4 -f rawvideo -pix_fmt yuv420p - |
+        shmring write cam --pix-fmt yuv420p --size 1280x720 --wait-for 1
     """  # noqa: D301  (\b keeps click from wrapping)
     if os.isatty(streams.stdin):
         raise click.UsageError("stdin is a terminal: pipe frames into it, or redirect it from a file")
-    if layout == "npy":
-        if shape is not None or dtype is not None:
-            raise click.UsageError(
-                "--format npy has shape and dtype in the input: leave out --shape and --dtype"
-            )
+    described = _described(shape, dtype, pix_fmt, size, layout)
+    if described is None:
         shape, dtype, frames = _read_header(name, frames)
-    elif shape is None or dtype is None:
-        raise click.UsageError("give --shape and --dtype, or --format npy and neither")
+        described = shape, dtype, {}
     pipes.widen(streams.stdin)
     with ended_by_signals():
-        ring = _create(name, np.dtype(dtype), shape, slots, spares, from_input=layout == "npy")
+        ring = _create(name, *described, slots, spares, from_input=layout == "npy")
         with ring, ring.producer(on_full=on_full) as out:
             if wait_for is not None:
                 out.wait_for_consumers(wait_for, timeout)
@@ -106,6 +112,35 @@ def write(
             except Refusal as refusal:
                 out.close(error=str(refusal))
                 raise
+
+
+def _described(
+    shape: tuple[int, ...] | None,
+    dtype: np.dtype[Any] | None,
+    pix_fmt: str | None,
+    size: tuple[int, int] | None,
+    layout: str,
+) -> tuple[tuple[int, ...], np.dtype[Any], dict[str, Any]] | None:
+    """Return shape, dtype and attrs of the frames as the options say; None if the input's header does."""
+    by_shape = shape is not None or dtype is not None
+    by_pixels = pix_fmt is not None or size is not None
+    if layout == "npy":
+        if by_shape or by_pixels:
+            these = "--shape and --dtype" if by_shape else "--pix-fmt and --size"
+            raise click.UsageError(f"--format npy has shape and dtype in the input: leave out {these}")
+        return None
+    if by_shape and by_pixels:
+        raise click.UsageError("--pix-fmt and --size say shape and dtype: leave out --shape and --dtype")
+    if shape is not None and dtype is not None:
+        return shape, dtype, {}
+    if pix_fmt is not None and size is not None:
+        pixels = PixelLayout(pix_fmt, *size)
+        return pixels.shape, pixels.dtype, pixels.attrs
+    if by_pixels:
+        raise click.UsageError("give both --pix-fmt and --size")
+    raise click.UsageError(
+        "give --shape and --dtype, or --pix-fmt and --size, or --format npy and none of these"
+    )
 
 
 def _read_header(name: str, frames: int | None) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -120,8 +155,9 @@ def _read_header(name: str, frames: int | None) -> tuple[tuple[int, ...], np.dty
 
 def _create(
     name: str,
-    dtype: np.dtype[Any],
     shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    attrs: dict[str, Any],
     slots: int | None,
     spares: int,
     *,
@@ -132,7 +168,9 @@ def _create(
     slots = slots or max(16, min(RING_BYTES // max(nbytes, 1), 1024))
     with advice(name):
         try:
-            return create_or_take_over(name, shape=shape, dtype=dtype, slots=slots, spares=spares)
+            return create_or_take_over(
+                name, shape=shape, dtype=dtype, attrs=attrs, slots=slots, spares=spares
+            )
         except RingIncompatible:
             raise
         except ValueError as error:
@@ -168,7 +206,7 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
     if rest:
         raise Refusal(
             f"the input ended within a frame: {rest} of its {ring.frame_nbytes} bytes came, which is no "
-            f"frame; check --shape and --dtype"
+            f"frame; check {'--pix-fmt and --size' if 'pix_fmt' in ring.attrs else '--shape and --dtype'}"
         )
     if frames is not None and out.next_seq - first < frames:
         raise Refusal(f"the input ended after {out.next_seq - first} of {output.count(frames, 'frame')}")

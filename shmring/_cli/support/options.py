@@ -24,6 +24,12 @@ lossless = click.option(
     help="Get every frame and hold the producer back (the default), or never hold it back.",
 )
 frames = click.option("--frames", metavar="N", type=types.COUNT, help="Stop after N frames.")
+codec = click.option(
+    "--codec",
+    metavar="lz4|zstd",
+    type=click.Choice(["lz4", "zstd"]),
+    help="For .zarr, .h5 and .ome.zarr: compress, fast with lz4, to smaller files with zstd (default: not).",
+)
 wait_for = click.option(
     "--wait-for", metavar="N", type=types.CONSUMERS, help="Start when N consumers have joined."
 )

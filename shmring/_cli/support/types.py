@@ -75,6 +75,19 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(length) for length in re.split("[,x]", text.rstrip(",")))
 
 
+def _picture(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not match:
+        raise ValueError(f"{text!r} is not the size of a picture; write width and height: 1280x720")
+    return int(match[1]), int(match[2])
+
+
+def _pix_fmt(text: str) -> str:
+    from shmring.video import PixelLayout
+
+    return PixelLayout(text, 1, 1).pix_fmt
+
+
 def _dtype(text: str) -> np.dtype[Any]:
     try:
         return np.dtype(text)
@@ -110,6 +123,8 @@ POSITIVE = Parsed("number", lambda text: _seconds(text, 5e-324, "a number above 
 SECONDS = Parsed("seconds", lambda text: _seconds(text, 0, "a number of seconds"))
 SHAPE = Parsed("shape", _shape)
 DTYPE = Parsed("dtype", _dtype)
+PICTURE = Parsed("size", _picture)
+PIX_FMT = Parsed("format", _pix_fmt)
 LABEL = Parsed("label", _label)
 GROUP = Parsed("group", _group)
 SIZE = Parsed("size", _size)
