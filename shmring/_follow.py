@@ -28,7 +28,7 @@ class Succession:
         self.name = _names.check_name(name)
         self._passed: tuple[bytes, int] | None = None  # generation of the ring, epoch of the producer
 
-    def find(self) -> Ring | None:
+    def find(self, *, readonly: bool = False) -> Ring | None:
         """Attach to the ring of that name if a producer has come that was not followed yet.
 
         Until then the ring is only looked at: an attached follower would keep `create` from replacing it.
@@ -36,7 +36,7 @@ class Succession:
         if self._look() in (None, self._passed):
             return None
         try:
-            return Ring.attach(self.name)
+            return Ring.attach(self.name, readonly=readonly)
         except (errors.RingNotFound, errors.RingNotReady):
             return None
 

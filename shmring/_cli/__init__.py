@@ -25,6 +25,7 @@ COMMANDS = {
     "ls": "List the rings on this machine.",
     "info": "Show everything about one ring.",
     "top": "Watch rings live: rates, fill, lag and losses.",
+    "view": "Show rings in a browser, live.",
     "rm": "Remove rings that are not in use.",
     "write": "Publish frames from stdin.",
     "read": "Write the frames of a ring to stdout.",
