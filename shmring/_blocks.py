@@ -16,7 +16,7 @@ from shmring._words import count
 if TYPE_CHECKING:
     from multiprocessing.shared_memory import SharedMemory
 
-__all__ = ["create", "create_nameless", "format_given"]
+__all__ = ["create", "create_nameless", "format_given", "free_name", "give_name"]
 
 STEP = max(64 << 20, _core.HUGE_PAGE_BYTES)  # bytes taken between two checks of what is left
 
@@ -51,30 +51,41 @@ def create(
     """
     free_name(name, geometry.block_bytes)
     fd, presence = create_nameless(name, mode, geometry, huge_pages)
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, fd)
-        undo.callback(presence.close)
-        while True:
-            try:
-                _core.link(fd, _names.path_of(name))
-            except FileExistsError:
-                replace_stale(name)
-            else:
-                undo.pop_all()
-                return fd, presence
+    try:
+        give_name(fd, name)
+    except BaseException:
+        presence.close()
+        os.close(fd)
+        raise
+    return fd, presence
+
+
+def give_name(fd: int, name: str) -> None:
+    """Give a nameless block its name, which is free or stale; RingExists if it is neither."""
+    while True:
+        try:
+            _core.link(fd, _names.path_of(name))
+        except FileExistsError:
+            replace_stale(name)
+        else:
+            return
 
 
 def create_nameless(
-    name: str, mode: int, geometry: _core.Geometry, huge_pages: bool | None
+    name: str,
+    mode: int,
+    geometry: _core.Geometry,
+    huge_pages: bool | None,
+    generation: bytes | None = None,
 ) -> tuple[int, _core.LockFile]:
     """Make a ring's block that is gone with its last descriptor and mapping; `name` is for messages.
 
-    Returns as `create`.
+    Returns as `create`. `generation` is 16 bytes that no other ring has.
     """
     with contextlib.ExitStack() as undo:
         fd = allocate(name, geometry, mode, huge_pages)
         undo.callback(os.close, fd)
-        _core.format_block(fd, geometry, os.urandom(16))
+        _core.format_block(fd, geometry, generation or os.urandom(16))
         presence = _presence.enter(fd)
         assert presence is not None  # nobody else has this file yet
         undo.pop_all()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shmring import _core, _limits, errors
 from shmring._format import FrameFormat, describe_array
+from shmring._home import Home, here
 from shmring._participants import command_line, consumer_rows, is_here
 from shmring._words import clean, count, quoted
 
@@ -36,6 +37,7 @@ __all__ = [
     "cannot_reopen",
     "cut",
     "denied",
+    "elsewhere",
     "forked",
     "held_up",
     "in_use",
@@ -400,6 +402,24 @@ def age(seconds: float) -> str:
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
+
+
+def elsewhere(name: str, home: Home) -> errors.RingNotFound:
+    """Explain a pickled ring that has left the machine that it lies on."""
+    if home.on_ray:
+        do = (
+            "Run this task there (NodeAffinitySchedulingStrategy), or mirror the ring to this node "
+            "(shmring.ray.mirror) and attach to the mirror by its name"
+        )
+    else:
+        do = (
+            "Read it there, or send its frames here (shmring read ... | ssh ... shmring write ...) and "
+            "attach by name"
+        )
+    return errors.RingNotFound(
+        f"ring {name!r} is in the shared memory of {home.place}, which this process, on {here().place}, "
+        f"cannot see: a Ring finds its ring only where that lies. {do}"
+    )
 
 
 def being_removed(name: str, waited: float) -> errors.RingExists:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from shmring import _blocks, _core, _huge, _messages, _names, _presence, errors
-from shmring._attrs import fixed
+from shmring import _blocks, _core, _home, _huge, _messages, _names, _presence, errors
+from shmring._attrs import fixed, other_pixels
 from shmring._format import FrameFormat, check_format
 from shmring._observer import Observer
 from shmring._participants import ProducerState, consumer_rows
@@ -102,6 +103,9 @@ class Ring:
     ) -> Ring:
         """Create a ring. A stale ring of that name (nobody uses it any more) is replaced.
 
+        At a prompt and in a notebook, so is one that you created there before, and its handles are closed:
+        you can run a cell again.
+
         Parameters
         ----------
         name : str, optional
@@ -129,7 +133,8 @@ class Ring:
         exist_ok : bool
             Attach instead if a live ring of that name with the same shape, dtype, meta and variable_rows
             exists: so a restarted producer gets the consumers of the previous one. The slots, spares, places
-            for consumers, attrs and mode are then those of that ring. What you ask of its memory counts:
+            for consumers, attrs and mode are then those of that ring. At a prompt, your own earlier Ring of
+            that name is closed first if it has a producer. What you ask of its memory counts:
             ``huge_pages=True`` and ``lock_memory=True`` raise OSError if they cannot be had there.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
@@ -190,10 +195,13 @@ class Ring:
         def create() -> Ring:
             return adopt(bare, *_blocks.create(bare, mode, geometry, huge_pages), owner=True)
 
+        was_mine = hasattr(sys, "ps1") and _close_own(bare, exist_ok)
         if not exist_ok:
             return create()
         ring = cls._create_or_attach(bare, create)
         if not ring._creator:
+            if was_mine:  # it stays the one that removes the name
+                ring._creator, ring._inode = True, os.fstat(ring._fd).st_ino
             ring._check_frames(frame_format)
             ring._ask_for(prefault=prefault, huge_pages=huge_pages, lock_memory=lock_memory)
         return ring
@@ -642,13 +650,17 @@ class Ring:
             return False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by name and generation."""
+        """Pickle by name and generation, and say where the ring is."""
         self._check_open()
-        return Ring._attach_again, (self.name, self._generation, self._readonly)
+        return Ring._attach_again, (self.name, self._generation, self._readonly, _home.here())
 
     @classmethod
-    def _attach_again(cls, name: str, generation: bytes, readonly: bool) -> Ring:
+    def _attach_again(
+        cls, name: str, generation: bytes, readonly: bool, home: _home.Home | None = None
+    ) -> Ring:
         """Unpickle: attach, and make sure that it is the same ring."""
+        if home is not None and home.memory != _home.memory():
+            raise _messages.elsewhere(name, home)
         ring = cls.attach(name, readonly=readonly)
         if ring._generation != generation:
             ring.close()
@@ -668,6 +680,12 @@ class Ring:
             f"<shmring.Ring {what}, {count(status['head'], 'frame')} published, producer {state}, "
             f"{joined} of {count(self.consumers, 'consumer')}{', readonly' if self._readonly else ''}>"
         )
+
+    def _repr_html_(self) -> str | None:
+        """Show the ring in a notebook, with its newest frame."""
+        from shmring import _html
+
+        return _html.ring(self)
 
     @property
     def name(self) -> str:
@@ -745,6 +763,25 @@ class Ring:
         return self._closed
 
 
+def _close_own(name: str, exist_ok: bool) -> bool:
+    """Close the Ring that this process created under a name; whether there was one.
+
+    With `exist_ok` it keeps its name, and stays open if it has no producer that would be in the way.
+    """
+    process = os.getpid()
+    mine = [
+        ring
+        for ring in list(_core.handles)
+        if isinstance(ring, Ring) and ring._creator and ring._process == process and ring.name == name
+        if not exist_ok or any(isinstance(one, _core.Producer) and not one.closed for one in ring._children)
+    ]
+    for ring in mine:
+        if not exist_ok and ring._has_name():
+            ring.unlink()
+        ring.close()
+    return bool(mine)
+
+
 def create_or_take_over(name: str, **options: Any) -> Ring:
     """Create a ring, or attach to the one of that name and kind if it has no living producer.
 
@@ -761,9 +798,23 @@ def create_or_take_over(name: str, **options: Any) -> Ring:
         if ring._producer_state()[0] == "live":
             raise _messages.in_use(name, ring._fd)
     ring = Ring.create(name, exist_ok=True, **options)
+    differs = other_pixels(ring.attrs, options.get("attrs") or {})
+    if differs:
+        ring.close()
+        raise errors.RingIncompatible(
+            f"ring {name!r}, which others still use, has other pixels: {differs}; end those first, or choose "
+            f"another name"
+        )
     if not ring._creator and not os.path.exists(f"/proc/{_core.read_identity(ring._fd).creator_pid}"):
         ring._creator = True
     return ring
+
+
+def ring_or_name(given: Any) -> Ring | str:
+    """Return a Ring, or a name that one can have; else raise."""
+    if isinstance(given, (Ring, str)):
+        return given if isinstance(given, Ring) else _names.check_name(given)
+    raise TypeError(f"ring must be a Ring or its name, not {type(given).__name__}")
 
 
 def check_label(label: str, what: str = "label") -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import struct
+import sys
 from multiprocessing import resource_tracker
 from multiprocessing.managers import SharedMemoryManager
 from multiprocessing.shared_memory import SharedMemory
@@ -15,7 +16,7 @@ import shmring
 from shmring import _core
 from support.blocks import block_file, fresh_name, inode, mappings
 from support.frames import WORDS, check, drain, feed, payload
-from support.peers import observe
+from support.peers import close_ring, create, observe, open_consumer
 from support.waiting import unclosed
 
 
@@ -365,6 +366,81 @@ def test_exist_ok_refuses_a_ring_that_differs(make, name, differs):
     with pytest.raises((shmring.RingIncompatible, shmring.RingExists)) as caught:
         make(name, **({"slots": 4, "exist_ok": True} | differs))
     assert name in str(caught.value)
+
+
+# ---- a cell that is run again
+
+
+@pytest.fixture
+def at_prompt(monkeypatch):
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+
+
+def test_a_script_is_told_that_the_ring_is_its_own(make, name):
+    make(name)
+    with pytest.raises(shmring.RingExists, match="this process"):
+        make(name)
+
+
+@pytest.mark.usefixtures("at_prompt")
+def test_at_a_prompt_a_ring_can_be_created_again(make, name):
+    """With other frames, too; what belonged to the first one ends, as if its process had."""
+    first = make(name)
+    out, frames = first.producer(), first.consumer()
+    out.put(payload(0))
+    held = frames.get()
+    second = make(name, shape=(3,))
+    assert first.closed
+    assert out.closed
+    assert frames.closed
+    check(held)
+    held.release()
+    with second.producer() as producer, shmring.Ring.attach(name) as other, other.consumer() as consumer:
+        producer.put(np.ones(3, "u8"))
+        with consumer.get() as frame:
+            assert frame.shape == (3,)
+    third = make(name, shape=(5,))
+    assert second.closed
+    third.unlink()
+    assert not block_file(name).exists()
+
+
+@pytest.mark.usefixtures("at_prompt")
+def test_at_a_prompt_exist_ok_goes_on_with_the_consumers_of_others(make, name, peer):
+    first = make(name)
+    out = first.producer()
+    other = peer(first)
+    other.run(open_consumer)
+    out.put(payload(0))
+    second = make(name, exist_ok=True)
+    assert out.closed
+    with second.producer() as again:
+        assert again.next_seq == 1
+    third = make(name, exist_ok=True)
+    third.close()
+    third.unlink()
+
+
+@pytest.mark.usefixtures("at_prompt")
+def test_at_a_prompt_exist_ok_leaves_a_ring_without_a_producer_open(make, name):
+    """A replay into a ring of one's own, by name, does the same."""
+    with make(name) as ring, ring.consumer() as frames:
+        other = make(name, exist_ok=True)
+        with other.producer() as out:
+            out.put(payload(0))
+        check(frames.get(timeout=0))
+        other.close()
+        assert block_file(name).exists()
+
+
+@pytest.mark.usefixtures("at_prompt")
+def test_at_a_prompt_the_ring_of_another_process_is_not_replaced(make, name, peer):
+    other = peer()
+    other.run(create, name)
+    with pytest.raises(shmring.RingExists, match="in use"):
+        make(name)
+    other.run(close_ring)
+    shmring.unlink(name)
 
 
 # ---- permissions
