@@ -47,6 +47,11 @@ def run(nothing_left_behind, tmp_path):
     return run
 
 
+def aravis() -> bool:
+    ask = ["pkg-config", "--exists", "aravis-0.8"]
+    return shutil.which(ask[0]) is not None and subprocess.run(ask).returncode == 0
+
+
 def test_there_are_examples():
     assert len(EXAMPLES) >= 5
 
@@ -57,6 +62,8 @@ def test_there_are_examples():
 def test_example(run, example):
     if example.startswith("c_") and shutil.which("cc") is None:
         pytest.skip("needs a C compiler")
+    if example.startswith("c_aravis") and not aravis():
+        pytest.skip("needs pkg-config and the headers of Aravis (Debian: libaravis-dev libusb-1.0-0-dev)")
     assert run(example).strip()
 
 
