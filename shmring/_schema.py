@@ -11,7 +11,7 @@ from shmring import _core, errors
 from shmring._dtypes import brief
 from shmring._format import FrameFormat, parse_format
 
-__all__ = ["check_above_zero", "check_int", "choose_geometry", "read_schema"]
+__all__ = ["check_above_zero", "check_int", "check_slots", "choose_geometry", "read_schema"]
 
 MAX_LEVELS = 100  # of attrs: an attacher deep in a stack of calls must be able to read them, too
 
@@ -20,7 +20,7 @@ def choose_geometry(
     frame_format: FrameFormat, slots: int, spares: int, consumers: int, attrs: Mapping[str, Any] | None
 ) -> _core.Geometry:
     """Return the geometry that was asked for; TypeError or ValueError if no ring can have it."""
-    slots = check_int("slots", slots, 2, _core.MAX_SLOTS)
+    slots = check_slots(slots)
     spares = check_int("spares", spares, 0, _core.MAX_SLOTS - slots)
     consumers = check_int("consumers", consumers, 1, _core.MAX_CONSUMERS)
     return _core.Geometry(frame_format, slots, spares, consumers, write_schema(frame_format, attrs))
@@ -34,6 +34,11 @@ def check_int(what: str, value: Any, least: int, most: int | None = None) -> int
         wanted = f"at least {least}" if most is None else f"{least} to {most}"
         raise ValueError(f"{what} must be {wanted}, not {value}")
     return int(value)
+
+
+def check_slots(slots: Any) -> int:
+    """Return how many slots a ring is to have; TypeError or ValueError if none can."""
+    return check_int("slots", slots, 2, _core.MAX_SLOTS)
 
 
 def check_above_zero(what: str, value: Any, unless: str = "") -> None:

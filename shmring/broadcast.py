@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shmring import _core, _ending, _messages, errors
 from shmring._format import slot_bytes
@@ -24,11 +24,14 @@ from shmring._ring import Ring
 from shmring._schema import check_int
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from shmring._stats import ConsumerStats
 
 __all__ = ["Handle", "MessageQueue"]
+
+T = TypeVar("T")
 
 # A chunk: which object it is of, how many bytes that has, where in them this chunk's begin; then those.
 HEADER = struct.Struct("=3Q")
@@ -210,7 +213,7 @@ class MessageQueue:
 
     def _adopt(self, ring: Ring, handle: Handle) -> None:
         self._ring, self._handle = ring, handle
-        self._turn = threading.Lock()  # taken by `with` alone, which Ctrl-C cannot come between
+        self._calls: dict[object, None] = {}  # that have not returned; the first of them has its turn
         self._finalizer = weakref.finalize(self, leave_behind, ring)
 
     # ---- both
@@ -264,9 +267,7 @@ class MessageQueue:
         if self._rank is not None:
             self._ring._check_open()
             return
-        self._refuse_second_call()
-        with self._turn:
-            self._wait_for_readers(Deadline(timeout))
+        self._alone(self._wait_for_readers, Deadline(timeout))
 
     def close(self) -> None:
         """Leave the queue; in the writer, end it. May be called twice, and while another thread waits in it.
@@ -325,13 +326,19 @@ class MessageQueue:
             if one.label in ranks and one.alive and one.policy == "lossless"
         }
 
-    def _refuse_second_call(self) -> None:
-        """Raise HandleBusy in a second thread, or in a call from within another one."""
-        if self._turn.locked():
-            raise errors.HandleBusy(
-                f"another call on this MessageQueue of ring {self.name!r} has not returned yet: use it from "
-                f"one thread at a time"
-            )
+    def _alone(self, do: Callable[..., T], *arguments: Any) -> T:
+        """Call a function; HandleBusy in a second thread, or in a call from within another one."""
+        call = object()
+        try:
+            self._calls[call] = None
+            if next(iter(self._calls.copy())) is not call:
+                raise errors.HandleBusy(
+                    f"another call on this MessageQueue of ring {self.name!r} has not returned yet: use it "
+                    f"from one thread at a time"
+                )
+            return do(*arguments)
+        finally:
+            self._calls.pop(call, None)  # whether or not Ctrl-C let it come that far
 
     # ---- the writer
 
@@ -367,21 +374,23 @@ class MessageQueue:
         _core.check_timeout(timeout)
         if self._producer is None:
             raise RuntimeError(f"this is the reader of rank {self._rank}: only the writer enqueues")
-        self._refuse_second_call()
-        with self._turn:
-            packed = Packed(obj, self._pickler)
-            deadline = Deadline(timeout)
-            capacity = self._ring.shape[0] - HEADER_BYTES
-            self._check_readers(-(-packed.nbytes // capacity), deadline)
-            self._sent += 1
-            try:
-                for begin in range(0, packed.nbytes, capacity):
-                    with self._producer.claim(1, deadline.left()) as slot:
-                        chunk = memoryview(slot.array)
-                        HEADER.pack_into(chunk, 0, self._sent, packed.nbytes, begin)
-                        packed.write(chunk[HEADER_BYTES:], begin)
-            except errors.RingFull:
-                raise full(self._ring, deadline) from None
+        self._alone(self._send, obj, timeout)
+
+    def _send(self, obj: Any, timeout: float | None) -> None:
+        assert self._producer is not None
+        packed = Packed(obj, self._pickler)
+        deadline = Deadline(timeout)
+        capacity = self._ring.shape[0] - HEADER_BYTES
+        self._check_readers(-(-packed.nbytes // capacity), deadline)
+        self._sent += 1
+        try:
+            for begin in range(0, packed.nbytes, capacity):
+                with self._producer.claim(1, deadline.left()) as slot:
+                    chunk = memoryview(slot.array)
+                    HEADER.pack_into(chunk, 0, self._sent, packed.nbytes, begin)
+                    packed.write(chunk[HEADER_BYTES:], begin)
+        except errors.RingFull:
+            raise full(self._ring, deadline) from None
 
     def _check_readers(self, chunks: int, deadline: Deadline) -> None:
         """Wait for readers that would miss something otherwise; log those that are gone."""
@@ -495,19 +504,20 @@ class MessageQueue:
             raise TypeError(f"cancel must be a threading.Event, not {cancel!r}")
         if self._consumer is None:
             raise RuntimeError("this is the writer: only readers dequeue")
-        self._refuse_second_call()
-        with self._turn:
-            deadline = Deadline(UNLOGGED if indefinite and timeout is None else timeout)
-            while True:
-                with self._next_chunk(deadline, cancel) as frame, memoryview(frame) as chunk:
-                    number, nbytes, begin = HEADER.unpack_from(chunk)
-                    with chunk[HEADER_BYTES : HEADER_BYTES + nbytes - begin] as part:
-                        if len(part) == nbytes:
-                            self._arrival = None
-                            return unpack(part, copies=copy)
-                        arrival = self._add(part, number, begin, nbytes)
-                if arrival is not None:
-                    return arrival.unpack(writable=copy)
+        deadline = Deadline(UNLOGGED if indefinite and timeout is None else timeout)
+        return self._alone(self._receive, deadline, cancel, copy)
+
+    def _receive(self, deadline: Deadline, cancel: threading.Event | None, copy: bool) -> Any:
+        while True:
+            with self._next_chunk(deadline, cancel) as frame, memoryview(frame) as chunk:
+                number, nbytes, begin = HEADER.unpack_from(chunk)
+                with chunk[HEADER_BYTES : HEADER_BYTES + nbytes - begin] as part:
+                    if len(part) == nbytes:
+                        self._arrival = None
+                        return unpack(part, copies=copy)
+                    arrival = self._add(part, number, begin, nbytes)
+            if arrival is not None:
+                return arrival.unpack(writable=copy)
 
     def _next_chunk(self, deadline: Deadline, cancel: threading.Event | None) -> _core.Frame:
         assert self._consumer is not None

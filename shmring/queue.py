@@ -364,10 +364,11 @@ class Part:
         self.creator = creator
         self.closed = False
         self.getters: list[_core.Consumer] = []  # that no thread uses just now
+        self._member: _core.Consumer | None = None  # one of them, in use or not, even if Ctrl-C loses it
         self._joined = False
-        self._joining = threading.Lock()
+        self._joining = threading.RLock()
         self._producer: _core.Producer | None = None
-        self._putting = threading.Lock()
+        self._putting = threading.RLock()  # which knows whether this thread has it, when Ctrl-C ends a call
         self._waits_for_space = False  # the thread that puts
 
     def join(self, owner: RingQueue) -> None:
@@ -376,7 +377,9 @@ class Part:
             return
         with self._joining:
             if not self._joined:
-                self.getters.append(self.ring.consumer(group=GROUP))
+                if self._member is None:
+                    self._member = self.ring.consumer(group=GROUP)
+                    self.getters.append(self._member)
                 self._finalize(owner)
                 self._joined = True
 
@@ -407,13 +410,30 @@ class Part:
     def put(self, data: np.ndarray[Any, Any], shape: tuple[int, ...] | None, seconds: float | None) -> None:
         """Store an item, waiting so many seconds at most."""
         deadline = math.inf if seconds is None else time.monotonic() + seconds
-        if not self._take_turn(seconds):
-            raise queue.Full(
-                f"ring {self.ring.name!r} is full, and another thread of this process waits to put an item"
-            )
         try:
-            producer = self._producer
-            assert producer is not None
+            if not self._take_turn(seconds):
+                raise queue.Full(
+                    f"ring {self.ring.name!r} is full, and another thread of this process waits to put an "
+                    f"item"
+                )
+            self._put_in_turn(data, shape, seconds, deadline)
+        finally:
+            # Not by suppress(): Ctrl-C could come at that call, before the release.
+            try:  # noqa: SIM105
+                self._putting.release()
+            except RuntimeError:  # not taken
+                pass
+
+    def _put_in_turn(
+        self,
+        data: np.ndarray[Any, Any],
+        shape: tuple[int, ...] | None,
+        seconds: float | None,
+        deadline: float,
+    ) -> None:
+        producer = self._producer
+        assert producer is not None
+        try:
             # Asked first: a producer that finds a full ring looks up who is in the way, which takes long.
             self._waits_for_space = self.waiting() >= self.ring.slots
             if self._waits_for_space and seconds == 0:
@@ -433,7 +453,6 @@ class Part:
                 patience = max(2 * patience, _core.patience)
         finally:
             self._waits_for_space = False
-            self._putting.release()
 
     def _who_is_in_the_way(self) -> str:
         getters = [] if self.ring.closed else self.ring.stats().consumers
