@@ -1,6 +1,9 @@
 """The checks of this project, one session each: nox -l lists them, nox -s NAME runs one."""
 
+import os
+import re
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -11,8 +14,9 @@ nox.options.sessions = ["lint", "types", "docs", "package"]
 nox.options.error_on_missing_interpreters = False
 
 TREE = Path(__file__).parent
-PROJECT = nox.project.load_toml(TREE / "pyproject.toml")["project"]
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYPROJECT = nox.project.load_toml(TREE / "pyproject.toml")
+PROJECT = PYPROJECT["project"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 QUICK = "not slow and not stress and not model and not sanitizer"
 C_FOLDERS = ["shmring/include", "src", "tests", "examples", "benchmarks"]
 C_SOURCES = [
@@ -27,6 +31,14 @@ def install(session: nox.Session, *names: str, extra: str = "dev") -> None:
     """Install requirements of an extra, without the package itself: all of them or the named ones."""
     wanted = PROJECT["optional-dependencies"][extra]
     session.install(*[line for line in wanted if not names or line.startswith(names)])
+
+
+def install_package(session: nox.Session, extras: str, *others: str) -> None:
+    """Install the package with extras: the wheel that SHMRING_WHEEL names, or as built from this tree.
+
+    Two sessions that build at the same time would use the same folder.
+    """
+    session.install(f"{os.environ.get('SHMRING_WHEEL') or '.'}[{extras}]", *others)
 
 
 @nox.session
@@ -86,8 +98,8 @@ def package(session: nox.Session) -> None:
     session.install(f"{wheel}[cli,test]")
     few = test_files("text/test_package", "api/test_ring", "processes/test_start_methods")
     shares = {  # the README's command runs all of them on the first one
-        PYTHONS[0]: few,
-        PYTHONS[-1]: [],
+        "3.11": few,
+        "3.13": [],
     }
     test_installed(session, shares.get(session.python, ["-m", QUICK, str(TREE / "tests")]))
 
@@ -137,7 +149,7 @@ def check_wheel(session: nox.Session, path: Path) -> None:
 
 def package_files() -> set[str]:
     """Every file of the package's folder that users need."""
-    patterns = ("*.py", "*.pyi", "py.typed", "*.h")
+    patterns = ("*.py", "*.pyi", "py.typed", "*.h", "static/*")
     files = {path for pattern in patterns for path in (TREE / "shmring").rglob(pattern)}
     return {path.relative_to(TREE).as_posix() for path in files}
 
@@ -158,6 +170,63 @@ def floor(session: nox.Session) -> None:
     if not said or "requires a different Python: 3.10" not in said:
         session.error(f"pip under 3.10 said: {said}")
     session.log("pip refused: " + next(line for line in said.splitlines() if "different Python" in line))
+
+
+@nox.session(default=False, python=PYTHONS[0])
+def floors(session: nox.Session) -> None:
+    """The tests against the oldest versions that pyproject.toml admits, of what builds, runs and tests."""
+    wanted = [*PYPROJECT["build-system"]["requires"], *PROJECT["dependencies"]]
+    for extra in ("cli", "video", "zarr", "hdf5", "test"):
+        wanted += PROJECT["optional-dependencies"][extra]
+    lowest = {line.partition(";")[0].replace(">=", "==") for line in wanted if "shmring[" not in line}
+    session.install(*sorted(lowest))
+    session.install("--no-deps", "--no-build-isolation", ".")
+    test_installed(session, [])
+
+
+SID_MIRROR = "http://deb.debian.org/debian"
+SID_PACKAGES = ["ca-certificates", "ffmpeg", "g++", "gcc", "git", "libc6-dev", "make", "procps"]
+# What a folder of another system needs of this one, and a /dev/shm of its own.
+SID_ROOM = """
+set -e
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+mount --bind /etc/resolv.conf "$1/etc/resolv.conf"
+mount --bind /etc/ssl/certs "$1/etc/ssl/certs"
+exec chroot "$@"
+"""
+
+
+@nox.session(venv_backend="none", default=False)
+def sid(session: nox.Session) -> None:
+    """The README's commands under the newest Pythons, those of Debian sid, as root: `-- 3.15` for one."""
+    folder, pythons = TREE / "build" / "sid", session.posargs or PYTHONS[-2:]
+
+    def within(command: str) -> None:
+        room = ["unshare", "--mount", "--pid", "--fork", "bash", "-c", SID_ROOM, "room", str(folder)]
+        session.run(*room, "bash", "-euo", "pipefail", "-c", command, external=True)
+
+    if not folder.exists():
+        session.run("debootstrap", "--variant=minbase", "sid", str(folder), SID_MIRROR, external=True)
+    packages = [f"python{version}{part}" for version in pythons for part in ("", "-dev", "-venv")]
+    install = "apt-get install -y -qq --no-install-recommends"
+    within(
+        f"apt-get update -qq && DEBIAN_FRONTEND=noninteractive {install} {' '.join(SID_PACKAGES + packages)}"
+    )
+    session.run("rm", "-rf", str(folder / "srv/shmring"), external=True)
+    session.run("git", "clone", "-q", str(TREE), str(folder / "srv/shmring"), external=True)
+    for version in pythons:
+        enter = f"cd /srv/shmring && rm -rf .venv && python{version} -m venv .venv && . .venv/bin/activate"
+        within("\n".join([enter, readme_command("run"), readme_command("test")]))
+
+
+def readme_command(marker: str) -> str:
+    """Return the block of README.md right under <!-- ci: MARKER -->."""
+    block = rf"<!-- ci: {marker} -->\n```bash\n(.*?)\n```"
+    found = re.search(block, (TREE / "README.md").read_text(), re.DOTALL)
+    assert found, f"README.md has no block for {marker}"
+    return found[1]
 
 
 @nox.session(venv_backend="none")
@@ -216,12 +285,93 @@ def outside(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def ray(session: nox.Session) -> None:
+    """Rings on a Ray cluster of three nodes on this machine, real kills included, and the example."""
+    install_package(session, "cli,test,ray", "pandas", "pyarrow")
+    # Ray's workers refuse a folder for temporary files that is part of a virtual environment, as nox has it.
+    outside = {"TMPDIR": tempfile.gettempdir()}
+    test_installed(session, ["--durations=5", str(TREE / "tests" / "cluster")], **outside)
+    session.run("python", str(TREE / "examples" / "ray_mirror.py"), env=outside)
+
+
+@nox.session(default=False)
 def frameworks(session: nox.Session) -> None:
-    """Rings in PyTorch and JAX: their tests, and the pages that show them."""
+    """Rings in PyTorch, JAX and Jupyter: their tests, and the pages that show them."""
     # The version that the page of libraries names; newer ones may come with gigabytes of CUDA.
-    session.install(".[test,torch,jax]", "torch==2.13.*")
-    folder = str(TREE / "tests" / "frameworks")
-    test_installed(session, [folder, *test_files("text/test_libraries", "text/test_docs")])
+    install_package(session, "test,torch,jax,jupyter", "torch==2.13.*", *NOTEBOOKS)
+    folders = [str(TREE / "tests" / name) for name in ("frameworks", "notebook")]
+    test_installed(session, [*folders, *test_files("text/test_libraries", "text/test_docs")])
+
+
+NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29", "pillow>=10"]  # what runs them, and reads their pictures
+
+
+@nox.session(default=False)
+def notebook(session: nox.Session) -> None:
+    """Notebooks alone: the live view, and cells that a kernel runs."""
+    install_package(session, "jupyter", *NOTEBOOKS)
+    install(session, "pytest", "hypothesis", extra="test")
+    test_installed(session, [str(TREE / "tests" / "notebook")])
+
+
+@nox.session(default=False)
+def formats(session: nox.Session) -> None:
+    """Compressed recordings, and formats of others: read again by other programs."""
+    install_package(session, "test,codecs,ome,mcap", "sigmf>=1.14")
+    (codec, pages) = test_files("recording/test_codec", "text/test_docs")
+    page = f"{pages}::test_sessions[docs/how-to/other-programs.md]"
+    test_installed(session, [str(TREE / "tests" / "formats"), codec, page])
+
+
+@nox.session(default=False)
+def science(session: nox.Session) -> None:
+    """Rings in EPICS, Bluesky and Micro-Manager: their tests, and the pages that show them."""
+    install_package(session, "epics,bluesky,pymmcore", "mm-test-adapters")
+    install(session, "pytest", extra="test")
+    loopback = {
+        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
+        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+        "EPICS_PVA_BROADCAST_PORT": "15076",
+        "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1",
+        "EPICS_PVAS_BROADCAST_PORT": "15076",
+        "EPICS_PVAS_SERVER_PORT": "0",
+    }
+    pages = [*test_files("text/test_docs"), "-k", "epics or bluesky or pymmcore or micro"]
+    test_installed(session, [str(TREE / "tests" / "science"), *pages], **loopback)
+
+
+@nox.session(default=False)
+def tiled(session: nox.Session) -> None:
+    """A run of Bluesky, read back by Tiled, which is 1 GB to install."""
+    install_package(session, "bluesky", "tiled[server]")
+    install(session, "pytest", extra="test")
+    test_installed(session, [*test_files("science/test_bluesky"), "-k", "tiled"])
+
+
+@nox.session(default=False)
+def video(session: nox.Session) -> None:
+    """Video and audio: GStreamer, PyAV, OpenCV and PortAudio, and the pages that show them."""
+    install_package(session, "test", "opencv-python-headless", "sounddevice")
+    share_bindings_of_gstreamer(session)
+    tests = [str(TREE / "tests" / "video"), *test_files("api/test_video", "text/test_docs")]
+    test_installed(session, ["-k", "video or gstreamer or opencv or audio or pyav", *tests])
+
+
+def share_bindings_of_gstreamer(session: nox.Session) -> None:
+    """Debian has them for its own Python: a session of the same version can import them."""
+    ask = "import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_path('purelib'))"
+    tag, packages = str(session.run("python", "-c", ask, silent=True)).split()
+    debian, here = Path("/usr/lib/python3/dist-packages/gi"), Path(packages) / "gi"
+    if any(debian.glob(f"_gi.{tag}-*.so")) and not here.exists():
+        here.symlink_to(debian)
+
+
+@nox.session(default=False)
+def view(session: nox.Session) -> None:
+    """The view in a browser: its server, and its page in Debian's Chromium."""
+    install_package(session, "test-view")
+    tests = [str(TREE / "tests" / "view")]
+    test_installed(session, tests) if session.virtualenv.is_sandboxed else session.run("pytest", *tests)
 
 
 @nox.session(default=False, python="3.11")
