@@ -48,10 +48,6 @@ def as_array(frame: Array, dtype: npt.DTypeLike | None, copy: bool | None) -> Ar
     return frame.copy() if copy else frame
 
 
-# Before, an ndarray exports DLPack 0.8, and takes neither max_version nor copy.
-NUMPY_HAS_DLPACK_1 = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
-
-
 def as_dlpack(
     frame: Array, kind: str, max_version: tuple[int, int] | None, copy: bool | None, options: dict[str, Any]
 ) -> Any:
@@ -59,13 +55,12 @@ def as_dlpack(
 
     Any other caller gets a copy, which the protocol allows unless copy is False.
     """
-    knows_read_only = max_version is not None and max_version[0] >= 1
-    if NUMPY_HAS_DLPACK_1 and knows_read_only:
+    if max_version is not None and max_version[0] >= 1:
         return frame.__dlpack__(max_version=max_version, copy=copy, **options)
     if copy is False:
         raise BufferError(
-            f"a {kind} is read-only, which DLPack before 1.0 cannot express: allow a copy (copy=None), or "
-            + ("install numpy 2.1 or newer" if knows_read_only else "ask for max_version=(1, 0)")
+            f"a {kind} is read-only, which DLPack before 1.0 cannot express: "
+            "allow a copy (copy=None), or ask for max_version=(1, 0)"
         )
     return frame.copy().__dlpack__(**options)
 

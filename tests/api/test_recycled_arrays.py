@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import shmring
-from shmring import _arrays
 from support.blocks import inode, mappings
 from support.frames import WORDS, check, check_batch, drain, feed, payload
 from support.threads import GIL, Running
@@ -210,10 +209,9 @@ KEPT = {
     "frombuffer": (lambda frame: np.frombuffer(frame, "u8"), contents),
     "ndarray": (lambda frame: np.ndarray((WORDS,), "u8", buffer=frame), contents),
     "item": (lambda frame: frame[5:50], contents),
+    "dlpack": (lambda frame: frame.__dlpack__(max_version=(1, 0)), contents_of_dlpack),
+    "from_dlpack": (lambda frame: np.from_dlpack(frame), contents),
 }
-if _arrays.NUMPY_HAS_DLPACK_1:
-    KEPT["dlpack"] = lambda frame: frame.__dlpack__(max_version=(1, 0)), contents_of_dlpack
-    KEPT["from_dlpack"] = lambda frame: np.from_dlpack(frame), contents
 
 
 class Expected(np.ndarray):

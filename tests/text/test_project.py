@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,32 @@ def test_the_hosted_workflow_only_calls_the_checks() -> None:
     commands = re.findall(r"- run: (.*)", text)
     assert commands[-1] == "bash .ci/run"
     assert not [line for line in commands if "pytest" in line or "nox" in line]
+
+
+def test_the_workflow_of_releases_publishes_what_it_built_and_tested() -> None:
+    text = (TREE / ".github" / "workflows" / "release.yml").read_text()
+    publish = text.partition("  publish:")[2]
+    assert "if: github.ref_type == 'tag'" in publish
+    assert "needs: [sdist, wheels]" in publish
+    assert "password" not in re.sub(r"#.*", "", publish)
+    assert 'cibuildwheel==4.*"' in text
+
+
+def test_wheels_are_configured_for_every_python_that_is_tested() -> None:
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())
+    built = project["tool"]["cibuildwheel"]["build"].split()
+    classifiers = re.findall(r"Python :: (3\.\d+)", str(project["project"]["classifiers"]))
+    assert {f"cp{version.replace('.', '')}-*" for version in classifiers} == {
+        name for name in built if "t-" not in name
+    }
+
+
+def test_the_version_is_in_one_place() -> None:
+    version = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]["version"]
+    tracked = [*TREE.glob("*"), *(TREE / "shmring").rglob("*.py"), *(TREE / "docs").glob("*.py")]
+    texts = {path.name: path.read_text() for path in tracked if path.is_file() and path.suffix != ".so"}
+    named = {name for name, text in texts.items() if re.search(rf"version\W+{re.escape(version)}\b", text)}
+    assert named == {"pyproject.toml"}
 
 
 def test_drawings_are_those_of_their_program() -> None:
