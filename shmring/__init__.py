@@ -41,6 +41,7 @@ from shmring.errors import (
 )
 
 if _TYPE_CHECKING:
+    from shmring import attrs as attrs
     from shmring import recording as recording
     from shmring._align import Aligner, align
     from shmring._ending import close_on_sigterm
@@ -104,10 +105,10 @@ def __getattr__(name: str) -> _Any:
         from shmring import _rings
 
         return getattr(_rings, name)
-    if name == "recording":
+    if name in ("attrs", "recording"):
         from importlib import import_module
 
-        return import_module("shmring.recording")
+        return import_module(f"shmring.{name}")
     if name == "__version__":
         return _version()
     hint = f"; did you mean shmring.Ring.{name}?" if name in ("attach", "create") else ""
@@ -116,7 +117,7 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     special = (name for name in globals() if name.startswith("__"))
-    return sorted({*special, *__all__, "errors", "recording", "__version__"})
+    return sorted({*special, *__all__, "attrs", "errors", "recording", "__version__"})
 
 
 def _version() -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness.machine import TREE
 
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
-NEEDED = ("numpy>=2.0", "matplotlib>=3.8")
+NEEDED = ("numpy>=2.2", "matplotlib>=3.8")
 FAILED = "failed.json"  # in the environment: distribution -> pip's error
 
 

@@ -113,6 +113,17 @@ def test_objects_through_a_queue_and_through_pipes() -> None:
     assert "target 5" in broadcast.table([row])
 
 
+@pytest.mark.stress
+def test_pages_beside_a_recorder() -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra view")
+    from benchmarks import view
+
+    rows = view.run(rounds=1, quick=True)
+    assert [row["pages"] for row in rows] == list(view.LOOKERS) * 2
+    assert all(row["recorder"]["median"] > 0 for row in rows)
+    assert "target 0.97" in view.table(rows)
+
+
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 def test_instructions_are_read_from_callgrinds_files(tmp_path: Path) -> None:
     from benchmarks.workloads import instructions

@@ -22,6 +22,8 @@ NO_SPACE = "/dev/shm is too small"
 CTRL_C = "Ctrl-C in any wait"
 CLOSE_WITH_VIEWS = "close() while views live"
 START_METHODS = "fork, spawn, forkserver, subprocess, threads, free-threaded Python"
+PAGE_IS_SLOW = "a page of `shmring view` is slow, frozen or hidden"
+PAGE_LOSES_ITS_RING = "the ring that a page shows closes, dies, is cut or replaced"
 OTHER_ACCOUNT = "a user attaches from another account"
 
 EVENTS = (
@@ -47,5 +49,7 @@ EVENTS = (
     CTRL_C,
     CLOSE_WITH_VIEWS,
     START_METHODS,
+    PAGE_IS_SLOW,
+    PAGE_LOSES_ITS_RING,
     OTHER_ACCOUNT,
 )

@@ -38,7 +38,17 @@ RUNNABLE = [
 FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
 # Libraries that only some environments have: elsewhere their pages cannot run.
-FRAMEWORK = re.compile(r"^\s*(?:>>> |\.\.\. )?(?:import|from) (?:shmring\.)?(jax|torch)\b", re.MULTILINE)
+FRAMEWORK = re.compile(
+    r"^\s*(?:>>> |\.\.\. )?(?:import|from) (?:shmring\.)?"
+    r"(av|bluesky|cv2|epics|gstreamer|jax|pymmcore|sounddevice|starlette|torch)\b",
+    re.MULTILINE,
+)
+LIBRARIES = {
+    "bluesky": "ophyd_async",
+    "epics": "p4p",
+    "gstreamer": "gi",
+    "pymmcore": "mm_test_adapters",
+}  # others: their own name
 PRINTS = re.compile(r"<!-- prints: (\S+) -->\n\Z")
 RING_NAME = re.compile(r"Ring\.(?:create|attach)\(\"([\w-]+)\"")
 
@@ -100,10 +110,18 @@ def with_fresh_names(codes: list[str]) -> list[str]:
     return codes
 
 
+@pytest.fixture(scope="module", autouse=True)
+def libraries(request) -> None:
+    if importlib.util.find_spec("ome_writers") is not None:
+        request.getfixturevalue("zarr_thread")  # a page records OME files
+
+
 def skip_without_frameworks(code: str) -> None:
-    for name in FRAMEWORK.findall(code):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"no {name}")
+    hidden = ["ome_writers", "tifffile", "mcap_protobuf"] if ".ome.zarr" in code else []
+    for name in FRAMEWORK.findall(code) + hidden:
+        library = LIBRARIES.get(name, name)
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"no {library}")
 
 
 @pytest.mark.parametrize("group", PROGRAMS)
@@ -124,6 +142,7 @@ def test_programs(group: Group, tmp_path: Path) -> None:
                 text=True,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env={**os.environ, "ALSA_CONFIG_PATH": str(TREE / "tests" / "video" / "asound.conf")},
             )
         for file, process in running.items():
             output, errors = process.communicate(timeout=3 * PATIENCE)
@@ -219,6 +238,14 @@ def tables(page: str) -> list[list[list[str]]]:
                 found[-1].append(cells(line))
         before = line
     return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_begins_with_its_head(page: str) -> None:
+    lines = ["", *prose(page).splitlines(), ""]
+    for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
+        if line.startswith("|") and not before.startswith("|"):
+            assert re.fullmatch(r"[|\s:-]+", after), f"this row is in no table: {line}"
 
 
 def test_the_readme_has_the_two_commands() -> None:

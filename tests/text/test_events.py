@@ -55,4 +55,4 @@ def test_only_events_of_the_table_are_claimed():
 
 
 def test_the_table_has_no_line_twice():
-    assert len(set(EVENTS)) == len(EVENTS) == 23
+    assert len(set(EVENTS)) == len(EVENTS) == 25

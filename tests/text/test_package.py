@@ -37,13 +37,13 @@ def test_version_is_the_metadata_s() -> None:
 
 def test_numpy_is_the_only_dependency() -> None:
     required = importlib.metadata.requires("shmring") or []
-    assert [line for line in required if "extra ==" not in line] == ["numpy>=2.0"]
+    assert [line for line in required if "extra ==" not in line] == ["numpy>=2.2"]
 
 
 def test_dir_shows_what_is_for_users() -> None:
     code = "import shmring; print(*(name for name in dir(shmring) if not name.startswith('__')))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert sorted(said.stdout.split()) == sorted([*shmring.__all__, "errors", "recording"])
+    assert sorted(said.stdout.split()) == sorted([*shmring.__all__, "attrs", "errors", "recording"])
 
 
 def test_recording_is_there_without_an_import_of_its_own() -> None:
@@ -145,3 +145,47 @@ def test_uncompiled_tree_says_what_to_do(tmp_path: Path) -> None:
     last = said.stderr.strip().partition("ImportError: ")[2]
     assert "pip install -e ." in last, said.stderr
     assert "not built" in last or "not compiled" in last, said.stderr
+
+
+@pytest.mark.parametrize("command", ["bdist_wheel", "editable_wheel", "build_ext"])
+def test_without_a_compiler_the_first_line_says_what_to_install(tmp_path: Path, command: str) -> None:
+    pytest.importorskip("setuptools")
+    environment = {**os.environ, "PATH": str(tmp_path), "CC": "gcc -pthread"}
+    words = [sys.executable, "setup.py", command]
+    said = subprocess.run(words, env=environment, cwd=TREE, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (1, "")
+    first, *others = said.stderr.splitlines()
+    assert first.startswith("shmring needs a C compiler, but there is no gcc. Install")
+    assert "apt install gcc" in others[0]
+
+
+def test_equal_trees_make_equal_sdists(tmp_path: Path) -> None:
+    """Also those that were checked out at another time, with other permissions."""
+    pytest.importorskip("setuptools", minversion="77")
+    archives = []
+    for number, mask in enumerate([0o022, 0o077]):
+        copy = tmp_path / f"{number}" / "tree"
+        before = os.umask(mask)
+        try:
+            copy.mkdir(parents=True)
+            for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+                (copy / name).write_bytes((TREE / name).read_bytes())
+            for folder in ("src", "shmring", ".ci"):
+                shutil.copytree(
+                    TREE / folder,
+                    copy / folder,
+                    copy_function=shutil.copyfile if number else shutil.copy2,
+                    ignore=shutil.ignore_patterns("*.so", "__pycache__"),
+                )
+            (copy / ".ci" / "run").chmod(0o755 & ~mask)
+            program = "import setuptools.build_meta as it; print(it.build_sdist('dist'))"
+            environment = {**os.environ, "SOURCE_DATE_EPOCH": "1000000000"}
+            command = [sys.executable, "-W", "ignore", "-c", program]
+            made = subprocess.run(
+                command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+            )
+        finally:
+            os.umask(before)
+        assert made.returncode == 0, made.stderr
+        archives.append((copy / "dist" / made.stdout.split()[-1]).read_bytes())
+    assert archives[0] == archives[1]

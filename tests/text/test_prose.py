@@ -32,6 +32,7 @@ HABITS = {
     r"\bstands (?:in|for|there|above|below|before|still|beside)\b|\bstand in\b": "is",
     r"\b(?:go|goes|going|gone|went) on\b(?! the)": "continue",
     r"\bso often\b": "often",
+    r"(?-i:\bMEASURED\b|\bTBD\b|\bFIXME\b)": "what belongs there",
 }
 
 

@@ -137,11 +137,12 @@ NAMED = re.compile(
 def test_files_that_are_named_exist() -> None:
     """In pages, comments and messages: a file that was moved takes its name along."""
     kinds = {".md", ".py", ".pyx", ".pxi", ".h", ".c", ".yml", ""}
+    roots = [TREE, INCLUDE.parent]
     gone = {
         f"{path.relative_to(TREE)}: {name}"
         for path in sources()
         if path.suffix in kinds
         for name in NAMED.findall(path.read_text(errors="replace"))
-        if "NAME" not in name and not any((root / name).exists() for root in [TREE, INCLUDE.parent])
+        if "NAME" not in name and not any((root / name).exists() for root in [*roots, path.parent])
     }
     assert not gone, sorted(gone)
