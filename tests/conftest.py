@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,16 @@ def _left_behind(shm: set[str], descriptors: dict[int, str], children: set[int])
     found += [f"fd {fd} -> {to}" for fd, to in _descriptors().items() if descriptors.get(fd) != to]
     found += [f"child {pid}" for pid in sorted(_children() - children)]
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_database_of_libjack():
+    """libjack makes this folder when PortAudio looks for its devices, and leaves it."""
+    database = Path(SHM) / f"jack_db-{os.getuid()}"
+    was_there = database.exists()
+    yield
+    if not was_there:
+        shutil.rmtree(database, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
