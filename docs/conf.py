@@ -11,6 +11,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"shmring {release}"
+html_static_path = ["screens/motion.css"]
+html_css_files = ["motion.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

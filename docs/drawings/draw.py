@@ -1,4 +1,4 @@
-"""Draws the pictures of the architecture page: python docs/drawings/draw.py writes them beside itself."""
+"""Draws the pictures of these pages: python docs/drawings/draw.py writes them beside itself."""
 
 from html import escape
 from pathlib import Path
@@ -54,6 +54,51 @@ def picture(width: int, height: int, title: str, *parts: str) -> str:
         f'<rect width="{width}" height="{height}" fill="{PAPER}"/>\n'
     )
     return head + "\n".join(parts) + "\n</svg>\n"
+
+
+# ---- one stream, three kinds of consumers
+
+
+def stream() -> str:
+    """A producer, its last frames, and what consumers with different policies get of them."""
+    left, top, cell = 232, 118, 56
+    numbers = [str(number) for number in range(41, 49)]
+    frames = [
+        box(left + cell * n, top, cell, 64, RED if number == "48" else BLUE)
+        + text(left + cell * (n + 0.5), top + 37, number, "code")
+        for n, number in enumerate(numbers)
+    ]
+
+    def under(number: int) -> float:
+        return left + cell * (number - 41 + 0.5)
+
+    def consumer(y: float, title: str, *lines: str) -> str:
+        return labelled_box(730, y, 200, 76, GREEN, title, *lines)
+
+    return picture(
+        950,
+        300,
+        "One producer, a ring of frames in shared memory, and three consumers with different policies",
+        text(left + 4 * cell, 30, "a ring of 8 frames in shared memory", "bold"),
+        labelled_box(20, 108, 150, 84, BLUE, "camera", "writes frame 48", "in place"),
+        arrow((170, 150), (left - 3, 150)),
+        *frames,
+        text(under(41), top - 10, "oldest", "small faint"),
+        text(under(47), top - 10, "newest", "small faint"),
+        text(under(48), top + 80, "being written", "small faint"),
+        consumer(20, "recorder", "lossless: every frame, in order;", "the camera waits if it must"),
+        consumer(112, "viewer", "lossy: the newest frame;", "counts those that it skips"),
+        consumer(204, "workers", "a group: each frame goes", "to one of them"),
+        arrow((under(43), top), (under(43), 58), (727, 58), words="reads 43", at=(under(43) + 36, 52)),
+        arrow((under(47), top + 64), (under(47), 206), (708, 206), (708, 150), (727, 150)),
+        text(under(47) - 10, 200, "reads 47", "small", "end"),
+        arrow(
+            (under(44), top + 64), (under(44), 232), (727, 232), words="reads 44", at=(under(44) + 36, 226)
+        ),
+        arrow(
+            (under(42), top + 64), (under(42), 258), (727, 258), words="reads 42", at=(under(42) + 36, 252)
+        ),
+    )
 
 
 # ---- the block
@@ -247,7 +292,118 @@ def layers() -> str:
     )
 
 
-PICTURES = {"block.svg": block, "claim.svg": claim, "layers.svg": layers}
+# ---- the order of a block
+
+
+def order() -> str:
+    """The parts of a block, one after another, and how processes map them."""
+    top, height = 84, 64
+    parts = [
+        ("identity", 80, AMBER),
+        ("hot words", 84, AMBER),
+        ("places", 80, AMBER),
+        ("groups", 70, AMBER),
+        ("schema", 70, AMBER),
+        ("entries", 90, AMBER),
+        ("owners", 70, AMBER),
+        ("slots", 170, GREEN),
+        ("spare", 66, GREEN),
+    ]
+    drawn, x = [], 60.0
+    edges = [x]
+    for title, width, colour in parts:
+        drawn += [box(x, top, width, height, colour), text(x + width / 2, top + 37, title, "small")]
+        x += width
+        edges.append(x)
+    slots, end = edges[-3], edges[-1]
+
+    def span(left: float, right: float, y: float, words: str) -> str:
+        line = f'<path d="M{left:g} {y - 6:g} v6 H{right:g} v-6" class="thin"/>'
+        return line + text((left + right) / 2, y + 16, words, "small")
+
+    second = end + 14
+    return picture(
+        920,
+        260,
+        "The parts of a block in the order in which they lie in the file, and how processes map them",
+        text(20, 26, "/dev/shm/NAME", "bold", "start"),
+        text(edges[0], top - 12, "0", "code", "start"),
+        text(edges[1], top - 12, "256", "code"),
+        text(edges[2], top - 12, "1024", "code"),
+        text(slots, top - 12, "slots_offset", "code"),
+        *drawn,
+        span(
+            edges[0],
+            slots - 3,
+            top + height + 14,
+            "control region: read and written by producer and consumers",
+        ),
+        span(slots + 3, end, top + height + 14, "written by the producer alone"),
+        text(20, 222, "in memory", "bold", "start"),
+        box(slots - 330, 204, 150, 28, AMBER),
+        text(slots - 255, 222, "control region", "small"),
+        box(slots - 170, 204, 170, 28, GREEN),
+        text(slots - 85, 222, "slots", "small"),
+        box(slots, 204, 170, 28, GREEN, dashed=True),
+        text(slots + 85, 222, "the same slots again", "small"),
+        box(slots + 170, 204, 66, 28, GREEN, dashed=True),
+        text(slots + 203, 222, "spare", "small"),
+        arrow((second - 480, 248), (slots + 120, 248)),
+        text(slots + 126, 252, "a run across the end is one piece", "small faint", "start"),
+    )
+
+
+# ---- both sides look
+
+
+def fences() -> str:
+    """The pattern of every pair of fences: store, fence, look; at least one side sees the other."""
+
+    def side(left: float, colour: str, title: str, *steps: str) -> str:
+        drawn = [text(left + 130, 54, title, "bold")]
+        for n, step in enumerate(steps):
+            y = 68 + 46 * n
+            fence = step.startswith("fence")
+            drawn.append(box(left, y, 260, 34, GREY if fence else colour, dashed=fence))
+            drawn.append(text(left + 130, y + 21, step, "code" if fence else "small"))
+        return "".join(drawn)
+
+    return picture(
+        920,
+        284,
+        "The producer marks an entry, then looks at the pins; a consumer pins a slot, then looks at the mark",
+        side(60, BLUE, "Producer", "entry: position 9 is being written", "fence mark", "is the slot pinned?"),
+        side(
+            600,
+            GREEN,
+            "Lossy consumer",
+            "slot 1: pinned by me",
+            "fence pin",
+            "is position 1 still published?",
+        ),
+        arrow((598, 85), (470, 85), (450, 176), (323, 176)),
+        arrow((322, 85), (450, 85), (470, 176), (597, 176)),
+        text(460, 216, "Each side stores its own word first, and only then looks at the other's.", "small"),
+        text(190, 246, "sees the pin: takes another slot", "small"),
+        text(460, 246, "or, or both", "small faint"),
+        text(730, 246, "sees the mark: unpins and goes to a later frame", "small"),
+        text(
+            460,
+            272,
+            "What cannot happen: neither sees the other, and a frame is overwritten while it is read.",
+            "small faint",
+        ),
+    )
+
+
+PICTURES = {
+    "block.svg": block,
+    "claim.svg": claim,
+    "fences.svg": fences,
+    "layers.svg": layers,
+    "order.svg": order,
+    "stream.svg": stream,
+}
 
 if __name__ == "__main__":
     for name, draw in PICTURES.items():

@@ -1,8 +1,10 @@
-"""Takes the pictures of the viewer: python docs/screens/take.py writes them beside itself.
+"""Takes the pictures and films of the viewer: python docs/screens/take.py writes them beside itself.
 
-Needs shmring[view], playwright, pillow and chromium. The rings hold made-up pictures and sounds.
+`python docs/screens/take.py view-dark.webp` takes only what it names. Needs shmring[view], playwright, pillow
+and chromium. The rings hold made-up pictures and sounds; the films show them at the pace of the run.
 """
 
+import base64
 import os
 import re
 import shutil
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,9 @@ import shmring
 HERE = Path(__file__).parent
 OPTIONS = ["--disable-gpu", "--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 MOST_COLOURS = 256
+WIDE = {"width": 1560, "height": 900}
+FILM_SIZE, FILM_QUALITY = (1040, 600), 45
+FILM_SECONDS, FILM_RATE = 5, 8  # at most so many pictures per second
 Y, X = np.mgrid[0:512, 0:640].astype("f4")
 GENERATOR = np.random.default_rng(7)
 CELLS = GENERATOR.uniform([0, 0, 6, 200, 0], [512, 640, 26, 2600, 6.28], (70, 5))
@@ -93,28 +99,84 @@ def save(page: Page, name: str) -> None:
     print(name, (HERE / name).stat().st_size)
 
 
+ONE = "#ring=microscope&levels=0,2600&map=inferno"
+SEVERAL = f"{ONE}&ring=interferometer&map=viridis&ring=microphone&seconds=0.5&spectrum=1"
+
+
+def light(page: Page, base: str, name: str) -> None:
+    """One ring, with a line profile and the traffic."""
+    show(page, base + ONE)
+    page.wait_for_timeout(3000)
+    page.evaluate("shmring.panels[0].traffic.element.open = true")
+    page.keyboard.press("l")
+    page.mouse.move(480, 260)
+    page.wait_for_timeout(4000)
+    save(page, name)
+
+
+def dark(page: Page, base: str, name: str) -> None:
+    """Three rings side by side."""
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size(WIDE)
+    show(page, base + SEVERAL)
+    page.wait_for_timeout(5000)
+    save(page, name)
+
+
+def film(page: Page, base: str, name: str) -> None:
+    """The same, moving: whenever the browser has painted, with the time that passed until it did again."""
+    page.emulate_media(color_scheme="dark" if "dark" in name else "light")
+    page.set_viewport_size(WIDE)
+    show(page, base + SEVERAL)
+    page.wait_for_timeout(4000)
+    painted: list[tuple[float, str]] = []
+    browser = page.context.new_cdp_session(page)
+
+    def keep(event: dict) -> None:
+        now = event["metadata"]["timestamp"]
+        if not painted or now - painted[-1][0] >= 1 / FILM_RATE:
+            painted.append((now, event["data"]))
+        browser.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+
+    browser.on("Page.screencastFrame", keep)
+    browser.send("Page.startScreencast", {"format": "png"})
+    page.wait_for_timeout(FILM_SECONDS * 1000)
+    browser.remove_listener("Page.screencastFrame", keep)
+    browser.send("Page.stopScreencast")
+    browser.detach()
+    times = [now for now, _ in painted]
+    first, *others = [
+        Image.open(BytesIO(base64.b64decode(data))).convert("RGB").resize(FILM_SIZE, Image.Resampling.LANCZOS)
+        for _, data in painted[:-1]
+    ]
+    first.save(
+        HERE / name,
+        save_all=True,
+        append_images=others,
+        duration=[round(1000 * (after - now)) for now, after in pairwise(times)],
+        loop=0,
+        quality=FILM_QUALITY,
+        method=4,
+    )
+    print(name, (HERE / name).stat().st_size, f"{len(others) + 1} pictures in {times[-1] - times[0]:.1f} s")
+
+
+SHOTS = {"view-light.png": light, "view-dark.png": dark, "view-light.webp": film, "view-dark.webp": film}
+
+
+def show(page: Page, address: str) -> None:
+    page.goto(address)
+    page.reload()
+
+
 def take(base: str, address: str) -> None:
-    one = "#ring=microscope&levels=0,2600&map=inferno"
-    several = f"{one}&ring=interferometer&map=viridis&ring=microphone&seconds=0.5&spectrum=1"
     with sync_playwright() as starter:
         browser = starter.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
         context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
         page = context.new_page()
         page.goto(address)
-        page.goto(base + one)
-        page.reload()
-        page.wait_for_timeout(3000)
-        page.evaluate("shmring.panels[0].traffic.element.open = true")
-        page.keyboard.press("l")
-        page.mouse.move(480, 260)
-        page.wait_for_timeout(4000)
-        save(page, "view-light.png")
-        page.emulate_media(color_scheme="dark")
-        page.set_viewport_size({"width": 1560, "height": 900})
-        page.goto(base + several)
-        page.reload()
-        page.wait_for_timeout(5000)
-        save(page, "view-dark.png")
+        for name in sys.argv[1:] or SHOTS:
+            SHOTS[name](page, base, name)
         browser.close()
 
 
