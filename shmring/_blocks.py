@@ -47,7 +47,7 @@ def create(
     NoSpace
         It does not fit.
     OSError
-        The huge pages that were asked for are not to be had.
+        The huge pages that you asked for are not available.
     """
     free_name(name, geometry.block_bytes)
     fd, presence = create_nameless(name, mode, geometry, huge_pages)

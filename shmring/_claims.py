@@ -35,7 +35,8 @@ def log_untouched(name: str, seq: int) -> None:
     logging.getLogger("shmring").warning(
         "frame %d of ring %r was published although its `with out.claim()` block ended early (by break, "
         "say), and nothing seems to have been written into slot.array: it may show an old frame. If there "
-        "is no frame, call slot.abort() before you leave the block; if you mean it, slot.publish()",
+        "is no frame to publish, call slot.abort() before you leave the block; if there is one, call "
+        "slot.publish()",
         seq,
         name,
     )

@@ -88,7 +88,7 @@ def show(
     TypeError, ValueError
         An argument is invalid: the frames are neither pictures nor signals; the color map has no such name.
     RuntimeError
-        There is no event loop: this is no notebook.
+        There is no event loop: this is not a notebook.
     RingNotFound, RingAccessDenied
         As ``Ring.attach``.
     """

@@ -133,7 +133,7 @@ class RingQueue:
         ----------
         obj : array_like
             An array of the queue's dtype and number of axes, each axis at most as long as the queue's.
-            What is no array becomes one as by ``numpy.asarray(obj)``, and nothing is cast.
+            Anything else than an array becomes one by ``numpy.asarray(obj)``. Nothing is cast.
         block : bool
             Whether to wait for space.
         timeout : float, optional
@@ -326,8 +326,8 @@ class RingQueue:
         takes = f"this queue takes arrays of up to {describe_array(self._shape, self._dtype)}"
         if obj is None:
             return ValueError(
-                f"None is no item: {takes}. To end the stream, call end() or close(): each getter gets what "
-                f"is left, then RingClosed, and a loop `for item in queue` ends"
+                f"None cannot be an item: {takes}. To end the stream, call end() or close(): each getter "
+                f"gets what is left, then RingClosed, and a loop `for item in queue` ends"
             )
         if array.dtype != self._dtype:
             advice = "nothing is cast: convert it first, with numpy.asarray(item, queue.dtype)"
@@ -347,8 +347,8 @@ class RingQueue:
             return np.ndarray(shape, self._dtype, data)
         except (TypeError, ValueError):
             raise errors.RingCorrupt(
-                f"an item of ring {self.name!r} has {data.nbytes} bytes, which are no array of shape {shape} "
-                f"dtype {self._dtype}: something other than a RingQueue put it there, or overwrote it"
+                f"an item of ring {self.name!r} has {data.nbytes} bytes, which do not make an array of shape "
+                f"{shape} dtype {self._dtype}: something other than a RingQueue put it there, or overwrote it"
             ) from None
 
 

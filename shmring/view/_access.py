@@ -104,7 +104,9 @@ def _named(host: str) -> str:
     bare = host.lower().strip("[]")
     name = bare if _address(bare) is not None else _host_of(host)
     if not name or "/" in name:
-        raise ValueError(f"{host!r} is no host: name it as browsers do, lab.example say, without http://")
+        raise ValueError(
+            f"{host!r} is not a host: name it as browsers do, without http://, for example lab.example"
+        )
     return name
 
 

@@ -20,7 +20,7 @@ class Recordings:
 
     def __init__(self, folder: Path | None) -> None:
         if folder is not None and not folder.is_dir():
-            raise NotADirectoryError(f"{str(folder)!r}, which pages shall record into, is no folder")
+            raise NotADirectoryError(f"pages cannot record into {str(folder)!r}, which is not a folder")
         self.folder = folder
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Recorder, threading.Thread]] = {}

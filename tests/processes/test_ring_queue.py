@@ -200,7 +200,7 @@ def test_a_getter_that_keeps_every_slot_is_told_so(items):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (None, r"None is no item.* close\(\)"),
+        (None, r"None cannot be an item.* close\(\)"),
         ([1.5], r"shape \(1,\) dtype float64, .*up to shape \(8,\) dtype int64.* nothing is cast.*asarray"),
         (np.array([1], ">i8"), "nothing is cast"),
         (["a"], "cannot become"),

@@ -205,8 +205,8 @@ def _pump(ring: Ring, out: Producer, frames: int | None, timeout: float | None) 
     )
     if rest:
         raise Refusal(
-            f"the input ended within a frame: {rest} of its {ring.frame_nbytes} bytes came, which is no "
-            f"frame; check {'--pix-fmt and --size' if 'pix_fmt' in ring.attrs else '--shape and --dtype'}"
+            f"the input ended within a frame: {rest} of its {ring.frame_nbytes} bytes came; check "
+            f"{'--pix-fmt and --size' if 'pix_fmt' in ring.attrs else '--shape and --dtype'}"
         )
     if frames is not None and out.next_seq - first < frames:
         raise Refusal(f"the input ended after {out.next_seq - first} of {output.count(frames, 'frame')}")
