@@ -292,6 +292,43 @@ def layers() -> str:
     )
 
 
+# ---- what happens to a frame on its way
+
+
+def copies() -> str:
+    """The way of a frame through a queue, a RingQueue and a ring, with every copy."""
+
+    def way(y: float, title: str, *steps: tuple[str, str, str]) -> str:
+        """Boxes from left to right, each with the words on the arrow that leads to it."""
+        drawn = [text(20, y + 24, title, "bold small", "start")]
+        gap = 640 / (len(steps) - 1)
+        for n, (words, name, colour) in enumerate(steps):
+            x = 196 + gap * n
+            drawn.append(box(x, y, 84, 40, colour) + text(x + 42, y + 24, name, "small"))
+            if n:
+                drawn.append(arrow((x - gap + 84, y + 20), (x - 3, y + 20)))
+                drawn.append(text(x - (gap - 84) / 2, y + 13, words, "small"))
+        return "".join(drawn)
+
+    camera, slot = ("", "camera", BLUE), ("slot", AMBER)
+    return picture(
+        940,
+        216,
+        "What happens to a frame on its way through a queue, a RingQueue and a ring",
+        way(
+            20,
+            "multiprocessing.Queue",
+            camera,
+            ("pickle", "bytes", GREY),
+            ("write", "pipe", GREY),
+            ("read", "bytes", GREY),
+            ("unpickle", "detector", GREEN),
+        ),
+        way(88, "RingQueue", camera, ("copy", *slot), ("copy", "detector", GREEN)),
+        way(156, "Ring", camera, ("write in place", *slot), ("read in place", "detector", GREEN)),
+    )
+
+
 # ---- the order of a block
 
 
@@ -399,6 +436,7 @@ def fences() -> str:
 PICTURES = {
     "block.svg": block,
     "claim.svg": claim,
+    "copies.svg": copies,
     "fences.svg": fences,
     "layers.svg": layers,
     "order.svg": order,
