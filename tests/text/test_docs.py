@@ -337,6 +337,31 @@ def test_links() -> None:
     assert [link for link in relative if not leads_somewhere(*link)] == []
 
 
+def test_pictures_are_there_described_and_used() -> None:
+    """Those of pages; each drawing, screenshot and film is on some page."""
+    shown: set[Path] = set()
+    for page in PAGES:
+        text = (TREE / page).read_text()
+        pictures = [
+            *re.findall(r"!\[([^\]]*)\]\((\S+?)\)", text),
+            *((alt, name) for name, alt in re.findall(r"```{image} (\S+)\n:alt: (.*)\n", text)),
+            *((alt, name) for name, alt in re.findall(r"<img src=\"(\S+)\" alt=\"([^\"]*)\"", text)),
+        ]
+        assert all(len(alt) > 20 for alt, _ in pictures), page
+        names = [name for _, name in pictures] + re.findall(r"srcset=\"(\S+)\"", text)
+        shown |= {Path(os.path.normpath((TREE / page).parent / name)) for name in names}
+    assert all(path.exists() for path in shown)
+    files = [*(DOCS / "drawings").iterdir(), *(DOCS / "screens").iterdir()]
+    unused = {path for path in files if path.suffix in (".svg", ".png", ".webp")} - shown
+    assert not unused
+
+
+def test_films_move_and_load_quickly() -> None:
+    for film in (DOCS / "screens").glob("*.webp"):
+        assert b"ANIM" in film.read_bytes()[:64], film
+        assert film.stat().st_size < 1_000_000, film
+
+
 def test_files_that_pages_name_are_there() -> None:
     named = re.compile(r"`((?:docs|examples|tests|src|shmring|benchmarks)/[\w./-]+\.\w+)`")
     missing = {name for page in PAGES for name in named.findall(prose(page)) if not (TREE / name).exists()}
