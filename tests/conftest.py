@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import math
 import multiprocessing
 import os
 import re
@@ -12,12 +13,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # hundreds of processes import numpy, and multiply little
 
 from support.blocks import SHM, fresh_name, inode
 from support.frames import WORDS
@@ -27,11 +31,18 @@ from support.waiting import settle
 
 LIMIT = 120  # seconds, as in pyproject.toml
 _real_stderr = 2
+_watched_since = -math.inf  # by the limit of most tests
 
 
 def pytest_configure(config):
     global _real_stderr
     _real_stderr = os.dup(2)
+    if sys.dont_write_bytecode:  # then let the processes that tests start keep what they compile elsewhere
+        folder = tempfile.mkdtemp(prefix="shmring-tests-pycache-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    config.add_cleanup(faulthandler.cancel_dump_traceback_later)
     os.environ["PYTEST_RUNNING"] = "1"  # else pymmcore-plus opens a log file, and keeps it open
     config.addinivalue_line("markers", "event(line): tests this line of the table 'What happens when'")
 
@@ -50,11 +61,12 @@ _failed = pytest.StashKey[bool]()
 @pytest.fixture(autouse=True)
 def watchdog(request):
     """Ends the run, with every traceback, at a test that not even pytest-timeout could interrupt."""
+    global _watched_since
     marker = request.node.get_closest_marker("timeout")
-    limit = marker.args[0] if marker else LIMIT
-    faulthandler.dump_traceback_later(limit + 30, exit=True, file=_real_stderr)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+    if marker or time.monotonic() - _watched_since > 10:  # each time is a new thread
+        limit = marker.args[0] if marker else LIMIT
+        faulthandler.dump_traceback_later(limit + 30, exit=True, file=_real_stderr)
+        _watched_since = -math.inf if marker else time.monotonic()
 
 
 def _shm_files() -> set[str]:
@@ -127,13 +139,6 @@ def handlers_as_before():
             signal.signal(number, handler)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_collections():
-    """No collection of garbage looks again through what earlier tests have imported."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="module")
 def zarr_thread() -> None:
     """Zarr starts a thread that never ends: here, before the tests look what is left behind."""
@@ -154,6 +159,7 @@ def nothing_left_behind(request, watchdog):
     if request.node.stash.get(_failed, False):
         return  # the traceback keeps objects alive: one failure is enough
     gc.collect()  # a handle that nobody closed warns in its own test, also if it is part of a cycle
+    gc.freeze()  # no later collection looks again through what is there by now
     deadline = time.monotonic() + 3
     while (left := _left_behind(*before)) and time.monotonic() < deadline:
         settle()

@@ -135,7 +135,7 @@ def test_many_threads_read_one_frame(ring):
 def test_frames_end_in_many_threads_while_their_consumer_goes_on(make, lossless, how):
     """A storm of ends beside takes and other ends of the same handle: none is lost, none counts twice."""
     ring = make(slots=64)
-    count = 3000
+    count = 1000
     work: queue.SimpleQueue = queue.SimpleQueue()
 
     def next_frame():

@@ -21,7 +21,7 @@ from shmring import recording
 from shmring.video import FORMATS, PixelLayout, layout_of
 from support.waiting import PATIENCE
 
-SIZES = [(33, 17), (34, 17), (1, 1)]
+SIZES = [(33, 17), *(pytest.param(size, marks=pytest.mark.stress) for size in [(34, 17), (1, 1)])]
 # They lie in the memory of a device, or have less than a byte for a sample, or a palette beside their pixels.
 NOT_OURS = {
     "bgr4", "rgb4", "pal8", "uyyvyy411", "vaapi", "dxva2_vld", "vdpau", "qsv", "mmal", "d3d11va_vld", "cuda",

@@ -120,7 +120,8 @@ def test_default_size():
     assert not np.array_equal(*images)
 
 
-@pytest.mark.parametrize("role", ["producer", pytest.param("viewer", marks=pytest.mark.stress)])
+@pytest.mark.stress
+@pytest.mark.parametrize("role", ["producer", "viewer"])
 def test_child_killed(start, role):
     demo = start(*ENDLESS).streaming()
     os.kill(demo.pid(role), signal.SIGKILL)

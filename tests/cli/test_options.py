@@ -117,7 +117,7 @@ def ring(make, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [100, pytest.param(1000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("examples", [50, pytest.param(1000, marks=pytest.mark.stress)])
 def test_no_traceback(ring, capsys, tmp_path, examples) -> None:
     names = {"RING": ring.name, "NEW": fresh_name()}
 

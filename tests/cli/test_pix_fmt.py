@@ -28,7 +28,10 @@ def ffmpeg(*arguments: str, **options) -> bytes:
 
 @pytest.mark.slow
 @needs_ffmpeg
-@pytest.mark.parametrize("pix_fmt", NAMED)
+@pytest.mark.parametrize(
+    "pix_fmt",
+    [pytest.param(name, marks=[] if name in ("nv12", "rgb48le") else pytest.mark.stress) for name in NAMED],
+)
 def test_the_checksum_of_ffmpeg(command, name, tmp_path, pix_fmt):
     """In one go: ffmpeg sends a film, and adds up what it sent; both ends by the names alone."""
     raw = tmp_path / "sent.raw"

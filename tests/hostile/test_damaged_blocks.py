@@ -533,7 +533,7 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
     return True
 
 
-@settings(QUICK, max_examples=100)
+@settings(QUICK, max_examples=40)
 @given(SCHEMAS, SIZES)
 @pytest.mark.slow
 def test_any_schema(schema, sizes):

@@ -654,7 +654,7 @@ def test_forks_beside_a_thread_that_reads(make, fork):
         thread = threading.Thread(target=read)
         thread.start()
         try:
-            for _ in range(20):
+            for _ in range(8):
                 child = fork(lambda send: send([check(kept), check(newest[0]) > 0]))
                 assert child.receive() == [0, True]
                 assert child.wait() == 0

@@ -378,6 +378,11 @@ def test_a_thread_that_waits_for_space_holds_no_other_one_up(items):
 
 # ---- processes
 
+# A fork server's children end like forks: by default, test_children_share has one.
+most_start_methods = pytest.mark.parametrize(
+    "context", ["spawn", "fork", pytest.param("forkserver", marks=pytest.mark.stress)], indirect=True
+)
+
 
 @pytest.fixture
 def started():
@@ -397,6 +402,7 @@ def started():
 
 
 @pytest.mark.slow
+@most_start_methods
 def test_a_child_puts(context, started, items):
     child = started(context, children.put_numbers, items, 50)
     assert [int(item[0]) for item in items] == list(range(50))
@@ -569,6 +575,7 @@ def test_a_putter_whose_first_item_is_refused_has_failed(items, user):
 
 
 @pytest.mark.slow
+@most_start_methods
 def test_a_child_that_does_not_close_has_ended_all_the_same(items, context, started):
     started(context, children.put_number, items)
     assert [item.tolist() for item in items] == [[1]]
@@ -576,6 +583,7 @@ def test_a_child_that_does_not_close_has_ended_all_the_same(items, context, star
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="multiprocessing drops the exception before it exits")
+@most_start_methods
 def test_a_child_that_an_exception_ends_has_failed(items, context, started, capfd):
     started(context, children.put_number_and_fail, items).join(PATIENCE)
     assert items.get().tolist() == [1]
@@ -585,6 +593,7 @@ def test_a_child_that_an_exception_ends_has_failed(items, context, started, capf
 
 
 @pytest.mark.slow
+@most_start_methods
 def test_a_child_whose_block_an_exception_leaves_has_failed(items, context, started, capfd):
     started(context, children.put_number_in_a_block_and_fail, items).join(PATIENCE)
     assert items.get().tolist() == [1]

@@ -171,7 +171,7 @@ class Faulty(ours.Shmring):
 
 
 @pytest.mark.parametrize("fault", ["lost", "doubled", "damaged", "renumbered"])
-@pytest.mark.parametrize("nbytes", [64, 1 << 17])
+@pytest.mark.parametrize("nbytes", [64, pytest.param(1 << 17, marks=pytest.mark.stress)])
 def test_wrong_frames_are_noticed(fault: str, nbytes: int) -> None:
     with pytest.raises(isolation.RunFailed, match="WrongFrame: frame"):
         runs.stream(Faulty(fault), nbytes=nbytes, slots=8, reads="all", seconds=0.5, most=20_000)

@@ -174,7 +174,7 @@ def test_every_index_is_as_for_numpy(take, suffix, kind) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_index_is_as_for_numpy(take, suffix, data) -> None:
     """Indices that nobody thought of."""
