@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-PATIENCE = 20_000  # ms
+PATIENCE = 60_000  # ms; the suite runs on busy machines
 
 
 class Server:
@@ -100,6 +100,27 @@ class Page:
         """Wait until a panel has drawn that frame."""
         self.wait("shmring.panels[argument[0]]?.last?.seq === argument[1]", [panel, seq])
         return self
+
+    def heard(self, panel: int = 0) -> Page:
+        """Wait until the server has handled what a panel told it: it answers in turn."""
+        self.run(
+            """(panel) => new Promise((done) => {
+                const { link } = shmring.panels[panel], before = link.on.text;
+                link.on.text = (message) => {
+                    if (message.type !== "pixel" || message.y !== -1) return before(message);
+                    link.on.text = before;
+                    done();
+                };
+                link.send({ type: "pixel", y: -1, x: -1 });
+            })""",
+            panel,
+        )
+        return self
+
+    @property
+    def hash(self) -> str:
+        """What the address keeps: asked of the page itself, since Playwright hears of it later."""
+        return self.run("location.hash")
 
     def view(self, expression: str, panel: int = 0):
         return self.run(f"shmring.panels[{panel}].view.{expression}")

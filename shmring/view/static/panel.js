@@ -154,25 +154,29 @@ export class Panel {
 
   take(buffer) {
     const frame = parse(buffer);
-    frame.came = Pace.now();
+    frame.view = this.view;
     this.next = frame;
     if (!this.drawing) this.drawing = requestAnimationFrame(() => this.draw());
   }
 
   async draw() {
     const frame = this.next;
+    if (frame.view === this.view) await this.show(frame); // else: the last one of a ring that was replaced
+    this.drawing = null;
+    this.link.send({ type: "ack", seq: frame.header.seq });
+    this.describe();
+    if (this.next !== frame) this.drawing = requestAnimationFrame(() => this.draw());
+  }
+
+  async show(frame) {
     try {
-      await this.view?.show(frame);
+      await this.view.show(frame);
       this.last = frame.header;
       this.meta.show(frame.header.meta ?? null);
       this.pace.drawn(frame);
     } catch (error) {
       this.tell("error", `Frame ${frame.header.seq} cannot be shown: ${error.message}`);
     }
-    this.drawing = null;
-    this.link.send({ type: "ack", seq: frame.header.seq });
-    this.describe();
-    if (this.next !== frame) this.drawing = requestAnimationFrame(() => this.draw());
   }
 
   wanted() {
@@ -215,9 +219,10 @@ export class Panel {
     return parts.join("  ·  ");
   }
 
-  /** The state for the eye (the dot) and for everybody else (its title). */
+  /** The state for the eye (the dot) and for everybody else (its title). The list, which is up to a second
+   * older than what the panel heard itself, only counts before that. */
   showState() {
-    const state = this.end ?? this.ring?.state ?? (this.schema ? "live" : "waiting");
+    const state = this.end ?? this.schema?.state ?? this.ring?.state ?? "waiting";
     this.dot.dataset.state = state;
     this.dot.title = state;
     this.element.dataset.state = state;

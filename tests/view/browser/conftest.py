@@ -93,8 +93,8 @@ def stream(make):
     """A ring and its producer, which has published these frames."""
     producers = []
 
-    def stream(*frames: np.ndarray, **options):
-        ring = make(shape=frames[0].shape, dtype=frames[0].dtype, slots=8, **options)
+    def stream(*frames: np.ndarray, slots: int = 8, **options):
+        ring = make(shape=frames[0].shape, dtype=frames[0].dtype, slots=slots, **options)
         out = ring.producer()
         producers.append(out)
         for frame in frames:
