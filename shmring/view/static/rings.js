@@ -72,7 +72,8 @@ export class Rings {
 
 /** Sorts by name without moving what is in place: focus stays. */
 function order(list) {
-  const items = [...list.children];
-  const sorted = items.toSorted((a, b) => a.dataset.name.localeCompare(b.dataset.name, "en", { numeric: true }));
-  if (sorted.some((item, index) => item !== items[index])) list.append(...sorted);
+  const sorted = [...list.children].toSorted((a, b) => a.dataset.name.localeCompare(b.dataset.name, "en", { numeric: true }));
+  sorted.forEach((item, index) => {
+    if (list.children[index] !== item) list.insertBefore(item, list.children[index]);
+  });
 }
