@@ -302,12 +302,10 @@ def fork(nothing_left_behind):
 
 @pytest.fixture(params=["spawn", "fork", "forkserver"])
 def context(request, nothing_left_behind):
-    """Each of multiprocessing's start methods; the fork server is stopped again."""
+    """Each of multiprocessing's start methods; the fork server is one of this test, with its streams."""
+    forkserver._forkserver._stop()
     yield multiprocessing.get_context(request.param)
-    if request.param == "forkserver":
-        from multiprocessing import forkserver
-
-        forkserver._forkserver._stop()
+    forkserver._forkserver._stop()
 
 
 @pytest.fixture(params=[True, False], ids=["lossless", "lossy"])
