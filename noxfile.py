@@ -185,16 +185,18 @@ def floors(session: nox.Session) -> None:
 
 
 SID_MIRROR = "http://deb.debian.org/debian"
+SID_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 SID_PACKAGES = ["ca-certificates", "ffmpeg", "g++", "gcc", "git", "libc6-dev", "make", "procps"]
-# What a folder of another system needs of this one, and a /dev/shm of its own.
+# What a folder of another system needs of this one, and a /dev/shm of its own. The shell stays as process 1,
+# which inherits orphans: tests would take them for children that they have left behind.
 SID_ROOM = """
 set -e
+mount --bind "$1" "$1"
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
 mount --bind /etc/resolv.conf "$1/etc/resolv.conf"
-mount --bind /etc/ssl/certs "$1/etc/ssl/certs"
-exec chroot "$@"
+chroot "$@" || exit
 """
 
 
@@ -207,13 +209,14 @@ def sid(session: nox.Session) -> None:
         room = ["unshare", "--mount", "--pid", "--fork", "bash", "-c", SID_ROOM, "room", str(folder)]
         session.run(*room, "bash", "-euo", "pipefail", "-c", command, external=True)
 
-    if not folder.exists():
+    if not folder.exists() or (folder / "debootstrap").exists():  # its own folder, until it is done
         session.run("debootstrap", "--variant=minbase", "sid", str(folder), SID_MIRROR, external=True)
     packages = [f"python{version}{part}" for version in pythons for part in ("", "-dev", "-venv")]
-    install = "apt-get install -y -qq --no-install-recommends"
-    within(
-        f"apt-get update -qq && DEBIAN_FRONTEND=noninteractive {install} {' '.join(SID_PACKAGES + packages)}"
-    )
+    update = "apt-get update -qq -o Acquire::Check-Valid-Until=false"  # a mirror may lag behind
+    install = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
+    within(f"{update} && {install} {' '.join(SID_PACKAGES + packages)}")
+    # This machine may trust a proxy that Debian does not know.
+    session.run("cp", SID_CERTIFICATES, f"{folder}{SID_CERTIFICATES}", external=True)
     session.run("rm", "-rf", str(folder / "srv/shmring"), external=True)
     session.run("git", "clone", "-q", str(TREE), str(folder / "srv/shmring"), external=True)
     for version in pythons:
