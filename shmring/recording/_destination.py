@@ -38,13 +38,13 @@ def check_destination(
     This also imports the library for the format, which may take longer than the ring keeps its frames.
     """
     file = formats.as_path(path)
-    formats.load_library(file)
     if formats.is_ome(file) and (several or mode == "a"):
         raise ValueError(
             f"{file} is written in one go: an OME file has no pieces, and nothing is appended to it"
         )
     if sync is not None and file.suffix != ".npy":
         raise ValueError(f"sync is for .npy files: the library that writes {file} has no such thing")
+    formats.load_library(file)
     if codec is not None:
         _check_codec(file, codec)
     appendable = appendable and not formats.is_ome(file)

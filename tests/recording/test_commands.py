@@ -169,8 +169,9 @@ def test_limits_and_files(make, tmp_path, capsys) -> None:
     ],
 )
 def test_mistakes(monkeypatch, tmp_path, capsys, words, code, told) -> None:
-    """One line that says what to do; nothing is left."""
+    """One line that says what to do; nothing is left. None is about a library that would not help."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     assert run(*(fresh_name() if word == "NAME" else word for word in words)) == code
     noise = capsys.readouterr().err
     assert told in noise
