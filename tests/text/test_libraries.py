@@ -107,6 +107,9 @@ THINGS: dict[str, Callable[[str, dict[str, Any], contextlib.ExitStack], Any]] = 
     "chunk": lambda call, space, stack: pytest.importorskip("blosc2").compress2(np.zeros(256, "u1")),
 }
 
+NEEDED = {"socket": "zmq", "dataset": "h5py", "zarray": "zarr", "packed": "numcodecs", "png": "imagecodecs"}
+NEEDED |= {"chunk": "blosc2"}
+
 # beginning of a call: what it wrote
 WRITTEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "np.save": lambda space: np.load(space["file"]),
@@ -139,6 +142,8 @@ def import_modules(call: str) -> dict[str, Any]:
     found = {}
     for name in names(call) - set(FRAMES) - set(THINGS):
         found[name] = pytest.importorskip(MODULES.get(name, name))
+    for name in names(call) & set(NEEDED):
+        pytest.importorskip(NEEDED[name])
     for name in SUBMODULES:
         if name in call:
             pytest.importorskip(name, exc_type=ImportError)
