@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -160,32 +161,39 @@ def test_without_a_compiler_the_first_line_says_what_to_install(tmp_path: Path, 
 
 
 def test_equal_trees_make_equal_sdists(tmp_path: Path) -> None:
-    """Also those that were checked out at another time, with other permissions."""
+    """Also those that lie elsewhere, and were checked out at another time, with other permissions."""
     pytest.importorskip("setuptools", minversion="77")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=TREE, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("not a repository of git, which knows what belongs to the tree")
+    names = [name for name in listing.stdout.split("\0") if (TREE / name).is_file()]
     archives = []
-    for number, mask in enumerate([0o022, 0o077]):
-        copy = tmp_path / f"{number}" / "tree"
+    for folder, mask in {"a": 0o022, "one/deeper in": 0o077}.items():
         before = os.umask(mask)
         try:
-            copy.mkdir(parents=True)
-            for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
-                (copy / name).write_bytes((TREE / name).read_bytes())
-            for folder in ("src", "shmring", ".ci"):
-                shutil.copytree(
-                    TREE / folder,
-                    copy / folder,
-                    copy_function=shutil.copyfile if number else shutil.copy2,
-                    ignore=shutil.ignore_patterns("*.so", "__pycache__"),
-                )
-            (copy / ".ci" / "run").chmod(0o755 & ~mask)
-            program = "import setuptools.build_meta as it; print(it.build_sdist('dist'))"
-            environment = {**os.environ, "SOURCE_DATE_EPOCH": "1000000000"}
-            command = [sys.executable, "-W", "ignore", "-c", program]
-            made = subprocess.run(
-                command, cwd=copy, env=environment, capture_output=True, text=True, check=False
-            )
+            archive = make_sdist(tmp_path / folder, names, keep_times=mask == 0o022)
         finally:
             os.umask(before)
-        assert made.returncode == 0, made.stderr
-        archives.append((copy / "dist" / made.stdout.split()[-1]).read_bytes())
+        archives.append(archive.read_bytes())
     assert archives[0] == archives[1]
+    with tarfile.open(archive) as opened:
+        packed = {member.name.partition("/")[2] for member in opened if member.isfile()}
+    assert set(names) - packed == {".gitignore"}
+    assert {name for name in packed - set(names) if "egg-info/" not in name} == {"PKG-INFO", "setup.cfg"}
+
+
+def make_sdist(copy: Path, names: list[str], *, keep_times: bool) -> Path:
+    """Return the sdist of a new copy of the tree."""
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TREE / name, copy / name)
+        if keep_times:
+            shutil.copystat(TREE / name, copy / name)
+        elif os.access(TREE / name, os.X_OK):
+            (copy / name).chmod(0o700)
+    program = "import setuptools.build_meta as it; print(it.build_sdist('dist'))"
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1000000000"}
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    made = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return copy / "dist" / made.stdout.split()[-1]
