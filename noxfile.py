@@ -88,7 +88,7 @@ def package(session: nox.Session) -> None:
     """Build the sdist, the wheel from it, and test the installed wheel from outside the tree."""
     outside = Path(session.create_tmp()).resolve()
     dist = outside / f"dist-{session.python}"
-    install(session, "build")
+    install(session, "build", "auditwheel")
     session.run("python", "-m", "build", "--outdir", str(dist), ".")
     (sdist,) = dist.glob("*.tar.gz")
     (wheel,) = dist.glob("*.whl")
@@ -145,6 +145,9 @@ def check_wheel(session: nox.Session, path: Path) -> None:
     wanted = package_files() | {info + "licenses/LICENSE", info + "METADATA", info + "entry_points.txt"}
     surplus = {n for n in names - wanted - core if not n.startswith(info)}
     expect(session, path, missing=wanted - names, surplus=surplus)
+    said = session.run("auditwheel", "show", str(path), silent=True)
+    if not said or not re.search(r'"(many|musl)linux_\d+_\d+_', said):
+        session.error(f"auditwheel said of {path.name}: {said}")
 
 
 def package_files() -> set[str]:
