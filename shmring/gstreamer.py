@@ -22,7 +22,7 @@ try:
     ):  # without it, a buffer's memory is read as a copy
         raise ImportError
 except (ImportError, ValueError):  # the second one is what PyGObject raises where a library is missing
-    raise ImportError(
+    raise ModuleNotFoundError(
         "shmring.gstreamer needs GStreamer with its bindings for Python, which your system has: apt install "
         "python3-gi python3-gst-1.0 gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base",
         name="gi",

@@ -9,7 +9,7 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name != "jax":
         raise
-    raise ImportError('shmring.jax needs JAX: pip install "shmring[jax]"', name="jax") from None
+    raise ModuleNotFoundError('shmring.jax needs JAX: pip install "shmring[jax]"', name="jax") from None
 
 from shmring._arrays import Lent, check_tensor_dtype
 from shmring._core import Batch, Frame, check_flag

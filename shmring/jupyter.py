@@ -19,7 +19,7 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name not in ("cmap", "jupyter_rfb"):
         raise
-    raise ImportError(
+    raise ModuleNotFoundError(
         'shmring.jupyter needs jupyter_rfb and cmap: pip install "shmring[jupyter]"', name=_error.name
     ) from None
 

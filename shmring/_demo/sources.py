@@ -120,7 +120,7 @@ def _need_av(option: str) -> None:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise ImportError(f'{option} needs PyAV: pip install "shmring[video]"', name="av") from None
+        raise ModuleNotFoundError(f'{option} needs PyAV: pip install "shmring[video]"', name="av") from None
 
 
 def _probe(file: str, format: str | None) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name != "ophyd_async":
         raise
-    raise ImportError(
+    raise ModuleNotFoundError(
         'shmring.bluesky needs ophyd-async: pip install "shmring[bluesky]"', name="ophyd_async"
     ) from None
 

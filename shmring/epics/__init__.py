@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name != "p4p":
         raise
-    raise ImportError('shmring.epics needs p4p: pip install "shmring[epics]"', name="p4p") from None
+    raise ModuleNotFoundError('shmring.epics needs p4p: pip install "shmring[epics]"', name="p4p") from None
 
 from shmring.epics._sink import PvaSink
 from shmring.epics._source import PvaSource

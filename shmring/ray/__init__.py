@@ -2,8 +2,10 @@
 
 try:
     import ray as _ray  # noqa: F401
-except ImportError as _error:
-    raise type(_error)(f'shmring.ray needs Ray: pip install "shmring[ray]" ({_error})', name="ray") from None
+except ModuleNotFoundError as _error:
+    if _error.name != "ray":
+        raise
+    raise ModuleNotFoundError('shmring.ray needs Ray: pip install "shmring[ray]"', name="ray") from None
 
 from typing import Any as _Any
 

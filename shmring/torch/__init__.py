@@ -5,7 +5,9 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name != "torch":
         raise
-    raise ImportError('shmring.torch needs PyTorch: pip install "shmring[torch]"', name="torch") from None
+    raise ModuleNotFoundError(
+        'shmring.torch needs PyTorch: pip install "shmring[torch]"', name="torch"
+    ) from None
 
 from shmring.torch._dataset import RingDataset
 from shmring.torch._loader import BatchTimeout, RingLoader

@@ -5,7 +5,9 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name != "starlette":
         raise
-    raise ImportError('shmring.view needs starlette: pip install "shmring[view]"', name="starlette") from None
+    raise ModuleNotFoundError(
+        'shmring.view needs starlette: pip install "shmring[view]"', name="starlette"
+    ) from None
 
 from shmring.view._app import View, app
 

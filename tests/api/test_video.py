@@ -215,7 +215,7 @@ def test_gstreamer_says_what_it_needs():
     program = "import sys; sys.modules['gi'] = None; import shmring.gstreamer"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert said.returncode == 1
-    assert "ImportError: shmring.gstreamer needs GStreamer" in said.stderr
+    assert "ModuleNotFoundError: shmring.gstreamer needs GStreamer" in said.stderr
     assert "apt install python3-gi python3-gst-1.0" in said.stderr
 
 

@@ -19,6 +19,16 @@ INSTALLED = Path(shmring.__file__).parent
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wpedantic", "-Werror"]
 COMPILERS = [("gcc", "c", "c11"), ("clang", "c", "c11"), ("g++", "c++", "c++17"), ("clang++", "c++", "c++17")]
 SMALL = {"__future__", "_json", "atexit", "errno", "gc", "json", "pwd", "resource", "select", "shlex"}
+ADAPTERS = {
+    "bluesky": ["ophyd_async"],
+    "epics": ["p4p"],
+    "gstreamer": ["gi"],
+    "jax": ["jax"],
+    "jupyter": ["cmap", "jupyter_rfb"],
+    "ray": ["ray"],
+    "torch": ["torch"],
+    "view": ["starlette"],
+}
 FOREIGN = """
 #include <shmring/shmring.h>
 #include <stdio.h>
@@ -98,6 +108,21 @@ def test_what_is_imported_later_is_there_all_the_same() -> None:
     names, later = said.stdout.splitlines()
     assert set(names.split()) >= {*shmring.__all__, "__version__"}
     assert "_stats.RingStats" in later
+
+
+def test_without_its_extra_each_adapter_raises_the_same_error() -> None:
+    code = f"""if True:
+        import importlib, sys
+        for name, libraries in {ADAPTERS}.items():
+            sys.modules.update(dict.fromkeys(libraries))
+            try:
+                importlib.import_module(f"shmring.{{name}}")
+            except ImportError as error:
+                print(name, type(error).__name__, error.name, "install" in str(error))
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = [f"{name} ModuleNotFoundError {one[0]} True" for name, one in ADAPTERS.items()]
+    assert said.stdout.splitlines() == expected
 
 
 def test_python_floor() -> None:

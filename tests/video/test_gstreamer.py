@@ -12,7 +12,7 @@ from shmring.video import PixelLayout, layout_of
 from support.waiting import PATIENCE
 
 pytest.importorskip("gi")
-pytest.importorskip("shmring.gstreamer", exc_type=ImportError)
+pytest.importorskip("shmring.gstreamer")
 
 from gi.repository import Gst, GstVideo
 
