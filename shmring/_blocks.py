@@ -16,48 +16,9 @@ from shmring._words import count
 if TYPE_CHECKING:
     from multiprocessing.shared_memory import SharedMemory
 
-__all__ = ["create", "create_nameless", "format_given", "free_name", "give_name"]
+__all__ = ["create_nameless", "format_given", "free_name", "give_name"]
 
 STEP = max(64 << 20, _core.HUGE_PAGE_BYTES)  # bytes taken between two checks of what is left
-
-
-def create(
-    name: str, mode: int, geometry: _core.Geometry, huge_pages: bool | None
-) -> tuple[int, _core.LockFile]:
-    """Make a ring's block under a name that is free or stale.
-
-    Parameters
-    ----------
-    name, mode, geometry
-        Of the block.
-    huge_pages : bool, optional
-        Whether its slots lie on huge pages; None: as far as there are some.
-
-    Returns
-    -------
-    fd : int
-        Its descriptor, never locked.
-    presence : LockFile
-        Holds the presence lock.
-
-    Raises
-    ------
-    RingExists
-        The name belongs to a live ring or to a foreign block.
-    NoSpace
-        It does not fit.
-    OSError
-        The huge pages that you asked for are not available.
-    """
-    free_name(name, geometry.block_bytes)
-    fd, presence = create_nameless(name, mode, geometry, huge_pages)
-    try:
-        give_name(fd, name)
-    except BaseException:
-        presence.close()
-        os.close(fd)
-        raise
-    return fd, presence
 
 
 def give_name(fd: int, name: str) -> None:
@@ -78,9 +39,32 @@ def create_nameless(
     huge_pages: bool | None,
     generation: bytes | None = None,
 ) -> tuple[int, _core.LockFile]:
-    """Make a ring's block that is gone with its last descriptor and mapping; `name` is for messages.
+    """Make a ring's block that is gone with its last descriptor and mapping.
 
-    Returns as `create`. `generation` is 16 bytes that no other ring has.
+    Parameters
+    ----------
+    name : str
+        For messages.
+    mode, geometry
+        Of the block.
+    huge_pages : bool, optional
+        Whether its slots lie on huge pages; None: as far as there are some.
+    generation : bytes, optional
+        16 bytes that no other ring has.
+
+    Returns
+    -------
+    fd : int
+        Its descriptor, never locked.
+    presence : LockFile
+        Holds the presence lock.
+
+    Raises
+    ------
+    NoSpace
+        It does not fit.
+    OSError
+        The huge pages that were asked for are not to be had.
     """
     with contextlib.ExitStack() as undo:
         fd = allocate(name, geometry, mode, huge_pages)
@@ -95,7 +79,7 @@ def create_nameless(
 def format_given(
     block: SharedMemory, geometry: _core.Geometry, huge_pages: bool | None
 ) -> tuple[int, _core.LockFile]:
-    """Make a ring in a block that others created and unlink; returns as `create`.
+    """Make a ring in a block that others created and unlink; returns as `create_nameless`.
 
     Raises
     ------

@@ -186,14 +186,23 @@ class Ring:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            given = _blocks.format_given(block, geometry, huge_pages)
-            return adopt(_names.check_name(block.name), *given, owner=False)
+            return adopt(_names.check_name(block.name), *_blocks.format_given(block, geometry, huge_pages))
         bare = _names.generated_name() if name is None else _names.check_name(name)
         if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
 
         def create() -> Ring:
-            return adopt(bare, *_blocks.create(bare, mode, geometry, huge_pages), owner=True)
+            _blocks.free_name(bare, geometry.block_bytes)
+            ring = adopt(bare, *_blocks.create_nameless(bare, mode, geometry, huge_pages))
+            try:
+                ring._creator, ring._inode = True, os.fstat(ring._fd).st_ino
+                _blocks.give_name(ring._fd, bare)
+                return ring
+            except BaseException:
+                if _names.same_file(ring._fd, bare):  # Ctrl-C came just after that
+                    _names.unlink(bare)
+                ring.close()
+                raise
 
         was_mine = hasattr(sys, "ps1") and _close_own(bare, exist_ok)
         if not exist_ok:
@@ -280,7 +289,7 @@ class Ring:
         _core.check_timeout(timeout)
         readonly = _core.check_flag("readonly", readonly)
         found = _names.open_attached(bare, timeout, readonly)
-        return cls._adopt(bare, *found, owner=False, readonly=readonly)
+        return cls._adopt(bare, *found, readonly=readonly)
 
     @classmethod
     def _adopt(
@@ -289,16 +298,14 @@ class Ring:
         fd: int,
         presence: _core.LockFile | None,
         *,
-        owner: bool,
         readonly: bool = False,
         prefault: bool = True,
         lock_memory: bool = False,
     ) -> Ring:
         """Make a Ring of a descriptor and its presence lock (None: readonly), and own them."""
         ring = cls.__new__(cls)
-        ring._fd, ring._presence, ring._readonly, ring._closed = fd, presence, readonly, False
-        ring._process, ring._creator = os.getpid(), owner
-        ring._inode = os.fstat(fd).st_ino if owner else 0
+        ring._fd, ring._presence, ring._readonly = fd, presence, readonly
+        ring._process, ring._creator, ring._inode = os.getpid(), False, 0
         ring._had_handles = False
         ring._prefault, ring._lock_memory = prefault, lock_memory
         ring._children = weakref.WeakSet()
@@ -311,11 +318,9 @@ class Ring:
             if lock_memory:
                 ring._block.prefault(lock_memory)
         except BaseException:
-            ring._closed = True
             ring._close_files()
-            if owner:
-                _names.unlink(name)
             raise
+        ring._closed = False
         _core.handles.add(ring)
         return ring
 

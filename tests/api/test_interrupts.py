@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 
 import numpy as np
 import pytest
 
+import shmring
 from shmring.broadcast import MessageQueue
 from shmring.queue import RingQueue
-from tests.support.interrupts import interrupted
+from support.blocks import block_file
+from support.interrupts import interrupted
+from support.waiting import settle
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of lost rings
+def test_create_leaves_no_name_behind(name):
+    """Unless it has made the ring. A descriptor is lost if Ctrl-C comes before it is known here."""
+    made = []
+    for _ in interrupted(lambda: made.append(shmring.Ring.create(name, shape=(2,), dtype="u1", slots=2))):
+        unlink_and_close(made)
+        assert not block_file(name).exists()
+    unlink_and_close(made)
+    settle()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/shm/#"):
+                os.close(int(fd))
+
+
+def unlink_and_close(made):
+    while made:
+        with made.pop() as ring:
+            ring.unlink()
 
 
 def test_an_observer_is_not_busy_for_ever(ring):

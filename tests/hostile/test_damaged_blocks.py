@@ -513,7 +513,8 @@ def attach_with_schema(schema: bytes, frame_bytes: int, meta_bytes: int, row_byt
         return False
     name = fresh_name()
     geometry = _core.Geometry(block, 4, 0, 2, schema)  # type: ignore[arg-type]
-    fd, presence = _blocks.create(name, 0o600, geometry, None)
+    fd, presence = _blocks.create_nameless(name, 0o600, geometry, None)
+    _blocks.give_name(fd, name)
     os.close(fd)
     presence.close()
     try:
