@@ -10,6 +10,7 @@ import time
 import weakref
 
 from shmring import _core, errors
+from shmring._alone import alone
 from shmring._others import HELPER
 from shmring._wait import Wait
 
@@ -28,16 +29,19 @@ class Helper:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
         self._bell = _core.Doorbell()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # of which Ctrl-C in the thread of the loop leaves nothing locked
         self._waiters: dict[asyncio.Future[None], _core.Awaited] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, waiter: asyncio.Future[None], awaited: _core.Awaited) -> None:
         """Complete `waiter` when `awaited` comes true, or after a slice."""
-        with self._lock:
+
+        def enter() -> None:
+            self._waiters[waiter] = awaited
             if self._thread is None:
                 self._thread = self._start()
-            self._waiters[waiter] = awaited
+
+        alone(self._lock, enter)
         self._bell.ring()
 
     def _start(self) -> threading.Thread:
@@ -53,8 +57,7 @@ class Helper:
 
     def remove(self, waiter: asyncio.Future[None]) -> None:
         """Forget a waiter."""
-        with self._lock:
-            self._waiters.pop(waiter, None)
+        alone(self._lock, lambda: self._waiters.pop(waiter, None))
 
     def _run(self) -> None:
         try:

@@ -24,6 +24,7 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from shmring import Consumer, Frame, Observer, Ring, errors
+from shmring._alone import alone
 from shmring._picture import picture
 from shmring._schema import check_above_zero, check_int
 from shmring._words import count
@@ -191,11 +192,13 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def get_frame(self) -> npt.NDArray[np.uint8] | None:
         """Return the newest picture; None if there is no new one. Called when the browser has room for it."""
-        with self._lock:
-            self._seen_at = time.monotonic()
-            if self.ended:
-                return self._picture  # the last one may not have been sent, or a page was loaded again
-            return self._picture if self._look() else None
+        return alone(self._lock, self._newest)
+
+    def _newest(self) -> npt.NDArray[np.uint8] | None:
+        self._seen_at = time.monotonic()
+        if self.ended:
+            return self._picture  # the last one may not have been sent, or a page was loaded again
+        return self._picture if self._look() else None
 
     def handle_event(self, event: dict[str, Any]) -> None:
         """Follow the size of the picture, and end with the widget."""
@@ -205,8 +208,7 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
             self._height_now = max(1, int(event["height"] * ratio))
             self._pixels = max(1, int(event["width"] * ratio), self._height_now)
         elif kind == "close":
-            with self._lock:
-                self._end("the view was closed")
+            alone(self._lock, lambda: self._end("the view was closed"))
 
     # ---- the ring
 
@@ -242,15 +244,16 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def _tick(self) -> None:
         """Ask for a draw, again and again: it comes when the browser has room and the view can be seen."""
-        with self._lock:
-            if not self.ended:
-                self._look_after(time.monotonic())
+        alone(self._lock, self._look_after)
         self.request_draw()
         if not self.ended:
             self._loop.call_later(self._every, self._tick)
 
-    def _look_after(self, now: float) -> None:
+    def _look_after(self) -> None:
         """See to what does not depend on the browser."""
+        if self.ended:
+            return
+        now = time.monotonic()
         if why := _end_of(self._ring):
             self._look()
             self._end(why)

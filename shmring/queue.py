@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shmring import _core, _messages, errors
+from shmring._alone import alone
 from shmring._dtypes import brief
 from shmring._ending import failure_of_block, failure_of_program
 from shmring._format import check_format, describe_array, slot_bytes
@@ -375,13 +376,16 @@ class Part:
         """Become a member, until the owner is gone or the process ends."""
         if self._joined:
             return
-        with self._joining:
+
+        def join() -> None:
             if not self._joined:
                 if self._member is None:
                     self._member = self.ring.consumer(group=GROUP)
                     self.getters.append(self._member)
                 self._finalize(owner)
                 self._joined = True
+
+        alone(self._joining, join)
 
     def finalize_again(self, owner: RingQueue) -> None:
         """Register the end of a member again."""
@@ -475,9 +479,12 @@ class Part:
         """Be the process that puts, unless it is already."""
         if self._producer is not None:
             return
-        with self._joining:
+
+        def become() -> None:
             if self._producer is None:
                 self._producer = self._open_producer()
+
+        alone(self._joining, become)
 
     def _open_producer(self) -> _core.Producer:
         try:

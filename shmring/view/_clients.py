@@ -88,6 +88,14 @@ class Client:
         self.want, self.outdated = want, True
         self._not_before = 0.0
 
+    def pause(self, *, steps: int) -> None:
+        """Want no more frames than that for now."""
+        self.paused, self.steps = True, steps
+
+    def resume(self) -> None:
+        """Want the frames that come again."""
+        self.paused = False
+
     def missed(self, shot: Shot) -> tuple[int, int]:
         """Return how many frames came between the one on show and this one; how many of them were lost."""
         before = self.shown

@@ -9,9 +9,11 @@ import contextlib
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from shmring import ProducerDied, Ring, RingAccessDenied, RingClosed, RingNotFound, ShmringError, attrs
+from shmring._alone import alone
 from shmring._follow import Succession
 from shmring._inventory import Found, look
 from shmring._words import clean
@@ -64,27 +66,35 @@ class Hub:
 
     def add(self, client: Client) -> None:
         """Let a page look."""
-        with self.lock:
-            self._clients.add(client)
-            if self._schema is not None:
-                client.deliver(text({**self._schema, "client": client.id}))
-            if self._end is not None:
-                client.deliver(text(self._end))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"view {self.name}", daemon=True)
-                self._thread.start()
-            self.lock.notify()
+        self.change(lambda: self._add(client))
+
+    def _add(self, client: Client) -> None:
+        self._clients.add(client)
+        if self._schema is not None:
+            client.deliver(text({**self._schema, "client": client.id}))
+        if self._end is not None:
+            client.deliver(text(self._end))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"view {self.name}", daemon=True)
+            self._thread.start()
 
     def remove(self, client: Client) -> None:
         """Forget a page."""
-        with self.lock:
-            self._clients.discard(client)
-            self.lock.notify()
+        self.change(lambda: self._clients.discard(client))
 
     def find(self, client_id: str) -> Client | None:
         """Return the page of that id."""
-        with self.lock:
-            return next((one for one in self._clients if one.id == client_id), None)
+        found = [one for one in alone(self.lock, self._clients.copy) if one.id == client_id]
+        return found[0] if found else None
+
+    def change(self, work: Callable[[], None]) -> None:
+        """Change something of a page while the thread does not look, and wake it."""
+
+        def change() -> None:
+            work()
+            self.lock.notify()
+
+        alone(self.lock, change)
 
     def join(self, timeout: float) -> None:
         """Wait until the thread has ended, which it does when the last page has left."""

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from shmring._alone import alone
 from shmring._words import clean
 from shmring.recording import Recorder
 from shmring.recording._destination import is_recording_name
@@ -22,7 +23,7 @@ class Recordings:
         if folder is not None and not folder.is_dir():
             raise NotADirectoryError(f"pages cannot record into {str(folder)!r}, which is not a folder")
         self.folder = folder
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running: dict[str, tuple[Recorder, threading.Thread]] = {}
         self._ended: dict[str, dict[str, Any]] = {}
 
@@ -35,18 +36,20 @@ class Recordings:
             Why not.
         """
         path = self._path(file)
-        with self._lock:
-            if ring in self._running:
-                raise ValueError(f"ring {clean(ring)!r} is being recorded already")
-            try:
-                recorder = Recorder(ring, path, lossless=False, start="newest")
-            except FileExistsError:
-                raise ValueError(f"{path.name} exists: choose another name") from None
-            thread = threading.Thread(
-                target=self._record, args=(ring, recorder), name=f"record {ring}", daemon=True
-            )
-            self._running[ring] = recorder, thread
-            thread.start()
+        alone(self._lock, lambda: self._start(ring, path))
+
+    def _start(self, ring: str, path: Path) -> None:
+        if ring in self._running:
+            raise ValueError(f"ring {clean(ring)!r} is being recorded already")
+        try:
+            recorder = Recorder(ring, path, lossless=False, start="newest")
+        except FileExistsError:
+            raise ValueError(f"{path.name} exists: choose another name") from None
+        thread = threading.Thread(
+            target=self._record, args=(ring, recorder), name=f"record {ring}", daemon=True
+        )
+        self._running[ring] = recorder, thread
+        thread.start()
 
     def _path(self, file: Any) -> Path:
         """Return the path of a plain file name in the folder."""
@@ -78,31 +81,31 @@ class Recordings:
 
     def stop(self, ring: str) -> None:
         """End the recording of a ring, if there is one."""
-        with self._lock:
-            running = self._running.get(ring)
+        running = alone(self._lock, lambda: self._running.get(ring))
         if running is not None:
             running[0].stop()
 
     def status(self, ring: str) -> dict[str, Any] | None:
         """Return what a page is told of the recording of a ring; None if there never was one."""
-        with self._lock:
-            running = self._running.get(ring)
-            if running is None:
-                return self._ended.get(ring)
-            recorder = running[0]
-            return {
-                "type": "recording",
-                "path": Path(recorder.path).name,
-                "frames": recorder.frames,
-                "lost": recorder.lost,
-                "state": "recording",
-                "message": None,
-            }
+        return alone(self._lock, lambda: self._status(ring))
+
+    def _status(self, ring: str) -> dict[str, Any] | None:
+        running = self._running.get(ring)
+        if running is None:
+            return self._ended.get(ring)
+        recorder = running[0]
+        return {
+            "type": "recording",
+            "path": Path(recorder.path).name,
+            "frames": recorder.frames,
+            "lost": recorder.lost,
+            "state": "recording",
+            "message": None,
+        }
 
     def close(self) -> None:
         """End all recordings, and wait until their files are whole."""
-        with self._lock:
-            running = list(self._running.values())
+        running = alone(self._lock, lambda: list(self._running.values()))
         for recorder, _ in running:
             recorder.stop()
         for _, thread in running:

@@ -164,31 +164,24 @@ class RingSession(Session):
             await self._send(answer)
 
     def _want(self, message: dict[str, Any]) -> None:
-        with self._hub.lock:
+        def change() -> None:
             want = want_of(message, self._client.want or Want())
             if want != self._client.want:
                 self._client.change(want)
-            self._hub.lock.notify()
+
+        self._hub.change(change)
 
     def _pause(self, message: dict[str, Any]) -> None:
-        with self._hub.lock:
-            self._client.paused, self._client.steps = True, 0
-            self._hub.lock.notify()
+        self._hub.change(lambda: self._client.pause(steps=0))
 
     def _resume(self, message: dict[str, Any]) -> None:
-        with self._hub.lock:
-            self._client.paused = False
-            self._hub.lock.notify()
+        self._hub.change(self._client.resume)
 
     def _step(self, message: dict[str, Any]) -> None:
-        with self._hub.lock:
-            self._client.paused, self._client.steps = True, 1
-            self._hub.lock.notify()
+        self._hub.change(lambda: self._client.pause(steps=1))
 
     def _ack(self, message: dict[str, Any]) -> None:
-        with self._hub.lock:
-            self._client.acknowledge(message.get("seq"))
-            self._hub.lock.notify()
+        self._hub.change(lambda: self._client.acknowledge(message.get("seq")))
 
     def _pixel(self, message: dict[str, Any]) -> dict[str, Any]:
         y, x = (int(one) for one in numbers([message.get("y"), message.get("x")], "a pixel", 2))

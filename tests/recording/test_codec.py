@@ -11,6 +11,7 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ import pytest
 import shmring
 from shmring import recording
 from support.frames import feed, payload
+from support.interrupts import interrupted
 from support.recordings import copied_before_each
+from support.threads import Running
 from support.waiting import PATIENCE, wait_until
 
 zarr = pytest.importorskip("zarr")
@@ -579,3 +582,18 @@ def test_a_lossy_recorder(make, tmp_path, monkeypatch, suffix, slots) -> None:
         assert len(found) + found.lost == 60
         for seq, frame in zip(found.seqs.tolist(), np.asarray(found.array), strict=True):
             assert (frame == seq).all()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Ctrl-C in a generator
+def test_a_shard_takes_chunks_of_other_threads_after_ctrl_c(tmp_path) -> None:
+    dataset = SimpleNamespace(ndim=1, shards=(8,), chunks=(1,))
+    store = _shards.ShardWriter(dataset, tmp_path, "lz4")
+    store.put(0, b"first")
+    for call in (
+        lambda: store.put(1, b"more"),
+        lambda: store.put_part(2, np.zeros(4, "u1")),
+        lambda: store.flush(0),
+    ):
+        for _ in interrupted(call):
+            assert Running(lambda: store.put(3, b"another")).end().error is None
+    store.close()

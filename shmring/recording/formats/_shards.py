@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shmring._alone import alone
 from shmring.recording.formats._description import Codec
 from shmring.recording.formats._growing import write_all
 
@@ -60,7 +61,7 @@ class ShardWriter:
         self._folder, self._rest = folder, ["0"] * (dataset.ndim - 1)
         self._most = dataset.shards[0] // dataset.chunks[0]
         self._shards: dict[int, _Shard] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def encode(self, chunk: npt.NDArray[Any]) -> bytes:
         """Compress a whole chunk."""
@@ -72,18 +73,21 @@ class ShardWriter:
 
     def put(self, number: int, encoded: bytes) -> None:
         """Write a compressed chunk."""
-        with self._lock:
-            shard = self._opened(number // self._most)
-            offset = shard.end
-            shard.end += len(encoded)
+        shard, offset = alone(self._lock, lambda: self._room(number // self._most, len(encoded)))
         self._write(shard, number % self._most, encoded, offset)
+
+    def _room(self, number: int, size: int) -> tuple[_Shard, int]:
+        """Make room at the end of a shard; return where."""
+        shard = self._opened(number)
+        offset = shard.end
+        shard.end += size
+        return shard, offset
 
     def put_part(self, number: int, chunk: npt.NDArray[Any]) -> None:
         """Write a chunk of which only the first frames are there yet."""
         encoded = self._copier.encode(chunk)
-        with self._lock:
-            shard = self._opened(number // self._most)
-            offset, size = shard.index[number % self._most].tolist()
+        shard = alone(self._lock, lambda: self._opened(number // self._most))
+        offset, size = shard.index[number % self._most].tolist()
         if size == len(encoded):
             self._write(shard, number % self._most, encoded, offset)
         else:
@@ -91,16 +95,21 @@ class ShardWriter:
 
     def _write(self, shard: _Shard, place: int, encoded: bytes, offset: int) -> None:
         write_all(shard.fd, encoded, offset)
-        with self._lock:
+
+        def enter() -> None:
             shard.index[place] = offset, len(encoded)
+
+        alone(self._lock, enter)
 
     def flush(self, chunks: int) -> None:
         """Let the indexes name the first so many chunks."""
-        with self._lock:
-            for number, shard in tuple(self._shards.items()):
-                write_all(shard.fd, _rendered(shard.index), 0)
-                if chunks >= (number + 1) * self._most:
-                    os.close(self._shards.pop(number).fd)
+        alone(self._lock, lambda: self._flush(chunks))
+
+    def _flush(self, chunks: int) -> None:
+        for number, shard in tuple(self._shards.items()):
+            write_all(shard.fd, _rendered(shard.index), 0)
+            if chunks >= (number + 1) * self._most:
+                os.close(self._shards.pop(number).fd)
 
     def _opened(self, number: int) -> _Shard:
         if number not in self._shards:
