@@ -1,11 +1,12 @@
 """A camera for LeRobot that is a ring: the class has the methods of lerobot.cameras.Camera.
 
 The camera's process fills the ring; this one reads it as a robot's control loop does. It runs without
-LeRobot. To use the class there, derive it from lerobot.cameras.Camera and give it a CameraConfig.
+LeRobot. docs/how-to/robots.md has the few lines that make it one of LeRobot's cameras.
 
     python lerobot_camera.py
 """
 
+import contextlib
 import itertools
 import multiprocessing
 import sys
@@ -45,7 +46,7 @@ class RingCamera:
 
     def connect(self, warmup: bool = True) -> None:
         if self._ring is not None:
-            raise RuntimeError(f"camera {self.name!r} is connected already")
+            raise ConnectionError(f"camera {self.name!r} is connected already")
         self._ring = shmring.Ring.attach(self.name, timeout=self.timeout)
         self._frames = self._ring.consumer(lossless=False, start="newest", label="lerobot")
         self.height, self.width = self._ring.shape[:2]
@@ -64,25 +65,27 @@ class RingCamera:
     def async_read(self, timeout_ms: float = 200) -> npt.NDArray[Any]:
         """The newest frame that was not returned yet; TimeoutError if there is none in time."""
         if self._frames is None:
-            raise RuntimeError(f"camera {self.name!r} is not connected")
+            raise ConnectionError(f"camera {self.name!r} is not connected")
         with self._frames.latest(timeout=timeout_ms / 1000) as frame:
             # LeRobot keeps images, so it gets copies. On Linux, time.perf_counter is CLOCK_MONOTONIC.
             self._newest = frame.array.copy(), frame.timestamp_ns / 1e9
         return self._newest[0]
 
-    def read_latest(self) -> tuple[npt.NDArray[Any], float]:
-        """The newest frame, returned before or not, and when it was taken."""
-        try:
+    def read_latest(self, max_age_ms: float = 500) -> npt.NDArray[Any]:
+        """The newest frame, returned before or not; TimeoutError if it is older than that."""
+        with contextlib.suppress(TimeoutError):
             self.async_read(0)
-        except TimeoutError:
-            if self._newest is None:
-                raise RuntimeError(f"camera {self.name!r} has taken no image yet") from None
-        assert self._newest is not None
-        return self._newest
+        if self._newest is None:
+            raise RuntimeError(f"camera {self.name!r} has taken no image yet")
+        image, taken = self._newest
+        age = 1000 * (time.perf_counter() - taken)
+        if age > max_age_ms:
+            raise TimeoutError(f"the newest image of camera {self.name!r} is {age:.0f} ms old")
+        return image
 
     def disconnect(self) -> None:
         if self._ring is None:
-            raise RuntimeError(f"camera {self.name!r} is not connected")
+            raise ConnectionError(f"camera {self.name!r} is not connected")
         assert self._frames is not None
         self._frames.close()
         self._ring.close()
@@ -108,9 +111,8 @@ def main() -> int:
     print(f"{wrist.width} x {wrist.height} at {wrist.fps} frames/s")
     seen = [wrist.async_read(timeout_ms=5000) for _ in range(10)]
     fresh = all(int(later[0, 0, 0]) != int(image[0, 0, 0]) for image, later in itertools.pairwise(seen))
-    image, taken = wrist.read_latest()
     print(f"10 images, each newer than the one before: {fresh}")
-    print(f"the newest was taken before it was read: {taken <= time.perf_counter()}, shape {image.shape}")
+    print(f"the newest has the shape {wrist.read_latest(max_age_ms=5000).shape}")
     wrist.disconnect()
     stop.set()
     process.join(30)
