@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from shmring._words import count
 from shmring.recording import formats
+from shmring.recording._roll import name_of_series, pieces
 from shmring.recording.formats._description import Part, realtime_offset
 from shmring.recording.formats._interface import Frames, Stored
 
@@ -238,5 +240,14 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     """
     found = formats.as_path(path)
     if not found.exists():
-        raise FileNotFoundError(f"there is no file {found}")
+        raise FileNotFoundError(f"there is no file {found}{_about_pieces(found)}")
     return Recording(formats.read(found))
+
+
+def _about_pieces(absent: Path) -> str:
+    """Name the pieces of the rolling recording that is asked for, or that the file was one of."""
+    there = pieces(absent) or pieces(name_of_series(absent))
+    if not there:
+        return ""
+    several = f" to {there[-1].name}" if len(there) > 1 else ""
+    return f", but of a rolling recording there are {there[0].name}{several}: open one of these"

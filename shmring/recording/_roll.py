@@ -46,6 +46,11 @@ def piece(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}-{number:04d}{path.suffix}")
 
 
+def name_of_series(file: Path) -> Path:
+    """Return the name of the rolling recording of which a file could be a piece."""
+    return file.with_name(re.sub(r"-\d{4,}$", "", file.stem) + file.suffix)
+
+
 def pieces(path: str | os.PathLike[str]) -> list[Path]:
     """Find the files of a rolling recording.
 

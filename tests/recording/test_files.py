@@ -8,6 +8,7 @@ import fcntl
 import gc
 import json
 import os
+import shutil
 import signal
 import threading
 import types
@@ -411,6 +412,36 @@ def test_frames_without_the_rest_can_be_overwritten(make, tmp_path, gone) -> Non
 
 
 # ---- rolling
+
+
+@every_format
+def test_what_a_rolling_recording_has_instead_of_the_file(make, tmp_path, suffix) -> None:
+    path = tmp_path / f"take{suffix}"
+    record(make(), path, 10, roll=recording.Roll(frames=2, keep=2))
+    said = f"there is no file .*, but of a rolling recording there are take-0004{suffix} to take-0005{suffix}"
+    for absent in (path, tmp_path / f"take-0001{suffix}"):
+        for read in (recording.open_recording, lambda name: recording.export(name, tmp_path / "take.mcap")):
+            with pytest.raises(FileNotFoundError, match=said):
+                read(absent)
+    with pytest.raises(FileNotFoundError, match=rf"other{suffix}$"):
+        recording.open_recording(tmp_path / f"other{suffix}")
+
+
+@every_format
+def test_a_piece_that_is_deleted_while_it_is_read(make, tmp_path, suffix) -> None:
+    """What was opened stays as it was, or says that it is gone: never zeros."""
+    path = tmp_path / f"take{suffix}"
+    record(make(), path, 6, roll=recording.Roll(frames=3))
+    first, second = recording.pieces(path)
+    with recording.open_recording(first) as take:
+        right = [frame.array.copy() for frame in recording.open_recording(first)]
+        formats.delete(first)
+        shutil.copytree(second, first) if second.is_dir() else shutil.copy(second, first)
+        if suffix == ".zarr":
+            with pytest.raises(recording.RecordingCorrupt, match="was deleted, moved or replaced while"):
+                take[0]
+        else:
+            assert all((frame.array == array).all() for frame, array in zip(take, right, strict=True))
 
 
 @every_format

@@ -19,7 +19,7 @@ from shmring.recording._errors import RecordingCorrupt
 from shmring.recording.formats import _codec
 from shmring.recording.formats._codec import ChunkStore, CompressedFrames
 from shmring.recording.formats._description import Description
-from shmring.recording.formats._frames import LazyFrames, as_items, as_recorded, as_stored
+from shmring.recording.formats._frames import Folder, LazyFrames, as_items, as_recorded, as_stored
 from shmring.recording.formats._interface import Stored
 
 CHUNK = 4 << 20  # bytes of frames and their metas in a chunk
@@ -311,8 +311,14 @@ def written_rows(seqs: npt.ArrayLike) -> int:
     return int(missing.argmax()) if missing.any() else len(missing)
 
 
-def read_columns(path: Path, description: Description, datasets: Any, close: Callable[[], None]) -> Stored:
-    """Read what a ColumnWriter wrote, as far as it got."""
+def read_columns(
+    path: Path,
+    description: Description,
+    datasets: Any,
+    close: Callable[[], None],
+    folder: Folder | None = None,
+) -> Stored:
+    """Read what a ColumnWriter wrote, as far as it got; `folder` is that of a recording that is one."""
     columns = open_columns(path, datasets, description)
     count = written_rows(read_seqs(columns))
     index = np.zeros(count, description.index_dtype)
@@ -320,12 +326,15 @@ def read_columns(path: Path, description: Description, datasets: Any, close: Cal
         dataset, dtype = columns[column_name(name)], index.dtype[name]
         values = as_recorded(dataset[:count], dtype, raw=dataset.ndim > 1)
         as_items(index[name])[...] = as_items(values)
-    frames = LazyFrames(
-        path, columns["frames"], description.frame_format.dtype, (count, *description.frame_format.shape)
-    )
+    if folder is not None:
+        folder.check()
+    form = description.frame_format
+    frames = LazyFrames(path, columns["frames"], form.dtype, (count, *form.shape), folder)
 
     def close_all() -> None:
         frames.close()
         close()
+        if folder is not None:
+            folder.close()
 
     return Stored(description, frames, index, close_all)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,27 @@ TRIES = 3  # to read what may be written to at this moment, such as the index of
 PAUSE = 0.002  # seconds between two of them
 
 
+class Folder:
+    """A recording that is a folder. Once it is gone, Zarr reads zeros where its files were."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # no other folder gets its number
+        self.close = weakref.finalize(self, os.close, self._fd)
+
+    def check(self) -> None:
+        """Raise unless it is there, as it was all the time."""
+        try:
+            is_there = os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except OSError:
+            is_there = False
+        if not is_there and self.close.alive:  # not closed by another thread
+            raise RecordingCorrupt(
+                f"{self._path} was deleted, moved or replaced while it was read. A rolling recording keeps "
+                f"only its last pieces: read them before their turn comes, or let it keep more"
+            )
+
+
 class LazyFrames:
     """The frames of a recording, with the indices, shape and dtype of an ndarray.
 
@@ -26,8 +49,10 @@ class LazyFrames:
     chunk stays in memory, so that frame after frame each chunk is read once.
     """
 
-    def __init__(self, path: Path, dataset: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        self._path, self._dataset = path, dataset
+    def __init__(
+        self, path: Path, dataset: Any, dtype: np.dtype[Any], shape: tuple[int, ...], folder: Folder | None
+    ) -> None:
+        self._path, self._dataset, self._folder = path, dataset, folder
         self._raw = dataset.ndim > len(shape)
         self._chunk = int(dataset.chunks[0])
         # One object, replaced as a whole: threads that read at the same time never see half of it.
@@ -147,7 +172,8 @@ class LazyFrames:
         while True:
             dataset = self._open_dataset()  # another thread may have closed it
             try:
-                return as_items(as_recorded(dataset[first:end], self.dtype, self._raw))
+                read = as_items(as_recorded(dataset[first:end], self.dtype, self._raw))
+                break
             except (OSError, RuntimeError, ValueError, KeyError) as error:
                 tries -= 1
                 if tries == 0:
@@ -155,6 +181,9 @@ class LazyFrames:
                         f"frames {first} to {end - 1} of {self._path} are damaged: {error}"
                     ) from None
             time.sleep(PAUSE)
+        if self._folder is not None:
+            self._folder.check()
+        return read
 
     def _empty(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         return as_items(np.empty(shape, self.dtype))

@@ -16,6 +16,7 @@ import numpy as np
 from shmring.recording._errors import RecordingCorrupt, as_corrupt
 from shmring.recording.formats._columns import ColumnWriter, column_name, create_datasets, read_columns
 from shmring.recording.formats._description import Description, parse
+from shmring.recording.formats._frames import Folder
 from shmring.recording.formats._interface import Stored
 from shmring.recording.formats._ome import ome_attributes
 from shmring.recording.formats._shards import ShardWriter, chunks_per_shard, compressor
@@ -153,8 +154,9 @@ def _open(path: Path, mode: Literal["r", "r+"]) -> Any:
 def read(path: Path) -> Stored:
     """Open a recording for reading, as far as it got."""
     with as_corrupt(path):
+        folder = Folder(path)
         group = _open_recording(path)
-        return read_columns(path, _description_of(group, path), group, lambda: None)
+        return read_columns(path, _description_of(group, path), group, lambda: None, folder)
 
 
 def read_description(path: Path) -> Description:
