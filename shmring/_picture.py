@@ -67,8 +67,8 @@ def _step(pixels: npt.NDArray[Any], most: int) -> int:
 
 def _in_order(array: npt.NDArray[Any], said: RingAttrs) -> npt.NDArray[Any]:
     """View a frame as (height, width), or as (height, width, 3) if it has colors, without alpha."""
-    sides = [number for number, axis in enumerate(said.axes) if axis.type == "space"][-2:]
-    order = list(sides)
+    assert said.sides is not None
+    order = list(said.sides)
     has_colors = said.color in ("rgb", "bgr", "rgba", "bgra")
     if has_colors:
         order += [number for number, axis in enumerate(said.axes) if axis.type == "channel"][:1]
@@ -97,7 +97,8 @@ def _as_bytes(pixels: npt.NDArray[Any], levels: tuple[float, float] | None) -> n
     with np.errstate(all="ignore"):
         values = (np.abs(pixels) if pixels.dtype.kind == "c" else pixels).astype(np.float64)
         low, high = levels if levels is not None else _levels_of(values)
-        scaled = (values - low) / (high - low if high > low else 1) * 255
+        # By halves: the distance between the largest numbers is infinite.
+        scaled = (values / 2 - low / 2) / (high / 2 - low / 2 if high > low else 1) * 255
         octets: npt.NDArray[np.uint8] = np.nan_to_num(np.clip(np.round(scaled), 0, 255)).astype(np.uint8)
         return octets
 
@@ -106,8 +107,8 @@ def _levels_of(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     numbers = values[np.isfinite(values)]
     if not numbers.size:
         return 0.0, 1.0
-    low, high = np.percentile(numbers, [DARKEST, BRIGHTEST])
-    return float(low), float(high)
+    low, high = np.percentile(numbers / 2, [DARKEST, BRIGHTEST])
+    return 2 * float(low), 2 * float(high)
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -45,6 +45,8 @@ TYPES = {
     **dict.fromkeys(("t", "time", "sample"), "time"),
     **dict.fromkeys(("c", "channel", "color", "colour"), "channel"),
 }
+# Names of axes that say which side of a picture the axis is, wherever it comes in the shape.
+VERTICAL, HORIZONTAL = ("y", "row", "height"), ("x", "column", "width")
 # OME writes these units out, which people shorten.
 SHORT_UNITS = {
     "space": {"pm": "picometer", "nm": "nanometer", "um": "micrometer", "µm": "micrometer",
@@ -142,6 +144,22 @@ class RingAttrs:
     def axis_of(self, kind: str) -> int | None:
         """Return the number of the first axis of a type, ``"channel"`` say; None if there is none."""
         return next((number for number, axis in enumerate(self.axes) if axis.type == kind), None)
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """The numbers of the axes that are the height and the width of a picture; None if there are none.
+
+        Axes named y and x (or row and column, height and width) are these, in whatever order the shape has
+        them; without such names, it is the last two of type space.
+        """
+        space = [number for number, axis in enumerate(self.axes) if axis.type == "space"]
+        down, across = (
+            next((number for number in space if self.axes[number].name in names), None)
+            for names in (VERTICAL, HORIZONTAL)
+        )
+        if down is not None and across is not None:
+            return down, across
+        return (space[-2], space[-1]) if len(space) >= 2 else None
 
 
 def describe(
@@ -259,7 +277,7 @@ def read_attrs(attrs: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtype
     kind = _kind_by_dtype(dtype) or _kind_by_types(types)
     guessed = {"kind"} if kind is None and color is None else set()
     kind = kind or ("image" if color else _kind_by_shape(shape, types))
-    types = _complete(shape, types, kind)
+    types = _complete(shape, types, kind, color)
     if axes is None:
         guessed.add("axes")
         axes = tuple(map(Axis, _names(types), types))
@@ -412,7 +430,7 @@ class _Reader:
         if color is None or self.shape is None:
             return color
         types = [axis.type for axis in axes] if axes else [""] * len(self.shape)
-        types = _complete(self.shape, types, "image")
+        types = _complete(self.shape, types, "image", color)
         wanted = CHANNELS.get(color, 1)
         if len(self.shape) < 2 or _channels(self.shape, types) != wanted:
             what = "no channel axis" if wanted == 1 else f"a channel axis of {wanted}"
@@ -489,7 +507,7 @@ def _kind_by_shape(shape: tuple[int, ...], types: list[str]) -> Kind:
     return "signal" if few_channels else "image"
 
 
-def _complete(shape: tuple[int, ...], types: list[str], kind: Kind) -> list[str]:
+def _complete(shape: tuple[int, ...], types: list[str], kind: Kind, color: str | None) -> list[str]:
     """Give a type to the axes that have none, as far as it can be guessed."""
     types = list(types)
     untyped = [number for number, one in enumerate(types) if not one]
@@ -502,7 +520,8 @@ def _complete(shape: tuple[int, ...], types: list[str], kind: Kind) -> list[str]
             types[untyped[0]] = "channel"
     elif kind == "image":
         if "channel" not in types:
-            for number, lengths in ((len(shape) - 1, (1, 3, 4)), (len(shape) - 3, (3, 4))):
+            known = (1, 3, 4) if color is None else (CHANNELS.get(color, 1),)
+            for number, lengths in ((len(shape) - 1, known), (len(shape) - 3, {3, 4}.intersection(known))):
                 if len(untyped) > 2 - types.count("space") and number in untyped and shape[number] in lengths:
                     types[number] = "channel"
                     untyped.remove(number)

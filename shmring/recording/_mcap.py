@@ -70,17 +70,16 @@ def write(recording: Recording, source: Path, target: Path) -> None:
 def _layout_of(recording: Recording) -> tuple[tuple[int, ...], str]:
     """Return the axes of a frame as rows, columns, channels, and how Foxglove calls such pixels."""
     said = attrs.read(recording)
-    space = tuple(number for number, axis in enumerate(said.axes) if axis.type == "space")
     channels = tuple(number for number, axis in enumerate(said.axes) if axis.type == "channel")
     encoding = ENCODINGS.get((said.color or "", recording.dtype.str[1:]))
-    fits = len(space) == 2 and len(space) + len(channels) == len(said.axes)
-    if encoding is None or not fits or recording.variable_rows:
+    fits = 2 + len(channels) == len(said.axes) and not recording.variable_rows
+    if encoding is None or said.sides is None or not fits:
         known = ", ".join(sorted({encoding for encoding in ENCODINGS.values() if "bayer" not in encoding}))
         raise ValueError(
             f"foxglove.RawImage has {known} and Bayer patterns of 8 bits: not frames of shape "
             f"{recording.shape}, dtype {recording.dtype}, color {said.color!r}"
         )
-    return (*space, *channels), encoding
+    return (*said.sides, *channels), encoding
 
 
 def _times_of(recording: Recording) -> list[int]:

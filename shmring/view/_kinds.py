@@ -69,15 +69,11 @@ def layout_of(ring: Described, said: RingAttrs | None = None) -> Layout:
         return TABLE
     if said.kind == "signal":
         return Layout("signal", (0, 1), channel_axis, None, _sample_rate(ring, said, channel_axis), names)
-    spaces = [number for number, axis in enumerate(said.axes) if axis.type == "space"]
-    if len(spaces) < 2:
-        spaces = [number for number in range(len(ring.shape)) if number != channel_axis]
-    if len(spaces) < 2:
-        return TABLE
+    assert said.sides is not None
     colour = said.color
     if colour == "gray" and len(ring.shape) > 2:
         colour = None
-    return Layout("image", (spaces[-2], spaces[-1]), channel_axis, colour, None, names)
+    return Layout("image", said.sides, channel_axis, colour, None, names)
 
 
 def _sample_rate(ring: Described, said: RingAttrs, channel_axis: int | None) -> float | None:

@@ -31,6 +31,47 @@ def types(found: attrs.RingAttrs) -> list[str]:
     return [axis.type for axis in found.axes]
 
 
+# ---- the sides of a picture
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "sides"),
+    [
+        ((4, 6), None, (0, 1)),
+        ((4, 6), ["y", "x"], (0, 1)),
+        ((6, 4), ["x", "y"], (1, 0)),
+        ((6, 4), ["column", "row"], (1, 0)),
+        ((6, 4), ["width", "height"], (1, 0)),
+        ((6, 4), ["x", {"name": "slow", "type": "space"}], (0, 1)),
+        ((4, 6, 3), ["y", "x", "c"], (0, 1)),
+        ((6, 4, 3), ["x", "y", "c"], (1, 0)),
+        ((3, 6, 4), ["c", "x", "y"], (2, 1)),
+        ((6, 4, 9), ["x", "y", "z"], (1, 0)),
+        ((9, 4, 6), ["z", "y", "x"], (1, 2)),
+        ((6, 4), ["x", {"name": "y", "type": "frequency"}], None),
+        ((500,), None, None),
+    ],
+)
+def test_which_sides_a_picture_has(shape, axes, sides):
+    assert read(shape, said={"axes": axes}).sides == sides
+
+
+@pytest.mark.parametrize(
+    ("shape", "color", "types_found"),
+    [
+        ((3, 480, 640), "gray", ["", "space", "space"]),
+        ((480, 640, 3), "gray", ["", "space", "space"]),
+        ((3, 480, 640), "rgb", ["channel", "space", "space"]),
+        ((480, 640, 1), "bayer_rggb", ["space", "space", "channel"]),
+        ((4, 480, 3), "rgb", ["space", "space", "channel"]),
+        ((4, 480, 3), "rgba", ["channel", "space", "space"]),
+    ],
+)
+def test_the_color_says_which_axis_has_the_channels(shape, color, types_found):
+    found = read(shape, "u1", {"color": color})
+    assert (types(found), found.color, found.problems) == (types_found, color, ())
+
+
 # ---- describe
 
 
@@ -185,6 +226,7 @@ def test_no_attrs_break_a_reader(said, axes, shape, dtype):
     assert len({axis.name for axis in found.axes}) == len(shape)
     assert found.kind in ("image", "signal", "table")
     assert (found.color is None) == (found.kind != "image")
+    assert found.sides is not None or found.kind != "image"
     assert all(problem.isprintable() for problem in found.problems)
 
 

@@ -41,6 +41,8 @@ IMAGES = {
     "rgba": ((6, 7, 4), "u1", {}, "rgba8", (0, 1, 2)),
     "bayer": ((6, 8), "u1", {"color": "bayer_grbg"}, "bayer_grbg8", (0, 1)),
     "channels first": ((3, 6, 7), "u1", {"axes": ["c", "y", "x"], "color": "rgb"}, "rgb8", (1, 2, 0)),
+    "x before y": ((7, 6), "u2", {"axes": ["x", "y"]}, "mono16", (1, 0)),
+    "x before y, colors": ((7, 6, 3), "u1", {"axes": ["x", "y", "c"]}, "rgb8", (1, 0, 2)),
 }
 
 

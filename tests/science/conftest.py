@@ -2,6 +2,15 @@
 
 import pytest
 
+from support import convention
+
+
+@pytest.fixture(autouse=True)
+def attrs_by_the_convention():
+    """Of every ring that an adapter creates, and of those that the tests do."""
+    with convention.kept():
+        yield
+
 
 @pytest.fixture
 def loopback(monkeypatch):

@@ -63,8 +63,9 @@ def _interpretation(description: Description) -> str | None:
     said = description.convention
     if said.kind == "signal":
         return "spectrum" if said.axes and said.axes[-1].type != "channel" else None
-    types = [axis.type for axis in said.axes]
-    if types[-2:] == ["space", "space"]:
+    number = len(said.axes)
+    if said.sides == (number - 2, number - 1):
         return "image"
-    is_colored = types[-3:] == ["space", "space", "channel"] and "color" not in said.guessed
+    is_colored = said.sides == (number - 3, number - 2) and said.axis_of("channel") == number - 1
+    is_colored = is_colored and "color" not in said.guessed
     return COLORED.get(said.color or "") if is_colored else None

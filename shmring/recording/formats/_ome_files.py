@@ -156,7 +156,7 @@ def order_of(path: Path, description: Description) -> tuple[int, ...]:
     space = [number for number, kind in enumerate(types) if kind == "space"]
     channels = [number for number, kind in enumerate(types) if kind == "channel"]
     fits = len(space) in (2, 3) and len(channels) <= 1 and len(space) + len(channels) == len(types)
-    if said.kind != "image" or not fits:
+    if said.kind != "image" or said.sides is None or not fits:
         raise ValueError(
             f"an OME file has images of y and x, with z or channels: these frames of shape {frames.shape} "
             f"have axes of the types {types}. Say what they are in the ring's attrs, or record to .zarr"
@@ -165,7 +165,8 @@ def order_of(path: Path, description: Description) -> tuple[int, ...]:
         raise ValueError(f"{path} has no place for dtype {frames.dtype}: record to .zarr, .h5 or .npy")
     if frames.variable_rows:
         raise ValueError("frames with variable_rows have no place in an OME file: record to .zarr")
-    return (*channels, *space)
+    stacked = [number for number in space if number not in said.sides]
+    return (*channels, *stacked, *said.sides)
 
 
 def _settings(path: Path, description: Description, order: tuple[int, ...]) -> Any:
