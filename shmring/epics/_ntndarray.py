@@ -14,6 +14,7 @@ from p4p import Value
 from p4p.nt import NTNDArray
 
 from shmring._words import count
+from shmring.attrs import RingAttrs
 
 MEMBERS = {  # of the union of arrays, by the kind and size of numpy's dtypes
     "b1": "booleanValue", "i1": "byteValue", "i2": "shortValue", "i4": "intValue", "i8": "longValue",
@@ -63,6 +64,15 @@ def member_of(dtype: np.dtype[Any], name: str) -> str:
             f"ring {name!r} has frames of {dtype}, which NTNDArray cannot carry: it has booleans, integers "
             f"of 8 to 64 bits and floats of 32 and 64 bits"
         ) from None
+
+
+def order_of(said: RingAttrs) -> list[int]:
+    """Return the axes of a frame with the height before the width, as NTNDArray has them."""
+    order = list(range(len(said.axes)))
+    if said.sides is not None and said.sides[0] > said.sides[1]:
+        down, across = said.sides
+        order[across], order[down] = down, across
+    return order
 
 
 def color_mode(shape: tuple[int, ...], attrs: Mapping[str, Any]) -> int:

@@ -8,11 +8,21 @@ from types import TracebackType
 from p4p.server import Server, StaticProvider
 from p4p.server.raw import SharedPV
 
-from shmring import Frame, Ring, RingClosed, RingEmpty
+from shmring import Frame, Ring, RingClosed, RingEmpty, _core, attrs
+from shmring._follow import ENDS, Rejoiner, Succession
+from shmring._names import RETRY
 from shmring._ring import ring_or_name
 from shmring._schema import check_int
 from shmring.epics import _meta
-from shmring.epics._ntndarray import BAYER_PATTERNS, check_pv, color_mode, encode, member_of, since_1970
+from shmring.epics._ntndarray import (
+    BAYER_PATTERNS,
+    check_pv,
+    color_mode,
+    encode,
+    member_of,
+    order_of,
+    since_1970,
+)
 
 SLICE = 0.1  # seconds until a wait for a frame looks at stop() again
 
@@ -35,6 +45,9 @@ class PvaSink:
         images all the same.
     timeout : float, optional
         Seconds to wait for a ring of that name; None waits forever.
+    follow : bool
+        True, with a name: when the stream ends, wait for the next producer or the next ring of that name,
+        and serve its frames as the same PV. ``uniqueId`` begins at 0 with each ring.
     provider : p4p.server.StaticProvider, optional
         Of a server of yours, which gets the PV. Default: a server of its own, by the environment
         (EPICS_PVAS_INTF_ADDR_LIST and so on).
@@ -60,31 +73,42 @@ class PvaSink:
         *,
         lossless: bool = False,
         timeout: float | None = 0,
+        follow: bool = False,
         provider: StaticProvider | None = None,
     ) -> None:
         self._stopped = self._closed = False
-        self._sent = 0
+        self._sent = self._lost = 0
         self._name = check_pv(pv)
         ring = ring_or_name(ring)
         self._attached = isinstance(ring, str)
-        self._ring = Ring.attach(ring, timeout=timeout) if isinstance(ring, str) else ring
+        self._rings: Succession | None = None
+        self._joined = Rejoiner(lossless=lossless, start="oldest", label="PvaSink")
+        if _core.check_flag("follow", follow):
+            if not isinstance(ring, str):
+                raise TypeError(f"follow=True needs a name, not a ring: {ring.name!r}")
+            self._rings = Succession(ring)
+            ring = self._rings.wait(timeout)
+        elif isinstance(ring, str):
+            ring = Ring.attach(ring, timeout=timeout)
+        self._ring = ring
         try:
-            self._member = member_of(self._ring.dtype, self._ring.name)
-            _meta.check_meta(self._ring.meta_dtype, self._ring.name)
-            mode = color_mode(self._ring.shape, self._ring.attrs)
-            self._color = _meta.color_attributes(mode, self._ring.attrs, BAYER_PATTERNS)
-            self._frames = self._ring.consumer(lossless=lossless, label="PvaSink")
-            try:
-                self._provider = StaticProvider() if provider is None else provider
-                self._pv = SharedPV()
-                self._provider.add(pv, self._pv)
-                self._server = Server(providers=[self._provider]) if provider is None else None
-            except BaseException:
-                self._frames.close()
-                raise
+            self._join()
+            self._provider = StaticProvider() if provider is None else provider
+            self._pv = SharedPV()
+            self._provider.add(pv, self._pv)
+            self._server = Server(providers=[self._provider]) if provider is None else None
         except BaseException:
-            self._leave_ring()
+            self._leave()
             raise
+
+    def _join(self) -> None:
+        """Become a consumer of the ring, if its frames can be sent."""
+        self._member = member_of(self._ring.dtype, self._ring.name)
+        _meta.check_meta(self._ring.meta_dtype, self._ring.name)
+        self._order = order_of(attrs.read(self._ring))
+        mode = color_mode(tuple(self._ring.shape[axis] for axis in self._order), self._ring.attrs)
+        self._color = _meta.color_attributes(mode, self._ring.attrs, BAYER_PATTERNS)
+        self._joined.join(self._ring)
 
     @property
     def sent(self) -> int:
@@ -94,14 +118,15 @@ class PvaSink:
     @property
     def lost(self) -> int:
         """Frames of the ring that came too fast to be sent."""
-        return self._frames.lost
+        consumer = self._joined.consumer
+        return self._lost + (0 if consumer is None else consumer.lost)
 
     def stop(self) -> None:
         """End `run` after the frame that it is sending: from another thread or a signal handler."""
         self._stopped = True
 
     def run(self, frames: int | None = None) -> int:
-        """Send what comes, until `stop` or the end of the stream.
+        """Send what comes, until `stop` or the end of the stream (of a sink that follows: until `stop`).
 
         Parameters
         ----------
@@ -116,7 +141,9 @@ class PvaSink:
         Raises
         ------
         ProducerDied, ProducerFailed
-            The stream ended too early.
+            The stream ended too early, and the sink does not follow.
+        TypeError
+            The next ring has frames that NTNDArray cannot carry.
         ValueError
             A meta is above what attributes can have.
         """
@@ -124,18 +151,53 @@ class PvaSink:
         most = None if frames is None else before + check_int("frames", frames, 1)
         while not self._stopped and (most is None or self._sent < most):
             try:
-                with self._frames.get(timeout=SLICE) as frame:
-                    self._send(frame)
-            except RingEmpty:
-                continue
+                frame = self._next()
             except RingClosed:
                 break
+            if frame is not None:
+                with frame:
+                    self._send(frame)
         return self._sent - before
+
+    def _next(self) -> Frame | None:
+        """Wait a while for a frame that was not sent yet."""
+        consumer = self._joined.consumer
+        if consumer is None:
+            self._join_next()
+            return None
+        try:
+            frame = consumer.get(SLICE)
+        except RingEmpty:
+            return None
+        except ENDS:
+            if self._rings is None or self._closed:
+                raise
+            self._lost += self._joined.leave()
+            self._rings.pass_by(self._ring)
+            return None
+        if self._joined.is_new(frame):
+            return frame
+        frame.release()
+        return None
+
+    def _join_next(self) -> None:
+        """Join the ring that has the name now, if a producer has come that was not followed yet."""
+        assert self._rings is not None
+        ring = self._rings.find()
+        if ring is None:
+            time.sleep(RETRY)
+            return
+        self._ring = ring
+        try:
+            self._join()
+        except BaseException:
+            ring.close()
+            raise
 
     def _send(self, frame: Frame) -> None:
         meta = self._ring.meta_dtype
         value = encode(
-            frame.array,
+            frame.array.transpose(self._order),
             self._member,
             seq=frame.seq,
             stamps=(frame.timestamp_ns + since_1970(self._ring.attrs), time.time_ns()),
@@ -157,10 +219,10 @@ class PvaSink:
         self._pv.close(destroy=True)
         if self._server is not None:
             self._server.stop()
-        self._frames.close()
-        self._leave_ring()
+        self._leave()
 
-    def _leave_ring(self) -> None:
+    def _leave(self) -> None:
+        self._lost += self._joined.leave()
         if self._attached:
             self._ring.close()
 

@@ -444,6 +444,69 @@ def test_the_end_of_a_ring_ends_the_sink(make):
             sink.run()
 
 
+def test_a_name_is_followed(make, name):
+    """The same PV has the frames of the next producer, and of the next ring, which are others."""
+
+    def until(number):
+        wait_until(lambda: sink.sent == number)
+        wait_until(lambda: (got := context.get(NAME)) is not None and got.size)
+        return context.get(NAME)
+
+    ring = make(name=name, shape=(2, 3), dtype="u2", slots=8)
+    out = ring.producer()
+    with PvaSink(name, NAME, follow=True) as sink, Context("pva") as context, running(sink):
+        out.put(np.full((2, 3), 1, "u2"))
+        assert until(1).tolist() == [[1] * 3] * 2
+        out.abandon()  # as a producer that died
+        with ring.producer() as out:
+            out.put(np.full((2, 3), 2, "u2"))
+            assert until(2).tolist() == [[2] * 3] * 2
+        ring.unlink()
+        second = make(name=name, shape=(4,), dtype="f8", slots=8, meta="i4")
+        with second.producer() as out:
+            out.put(np.zeros(4), meta=6)
+            assert until(3).tolist() == [0] * 4
+            out.drop(3)
+            out.put(np.arange(4.0), meta=7)
+            assert until(4).tolist() == [0, 1, 2, 3]
+            assert context.get(NAME).attrib["meta"] == 7
+            assert [one.label for one in second.stats().consumers] == ["PvaSink"]
+    assert sink.lost == 3
+    assert second.stats().consumers == ()
+
+
+def test_what_cannot_be_followed(make, name):
+    with pytest.raises(TypeError, match="follow=True needs a name, not a ring"):
+        PvaSink(make(), NAME, follow=True)
+    with pytest.raises(shmring.RingNotFound):
+        PvaSink(name, NAME, follow=True)
+    ring = make(name=name, shape=(2,), dtype="u2", slots=4)
+    with ring.producer() as out:
+        sink = PvaSink(name, NAME, follow=True)
+        out.put(np.zeros(2, "u2"))
+        assert sink.run(1) == 1
+    ring.unlink()
+    refused = pytest.raises(TypeError, match="which NTNDArray cannot carry")
+    with sink, make(name=name, dtype="c8").producer(), refused:
+        sink.run()
+
+
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def test_x_before_y(make, name, color):
+    """EPICS has x as its first dimension, wherever the frame has it."""
+    shape, axes = ((3, 2), ["x", "y"]) if color == "gray" else ((3, 2, 3), ["x", "y", "c"])
+    ring = make(shape=shape, dtype="u1", slots=4, attrs=shmring.attrs.describe(axes=axes, color=color))
+    frame = np.arange(np.prod(shape), dtype="u1").reshape(shape)
+    with ring.producer() as out, PvaSink(ring, NAME) as sink:
+        out.put(frame)
+        sink.run(1)
+        with PvaSource(NAME, name) as source, source.ring.consumer() as frames:
+            source.run(1)
+            assert np.array_equal(frames.get(0).array, frame.swapaxes(0, 1))
+            assert [axis.name for axis in shmring.attrs.read(source.ring).axes][:2] == ["y", "x"]
+            assert shmring.attrs.read(source.ring).color == color
+
+
 def test_both_can_be_closed_by_another_thread(make, camera, name):
     """Wherever they wait: for an image, for space, for a frame."""
     ring = make(shape=(2, 3), dtype="u2", slots=2)
