@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ MICRO = attrs.describe(
     ],
     frame_rate=20,
 )
+TURNED = {**MICRO, "axes": MICRO["axes"][::-1]}
 
 
 def frames_like(ring: shmring.Ring, count: int) -> np.ndarray:
@@ -94,6 +96,8 @@ LAYOUTS = {
     "gray": ((6, 7), None, "TYX", (0, 1, 2)),
     "rgb": ((6, 7, 3), None, "TCYX", (0, 3, 1, 2)),
     "channels first": ((2, 6, 7), ["channel", "y", "x"], "TCYX", (0, 1, 2, 3)),
+    "x before y": ((7, 6), ["x", "y"], "TYX", (0, 2, 1)),
+    "volume, x before y": ((7, 6, 4), ["x", "y", "z"], "TZYX", (0, 3, 2, 1)),
     "volume": ((4, 6, 7), ["z", "y", "x"], "TZYX", (0, 1, 2, 3)),
     "volume of channels": ((4, 6, 7, 2), ["z", "y", "x", "c"], "TCZYX", (0, 4, 1, 2, 3)),
 }
@@ -354,3 +358,62 @@ def test_a_file_that_exists_says_what_can_be_done(make, tmp_path, suffix) -> Non
     record(ring, path)
     with pytest.raises(FileExistsError, match=r'exists: choose another name, or replace it \(mode="w"\)'):
         recording.record(ring, path)
+
+
+# ---- readers that have nothing to do with what wrote the files
+
+OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
+
+
+def planes_by_pillow(path: Path) -> tuple[dict[str, str], list[np.ndarray]]:
+    """What OME's XML says of the pixels, and the planes, which are one block in its order."""
+    image = pytest.importorskip("PIL.Image")
+    with image.open(path) as file:
+        pixels = ET.fromstring(file.tag_v2[270]).find(f".//{OME}Pixels")
+        (block,) = pixels.iter(f"{OME}TiffData")
+        assert (block.get("IFD"), block.get("PlaneCount")) == ("0", str(file.n_frames))
+        planes = []
+        for number in range(file.n_frames):
+            file.seek(number)
+            planes.append(np.array(file))
+        return pixels.attrib, planes
+
+
+def test_pillow_reads_the_tiff(make, tmp_path) -> None:
+    """Every plane is where the XML has it, the lost ones included."""
+    ring, path = make(shape=(7, 6), dtype="u2", slots=8, attrs=TURNED), tmp_path / "take.ome.tiff"
+    frames = 1 + frames_like(ring, 3)
+    with ring.producer() as out:
+        for frame in frames:
+            out.put(frame)
+            out.drop(2)
+        recording.record(ring, path, frames=3)
+    said, planes = planes_by_pillow(path)
+    assert [said[f"Size{axis}"] for axis in "XYCZT"] == ["7", "6", "1", "1", "7"]
+    assert [said[f"PhysicalSize{axis}"] for axis in "XY"] == ["0.325", "0.65"]
+    assert len(planes) == 7
+    for time in range(7):
+        right = np.zeros((6, 7), "u2") if time % 3 else frames[time // 3].T
+        assert np.array_equal(planes[time], right)
+
+
+def test_tensorstore_reads_the_zarr(make, tmp_path) -> None:
+    """With the path, the axes and the scales from the JSON as it is in the file."""
+    tensorstore = pytest.importorskip("tensorstore")
+    ring, path = make(shape=(7, 6), dtype="u2", slots=8, attrs=TURNED), tmp_path / "take.ome.zarr"
+    frames = 1 + frames_like(ring, 3)
+    with ring.producer() as out:
+        for frame in frames:
+            out.put(frame)
+            out.drop(2)
+        recording.record(ring, path, frames=3)
+    (image,) = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["multiscales"]
+    (dataset,) = image["datasets"]
+    assert [axis["name"] for axis in image["axes"]] == ["t", "y", "x"]
+    assert dataset["coordinateTransformations"] == [{"type": "scale", "scale": [0.05, 0.65, 0.325]}]
+    store = {"driver": "file", "path": str(path / dataset["path"])}
+    found = tensorstore.open({"driver": "zarr3", "kvstore": store}).result().read().result()
+    assert found.shape == (7, 6, 7)
+    for time in range(7):
+        right = np.zeros((6, 7), "u2") if time % 3 else frames[time // 3].T
+        assert np.array_equal(found[time], right)
