@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ SAMPLE = 1 << 16  # pixels that the histogram is made of
 BINS = 256
 MOST = 8192  # pixels on each side: the tiles of a browser
 EXACT_FLOAT = 1 << 24  # whole numbers that a float32 holds
+SMALLEST, LARGEST = 2.0**-100, 2.0**100  # between them, a shader can add and divide float32 numbers
+MOST_POWER = 1021  # of two, both ways: beyond it, float64 has fewer digits, or ends
 PROFILE_POINTS = 4096
 
 
@@ -61,13 +64,17 @@ def picture_of(array: np.ndarray[Any, Any], layout: Layout, want: Want) -> Pictu
     whole = planes(array, layout, want.channel)
     bayer = layout.is_mosaic
     part, region, step = cut(whole, want, bayer)
-    payload, exact = _numbers(part)
-    levels, percentiles, histogram, limits = _statistics(payload)
+    shown = _magnitudes(part)
+    sample = _sample(shown)
+    scale = _scale(sample)
+    payload = _numbers(shown, scale)
+    levels, percentiles, histogram, limits = _statistics(shown, sample)
     header: dict[str, Any] = {
         "kind": "image",
         "shape": list(payload.shape),
         "dtype": payload.dtype.str,
-        "exact": exact,
+        "exact": _is_exact(part),
+        "scale": scale,
         "step": step,
         "region": region,
         "full": list(whole.shape[:2]),
@@ -120,58 +127,87 @@ def _thin_cells(part: np.ndarray[Any, Any], step: int) -> np.ndarray[Any, Any]:
     return thin
 
 
-def _numbers(part: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], bool]:
-    """Return numbers that a browser draws (u1, u2, f4, little-endian), and whether they are the same ones."""
-    kind, size = part.dtype.kind, part.dtype.itemsize
-    if kind == "b":
-        return np.ascontiguousarray(part).view("u1"), True
-    if kind == "u" and size <= 2:
-        return np.ascontiguousarray(part, part.dtype.newbyteorder("<")), True
+def _magnitudes(part: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the numbers that are shown: of complex ones how large they are, and none beyond float64."""
     with np.errstate(all="ignore"):
-        if kind == "c":
-            return np.ascontiguousarray(np.abs(part), "<f4"), False
-        payload = np.ascontiguousarray(part, "<f4")
-    if kind == "f":
-        return payload, size <= 4
+        shown: np.ndarray[Any, Any] = np.abs(part) if part.dtype.kind == "c" else part
+        return shown.astype("f8") if shown.dtype.kind == "f" and shown.dtype.itemsize > 8 else shown
+
+
+def _numbers(shown: np.ndarray[Any, Any], scale: float) -> np.ndarray[Any, Any]:
+    """Return what a browser draws: u1, u2 or f4, little-endian; the last ones divided by `scale`."""
+    if shown.dtype.kind == "b":
+        return np.ascontiguousarray(shown).view("u1")
+    if shown.dtype.kind == "u" and shown.dtype.itemsize <= 2:
+        return np.ascontiguousarray(shown, shown.dtype.newbyteorder("<"))
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(shown if scale == 1 else shown / scale, "<f4")
+
+
+def _is_exact(part: np.ndarray[Any, Any]) -> bool:
+    """Whether the numbers that are drawn are those of the frame."""
+    kind, size = part.dtype.kind, part.dtype.itemsize
+    if kind in "cf":
+        return bool(kind == "f" and size <= 4)
     if size <= 2 or not part.size:
-        return payload, True
-    return payload, int(part.min()) >= -EXACT_FLOAT and int(part.max()) <= EXACT_FLOAT
+        return True
+    return int(part.min()) >= -EXACT_FLOAT and int(part.max()) <= EXACT_FLOAT
+
+
+def _sample(shown: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return some of the numbers, without those that are none."""
+    every = 1
+    while shown[::every, ::every].size > SAMPLE:
+        every += 1
+    sample = shown[::every, ::every].reshape(-1)
+    return sample[np.isfinite(sample)] if shown.dtype.kind == "f" else sample
+
+
+def _scale(sample: np.ndarray[Any, Any]) -> float:
+    """Return the power of two by which to divide numbers that are too large or too small for a shader.
+
+    It is 1 for all others. A few that are much larger than the rest do not count: they are drawn as infinite.
+    """
+    if sample.dtype.kind != "f" or not sample.size:
+        return 1.0
+    large = float(np.percentile(np.abs(sample), 99, method="lower"))
+    if large == 0 or SMALLEST <= large <= LARGEST:
+        return 1.0
+    return math.ldexp(1.0, min(max(math.frexp(large)[1], -MOST_POWER), MOST_POWER))
 
 
 Statistics = tuple[list[float] | None, list[float] | None, list[int] | None, list[float] | None]
 
 
-def _statistics(payload: np.ndarray[Any, Any]) -> Statistics:
+def _statistics(shown: np.ndarray[Any, Any], sample: np.ndarray[Any, Any]) -> Statistics:
     """Return the levels, the percentiles, the histogram and its limits; None of what has no number."""
-    if not payload.size:
+    if not shown.size:
         return None, None, None, None
-    every = 1
-    while payload[::every, ::every].size > SAMPLE:
-        every += 1
-    sample = payload[::every, ::every].reshape(-1)
-    if payload.dtype.kind == "f":
-        sample = sample[np.isfinite(sample)]
-        levels = _finite_levels(payload)
+    if shown.dtype.kind == "f":
+        levels = _finite_levels(shown)
         if levels is None or not sample.size:
             return levels, None, None, None
     else:
-        levels = [int(payload.min()), int(payload.max())]
-    low, high = (0, 255) if payload.dtype == "u1" else levels
-    if payload.dtype == "u1":
+        levels = [int(shown.min()), int(shown.max())]
+    is_byte = shown.dtype.kind in "bu" and shown.dtype.itemsize == 1
+    low, high = (0, 255) if is_byte else levels
+    if is_byte:
         histogram = np.bincount(sample, minlength=BINS)
     else:
-        scale = (BINS - 1e-3) / (float(high) - float(low) or 1.0)
-        places = ((sample.astype("f8") - low) * scale).astype(np.intp)
-        histogram = np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
-    percentiles = [float(value) for value in np.percentile(sample, (1, 99))]
+        sample = sample.astype("f8")
+        span = float(high) / 2 - float(low) / 2  # of the largest numbers, the whole would be infinite
+        with np.errstate(all="ignore"):
+            places = (sample / 2 - low / 2) / (span or 0.5) * (BINS - 1e-3)
+        histogram = np.bincount(np.clip(places, 0, BINS - 1).astype(np.intp), minlength=BINS)
+    percentiles = [2 * float(value) for value in np.percentile(sample / 2, (1, 99))]
     return levels, percentiles, histogram.tolist(), [low, high]
 
 
-def _finite_levels(payload: np.ndarray[Any, Any]) -> list[float] | None:
+def _finite_levels(shown: np.ndarray[Any, Any]) -> list[float] | None:
     with np.errstate(all="ignore"):
-        low, high = float(payload.min()), float(payload.max())
+        low, high = float(shown.min()), float(shown.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            finite = payload[np.isfinite(payload)]
+            finite = shown[np.isfinite(shown)]
             if not finite.size:
                 return None
             low, high = float(finite.min()), float(finite.max())

@@ -32,7 +32,8 @@ class Trace:
         self._known_rate = layout.sample_rate
         rows = self._channels * (2 if self._complex else 1)
         self._most = max(MOST // max(rows, 1), self._length)
-        self._kept = np.full((rows, 0), np.nan, "f4")  # grows up to the most
+        self._dtype = _dtype_for(dtype)
+        self._kept = np.full((rows, 0), np.nan, self._dtype)  # grows up to the most
         self._begin = self._end = 0  # positions of the samples that are kept
         self._times: deque[tuple[int, int]] = deque(maxlen=RATES)
 
@@ -65,7 +66,7 @@ class Trace:
         if needed <= capacity or capacity >= self._most:
             return
         larger = min(max(2 * capacity, needed, 1024), self._most)
-        kept = np.full((self.rows, larger), np.nan, "f4")
+        kept = np.full((self.rows, larger), np.nan, self._dtype)
         if self._end > self._begin:
             places = np.arange(self._begin, self._end)
             kept[:, places % larger] = self._kept[:, places % capacity]
@@ -80,7 +81,7 @@ class Trace:
             values = frame.reshape(1, -1)
         if self._complex:
             values = np.concatenate([values.real, values.imag])
-        whole = np.full((self.rows, self._length), np.nan, "f4")
+        whole = np.full((self.rows, self._length), np.nan, self._dtype)
         with np.errstate(all="ignore"):
             whole[: len(values), : values.shape[1]] = values
         return whole
@@ -99,6 +100,7 @@ class Trace:
         scale = 1 / self._known_rate if self._known_rate is not None else 1.0
         header = {
             "kind": "signal",
+            "dtype": self._dtype.str,
             "channels": self.rows,
             "complex": self._complex,
             "points": points,
@@ -111,7 +113,7 @@ class Trace:
             "fft_x0": -0.5 / scale if self._complex else 0.0,
             "df": step / scale,
         }
-        payload = np.concatenate([columns.reshape(-1), spectrum.reshape(-1)]).astype("<f4", copy=False)
+        payload = np.concatenate([columns.reshape(-1), spectrum.reshape(-1)]).astype(self._dtype, copy=False)
         return Picture(header, payload)
 
     def _newest(self, count: int) -> np.ndarray[Any, Any]:
@@ -135,13 +137,20 @@ class Trace:
         if count < 8 or not np.isfinite(samples).all():
             return np.empty((0, 0), "f4"), 0.0
         window = np.hanning(count)
-        if self._complex:
-            half = len(samples) // 2
-            values = np.fft.fftshift(np.fft.fft((samples[:half] + 1j * samples[half:]) * window), axes=1)
-            amplitude = np.abs(values) / window.sum()
-        else:
-            amplitude = np.abs(np.fft.rfft(samples * window)) / (window.sum() / 2)
+        with np.errstate(all="ignore"):  # of the largest numbers, the sum is infinite
+            if self._complex:
+                half = len(samples) // 2
+                values = np.fft.fftshift(np.fft.fft((samples[:half] + 1j * samples[half:]) * window), axes=1)
+                amplitude = np.abs(values) / window.sum()
+            else:
+                amplitude = np.abs(np.fft.rfft(samples * window)) / (window.sum() / 2)
         return 20 * np.log10(np.maximum(amplitude, FLOOR)), 1 / count
+
+
+def _dtype_for(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return float32 for samples that it can hold, else float64."""
+    part = np.empty(0, dtype).real.dtype if dtype.kind == "c" else dtype
+    return np.dtype("<f4" if np.can_cast(part, "f4", "safe") else "<f8")
 
 
 def _columns(samples: np.ndarray[Any, Any], points: int) -> np.ndarray[Any, Any]:

@@ -141,7 +141,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], np.ndarray | bytes]:
     if header["kind"] == "image" and header["encoding"] == "raw":
         return header, np.frombuffer(payload, header["dtype"]).reshape(header["shape"])
     if header["kind"] == "signal":
-        return header, np.frombuffer(payload, "<f4")
+        return header, np.frombuffer(payload, header["dtype"])
     return header, payload
 
 

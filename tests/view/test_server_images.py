@@ -49,6 +49,44 @@ def test_whole_numbers_that_do_not_fit_are_marked(shown):
     assert not header["exact"]
 
 
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "c16", "longdouble", "f4"])
+@pytest.mark.parametrize("unit", [1e300, 1e39, 1e-39, 1e-300, 5e-324])
+def test_numbers_that_no_float32_holds_are_scaled(shown, dtype, unit):
+    """The levels are those of the frame; what is drawn is divided by a power of two, so that it shows."""
+    unit = min(max(unit, 2e-44), 3e35) if dtype == "f4" else unit
+    array = (np.linspace(1, 99, 400).round().reshape(20, 20) * unit).astype(dtype)
+    header, payload = shown(array)
+    right = np.abs(array).astype("f8")
+    assert header["levels"] == [right.min(), right.max()]
+    assert header["levels"][0] <= header["percentiles"][0] <= header["percentiles"][1] <= header["levels"][1]
+    assert header["scale"] > 1e30 or header["scale"] < 1e-30
+    assert np.frexp(header["scale"])[0] == 0.5
+    np.testing.assert_array_equal(payload, (right / header["scale"]).astype("f4"))
+    assert len(np.unique(payload)) == len(np.unique(right))
+    assert sum(header["histogram"]) == 400
+    assert sum(map(bool, header["histogram"])) > 20
+
+
+def test_the_largest_numbers_of_both_signs(shown):
+    most = np.finfo("f8").max
+    header, payload = shown(np.array([[-most, 0.0], [0.0, most]]).repeat(10, 0).repeat(10, 1))
+    assert header["levels"] == [-most, most]
+    assert header["percentiles"] == [-most, most]
+    assert [header["histogram"][place] for place in (0, 127, 255)] == [100, 200, 100]
+    assert np.unique(payload).tolist() == [-8, 0, 8]
+    assert header["scale"] == pytest.approx(most / 8)
+
+
+def test_a_few_hot_pixels_do_not_hide_the_others(shown):
+    array = np.arange(400.0).reshape(20, 20)
+    array[3, 4] = 1e300
+    header, payload = shown(array)
+    assert header["scale"] == 1
+    assert header["levels"] == [0, 1e300]
+    assert payload[3, 4] == np.inf
+    np.testing.assert_array_equal(payload[4:], array[4:])
+
+
 def test_nan_and_infinity_are_left_out_of_the_levels(shown):
     array = np.linspace(-1, 1, 400, dtype="f4").reshape(20, 20)
     array[0, :3] = np.nan, np.inf, -np.inf
@@ -85,6 +123,23 @@ def test_planes_of_colours_become_pixels(shown):
     header, payload = shown(array, attrs.describe(axes=["channel", "y", "x"]))
     assert header["colour"] == "rgb"
     np.testing.assert_array_equal(payload, np.moveaxis(array, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("axes", "upright"),
+    [
+        ("x y", (1, 0)), ("column row", (1, 0)), ("width height c", (1, 0, 2)), ("c x y", (2, 1, 0)),
+        ("y c x", (0, 2, 1)), ("x c y", (2, 0, 1)), ("row column", (0, 1)),
+    ],
+)  # fmt: skip
+def test_x_runs_to_the_right_and_y_down(shown, axes, upright):
+    """In whatever order the shape has them."""
+    axes = axes.split()
+    array = np.arange(np.prod(sizes := [3 if axis == "c" else 20 + len(axis) for axis in axes]), dtype="u2")
+    array = array.reshape(sizes)
+    header, payload = shown(array, attrs.describe(axes=axes))
+    np.testing.assert_array_equal(payload, array.transpose(upright))
+    assert header["full"] == list(payload.shape[:2])
 
 
 @pytest.mark.parametrize("channel", [0, 1, 4, 99])

@@ -42,6 +42,24 @@ def test_a_trace_has_every_sample_of_every_frame(shown):
     assert (header["x_unit"], header["x0"], header["dx"]) == ("samples", -500, 1)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "sent"),
+    [
+        ("?", "<f4"), ("u1", "<f4"), (">i2", "<f4"), ("f2", "<f4"), ("f4", "<f4"), ("c8", "<f4"),
+        ("u4", "<f8"), ("i8", "<f8"), ("f8", "<f8"), (">f8", "<f8"), ("c16", "<f8"), ("longdouble", "<f8"),
+    ],
+)  # fmt: skip
+def test_samples_arrive_as_they_are(shown, dtype, sent):
+    """Seconds since 1970, say, which float32 rounds to two minutes."""
+    frame = np.arange(100).astype(dtype)
+    if sent == "<f8":
+        frame += np.array(1_700_000_000, dtype)
+    header, payload = shown([frame], width=1000)
+    assert header["dtype"] == sent
+    columns, _ = traces(header, payload)
+    np.testing.assert_array_equal(columns[0, 0], frame.real)
+
+
 def test_columns_have_the_lowest_and_the_highest_of_their_samples(shown):
     frames = [np.arange(1000, dtype="f8"), np.arange(1000, 2000, dtype="f8")]
     header, payload = shown(frames, width=100)

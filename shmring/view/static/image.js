@@ -125,8 +125,8 @@ export class ImageView {
 
   draw() {
     if (!this.loaded || this.lost) return;
-    const { region, step, shape } = this.loaded;
-    const [low, high] = this.range;
+    const { region, step, shape, scale = 1 } = this.loaded; // by which the values were divided
+    const [low, high] = this.range.map((level) => level / scale);
     this.picture.draw({
       toFrame: this.viewport.toFrame, region, step, ...colouring(this.colour, shape[2] ?? 1),
       channel: Math.min(this.channel, (shape[2] ?? 1) - 1), map: this.map, low, high, ground: this.ground(),

@@ -428,6 +428,12 @@ def test_traces_and_spectrum(stream, show):
     assert "hidden=0" in page.hash
 
 
+def test_a_trace_beyond_float32(stream, show):
+    ring, _ = stream(np.linspace(-1e300, 1e300, 1000))
+    _, trace = show(ring.name).shows(0).view("plot.data.map((row) => [...row])")
+    assert [min(trace), max(trace)] == [-1e300, 1e300]
+
+
 def test_a_table(stream, show):
     frame = np.array([(1, 2.5, b"ab"), (2, -1.0, b"<b>")], [("n", "i4"), ("x", "f8"), ("s", "S4")])
     ring, _ = stream(frame)

@@ -77,6 +77,23 @@ def test_floating_point(stream, show, dtype):
     assert np.array_equal(shown, coloured(frame, -20, 43.75, "magma"))
 
 
+@pytest.mark.parametrize("unit", [1e300, 1e39, 1e-39, 1e-300])
+def test_numbers_beyond_float32(stream, show, unit):
+    frame = grid(0, 255, "f8")
+    frame[0, :2] = 0, 255
+    ring, _ = stream(frame * unit)
+    page = show(ring.name, levels="auto", map="viridis").shows(0)
+    assert page.view("range") == [0, 255 * unit]
+    assert is_coloured(page.pixels(), frame, 0, 255, "viridis")
+
+
+def test_x_before_y(stream, show):
+    frame = grid(0, 255, "u1")
+    ring, _ = stream(frame, attrs={"axes": ["x", "y"]})
+    shown = show(ring.name).shows(0).pixels()
+    assert np.array_equal(shown, np.repeat(frame.T[..., None], 3, 2))
+
+
 def test_complex_by_magnitude(stream, show):
     angles = GENERATOR.uniform(0, 6.28, (HEIGHT, WIDTH))
     sizes = grid(0, 255, "f8")
