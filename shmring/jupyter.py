@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -24,7 +25,7 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from shmring import Consumer, Frame, Observer, Ring, errors
-from shmring._alone import alone
+from shmring._follow import Succession
 from shmring._picture import picture
 from shmring._schema import check_above_zero, check_int
 from shmring._words import count
@@ -41,6 +42,7 @@ TRACES = np.array(
 )
 MOST_TRACES = 16
 SIGNAL_HEIGHT = 0.4  # of the width
+NOT_SHOWN = "frames of dtype {} are neither pictures nor signals"
 
 
 def show(
@@ -62,7 +64,8 @@ def show(
     Parameters
     ----------
     ring : Ring or str
-        A name is attached, and given back at the end.
+        A name is followed: when its stream ends, the view waits for the next producer or the next ring of
+        that name, and shows its frames. A Ring is shown until its stream ends.
     levels : pair of float, optional
         What becomes black, and what white; ``view.levels = (low, high)`` changes it later. Default:
         everything that bool and uint8 can hold, of other dtypes what all but the darkest and the brightest
@@ -82,7 +85,7 @@ def show(
     Returns
     -------
     RingView
-        A widget; ``close()`` ends it. It ends by itself, and says so, when the ring does.
+        A widget; ``close()`` ends it. Above the picture it says how the stream ended.
 
     Raises
     ------
@@ -101,17 +104,14 @@ def show(
     quality = check_int("quality", quality, 1, 100)
     check_levels(levels)
     colors_of(colormap)
-    is_mine = isinstance(ring, str)
+    rings = Succession(ring) if isinstance(ring, str) else None
     shown = _attach(ring, timeout) if isinstance(ring, str) else ring
     try:
         if read(shown).kind == "table":
-            raise ValueError(
-                f"frames of dtype {shown.dtype} are neither pictures nor signals: look at "
-                f"ring.observer().latest() instead"
-            )
-        return RingView(shown, is_mine, levels, colormap, rate, width, quality)
+            raise ValueError(f"{NOT_SHOWN.format(shown.dtype)}: look at ring.observer().latest() instead")
+        return RingView(shown, rings, levels, colormap, rate, width, quality)
     except BaseException:
-        if is_mine:
+        if rings is not None:
             shown.close()
         raise
 
@@ -126,13 +126,13 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
     shown, skipped : int
         Frames that were sent to the browser, and those between them that were not.
     ended : str
-        Why it ended, else ``""``.
+        Why it ended, else ``""``: of a name that is followed, only `close` ends it.
     """
 
     def __init__(
         self,
         ring: Ring,
-        is_mine: bool,
+        rings: Succession | None,
         levels: tuple[float, float] | None,
         colormap: str | None,
         rate: float,
@@ -140,12 +140,15 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
         quality: int,
     ) -> None:
         # Of what is checked here, nothing may be wrong: jupyter_rfb cannot delete half a widget.
-        self._ring, self._is_mine, self._said = ring, is_mine, read(ring)
+        self._ring, self._said, self._generation = ring, read(ring), ring._generation
+        self._rings, self._waits = rings, False  # for the next one
+        self._is_due = False  # the picture that was made last, whatever comes
         self._loop = _running_loop()
         self._reader: Consumer | Observer | None = None
         # JupyterLab has what the browser says handled in another thread than cells and timers.
         self._lock = threading.RLock()
         self.levels, self.colormap = levels, colormap
+        self._width = width
         height = self._height(width)
         super().__init__(css_width=f"{width}px", css_height=f"{height}px", quality=quality, has_titlebar=True)
         self._every = max(1 / rate, SHORTEST)
@@ -162,11 +165,8 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
     def _height(self, width: int) -> int:
         if self._said.kind == "signal":
             return round(width * SIGNAL_HEIGHT)
-        rows, columns = [
-            length
-            for length, axis in zip(self._ring.shape, self._said.axes, strict=True)
-            if axis.type == "space"
-        ][-2:]
+        assert self._said.sides is not None
+        rows, columns = (self._ring.shape[side] for side in self._said.sides)
         return max(1, min(2 * width, round(width * rows / columns)))
 
     @property
@@ -192,13 +192,12 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def get_frame(self) -> npt.NDArray[np.uint8] | None:
         """Return the newest picture; None if there is no new one. Called when the browser has room for it."""
-        return alone(self._lock, self._newest)
-
-    def _newest(self) -> npt.NDArray[np.uint8] | None:
-        self._seen_at = time.monotonic()
-        if self.ended:
-            return self._picture  # the last one may not have been sent, or a page was loaded again
-        return self._picture if self._look() else None
+        with self._lock:
+            self._seen_at = time.monotonic()
+            if self.ended:
+                return self._picture  # the last one may not have been sent, or a page was loaded again
+            is_due, self._is_due = self._is_due, False
+            return self._picture if is_due or (not self._waits and self._look()) else None
 
     def handle_event(self, event: dict[str, Any]) -> None:
         """Follow the size of the picture, and end with the widget."""
@@ -207,6 +206,7 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
             ratio = event.get("ratio", 1)
             self._height_now = max(1, int(event["height"] * ratio))
             self._pixels = max(1, int(event["width"] * ratio), self._height_now)
+            self._is_due = self._waits
         elif kind == "close":
             alone(self._lock, lambda: self._end("the view was closed"))
 
@@ -214,6 +214,8 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def _look(self) -> bool:
         """Make a picture of the newest frame; whether there is one that was not shown before."""
+        if self._said.kind == "table":  # the next ring of that name
+            return False
         try:
             if self._reader is None:
                 self._reader = _join(self._ring)
@@ -221,7 +223,7 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
         except errors.RingEmpty:
             return False
         except (errors.ShmringError, ValueError, OSError) as error:  # the end, or somebody closed the ring
-            self._end(_end_of(self._ring) or str(error))
+            self._over(_end_of(self._ring) or str(error))
             return False
         try:
             if self._next_seq is not None and frame.seq < self._next_seq:
@@ -251,12 +253,12 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def _look_after(self) -> None:
         """See to what does not depend on the browser."""
-        if self.ended:
+        if self._waits:
+            self._join_next()
             return
-        now = time.monotonic()
         if why := _end_of(self._ring):
             self._look()
-            self._end(why)
+            self._over(why)
             return
         if self._reader is not None and now - self._seen_at > UNSEEN:
             self._reader.close()
@@ -266,6 +268,8 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
             self._say(self._progress(now))
 
     def _progress(self, now: float) -> str:
+        if self._said.kind == "table":
+            return NOT_SHOWN.format(self._ring.dtype)
         seconds, shown = now - self._rated_at, self.shown - self._rated_shown
         self._rated_at, self._rated_shown = now, self.shown
         return f"{shown / seconds:.1f} frames/s, {self.skipped} skipped"
@@ -274,20 +278,48 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
         shape = "x".join(map(str, self._ring.shape)) or "scalar"
         self.title = f"{self._ring.name}  {shape} {self._ring.dtype}  {what}".rstrip()
 
+    def _over(self, why: str) -> None:
+        """End with the stream, or wait for the next one."""
+        if self._rings is None:
+            self._end(why)
+        elif not (self.ended or self._waits):
+            self._say(f"{why}: waits for the next ring of that name ({count(self.shown, 'frame')} shown)")
+            self._leave()
+            self._waits = self._is_due = True
+            with contextlib.suppress(errors.ShmringError, OSError):  # its file may be damaged
+                self._rings.pass_by(self._ring)
+
+    def _join_next(self) -> None:
+        """Show the next stream of the name, if there is one."""
+        assert self._rings is not None
+        try:
+            ring = _find(self._rings)
+        except (errors.ShmringError, OSError) as error:
+            self._say(str(error))
+            return
+        if ring is None:
+            return
+        self._ring, self._said, self._waits = ring, read(ring), False
+        if ring._generation != self._generation:
+            self._generation, self._next_seq = ring._generation, None
+        if self._said.kind != "table":
+            self.css_height = f"{self._height(self._width)}px"
+        self._titled_at = -math.inf  # a new title is due
+
     def _end(self, why: str) -> None:
-        """Stop reading, and say why."""
+        """Stop reading, whatever comes, and say why."""
         if self.ended:
             return
         self.ended = why
         self._say(f"ended: {why} ({count(self.shown, 'frame')} shown)")
         self._leave()
+        if self._rings is not None:
+            self._ring.close()
 
     def _leave(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        if self._is_mine:
-            self._ring.close()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
@@ -304,6 +336,13 @@ def _attach(name: str, timeout: float | None) -> Ring:
         return Ring.attach(name, timeout=timeout)
     except errors.RingAccessDenied:  # to read may be allowed
         return Ring.attach(name, timeout=timeout, readonly=True)
+
+
+def _find(rings: Succession) -> Ring | None:
+    try:
+        return rings.find()
+    except errors.RingAccessDenied:  # to read may be allowed
+        return rings.find(readonly=True)
 
 
 def _join(ring: Ring) -> Consumer | Observer:
@@ -359,9 +398,10 @@ def traces(
     width = max(2, min(width, 4096))
     with np.errstate(all="ignore"):
         low, high = _ends(channels) if levels is None else levels
+        span = high / 2 - low / 2  # by halves: the distance between the largest numbers is infinite
         lowest, highest = _columns(channels, width)
         top, bottom = (
-            np.nan_to_num(np.clip((high - values) / (high - low) * (height - 1), -1, height), nan=-1.0)
+            np.nan_to_num(np.clip((high / 2 - values / 2) / span * (height - 1), -1, height), nan=-1.0)
             for values in (highest, lowest)
         )
     canvas = np.full((height, width, 3), 255, np.uint8)
@@ -388,7 +428,8 @@ def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     if not numbers.size:
         return 0.0, 1.0
     low, high = float(numbers.min()), float(numbers.max())
-    return (low, high) if low < high else (low - 0.5, high + 0.5)
+    margin = max(0.5, abs(low) / 1e6)  # of a flat signal
+    return (low, high) if low < high else (low - margin, high + margin)
 
 
 def _columns(

@@ -243,11 +243,74 @@ def test_a_killed_producer(make, peer, show):
 
     async def test():
         other.run(attach_and_produce, ring.name)
-        browser = show(ring.name)
+        browser = show(ring)
         await browser.frames(1)
         os.kill(other.pid, signal.SIGKILL)
         await browser.until(lambda: browser.view.ended)
         assert browser.view.ended == "the producer died"
+
+    run(test)
+
+
+def test_a_name_is_followed(make, name, show):
+    """From one producer to the next, from one ring to the next, whatever its frames are."""
+
+    async def test():
+        first = make(name=name, shape=(48, 64), dtype="u1", slots=8)
+        out = first.producer()
+        browser = show(name, width=128)
+        out.put(np.full((48, 64), 5, "u1"))
+        await browser.frames(1)
+        out.put(np.full((48, 64), 6, "u1"))
+        out.close()
+        await browser.frames(2)
+        assert (pixels(browser) == 6).all()  # the last frame comes, even after the end
+        waits = "the producer closed it: waits for the next ring of that name (2 frames shown)"
+        await browser.until(lambda: browser.view.title.endswith(waits))
+        assert browser.view.ended == ""
+        with first.producer() as out:  # the next producer of the same ring
+            out.put(np.full((48, 64), 7, "u1"))
+            await browser.frames(3)
+            assert (pixels(browser) == 7).all()
+        await browser.until(lambda: "waits" in browser.view.title)
+        first.unlink()
+        table = make(name=name, dtype=[("a", "u1")])
+        with table.producer():
+            await browser.until(lambda: "are neither pictures nor signals" in browser.view.title)
+        table.unlink()
+        second = make(name=name, shape=(32, 16, 3), dtype="u1", slots=4)
+        with second.producer() as out:
+            out.put(np.full((32, 16, 3), [1, 2, 3], "u1"))
+            await browser.until(lambda: browser.acknowledge() or pixels(browser).shape == (32, 16, 3))
+            assert pixels(browser)[0, 0].tolist() == [1, 2, 3]
+            assert browser.view.css_height == "256px"
+            assert [one.label for one in second.stats().consumers] == ["notebook"]
+            browser.view.close()
+            assert not second.stats().consumers
+        assert browser.view.ended == "the view was closed"
+
+    run(test)
+
+
+def test_while_a_name_is_waited_for_nothing_is_sent_again_and_again(make, show):
+    ring = make(shape=(48, 64), dtype="u1", slots=8)
+
+    async def test():
+        out = ring.producer()
+        browser = show(ring.name)
+        out.put(np.zeros((48, 64), "u1"))
+        await browser.frames(1)
+        out.close()
+        await browser.until(lambda: "waits" in browser.view.title)
+        await browser.frames(len(browser.got))
+        calls = []
+        draw = browser.view.get_frame
+        browser.view.get_frame = lambda: calls.append(draw()) or calls[-1]
+        await browser.until(lambda: len(calls) > 3)
+        assert [one is None for one in calls[1:]] == [True] * len(calls[1:])
+        browser.view._rfb_handle_msg(None, {"type": "resize", "width": 9, "height": 9, "ratio": 1}, [])
+        count = len(calls)
+        await browser.until(lambda: any(one is not None for one in calls[count:]))  # a page loaded again
 
     run(test)
 
