@@ -68,7 +68,8 @@ def picture_of(array: np.ndarray[Any, Any], layout: Layout, want: Want) -> Pictu
     sample = _sample(shown)
     scale = _scale(sample)
     payload = _numbers(shown, scale)
-    levels, percentiles, histogram, limits = _statistics(shown, sample)
+    is_same = scale == 1 and shown.dtype.itemsize <= 4  # and contiguous, which is quicker
+    levels, percentiles, histogram, limits = _statistics(payload if is_same else shown, sample)
     header: dict[str, Any] = {
         "kind": "image",
         "shape": list(payload.shape),
@@ -170,6 +171,8 @@ def _scale(sample: np.ndarray[Any, Any]) -> float:
     """
     if sample.dtype.kind != "f" or not sample.size:
         return 1.0
+    if SMALLEST <= max(-float(sample.min()), float(sample.max())) <= LARGEST:
+        return 1.0
     large = float(np.percentile(np.abs(sample), 99, method="lower"))
     if large == 0 or SMALLEST <= large <= LARGEST:
         return 1.0
@@ -189,17 +192,17 @@ def _statistics(shown: np.ndarray[Any, Any], sample: np.ndarray[Any, Any]) -> St
             return levels, None, None, None
     else:
         levels = [int(shown.min()), int(shown.max())]
-    is_byte = shown.dtype.kind in "bu" and shown.dtype.itemsize == 1
+    is_byte = shown.dtype == "u1"
     low, high = (0, 255) if is_byte else levels
     if is_byte:
         histogram = np.bincount(sample, minlength=BINS)
     else:
-        sample = sample.astype("f8")
         span = float(high) / 2 - float(low) / 2  # of the largest numbers, the whole would be infinite
+        sample = sample.astype("f8") / 2
         with np.errstate(all="ignore"):
-            places = (sample / 2 - low / 2) / (span or 0.5) * (BINS - 1e-3)
+            places = (sample - low / 2) / (span or 0.5) * (BINS - 1e-3)
         histogram = np.bincount(np.clip(places, 0, BINS - 1).astype(np.intp), minlength=BINS)
-    percentiles = [2 * float(value) for value in np.percentile(sample / 2, (1, 99))]
+    percentiles = [float(value) * (1 if is_byte else 2) for value in np.percentile(sample, (1, 99))]
     return levels, percentiles, histogram.tolist(), [low, high]
 
 
