@@ -8,7 +8,7 @@ from types import TracebackType
 from p4p.server import Server, StaticProvider
 from p4p.server.raw import SharedPV
 
-from shmring import Frame, Ring, RingClosed, RingEmpty, _core, attrs
+from shmring import Frame, Ring, RingClosed, RingEmpty, attrs
 from shmring._follow import ENDS, Rejoiner, Succession
 from shmring._names import RETRY
 from shmring._ring import ring_or_name
@@ -83,7 +83,7 @@ class PvaSink:
         self._attached = isinstance(ring, str)
         self._rings: Succession | None = None
         self._joined = Rejoiner(lossless=lossless, start="oldest", label="PvaSink")
-        if _core.check_flag("follow", follow):
+        if follow:
             if not isinstance(ring, str):
                 raise TypeError(f"follow=True needs a name, not a ring: {ring.name!r}")
             self._rings = Succession(ring)
