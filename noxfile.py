@@ -323,7 +323,8 @@ def notebook(session: nox.Session) -> None:
 @nox.session(default=False)
 def formats(session: nox.Session) -> None:
     """Compressed recordings, and formats of others: read again by other programs."""
-    install_package(session, "test,codecs,ome,mcap", "sigmf>=1.14")
+    # Pillow and tensorstore read what tifffile and zarr, the libraries of ome-writers, have written.
+    install_package(session, "test,codecs,ome,mcap", "sigmf>=1.14", "pillow>=10", "tensorstore>=0.1.70")
     (codec, pages) = test_files("recording/test_codec", "text/test_docs")
     page = f"{pages}::test_sessions[docs/how-to/other-programs.md]"
     test_installed(session, [str(TREE / "tests" / "formats"), codec, page])
@@ -352,6 +353,14 @@ def tiled(session: nox.Session) -> None:
     install_package(session, "bluesky", "tiled[server]")
     install(session, "pytest", extra="test")
     test_installed(session, [*test_files("science/test_bluesky"), "-k", "tiled"])
+
+
+@nox.session(default=False)
+def lerobot(session: nox.Session) -> None:
+    """The camera of the example with LeRobot's own base class and factory, without the gigabytes around."""
+    install_package(session, "test", "draccus", "packaging")
+    session.install("--no-deps", "lerobot==0.4.4")  # later ones import more; their base class is the same
+    test_installed(session, test_files("programs/test_lerobot"))
 
 
 @nox.session(default=False)
