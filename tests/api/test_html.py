@@ -90,6 +90,23 @@ def test_orders_of_colors(color, frame):
     assert np.array_equal(show(frame, {"color": color, "axes": axes}), COLORS)
 
 
+@pytest.mark.parametrize(
+    ("axes", "upright"), [("xy", (1, 0)), ("xyc", (1, 0, 2)), ("cxy", (2, 1, 0)), ("ycx", (0, 2, 1))]
+)
+def test_x_runs_to_the_right(axes, upright):
+    sizes = [3 if axis == "c" else 5 if axis == "x" else 4 for axis in axes]
+    frame = np.arange(np.prod(sizes), dtype="u1").reshape(sizes)
+    assert np.array_equal(show(frame, {"axes": list(axes)}), frame.transpose(upright))
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e39, 1e300, np.finfo("f8").max / 2])
+def test_any_float(unit):
+    frame = np.array([[-2.0, 0.0], [1.0, 2.0]]) * unit
+    assert show(frame, levels=(frame.min(), frame.max())).tolist() == [[0, 128], [191, 255]]
+    assert show(frame)[0, 0] == 0
+    assert show(frame)[1, 1] == 255
+
+
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "grbg", "gbrg"])
 def test_bayer_patterns(pattern):
     square = np.array(["rgb".index(letter) for letter in pattern]).reshape(2, 2)
@@ -115,7 +132,7 @@ def test_bayer_patterns(pattern):
         (np.array([[0, 128], [255, 51]], "u1"), (0, 51), [[0, 255], [255, 255]]),
         (np.full((2, 2), 5, "u2"), None, [[0, 0], [0, 0]]),
         (np.full((2, 2), np.nan), None, [[0, 0], [0, 0]]),
-        (np.array([[-1.7e308, 1.7e308]]), (-1.7e308, 1.7e308), [[0, 0]]),  # their difference is no number
+        (np.array([[-1.7e308, 1.7e308]]), (-1.7e308, 1.7e308), [[0, 255]]),  # their difference is no number
         (np.array([[1 << 62, (1 << 62) + (1 << 20)]], "u8"), None, [[0, 255]]),
     ],
     ids=str,
