@@ -180,8 +180,8 @@ def align(
 
     Notes
     -----
-    It holds at most two frames of each ring, so a lossy consumer keeps up, and loses frames as ever
-    (``consumer.lost``) while it waits for the others. A lossless one holds its producer back meanwhile.
+    It holds at most two frames of each ring. While it waits for one of them, the lossy consumers of others
+    keep up, and count what they lose in ``consumer.lost``; the lossless ones hold their producers back.
 
     Examples
     --------

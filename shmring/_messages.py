@@ -81,8 +81,8 @@ PATIENCE = {
     "forever": [],
 }  # what a producer may do about a full ring, by how it waits
 KEEPS_LATEST = (
-    "What a lossless consumer took in its last two calls leaves its place in the ring, with spare slots too, "
-    "only when the consumer releases it or asks for the next frame. "
+    "What a lossless consumer took in its last two calls keeps its place in the ring, even with spare slots, "
+    "until the consumer releases it or asks for the next frame. "
 )
 
 
@@ -810,7 +810,7 @@ def slots_held(block: _core.Block, least: int, held: int, max_held: int | None) 
     wanted, holds, every = count(least, "more frame"), count(held, "frame"), block.slots + block.spares
     if max_held is not None:
         return errors.SlotsHeld(
-            f"{wanted} of ring {block.name!r} cannot be had: this lossy consumer holds {holds} and may hold "
+            f"ring {block.name!r} cannot give you {wanted}: this lossy consumer holds {holds}, and may hold "
             f"{count(max_held, 'slot')} of {every}, so that it never stops the producer. Release some "
             f"(frame.release(), del), copy what must be kept, or let it hold more (max_held=..., in a ring "
             f"with more slots or spares)"

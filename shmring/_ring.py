@@ -135,7 +135,7 @@ class Ring:
             exists: so a restarted producer gets the consumers of the previous one. The slots, spares, places
             for consumers, attrs and mode are then those of that ring. At a prompt, your own earlier Ring of
             that name is closed first if it has a producer. What you ask of its memory counts:
-            ``huge_pages=True`` and ``lock_memory=True`` raise OSError if they cannot be had there.
+            ``huge_pages=True`` and ``lock_memory=True`` raise OSError if that ring cannot have them.
         block : multiprocessing.shared_memory.SharedMemory, optional
             Use this block, of at least `required_size` bytes (from a SharedMemoryManager, say), rather
             than create one. Its owner unlinks it.
