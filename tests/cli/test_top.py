@@ -140,7 +140,9 @@ def test_losses_show(make):
         watch(script)
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(NARROW, marks=pytest.mark.stress), WIDE], ids=["narrow", "wide"]
+)
 def test_groups(make, peer, size):
     """A group in the title, its name in the rows of its members; it fills the ring as a whole."""
     ring = make(slots=8)
@@ -258,7 +260,9 @@ def test_cursor_chooses_the_ring(make):
         watch(script)
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["below-rings", "alone"])
+@pytest.mark.parametrize(
+    "alone", [pytest.param(False, marks=pytest.mark.stress), True], ids=["below-rings", "alone"]
+)
 def test_more_consumers_than_lines_scroll(make, alone):
     ring = make(consumers=64)
     consumers = [ring.consumer(lossless=False, label=f"viewer-{number}") for number in range(40)]
@@ -381,6 +385,7 @@ def test_stale_rings_are_hidden(make):
     watch(script)
 
 
+@pytest.mark.stress
 def test_keys_of_several_rings_do_nothing_for_one(make):
     ring = make()
 
@@ -432,6 +437,7 @@ def test_dead_consumers_are_marked(make, peer):
     watch(script, size=NARROW)
 
 
+@pytest.mark.stress
 def test_many_rings_and_consumers_on_24_lines(make):
     """Rings are what the screen is for: the consumers of one leave room for them."""
     rings = [make(shape=(), dtype="u1", slots=2, consumers=20) for _ in range(42)]
@@ -618,6 +624,7 @@ def test_ends_with_its_terminal(make, start_top):
         process.wait()
 
 
+@pytest.mark.stress
 def test_in_the_locale_c(make, start_top):
     """Bars are bars: the terminal knows UTF-8 though the locale does not say so."""
     ring = make()

@@ -82,6 +82,7 @@ def test_each_kind_of_run_works(patient) -> None:
     measure([cell for cell in workloads.cells(["cost", "latency"], TINY) if cell.case in kinds])
 
 
+@pytest.mark.stress
 def test_members_of_a_group_and_held_frames(patient) -> None:
     """A member's get beside an ordinary one, a pool on slow frames, as many held frames as spare slots."""
     held = "64 B, 8 frames held, 8 spare slots"

@@ -254,7 +254,7 @@ def die_at(step: int) -> None:
             setattr(owner, name, dying(getattr(owner, name)))
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("begun", ["new", "finished", "killed"])
 def test_killed_at_each_step(fork, tmp_path, begun, stride, monkeypatch) -> None:
     """Whenever its recorder dies: what was recorded is read, can be continued, and can be repaired."""
@@ -416,7 +416,9 @@ DTYPES = {
 }
 
 
-@pytest.mark.parametrize("shape", [(), (3,)], ids=["scalars", "arrays"])
+@pytest.mark.parametrize(
+    "shape", [pytest.param((), marks=pytest.mark.stress), (3,)], ids=["scalars", "arrays"]
+)
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 def test_every_dtype_in_the_format_of_1_10(path, dtype, shape) -> None:
     """Each comes back byte by byte, what lies between fields included, and is written as 1.10 knows it."""

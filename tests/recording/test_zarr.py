@@ -343,7 +343,7 @@ def killed_copies(tmp_path, monkeypatch, change, stride=1):
         yield path, frames, index
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.stress)])
 def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> None:
     """Readable, appendable and repairable, without unfinished rows then or later, and nothing left over."""
     more, more_index = rows_of(DESCRIPTION, 2, first=7)
@@ -366,7 +366,7 @@ def test_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> No
     assert steps * stride > 25
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.stress)])
 def test_a_repair_that_is_killed_at_every_step(tmp_path, monkeypatch, small_chunks, stride) -> None:
     def repair(path, frames, index) -> None:
         resize(path, lambda rows: 4)

@@ -95,8 +95,14 @@ def groups(page: str) -> list[Group]:
     return [group for group in found if group.files or group.prints]
 
 
+def marks(page: str, group: Group) -> list[pytest.MarkDecorator]:
+    """By default the first pages run, and those that need a library: its session has no others."""
+    runs = page in ("README.md", "docs/tutorial.md") or FRAMEWORK.search("\n".join(group.files.values()))
+    return [] if runs else [pytest.mark.stress]
+
+
 PROGRAMS = [
-    pytest.param(group, id=f"{page}: {group.heading.lstrip('# ')}")
+    pytest.param(group, id=f"{page}: {group.heading.lstrip('# ')}", marks=marks(page, group))
     for page in RUNNABLE
     for group in groups(page)
     if all(name.endswith(".py") for name in group.files)

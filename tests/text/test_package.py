@@ -173,7 +173,13 @@ def test_uncompiled_tree_says_what_to_do(tmp_path: Path) -> None:
     assert "not built" in last or "not compiled" in last, said.stderr
 
 
-@pytest.mark.parametrize("command", ["bdist_wheel", "editable_wheel", "build_ext"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bdist_wheel",
+        *(pytest.param(one, marks=pytest.mark.stress) for one in ("editable_wheel", "build_ext")),
+    ],
+)
 def test_without_a_compiler_the_first_line_says_what_to_install(tmp_path: Path, command: str) -> None:
     pytest.importorskip("setuptools")
     environment = {**os.environ, "PATH": str(tmp_path), "CC": "gcc -pthread"}
