@@ -116,7 +116,8 @@ class Mirror:
         """End the mirror: what is published by now is sent, then the streams end and the names are removed.
 
         Consumers read what is left in their rings. A node that does not take the rest within 10 s, or that
-        cannot be reached, is not waited for. May be called twice.
+        cannot be reached, is not waited for. Ctrl-C ends the wait, and the mirror: consumers that have not
+        got the end of the stream by then get ProducerDied. May be called twice.
         """
         self._end("closed", "")
 
@@ -126,11 +127,13 @@ class Mirror:
         self._closed = True
         if not ray.is_initialized():
             return  # the actors ended with Ray; a call would make it start again
-        _done, _ = ray.wait([self._source.close.remote(how, failure)], timeout=DRAIN + 5)
-        closing = [one.sink.close.remote(how, failure) for one in self._sinks]
-        ray.wait(closing, num_returns=len(closing), timeout=5)
-        for actor in (self._source, *(one.sink for one in self._sinks)):
-            ray.kill(actor)
+        try:
+            ray.wait([self._source.close.remote(how, failure)], timeout=DRAIN + 5)
+            closing = [one.sink.close.remote(how, failure) for one in self._sinks]
+            ray.wait(closing, num_returns=len(closing), timeout=5)
+        finally:  # even if Ctrl-C ends the waits
+            for actor in (self._source, *(one.sink for one in self._sinks)):
+                ray.kill(actor)
 
     def __enter__(self) -> Mirror:
         """Return self."""
