@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ray
 
 from shmring.ray._frames import unpack
-from shmring.ray._nodes import is_dead
+from shmring.ray._nodes import is_dead, this_node
 from shmring.ray._target import Count, End, Like, Lost, Stopped, Target
 from shmring.ray._tcp import Endpoint, Receiver
 
@@ -136,8 +136,9 @@ class Sink:
         self._heard()  # the source waits for the acknowledgement, and says nothing
 
     def end(self, how: End, failure: str) -> None:
-        """End the stream for the consumers of this node, now."""
-        self._opened().end(how, failure)
+        """End the stream for the consumers of this node, now, if there is a ring."""
+        if self._target is not None:
+            self._target.end(how, failure)
 
     def close(self, how: End, failure: str) -> None:
         """End the stream if it has not ended, and remove the ring's name."""
@@ -162,7 +163,9 @@ class Sink:
             if time.monotonic() - self._heard_at > QUIET and self._source_is_gone():
                 target = self._opened()
                 if target.ended is None:
-                    LOG.warning("ring %r: the source of the mirror has died", self._name)
+                    LOG.warning(
+                        "ring %r on node %s: the source of the mirror has died", self._name, this_node()
+                    )
                     target.end("died", "")
                 return
 

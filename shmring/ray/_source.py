@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import ray
 
-from shmring import Ring
+from shmring import Ring, ShmringError
 from shmring.ray._fanout import Fanout
 from shmring.ray._link import Link
 from shmring.ray._nodes import this_node
@@ -49,6 +49,8 @@ class Source:
         for way in self._ways:
             if not way.begun.wait(deadline - time.monotonic()):
                 raise TimeoutError(f"no connection within {READY:g} s: {way.stats()}")
+            if isinstance(way.error, ShmringError):
+                raise type(way.error)(f"on node {way.to.node}: {way.error}")
             if way.error is not None:
                 raise way.error
 
