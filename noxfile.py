@@ -292,12 +292,11 @@ def outside(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def ray(session: nox.Session) -> None:
-    """Rings on a Ray cluster of three nodes on this machine, real kills included, and the example."""
-    install_package(session, "cli,test,ray", "pandas", "pyarrow")
+    """Rings on a Ray cluster of three nodes on this machine, real kills and the example included."""
+    install_package(session, "cli,test,ray", "ml_dtypes", "pandas", "pyarrow")
     # Ray's workers refuse a folder for temporary files that is part of a virtual environment, as nox has it.
     outside = {"TMPDIR": tempfile.gettempdir()}
     test_installed(session, ["--durations=5", str(TREE / "tests" / "cluster")], **outside)
-    session.run("python", str(TREE / "examples" / "ray_mirror.py"), env=outside)
 
 
 @nox.session(default=False)

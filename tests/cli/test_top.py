@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import fcntl
@@ -22,7 +21,6 @@ from textual.events import Key
 from textual.widgets import DataTable, Input, Sparkline, Static
 
 from shmring import _inventory
-from shmring._cli.commands.top import top
 from shmring._cli.support import top_screen
 from shmring._cli.support.rates import Meter, ring_key
 from shmring._cli.support.top_model import SORT_KEYS, Model
@@ -30,11 +28,10 @@ from shmring._cli.support.top_screen import Top, bar, sparks
 from support import peers
 from support.blocks import block_file, fresh_name
 from support.frames import drain, feed
+from support.screens import NARROW, WIDE, columns, shown, watch
 from support.waiting import PATIENCE, task_state, wait_until
 
 pytestmark = pytest.mark.slow
-
-NARROW, WIDE = (80, 24), (200, 50)
 
 
 @pytest.fixture(autouse=True)
@@ -53,36 +50,6 @@ def quick_waits(monkeypatch):
     """Textual's pilot waits until the application was idle for this long: by default 20 ms, twice a key."""
     monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", 0.005, raising=False)
     monkeypatch.setattr("textual._wait.SLEEP_IDLE", 0.00025, raising=False)
-
-
-def watch(script, name: str | None = None, size=WIDE) -> Top:
-    """Run `await script(app, pilot, look)` on a screen; `look` looks at the rings once more."""
-    app = Top(name, 3600.0, top.help or "")
-
-    async def run() -> None:
-        async with app.run_test(size=size) as pilot:
-
-            async def look() -> None:
-                app.look()
-                await app.workers.wait_for_complete()
-                await pilot.pause()
-
-            await app.workers.wait_for_complete()
-            await pilot.pause()
-            await script(app, pilot, look)
-
-    asyncio.run(run())
-    return app
-
-
-def shown(app: Top, table: str) -> list[list[str]]:
-    """The rows of a table as text."""
-    widget = app.query_one(table, DataTable)
-    return [[str(cell) for cell in widget.get_row_at(row)] for row in range(widget.row_count)]
-
-
-def columns(app: Top, table: str) -> list[str]:
-    return [str(column.label) for column in app.query_one(table, DataTable).ordered_columns]
 
 
 def text(app: Top, widget: str) -> str:

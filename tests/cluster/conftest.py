@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -85,14 +86,25 @@ def on(cluster):
     return options
 
 
-NODE_COMMAND = """mount -t tmpfs -o mode=1777 tmpfs /dev/shm || exit 77
+@pytest.fixture
+def words_of(cluster):
+    """`words_of(pid)`: what a worker wrote to its stderr, which Ray collects and shows to the driver."""
+    folder = Path(cluster.head_node.get_logs_dir_path())
+
+    def read(pid: int) -> str:
+        return "".join(file.read_text() for file in folder.glob(f"worker-*-{pid}.err"))
+
+    return read
+
+
+NODE_COMMAND = """mount -t tmpfs -o mode=1777,size=16m tmpfs /dev/shm || exit 77
 exec "$0" -m ray.scripts.scripts start --address="$1" --num-cpus=1 --object-store-memory=80000000 --block
 """
 
 
 @pytest.fixture
 def far_node(cluster):
-    """The id of a node with a /dev/shm of its own, as another machine has."""
+    """The id of a node with a /dev/shm of its own, as another machine has: of 16 MiB."""
     import ray
 
     before = {one["NodeID"] for one in ray.nodes()}

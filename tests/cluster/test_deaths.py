@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,95 +67,104 @@ def test_the_producer_is_killed(cluster, others, ring, peer):
         assert made.wait(PATIENCE).ended == "died"
 
 
-@pytest.mark.parametrize("attached", [True, False], ids=["with a consumer", "alone"])
-def test_a_sink_is_killed(cluster, others, ring, attached):
-    """The other node gets every frame at once; the killed one joins again and counts what it missed."""
-    killed, other = others
-    with mirror(ring) as made, contextlib.ExitStack() as stack:
-        out = stack.enter_context(ring.producer())
-        ok = stack.enter_context(stack.enter_context(attach(made, other)).consumer())
-        if attached:
-            far = stack.enter_context(attach(made, killed))
-            frames = stack.enter_context(far.consumer(wait_for_takeover=True))
+def state_of(made, node):
+    """What the mirror says of a node; None while its source is being started again."""
+    with contextlib.suppress(ray.exceptions.RayError):
+        return next(one for one in made.stats().sinks if one.node == node)
+
+
+def is_back(made, node, joined=2) -> bool:
+    one = state_of(made, node)
+    return one is not None and (one.state, one.joined) == ("running", joined)
+
+
+def test_a_sink_and_the_source_are_killed(cluster, others, ring):
+    """Nobody attached to the sink: its ring is made again. What is lost is what was published in between."""
+    (killed,) = others[:1]
+    with mirror(ring, [killed]) as made, ring.producer() as out:
+        name = made.names[killed]
         feed(out, 10)
-        wait_until(lambda: all(one.published == 10 for one in made.stats().sinks))
+        wait_until(lambda: made.stats().sinks[0].published == 10)
         os.kill(pid_of(sink_on(made, killed)), signal.SIGKILL)
-        reading = Running(lambda: [check(ok.get(PATIENCE)) for _ in range(510)])
         feed(out, 500)  # more than the ring has slots: nobody holds it up for long
-        assert reading.end().value == list(range(510))
-        wait_until(lambda: made_again(made, killed), "it has joined again", LONG)
-        feed(out, 10)
-        out.close()
-        if not attached:
-            far = stack.enter_context(shmring.Ring.attach(made.names[killed], timeout=PATIENCE))
-            frames = stack.enter_context(far.consumer())
-        seqs = [check(frame) for frame in frames]
-        assert seqs[-1] == 519
-        if attached:
-            assert seqs[:10] == list(range(10))
-            assert frames.lost == 520 - len(seqs)
-        stats = {one.node: one for one in made.wait(PATIENCE).sinks}
-        assert (stats[killed].joined, stats[other].joined, stats[other].lost) == (2, 1, 0)
-        assert stats[killed].lost + stats[killed].published == 520
-
-
-def made_again(made, node) -> bool:
-    return next(one.joined for one in made.stats().sinks if one.node == node) == 2
-
-
-def test_the_source_is_killed(cluster, others, ring):
-    """It starts again, and the mirror continues in the same rings."""
-    with mirror(ring, others[:1]) as made, attach(made, others[0]) as far, far.consumer() as frames:
-        with ring.producer() as out:
-            feed(out, 5)
-            wait_until(lambda: made.stats().sinks[0].published == 5)
+        wait_until(lambda: is_back(made, killed), "it has joined again", LONG)
+        with shmring.Ring.attach(name, timeout=PATIENCE) as far, far.consumer() as frames:
+            reading = Running(lambda: [check(frame) for frame in frames])
+            feed(out, 10)
+            wait_until(lambda: made.stats().sinks[0].lag == 0)
+            lost = made.stats().sinks[0].lost
+            assert lost + made.stats().sinks[0].published == 520
             os.kill(pid_of(made._source), signal.SIGKILL)
-            wait_until(lambda: len([one for one in ring.stats().consumers if one.alive]) == 1, timeout=LONG)
-            wait_until(lambda: running(made), timeout=LONG)
+            wait_until(lambda: is_back(made, killed, 1), "the source has begun again", LONG)
             feed(out, 5)
-        assert [check(frame) for frame in frames] == list(range(10))
+            out.close()
+            seqs = reading.end().value
+            assert seqs == list(range(seqs[0], 525))
+            assert made.wait(PATIENCE).sinks[0].state == "ended"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ray"])
-def test_kills_while_frames_flow(cluster, others, ring, transport):
-    """No frame comes twice, torn or out of order, and what is missing is counted, whenever the kill comes."""
+def test_kills_while_frames_flow(cluster, others, ring, transport, words_of):
+    """No frame comes twice, torn or out of order, and what is missing is counted, whenever the kill comes.
+
+    While a sink is away, the other nodes get every frame, and the producer does not wait for it.
+    """
+    killed, other = others
     stop = threading.Event()
-    with (
-        mirror(ring, others[:1], transport=transport) as made,
-        attach(made, others[0]) as far,
-        ring.producer() as out,
-    ):
-        frames = far.consumer(wait_for_takeover=True)
-        reading = Running(lambda: [check(frame) for frame in frames])
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(mirror(ring, transport=transport))
+        out = stack.enter_context(ring.producer())
+        consumers = [
+            stack.enter_context(stack.enter_context(attach(made, node)).consumer(wait_for_takeover=True))
+            for node in others
+        ]
+        reading = [Running(lambda one=one: [check(frame) for frame in one]) for one in consumers]
         feeding = Running(lambda: feed_until(stop, out))
-        for victim in (sink_on(made, others[0]), made._source):
-            before = made.stats().sinks[0]
-            os.kill(pid_of(victim), signal.SIGKILL)
-            wait_until(lambda before=before: goes_on(made, before), "frames flow again", LONG)
+        stack.callback(stop.set)
+        wait_until(lambda: all(one.published > 100 for one in made.stats().sinks))
+        source = pid_of(made._source)
+        os.kill(pid_of(sink_on(made, killed)), signal.SIGKILL)
+        away = wait_until(lambda: is_away(made, killed) and made.stats(), "the loss is noticed")
+        before = {one.node: one for one in away.sinks}[other]
+        # Laps of the ring while it is away: it holds nobody up.
+        wait_until(lambda: state_of(made, other).published > before.published + 5 * ring.slots)
+        assert state_of(made, killed).joined == 1
+        wait_until(lambda: is_back(made, killed), "it has joined again", LONG)
+        wait_until(lambda: advances(made, killed), "its frames flow again")
+        complete = made.stats()
+        stats = {one.node: one for one in complete.sinks}
+        assert (stats[other].joined, stats[other].lost) == (1, 0)
+        said = re.compile(rf"mirror of ring '{ring.name}': node {killed} is (out of contact|back)")
+        wait_until(lambda: said.findall(words_of(source)) == ["out of contact", "back"])
+        os.kill(source, signal.SIGKILL)
+        for node in others:
+            wait_until(lambda node=node: is_back(made, node, 1), "the source has begun again", LONG)
+            wait_until(lambda node=node: advances(made, node), "frames flow again")
         stop.set()
         feeding.end()
         out.close()
-        seqs = reading.end().value
-        assert seqs == sorted(set(seqs))
-        assert frames.lost == seqs[-1] + 1 - len(seqs)
-        assert seqs[-1] == ring.stats().next_seq - 1
-        frames.close()
+        for frames, one in zip(consumers, reading, strict=True):
+            seqs = one.end().value
+            assert seqs == sorted(set(seqs))
+            assert frames.lost == seqs[-1] + 1 - len(seqs)
+            assert seqs[-1] == ring.stats().next_seq - 1
+        whole = stats[other].published
+        assert reading[others.index(other)].value[:whole] == list(range(whole))
+
+
+def is_away(made, node) -> bool:
+    return state_of(made, node).state == "out of contact"
+
+
+def advances(made, node) -> bool:
+    """Whether more has come there than a ring has slots, since the last call."""
+    first = state_of(made, node)
+    return bool(wait_until(lambda: (now := state_of(made, node)) and now.published > first.published + 100))
 
 
 def feed_until(stop, out) -> None:
     while not stop.is_set():
         feed(out, 1)
-
-
-def goes_on(made, before) -> bool:
-    (now,) = made.stats().sinks
-    return now.state == "running" and now.published > before.published + 100
-
-
-def running(made) -> bool:
-    with contextlib.suppress(ray.exceptions.RayError):
-        return made.stats().sinks[0].state == "running"
-    return False
 
 
 def exhaust(frames) -> None:
@@ -217,41 +227,36 @@ DRIVER = """if True:
     import ray, shmring
     from shmring.ray import mirror
 
-    address, name, node = sys.argv[1:]
+    address, name = sys.argv[1:]
     ray.init(address, namespace="driver", log_to_driver=False)
     with shmring.Ring.attach(name) as ring:
-        made = mirror(ring, [node])
-        print(made.names[node], flush=True)
+        made = mirror(ring)
+        print(*made.names.values(), flush=True)
         time.sleep(1000)
 """
 
 
 @pytest.fixture
-def driver(cluster, others, ring):
-    """Another driver, which mirrors the ring; its process and the name of the mirrored ring."""
+def driver(cluster, ring):
+    """Another driver, which mirrors the ring; its process and the names of the mirrored rings."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", DRIVER, cluster.address, ring.name, others[0]]
+    command = [sys.executable, "-c", DRIVER, cluster.address, ring.name]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    yield process, process.stdout.readline().strip()
+    yield process, process.stdout.readline().split()
     process.kill()
     process.wait()
     process.stdout.close()
 
 
-@pytest.mark.parametrize("attached", [True, False], ids=["with a consumer", "alone"])
-def test_the_driver_is_killed(driver, ring, attached):
-    process, name = driver
-    with ring.producer() as out, contextlib.ExitStack() as stack:
-        if attached:
-            far = stack.enter_context(shmring.Ring.attach(name))
-            frames = stack.enter_context(far.consumer())
+def test_the_driver_is_killed(driver, ring):
+    """One of the rings has a consumer, nobody uses the other one."""
+    process, names = driver
+    with ring.producer() as out, shmring.Ring.attach(names[0]) as far, far.consumer() as frames:
         feed(out, 3)
-        if attached:
-            assert [check(frames.get(PATIENCE)) for _ in range(3)] == [0, 1, 2]
+        assert [check(frames.get(PATIENCE)) for _ in range(3)] == [0, 1, 2]
         process.kill()
-        if attached:
-            with pytest.raises(shmring.ProducerDied):
-                frames.get(LONG)
+        with pytest.raises(shmring.ProducerDied):
+            frames.get(LONG)
         wait_until(lambda: not any(one.alive for one in ring.stats().consumers), timeout=LONG)
         feed(out, 100)  # nobody holds it up any more
-    wait_until(lambda: not (SHM / name).exists(), "the name is gone", LONG)
+    wait_until(lambda: not any((SHM / name).exists() for name in names), "the names are gone", LONG)

@@ -1,9 +1,14 @@
 """A mirror: the same frames, with everything that belongs to them, in rings of other nodes."""
 
 import contextlib
+import functools
+import importlib.util
 import os
 import re
+import signal
 import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +16,10 @@ import pytest
 
 import shmring
 from support.blocks import fresh_name
-from support.frames import check, feed
+from support.frames import check, feed, payload
+from support.screens import columns, shown, watch
 from support.threads import Running
-from support.waiting import PATIENCE, wait_until
+from support.waiting import PATIENCE, wait_asleep, wait_until
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -21,6 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 from shmring.ray import Mirror, mirror, mirror_each  # noqa: E402
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -50,9 +58,51 @@ def attach(mirror, node):
     return shmring.Ring.attach(mirror.names[node])
 
 
+class Marked(np.ndarray):
+    """A subclass, as libraries have them."""
+
+
+PARTS = np.dtype(
+    [
+        ("raw", ">f4", (2,)),
+        ("when", "M8[ms]"),
+        ("half", "u2"),  # bfloat16, of which a ring knows the memory only
+        ("name", "S3"),
+        ("inner", [("a", "<i2"), ("b", ">u8")]),
+    ]
+)
+
+
+def parts(number: int) -> np.ndarray:
+    """Rows of every kind of value that is not simply a number of this machine."""
+    from ml_dtypes import bfloat16
+
+    rows = np.zeros((number % 7, 2), PARTS)
+    rows["raw"] = number / 3
+    rows["when"] = "NaT" if number == 4 else np.datetime64(number, "ms")
+    rows["half"].view(bfloat16)[...] = number + 0.5
+    rows["name"] = str(number)
+    rows["inner"]["a"], rows["inner"]["b"] = -number, number << 40
+    return rows.view(Marked)
+
+
+def check_parts(array: np.ndarray, number: int) -> None:
+    from ml_dtypes import bfloat16
+
+    assert array.dtype == PARTS
+    assert len(array) == number % 7
+    for row in array.reshape(-1):
+        assert row["raw"].tolist() == [np.float32(number / 3)] * 2
+        assert np.isnat(row["when"]) if number == 4 else row["when"] == np.datetime64(number, "ms")
+        assert row["half"].view(bfloat16) == number + 0.5
+        assert row["name"] == str(number).encode()
+        assert row["inner"].tolist() == (-number, number << 40)
+
+
 def test_frames_come_to_every_node(mirrored, others, make):
     """With what belongs to them, and with what was lost between and behind them."""
-    ring = make(slots=64, shape=(6, 2), dtype="i4", variable_rows=True, meta="M8[s]", attrs={"gain": 2.5})
+    pytest.importorskip("ml_dtypes")
+    ring = make(slots=64, shape=(6, 2), dtype=PARTS, variable_rows=True, meta="M8[s]", attrs={"gain": 2.5})
     made = mirrored(ring)
     assert set(made.names) == set(others)
     rings = [attach(made, node) for node in others]
@@ -61,16 +111,16 @@ def test_frames_come_to_every_node(mirrored, others, make):
         for number in range(12):
             if number == 5:
                 out.drop(3)
-            frame = np.full((number % 7, 2), number, "i4")
-            out.put(frame, timestamp_ns=number * 1000, meta=np.datetime64(number, "s"))
+            out.put(parts(number), timestamp_ns=number * 1000, meta=np.datetime64(number, "s"))
         out.drop(4)
         out.close()
-        for one in near:
+        for number, one in enumerate(near):
             for consumer in consumers:
                 other = consumer.get(PATIENCE)
                 assert (other.seq, other.timestamp_ns, other.rows) == (one.seq, one.timestamp_ns, one.rows)
                 assert (other.meta, other.lost) == (one.meta, one.lost)
-                assert other.array.tobytes() == one.array.tobytes()
+                assert other.meta == np.datetime64(number, "s")
+                check_parts(other.array, number)
                 other.release()
             one.release()
     for far, consumer in zip(rings, consumers, strict=True):
@@ -85,29 +135,61 @@ def test_frames_come_to_every_node(mirrored, others, make):
         one.close()
 
 
-def test_a_mirror_in_the_middle_of_a_stream_begins_there(mirrored, others, ring):
-    """Who attaches to the mirror has not lost what was before it, but gets what is still in the ring."""
+def test_a_mirror_from_the_middle_of_a_stream_until_it_is_closed(mirrored, others, ring):
+    """Its consumers have not lost what was before, and get what is in the ring, and what is published."""
     with ring.producer() as out:
         feed(out, 100)
         made = mirrored(ring, others[:1])
         with attach(made, others[0]) as far, far.consumer() as frames:
+            reading = Running(lambda: [check(frame) for frame in frames])
             feed(out, 10)
-            out.close()
-            seqs = [check(frame) for frame in frames]
+            made.close()
+            assert not os.path.exists(f"/dev/shm/{far.name}")
+            seqs = reading.end().value
             assert seqs == list(range(seqs[0], 110))
             assert 30 <= seqs[0] <= 40
             assert frames.lost == 0
+        feed(out, 100)  # nobody holds it up any more
+    made.close()
+    assert "closed" in repr(made)
+    for call in (made.stats, made.wait):
+        with pytest.raises(ValueError, match="this mirror is closed"):
+            call()
+    with pytest.raises(ValueError, match="timeout"):
+        made.wait(-1)
+
+
+def own_memory(_actor) -> int:
+    """Bytes of a process that are not shared."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon"))
+
+
+def feed_large(out, count, shape) -> None:
+    for _ in range(count):
+        out.put(payload(out.next_seq, shape))
 
 
 def test_a_slow_node_holds_the_producer_up(mirrored, others, make):
-    ring = make(slots=8)
-    made = mirrored(ring, others[:1])
-    with attach(made, others[0]) as far, far.consumer() as frames, ring.producer() as out:
-        feeding = Running(lambda: feed(out, 200)).asleep()
-        assert ring.stats().published <= 4 * ring.slots  # here, on their way and there
-        assert [check(frames.get(PATIENCE)) for _ in range(200)] == list(range(200))
-        assert feeding.end().value == 200
-        assert frames.lost == 0
+    """And memory is bounded by the rings and the window, whatever goes by: 3,000 frames are 400 MB."""
+    ring = make(shape=(1 << 14,), slots=8)
+    made = mirrored(ring, others[:1], batch_nbytes=1 << 20)
+    actors = [made._source, made._sinks[0].sink]
+    with ring.producer() as out:
+        with attach(made, others[0]) as far, far.consumer() as frames:
+            feeding = Running(lambda: feed_large(out, 200, ring.shape)).asleep()
+            assert ring.stats().published <= 4 * ring.slots  # here, on their way and there
+            assert [check(frames.get(PATIENCE)) for _ in range(200)] == list(range(200))
+            assert feeding.end().error is None
+            assert frames.lost == 0
+        for sent in (500, 3500):
+            while out.published < sent:
+                out.claim().publish()
+            wait_until(lambda sent=sent: made.stats().sinks[0].published == sent)
+            used = [ray.get(actor.__ray_call__.remote(own_memory)) for actor in actors]
+            if sent == 500:
+                first = used
+        assert max(after - before for before, after in zip(first, used, strict=True)) < 64 << 20
 
 
 def test_a_lossy_node_loses_what_does_not_fit_and_counts_it(mirrored, others, make):
@@ -132,9 +214,9 @@ def slowly(frames):
         yield frame
 
 
-@pytest.mark.parametrize("end", ["failed", "died"])
+@pytest.mark.parametrize(("mirrored", "end"), [("tcp", "failed"), ("ray", "died")], indirect=["mirrored"])
 def test_the_end_is_the_sources(mirrored, others, ring, end):
-    made = mirrored(ring)
+    made = mirrored(ring, others[:1])
     with attach(made, others[0]) as far, far.consumer() as frames:
         out = ring.producer()
         feed(out, 2)
@@ -152,16 +234,35 @@ def test_the_end_is_the_sources(mirrored, others, ring, end):
     assert made.wait(PATIENCE).ended == end
 
 
-def test_closing_sends_what_is_published(mirrored, others, ring):
-    made = mirrored(ring, others[:1])
-    with attach(made, others[0]) as far, far.consumer() as frames, ring.producer() as out:
-        feed(out, 20)
-        made.close()
-        assert not os.path.exists(f"/dev/shm/{far.name}")
-        assert [check(frame) for frame in frames] == list(range(20))
-        made.close()
-        assert "closed" in repr(made)
-        feed(out, 100)  # nobody holds it up any more
+def exhaust(frames) -> None:
+    while True:
+        check(frames.get(PATIENCE))
+
+
+def test_a_second_ctrl_c_ends_the_close_and_leaves_nothing(cluster, others, ring):
+    """The close waits for a node that takes no more frames, which nobody needs to wait for."""
+    main = threading.main_thread().native_id
+
+    def press_again():
+        wait_until(lambda: made._closed)
+        wait_asleep(os.getpid(), main)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    made = mirror(ring, others[:1])
+    actors = [made._source, made._sinks[0].sink]
+    pids = [ray.get(actor.__ray_call__.remote(lambda _: os.getpid())) for actor in actors]
+    with ring.producer() as out, attach(made, others[0]) as far, far.consumer() as frames:
+        feeding = Running(lambda: feed(out, 4 * ring.slots)).asleep()  # full here, on the way and there
+        pressing = Running(press_again)
+        with pytest.raises(KeyboardInterrupt), made:
+            raise KeyboardInterrupt
+        assert pressing.end().error is None
+        wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the actors end")
+        with pytest.raises(shmring.ProducerDied):
+            exhaust(frames)
+        assert feeding.end().error is None  # nobody holds it up any more
+    wait_until(lambda: not os.path.exists(f"/dev/shm/{far.name}"), "the name is gone")
+    made.close()
 
 
 def test_an_error_in_the_block_is_one_for_consumers(cluster, others, ring):
@@ -254,15 +355,14 @@ def test_a_ring_that_ended_before_its_mirror_began(make, monkeypatch):
         mirror(ring)
 
 
-def test_a_closed_mirror_says_that_it_is_closed(mirrored, others, ring):
-    made = mirrored(ring, others[:1])
-    made.close()
-    for call in (made.stats, made.wait):
-        with pytest.raises(ValueError, match="this mirror is closed"):
-            call()
-    with pytest.raises(ValueError, match="timeout"):
-        made.wait(-1)
-    made.close()
+async def check_rows(nodes, app, _pilot, look) -> None:
+    """A frame of `shmring top`: each node is a consumer of the ring."""
+    await look()
+    rows = [dict(zip(columns(app, "#consumers"), row, strict=True)) for row in shown(app, "#consumers")]
+    found = {row["LABEL"]: (row["POLICY"], row["LAG"], row["HELD"], row["LOST"]) for row in rows}
+    lossless, lossy = (found[f"mirror {node[:8]}"] for node in nodes)
+    assert lossless == ("lossless", "0", "0", "0")
+    assert lossy == ("lossy", "0", "0/31", "0")  # it may hold half of the ring
 
 
 @BY_TCP
@@ -289,6 +389,7 @@ def test_statistics_and_commands_show_each_node(mirrored, others, ring, cli):
         for what in ("lag_frames", "held_frames", "lost_frames_total", "delivered_frames_total"):
             for node in others:
                 assert re.search(f'consumer_{what}.*label="mirror {node[:8]}"', said)
+        watch(functools.partial(check_rows, others), ring.name)
         code, said, _ = cli("metrics", made.names[others[0]])
         assert code == 0
         assert f'shmring_producer_live{{ring="{made.names[others[0]]}"}} 1.0' in said
@@ -315,23 +416,17 @@ def test_following_mirrors_one_stream_after_another(cluster, others, make):
     assert taken == [*range(5), *range(5), *range(5, 10)]
 
 
-def own_memory(_actor) -> int:
-    """Bytes of a process that are not shared."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon"))
-
-
-def test_memory_is_bounded(mirrored, others, make):
-    """By the rings and the window, whatever goes by: 3,000 frames are 400 MB."""
-    ring = make(shape=(1 << 17,), dtype="u1", slots=32)
-    made = mirrored(ring, others[:1], batch_nbytes=1 << 20)
-    actors = [made._source, made._sinks[0].sink]
-    with ring.producer() as out:
-        for sent in (500, 3500):
-            while out.published < sent:
-                out.claim().publish()
-            wait_until(lambda sent=sent: made.stats().sinks[0].published == sent)
-            used = [ray.get(actor.__ray_call__.remote(own_memory)) for actor in actors]
-            if sent == 500:
-                first = used
-        assert max(after - before for before, after in zip(first, used, strict=True)) < 64 << 20
+def test_the_example(cluster, others, monkeypatch, capsys):
+    """On the nodes that are there."""
+    spec = importlib.util.spec_from_file_location("ray_mirror", EXAMPLES / "ray_mirror.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.setitem(sys.modules, "ray_mirror", example)
+    ray.cloudpickle.register_pickle_by_value(example)
+    here = SimpleNamespace(list_all_nodes=cluster.list_all_nodes, shutdown=lambda: None)
+    monkeypatch.setattr(example, "start_cluster", lambda: here)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    assert example.main() == 0
+    said = capsys.readouterr().out
+    assert "recorder: 150 frames, 0 lost, producer closed" in said
+    assert "lossless mirror: 150 frames, 0 lost, ended" in said

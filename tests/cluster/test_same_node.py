@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -52,6 +53,14 @@ class Reader:
 
         return resource_tracker._resource_tracker._pid is not None
 
+    def track(self):
+        """Start the resource tracker, as other code in a worker may; its pid."""
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()
+        print("began to track", file=sys.stderr, flush=True)
+        return resource_tracker._resource_tracker._pid
+
     def close(self):
         self.frames.close()
         self.ring.close()
@@ -97,9 +106,10 @@ def test_a_task_gets_it_and_leaves_it(cluster, on, ring):
 
 
 @pytest.mark.parametrize("how", ["killed by Ray", "killed by the kernel", "closed"])
-def test_a_worker_that_goes_takes_nothing_along(reader, on, ring, how):
+def test_a_worker_that_goes_takes_nothing_along(reader, on, ring, how, words_of):
+    """And the resource tracker says nothing."""
     actor = reader(ring, **here(on))
-    pid = ray.get(actor.pid.remote())
+    pid, tracker = ray.get(actor.pid.remote()), ray.get(actor.track.remote())
     with ring.producer() as out:
         out.wait_for_consumers(1, timeout=60)
         feed(out, 1)
@@ -109,10 +119,15 @@ def test_a_worker_that_goes_takes_nothing_along(reader, on, ring, how):
             os.kill(pid, 9)
         else:
             ray.get(actor.close.remote())
+            actor.__ray_terminate__.remote()
         wait_until(lambda: not any(one.alive for one in ring.stats().consumers))
         feed(out, 2 * ring.slots)  # nobody holds it up any more
+    wait_until(lambda: not any(os.path.exists(f"/proc/{one}") for one in (pid, tracker)), "they have ended")
     with shmring.Ring.attach(ring.name) as again, again.consumer() as frames:
         check(frames.get(0))
+    words = words_of(pid)
+    assert "began to track" in words
+    assert not re.search("resource_tracker|leaked|KeyError", words)
 
 
 def test_an_actor_may_be_the_producer(cluster, on, ring):

@@ -28,6 +28,10 @@ FORMATS = {
     "large": {"shape": LARGE, "dtype": "u1"},
     "big endian": {"shape": (3, 5), "dtype": ">u2"},
     "large, big endian": {"shape": (30, 5000), "dtype": ">f4"},
+    "big-endian structures": {
+        "shape": (5,),
+        "dtype": [("x", ">f4", (2,)), ("in", [("a", ">i2"), ("b", "<i8")])],
+    },
     "dates": {"shape": (7,), "dtype": "M8[us]"},
     "large dates": {"shape": (10_000,), "dtype": "M8[us]"},
     "a structure": {"shape": (4,), "dtype": [("x", "f4"), ("when", "M8[ns]"), ("name", "S3")]},
@@ -55,11 +59,11 @@ def target():
 
 @pytest.fixture
 def receiver():
-    """`receiver(target)`: takes frames for it."""
+    """`receiver(target, address=...)`: takes frames for it."""
     made = []
 
-    def start(there):
-        made.append(_tcp.Receiver(there, "127.0.0.1", SECRET, lambda: None))
+    def start(there, address="127.0.0.1"):
+        made.append(_tcp.Receiver(there, address, SECRET, lambda: None))
         return made[-1]
 
     yield start
@@ -134,6 +138,27 @@ def test_everything_is_kept(make, target, receiver, connect, frames):
             for _ in range(12):
                 check_same(near.get(0), got.get(0))
         assert got.lost == 3
+
+
+def test_a_node_may_have_an_address_of_ipv6(make, target, receiver, connect):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    ring = make()
+    there = target(ring)
+    into = receiver(there, "::1")
+    assert into.endpoint[0] == "::1"
+    connection = connect(into)
+    with shmring.Ring.attach(there.name) as far, far.consumer() as got, ring.producer() as out:
+        with ring.consumer() as near:
+            feed(out, 3)
+            with near.batch(3, timeout=0) as batch:
+                connection.send(*_frames.pack(batch))
+                wait_for(connection, 1)
+        assert [check(got.get(0)) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(Lost):
+            connect(into, b"guessed")
 
 
 def test_frames_that_are_there_already_do_not_come_twice(make, target, receiver, connect):
