@@ -1,5 +1,7 @@
 """Pictures over the WebSocket: every number that a browser draws is the number in the ring."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,9 @@ pytest.importorskip("starlette", reason="needs the extra view")
 
 import shmring
 from shmring import attrs
+from shmring.view._images import picture_of
+from shmring.view._kinds import layout_of
+from shmring.view._wants import Want
 
 NUMBERS = np.arange(48)
 
@@ -32,6 +37,13 @@ def shown(serve, make):
     return show
 
 
+def drawn(array, said=None):
+    """The header and the payload of a picture, without the way to a page."""
+    ring = SimpleNamespace(shape=array.shape, dtype=array.dtype, attrs=said or {})
+    picture = picture_of(array, layout_of(ring), Want(width=4096, height=4096))
+    return picture.header, picture.payload
+
+
 @pytest.mark.parametrize(("dtype", "sent", "exact"), DTYPES)
 def test_numbers_arrive_as_they_are(shown, dtype, sent, exact):
     array = (NUMBERS - (20 if np.dtype(dtype).kind in "if" else 0)).reshape(6, 8).astype(dtype)
@@ -51,11 +63,11 @@ def test_whole_numbers_that_do_not_fit_are_marked(shown):
 
 @pytest.mark.parametrize("dtype", ["f8", ">f8", "c16", "longdouble", "f4"])
 @pytest.mark.parametrize("unit", [1e300, 1e39, 1e-39, 1e-300, 5e-324])
-def test_numbers_that_no_float32_holds_are_scaled(shown, dtype, unit):
+def test_numbers_that_no_float32_holds_are_scaled(dtype, unit):
     """The levels are those of the frame; what is drawn is divided by a power of two, so that it shows."""
     unit = min(max(unit, 2e-44), 3e35) if dtype == "f4" else unit
     array = (np.linspace(1, 99, 400).round().reshape(20, 20) * unit).astype(dtype)
-    header, payload = shown(array)
+    header, payload = drawn(array)
     right = np.abs(array).astype("f8")
     assert header["levels"] == [right.min(), right.max()]
     assert header["levels"][0] <= header["percentiles"][0] <= header["percentiles"][1] <= header["levels"][1]
@@ -77,10 +89,10 @@ def test_the_largest_numbers_of_both_signs(shown):
     assert header["scale"] == pytest.approx(most / 8)
 
 
-def test_a_few_hot_pixels_do_not_hide_the_others(shown):
+def test_a_few_hot_pixels_do_not_hide_the_others():
     array = np.arange(400.0).reshape(20, 20)
     array[3, 4] = 1e300
-    header, payload = shown(array)
+    header, payload = drawn(array)
     assert header["scale"] == 1
     assert header["levels"] == [0, 1e300]
     assert payload[3, 4] == np.inf
@@ -132,12 +144,12 @@ def test_planes_of_colours_become_pixels(shown):
         ("y c x", (0, 2, 1)), ("x c y", (2, 0, 1)), ("row column", (0, 1)),
     ],
 )  # fmt: skip
-def test_x_runs_to_the_right_and_y_down(shown, axes, upright):
+def test_x_runs_to_the_right_and_y_down(axes, upright):
     """In whatever order the shape has them."""
     axes = axes.split()
     array = np.arange(np.prod(sizes := [3 if axis == "c" else 20 + len(axis) for axis in axes]), dtype="u2")
     array = array.reshape(sizes)
-    header, payload = shown(array, attrs.describe(axes=axes))
+    header, payload = drawn(array, attrs.describe(axes=axes))
     np.testing.assert_array_equal(payload, array.transpose(upright))
     assert header["full"] == list(payload.shape[:2])
 
