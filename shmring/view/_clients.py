@@ -30,7 +30,7 @@ class Shot:
     lost: int  # so far, by the reader of all pages
     ring: bytes = b""  # the generation of its ring
     layout: Layout = TABLE  # of its ring's frames
-    messages: dict[Any, bytes] = field(default_factory=dict)  # made of it, by what pages want
+    pictures: dict[Want, tuple[dict[str, Any], Any]] = field(default_factory=dict)  # header and payload
 
     @property
     def nbytes(self) -> int:

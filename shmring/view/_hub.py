@@ -34,6 +34,7 @@ IDLE = 0.1  # seconds until a hub that nobody wants a frame of looks whether the
 RETRY = 0.1  # seconds between two looks for a ring
 PEEK = 1.0  # the same, where it would be described
 GATHER = 0.01  # seconds in which frames of a signal are gathered
+SHORTEST = 0.01  # seconds between two pictures that are read, for however many pages
 SIGNAL_RATE = 30.0  # pictures of a signal per second, however many frames there are
 ERROR_RATE = 1.0  # messages per second that a frame cannot be drawn
 FORGOTTEN = 5.0  # seconds without an acknowledgement after which a page no longer counts as looking
@@ -55,6 +56,7 @@ class Hub:
         self._layout = TABLE
         self._trace: Trace | None = None
         self._newest: Shot | None = None
+        self._read_at = 0.0
         self._over = False  # the stream that was shown before
         self._generation = b""
         self._ended_generation = b""
@@ -202,10 +204,11 @@ class Hub:
             gathers = any(self._gathers(one) for one in self._clients)
             is_ready = gathers or any(one.is_ready() for one in self._clients)
             waiting = any(one.next(self._newest) for one in self._clients)
-            if not is_ready and not waiting:
+            rest = 0.0 if gathers else max(0.0, self._read_at + SHORTEST - time.monotonic())
+            if not waiting and (rest or not is_ready):
                 waits = [one.wait for one in self._clients if one.unacknowledged is None and one.running]
-                self.lock.wait(min([IDLE, *waits]))
-        if not is_ready and not reader.has_ended():
+                self.lock.wait(rest if is_ready else min([IDLE, *waits]))
+        if rest or (not is_ready and not reader.has_ended()):
             return
         timeout = SLICE if is_ready and not waiting else 0
         try:
@@ -242,8 +245,8 @@ class Hub:
         shot.ring, shot.layout = self._generation, self._layout
         with self.lock:
             if self._newest is not None:
-                self._newest.messages.clear()
-            self._newest = shot
+                self._newest.pictures.clear()
+            self._newest, self._read_at = shot, time.monotonic()
             self._make_room()
 
     def _make_room(self) -> None:
@@ -361,15 +364,15 @@ class Hub:
             return text({"type": "error", "message": said, "seq": shot.seq})
 
     def _packed(self, want: Want, shot: Shot, skipped: int, lost: int) -> bytes:
-        """Make the message that a page gets, once for all pages that want the same."""
-        key = dataclasses.replace(want, rate=None), skipped, lost
-        made = shot.messages.get(key)
+        """Make the message that a page gets; its picture once for all pages that want the same."""
+        key = dataclasses.replace(want, rate=None)
+        made = shot.pictures.get(key)
         if made is None:
-            header, payload = self._make_view(want, shot)
-            made = pack({**self._facts(shot), "skipped": skipped, "lost": lost, **header}, payload)
+            made = self._make_view(want, shot)
             if shot is self._newest:
-                shot.messages[key] = made
-        return made
+                shot.pictures[key] = made
+        header, payload = made
+        return pack({**self._facts(shot), "skipped": skipped, "lost": lost, **header}, payload)
 
     def _make_view(self, want: Want, shot: Shot) -> tuple[dict[str, Any], Any]:
         mode = _mode(want, shot.layout)

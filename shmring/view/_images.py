@@ -17,6 +17,7 @@ __all__ = ["Picture", "cut", "picture_of", "pixel", "profile"]
 
 SAMPLE = 1 << 16  # pixels that the histogram is made of
 BINS = 256
+PERCENTILES = (1, 99)
 MOST = 8192  # pixels on each side: the tiles of a browser
 EXACT_FLOAT = 1 << 24  # whole numbers that a float32 holds
 SMALLEST, LARGEST = 2.0**-100, 2.0**100  # between them, a shader can add and divide float32 numbers
@@ -191,22 +192,27 @@ def _statistics(shown: np.ndarray[Any, Any], sample: np.ndarray[Any, Any]) -> St
         if levels is None or not sample.size:
             return levels, None, None, None
     else:
-        levels = [int(shown.min()), int(shown.max())]
-    is_byte = shown.dtype == "u1"
-    low, high = (0, 255) if is_byte else levels
-    if is_byte:
+        levels = [int(payload.min()), int(payload.max())]
+    if payload.dtype == "u1":
         histogram = np.bincount(sample, minlength=BINS)
-    else:
-        span = float(high) / 2 - float(low) / 2  # of the largest numbers, the whole would be infinite
-        sample = sample.astype("f8") / 2
-        with np.errstate(all="ignore"):
-            places = (sample - low / 2) / (span or 0.5) * (BINS - 1e-3)
-        histogram = np.bincount(np.clip(places, 0, BINS - 1).astype(np.intp), minlength=BINS)
-    percentiles = [float(value) * (1 if is_byte else 2) for value in np.percentile(sample, (1, 99))]
+        return levels, _percentiles_of(histogram), histogram.tolist(), [0, BINS - 1]
+    low, high = levels
+    scale = (BINS - 1e-3) / (float(high) - float(low) or 1.0)
+    places = ((sample.astype("f8") - low) * scale).astype(np.intp)
+    histogram = np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
+    percentiles = [float(value) for value in np.percentile(sample, PERCENTILES)]
     return levels, percentiles, histogram.tolist(), [low, high]
 
 
-def _finite_levels(shown: np.ndarray[Any, Any]) -> list[float] | None:
+def _percentiles_of(histogram: np.ndarray[Any, Any]) -> list[float]:
+    """Return what np.percentile would of the bytes counted here, which need not be sorted for that."""
+    up_to = np.cumsum(histogram)
+    ranks = np.array(PERCENTILES) / 100 * (up_to[-1] - 1)
+    below, above = (np.searchsorted(up_to, rank, side="right") for rank in (np.floor(ranks), np.ceil(ranks)))
+    return [float(value) for value in below + (above - below) * (ranks - np.floor(ranks))]
+
+
+def _finite_levels(payload: np.ndarray[Any, Any]) -> list[float] | None:
     with np.errstate(all="ignore"):
         low, high = float(shown.min()), float(shown.max())
         if not (np.isfinite(low) and np.isfinite(high)):

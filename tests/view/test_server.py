@@ -11,6 +11,7 @@ pytest.importorskip("starlette", reason="needs the extra view")
 
 import shmring
 from shmring import attrs
+from shmring.view import _hub, _images
 from support.blocks import fresh_name
 from support.waiting import wait_until
 
@@ -102,6 +103,36 @@ def test_one_reader_serves_all_pages(serve, camera):
         stats = camera.stats()
         assert len(stats.consumers) == 1
         assert stats.consumers[0].delivered <= 2
+
+
+def test_a_picture_is_made_once_for_pages_that_skipped_other_frames(serve, camera, monkeypatch):
+    made, picture_of = [], _images.picture_of
+    monkeypatch.setattr(
+        _images, "picture_of", lambda array, *rest: made.append(int(array[0, 0])) or picture_of(array, *rest)
+    )
+    served = serve([camera.name])
+    with camera.producer() as out:
+        out.put(frame(0))
+        slow, quick = served.page(camera.name, width=100), served.page(camera.name, width=100)
+        slow.frame(ack=False)
+        quick.frame()
+        for value in (1, 2):
+            out.put(frame(value))
+            assert quick.frame()[0]["skipped"] == 0
+        slow.say("ack", seq=0)
+        header, _ = slow.frame()
+        assert (header["seq"], header["skipped"]) == (2, 1)
+        assert made == [0, 1, 2]
+
+
+def test_pages_that_are_ready_one_after_the_other_share_what_was_just_read(serve, camera, monkeypatch):
+    monkeypatch.setattr(_hub, "SHORTEST", 3600)
+    served = serve([camera.name])
+    with camera.producer() as out:
+        out.put(frame(0))
+        served.page(camera.name, width=100).frame()
+        out.put(frame(1))
+        assert served.page(camera.name, width=100).frame()[0]["seq"] == 0
 
 
 def test_a_page_that_is_slow_does_not_keep_another_one_waiting(serve, camera):

@@ -121,6 +121,13 @@ def test_a_flat_picture_has_a_histogram(shown, dtype, value):
     assert sum(header["histogram"]) == 400
 
 
+@pytest.mark.parametrize("values", [1, 2, 30, 256])
+def test_percentiles_of_bytes_are_those_of_numpy(shown, values):
+    array = np.random.default_rng(values).integers(0, values, (21, 19)).astype("u1")
+    header, _ = shown(array, attrs.describe(axes=["y", "x"]))
+    assert header["percentiles"] == pytest.approx(np.percentile(array, (1, 99)))
+
+
 @pytest.mark.parametrize("order", ["rgb", "bgr", "rgba", "bgra"])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_colours_keep_their_order(shown, order, dtype):
