@@ -112,3 +112,9 @@ def test_the_core_includes_public_headers_only() -> None:
     used = re.findall(r'"(shmring/[\w./]+\.h)"', text)
     assert used
     assert not [name for name in used if "internal" in name]
+
+
+def test_tests_import_what_they_share_without_the_tree() -> None:
+    """`support`, not `tests.support`: pytest 8 has no package `tests` where it tests an installed package."""
+    wrong = re.compile(r"^\s*(?:from|import) tests\b", re.MULTILINE)
+    assert [str(path) for path in (TREE / "tests").rglob("*.py") if wrong.search(path.read_text())] == []
