@@ -308,13 +308,14 @@ def frameworks(session: nox.Session) -> None:
     test_installed(session, [*folders, *test_files("text/test_libraries", "text/test_docs")])
 
 
+LAB = ["jupyterlab>=4.2", "playwright>=1.49"]  # with Debian's Chromium
 NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29", "pillow>=10"]  # what runs them, and reads their pictures
 
 
 @nox.session(default=False)
 def notebook(session: nox.Session) -> None:
-    """Notebooks alone: the live view, and cells that a kernel runs."""
-    install_package(session, "jupyter", *NOTEBOOKS)
+    """Notebooks alone: the live view, cells that a kernel runs, and pixels in JupyterLab in Chromium."""
+    install_package(session, "jupyter", *NOTEBOOKS, *LAB)
     install(session, "pytest", "hypothesis", extra="test")
     test_installed(session, [str(TREE / "tests" / "notebook")])
 
