@@ -35,7 +35,8 @@ GONE_OR_RESTARTED = (
     ray.exceptions.ActorDiedError,
     ray.exceptions.ActorUnschedulableError,
 )
-BATCH_NBYTES, WINDOW = 16 << 20, 4
+BATCH_NBYTES = {"tcp": 16 << 20, "ray": 64 << 20}  # an object costs Ray milliseconds, whatever its size
+WINDOW = 4
 LOOK = 0.05  # seconds between two looks at whether the stream has ended
 
 
@@ -160,7 +161,7 @@ def mirror(
     *,
     name: str | None = None,
     lossless: bool | Mapping[str, bool] = True,
-    batch_nbytes: int = BATCH_NBYTES,
+    batch_nbytes: int | None = None,
     window: int = WINDOW,
     transport: Literal["tcp", "ray"] = "tcp",
 ) -> Mirror:
@@ -181,11 +182,12 @@ def mirror(
     lossless : bool or mapping of node to bool
         True: a node that is too slow holds the producer of `ring` up, or makes it drop frames, as its
         `on_full` says. False: it loses frames, and its consumers learn how many.
-    batch_nbytes : int
-        The most bytes to send at a time, by default 16 MiB; never more than fits into the ring.
+    batch_nbytes : int, optional
+        The most bytes to send at a time, by default 16 MiB by TCP and 64 MiB by Ray, whose objects take
+        milliseconds each; never more than fits into the ring.
     window : int
         Batches that may be on their way to a node, by default 4. By TCP, they stay in the slots of `ring`
-        until they have arrived.
+        until they have arrived; by Ray, in its object store.
     transport : {"tcp", "ray"}
         ``"tcp"``: a connection of its own from node to node, many times faster. ``"ray"``: Ray's
         object store, where only Ray's ports are open.
@@ -215,7 +217,7 @@ def begin(
     first_seq: int,
     name: str | None = None,
     lossless: bool | Mapping[str, bool] = True,
-    batch_nbytes: int = BATCH_NBYTES,
+    batch_nbytes: int | None = None,
     window: int = WINDOW,
     transport: Literal["tcp", "ray"] = "tcp",
 ) -> Mirror:
@@ -224,13 +226,15 @@ def begin(
         raise TypeError(f"ring must be a Ring, not {type(ring).__name__}: attach to it first")
     ring._check_open(writing=True)
     window = check_int("window", window, 1, 1 << 10)
-    batch_nbytes = check_int("batch_nbytes", batch_nbytes, 1, 1 << 40)
     if not ray.is_initialized():
         raise RuntimeError("Ray is not running in this process: call ray.init() first")
     chosen = choose_nodes(nodes)
     policies = choose_policies(chosen, lossless)
     if transport not in ("tcp", "ray"):
         raise ValueError(f'transport must be "tcp" or "ray", not {transport!r}')
+    if batch_nbytes is None:
+        batch_nbytes = BATCH_NBYTES[transport]
+    batch_nbytes = check_int("batch_nbytes", batch_nbytes, 1, 1 << 40)
     secret = secrets.token_hex(16).encode() if transport == "tcp" else None
     like = describe(ring)
     names = {node: _names.check_name(f"{ring.name}-{node[:8]}" if name is None else name) for node in chosen}
@@ -338,13 +342,14 @@ def choose_policies(nodes: list[str], lossless: bool | Mapping[str, bool]) -> di
 
 
 def choose_limits(ring: Ring, batch_nbytes: int, window: int, transport: str) -> Limits:
-    """Return how much may be on its way: of slots never more than half, so that the producer has the rest.
+    """Return how much may be on its way.
 
-    In a ring that is small for that, two large batches are faster than many small ones.
+    By TCP never more than half of the slots, so that the producer has the rest: in a ring that is small for
+    that, two large batches are faster than many small ones. Ray's store has a copy, and the slots are free.
     """
-    half = max(1, ring.slots // 2)
-    most = half  # Ray's store has a copy, and the slots are free
+    most = ring.slots
     if transport == "tcp":
+        half = max(1, ring.slots // 2)
         window = min(window, half, max(2, half * ring.frame_nbytes // batch_nbytes))
         most = half // window
     return Limits(max(1, min(batch_nbytes // ring.frame_nbytes, most)), window)

@@ -297,6 +297,25 @@ def test_a_full_ring_holds_the_sender_up_and_shows_signs_of_life(make, target, r
         wait_for(connection, 2)
 
 
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("transport", "slots", "batch_nbytes", "limits"),
+    [
+        ("tcp", 64, 4 * MIB, (4, 4)),
+        ("tcp", 16, 4 * MIB, (4, 2)),  # half of the ring
+        ("tcp", 2, 4 * MIB, (1, 1)),
+        ("ray", 64, 4 * MIB, (4, 4)),
+        ("ray", 16, 64 * MIB, (16, 4)),  # Ray's store has what is on its way
+        ("ray", 16, 1, (1, 4)),
+    ],
+)
+def test_what_may_be_on_its_way(make, transport, slots, batch_nbytes, limits):
+    ring = make(shape=(MIB,), dtype="u1", slots=slots)
+    assert _mirror.choose_limits(ring, batch_nbytes, 4, transport) == limits
+
+
 def test_other_frames_than_the_rings_are_refused(make, target):
     ring, taken = make(), make(shape=(3,))
     with pytest.raises(shmring.RingIncompatible, match="shape"):
