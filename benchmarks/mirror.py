@@ -26,9 +26,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import shmring
 from shmring.ray import mirror
+from shmring.ray._mirror import BATCH_NBYTES, WINDOW
 
 SHAPES = {"1080p RGB": (1080, 1920, 3), "1 MiB": (1 << 20,)}
 LARGE = 128 << 20
+STORE = 1 << 30  # bytes of each node's object store
 SLOTS = 32
 CAMERA = {"1080p RGB": 60, "1 MiB": 300}  # frames per second
 
@@ -53,8 +55,8 @@ class Taker:
             total += got
         return total / (time.perf_counter() - began)
 
-    def count(self, name: str, seconds: float) -> float:
-        return count(name, seconds)
+    def count(self, name: str, seconds: float, first: int = 0) -> float:
+        return count(name, seconds, first)
 
 
 class Sender:
@@ -98,10 +100,11 @@ def plain_tcp(sender: Any, taker: Any, frame: Any, slots: int, seconds: float) -
     return float(ray.get(received))
 
 
-def count(name: str, seconds: float) -> float:
-    """Frames per second that a consumer gets which does nothing with them."""
+def count(name: str, seconds: float, first: int = 0) -> float:
+    """Frames per second that a consumer gets which does nothing with them, after so many first ones."""
     with shmring.Ring.attach(name) as ring, ring.consumer(start="next", label="counting") as frames:
-        frames.get(30).release()
+        for _ in range(first + 1):
+            frames.get(30).release()
         got, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
             with frames.batch(16, timeout=30) as batch:
@@ -137,9 +140,13 @@ def camera(shape: tuple[int, ...], rate: float = 0) -> Iterator[shmring.Ring]:
 
 
 def mirrored(taker: Any, node: str, frame: Any, seconds: float, transport: Any) -> float:
-    """What a consumer of the mirror gets while the source's producer has nothing else to do."""
+    """What a consumer of the mirror gets while the source's producer has nothing else to do.
+
+    It begins when as many bytes have gone by as the store has: other ways find its memory in use, too.
+    """
+    first = STORE // frame.nbytes
     with camera(frame.shape) as ring, mirror(ring, [node], transport=transport) as made:
-        return float(ray.get(taker.count.remote(made.names[node], seconds))) * frame.nbytes
+        return float(ray.get(taker.count.remote(made.names[node], seconds, first))) * frame.nbytes
 
 
 def local_rate(node: str, frame: Any, seconds: float, rate: float, mirrors: bool) -> float:
@@ -193,13 +200,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["speed", "local", "memory"])
+    parser.add_argument("--only", choices=["speed", "store", "local", "memory"])
     parser.add_argument("--frames", type=int, default=100_000, help="for memory")
     arguments = parser.parse_args()
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_agent_register_timeout_ms="120000")
     # Actors import this module, wherever it was started.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))
-    options = {"num_cpus": 1, "object_store_memory": 1 << 30}
+    options = {"num_cpus": 1, "object_store_memory": STORE}
     cluster = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     other = cluster.add_node(**options).node_id
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
@@ -210,12 +217,21 @@ def main() -> None:
 
     taker, sender = start(Taker, other), start(Sender, ray.get_runtime_context().get_node_id())
     seconds = arguments.seconds
+    for _ in range(STORE // LARGE):  # the memory of a store is not there before it was used once
+        large_object(taker, 0)
     for name, shape in SHAPES.items():
         frame = np.ones(shape, "u1")
+        batch = np.ones((min(SLOTS, BATCH_NBYTES["ray"] // frame.nbytes), *shape), "u1")
+        store: dict[str, Callable[[], float]] = {
+            "Ray, one large object": lambda: large_object(taker, seconds) / 1e6,
+            "Ray, batches of a mirror's size": lambda batch=batch: (
+                plain_ray(taker, batch, seconds, WINDOW) / 1e6
+            ),
+            "mirror, transport ray": lambda frame=frame: mirrored(taker, other, frame, seconds, "ray") / 1e6,
+        }
         speed: dict[str, Callable[[], float]] = {
             "Ray, one at a time": lambda frame=frame: plain_ray(taker, frame, seconds, 1) / 1e6,
             "Ray, 16 in flight": lambda frame=frame: plain_ray(taker, frame, seconds, 16) / 1e6,
-            "Ray, one large object": lambda: large_object(taker, seconds) / 1e6,
             "plain TCP, one frame's memory": lambda frame=frame: (
                 plain_tcp(sender, taker, frame, 1, seconds) / 1e6
             ),
@@ -223,10 +239,12 @@ def main() -> None:
                 plain_tcp(sender, taker, frame, SLOTS, seconds) / 1e6
             ),
             "mirror": lambda frame=frame: mirrored(taker, other, frame, seconds, "tcp") / 1e6,
-            "mirror, transport ray": lambda frame=frame: mirrored(taker, other, frame, seconds, "ray") / 1e6,
+            **store,
         }
         if arguments.only in (None, "speed"):
             compare(name, "MB/s", speed, arguments.rounds)
+        if arguments.only == "store":
+            compare(f"{name}, through Ray's store", "MB/s", store, arguments.rounds)
         local: dict[str, Callable[[], float]] = {
             f"{'with' if mirrors else 'without'} a mirror": (
                 lambda frame=frame, pace=CAMERA[name], mirrors=mirrors: local_rate(
