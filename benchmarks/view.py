@@ -6,13 +6,17 @@ machine; the server of `shmring.view` and the pages have the others (on two core
 question is what 1 or 10 pages take from those two, beyond the cores that the server itself has.
 
 Pages are simulated: programs that ask for whole frames, read each message and acknowledge it 60 times a
-second at most, as a browser that draws does. *Latency* runs from publish to the whole message being there.
-Ten pages *of another ring* do the same work on the server's cores, and touch this ring not at all: what they
-cost is what two busy cores take from each other, their memory and caches.
+second at most, as a browser that draws does, and follow the list of rings. *Latency* runs from publish to the
+whole message being there.
 
-Each round measures all of them in turns, with the same processes; the recorder counts what it lost.
-*Both* counts frames per second that the processor worked for producer and recorder, whatever else ran on the
-machine.
+What two busy cores take from each other, their memory and caches, is no cost of a page. Null rows show it:
+pages *of another ring* do the same work on the server's cores, and touch this ring not at all; a program that
+only *counts* keeps a core busy without memory; and nothing at all, measured *again*, is the noise.
+
+Each is measured between two rounds without pages, and compared with the mean of those; of many short rounds
+the table has the median and the quartiles. The recorder counts what it lost. *Both* counts frames per second
+that the processor worked for producer and recorder, whatever else ran on the machine; *server* is how much of
+a core it used.
 """
 
 import asyncio
@@ -28,37 +32,61 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import shmring
 from benchmarks.harness import alone
-from benchmarks.reporting.tables import aligned, spread
+from benchmarks.reporting import tables
 from shmring import recording
 
 TARGET = 0.97  # of the frames without pages
 SHAPE = (1080, 1920)
 SLOTS = 16
-LOOKERS = {"no page": 0, "1 page": 1, "10 pages": 10, "10 pages of another ring": 10}
+COMPARED = ("producer", "recorder", "both")
+Frames: TypeAlias = np.ndarray[Any, Any]
 REFRESH = 1 / 60  # seconds
 TOKEN = "the-token-of-the-benchmark"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 IN_MEMORY = "/dev/shm"
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What runs on the other cores."""
+
+    label: str
+    pages: int = 0
+    of_another_ring: bool = False
+    counts: bool = False
+
+
+NOTHING = Beside("no page")
+LOOKERS = [
+    Beside("no page, again"),
+    Beside("a program that counts", counts=True),
+    Beside("1 page", 1),
+    Beside("1 page of another ring", 1, of_another_ring=True),
+    Beside("10 pages", 10),
+    Beside("10 pages of another ring", 10, of_another_ring=True),
+]
+
+
+@dataclass(frozen=True)
 class Case:
-    """So many frames in a round, at this rate."""
+    """So many frames in a round, at this rate; and that part of the rounds."""
 
     label: str
     rate: float | None
     frames: int
+    part: float = 1.0
 
 
 def cases(quick: bool) -> list[Case]:
     if quick:
-        return [Case("60 frames/s", 60.0, 12), Case("flat out", None, 30)]
-    return [Case("60 frames/s", 60.0, 60), Case("flat out", None, 600)]
+        return [Case("60 frames/s", 60.0, 6), Case("flat out", None, 20)]
+    return [Case("60 frames/s", 60.0, 30, 0.25), Case("flat out", None, 150)]
 
 
 def cores() -> tuple[set[int], set[int]]:
@@ -113,11 +141,16 @@ async def be_pages(port: int, pipe: Connection) -> None:
     while command := await asyncio.to_thread(pipe.recv):
         name, count = command
         ages: list[int] = []
-        pages = [asyncio.create_task(be_page(name, port, ages)) for _ in range(count)]
+        tasks = [asyncio.create_task(be_page(name, port, ages)) for _ in range(count)]
+        tasks += [asyncio.create_task(read_list(port)) for _ in range(count)]
+        while len(ages) < count:
+            await asyncio.sleep(0.005)
+        ages.clear()
+        pipe.send("ready")
         await asyncio.to_thread(pipe.recv)
-        for page in pages:
-            page.cancel()
-        await asyncio.gather(*pages, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         pipe.send(ages)
 
 
@@ -125,8 +158,7 @@ async def be_page(name: str, port: int, ages: list[int]) -> None:
     from websockets.asyncio.client import connect
 
     address = f"ws://127.0.0.1:{port}/ws/ring?name={name}"
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with connect(address, additional_headers=headers, compression=None, max_size=None) as page:
+    async with connect(address, additional_headers=HEADERS, compression=None, max_size=None) as page:
         await page.send(json.dumps({"type": "want", "width": SHAPE[1], "height": SHAPE[0]}))
         async for message in page:
             if isinstance(message, bytes):
@@ -135,6 +167,24 @@ async def be_page(name: str, port: int, ages: list[int]) -> None:
                 ages.append(time.monotonic_ns() - header["timestamp_ns"])
                 await asyncio.sleep(REFRESH - time.monotonic() % REFRESH)
                 await page.send(json.dumps({"type": "ack", "seq": header["seq"]}))
+
+
+async def read_list(port: int) -> None:
+    from websockets.asyncio.client import connect
+
+    async with connect(f"ws://127.0.0.1:{port}/ws/rings", additional_headers=HEADERS, max_size=None) as page:
+        async for _ in page:
+            pass
+
+
+def count(where: set[int], pipe: Connection) -> None:
+    """Keep a core busy from a command to the next one, with nothing that needs memory."""
+    os.sched_setaffinity(0, where)
+    while pipe.recv():
+        while not pipe.poll():
+            for _ in range(50_000):
+                pass
+        pipe.recv()
 
 
 # ---- rounds
@@ -146,7 +196,9 @@ class Others:
 
     recorder: Connection
     pages: Connection
+    counting: Connection
     other_ring: shmring.Ring
+    server_clock: int
 
 
 def publish(out: shmring.Producer, case: Case, frames: Iterable[np.ndarray[Any, Any]]) -> tuple[float, float]:
@@ -159,55 +211,62 @@ def publish(out: shmring.Producer, case: Case, frames: Iterable[np.ndarray[Any, 
     return time.monotonic() - began, time.process_time() - used
 
 
-def measure(out: shmring.Producer, case: Case, lookers: str, others: Others) -> dict[str, float]:
-    """One round with these pages."""
-    pages = LOOKERS[lookers]
-    ring = others.other_ring if "another" in lookers else out.ring
-    others.pages.send((ring.name, pages))
-    if pages:
-        while not any(one.label == "shmring view" for one in ring.stats().consumers):
-            time.sleep(0.01)
+def measure(
+    out: shmring.Producer, case: Case, beside: Beside, frames: Frames, others: Others
+) -> dict[str, float]:
+    """One round with this on the other cores."""
+    ring = others.other_ring if beside.of_another_ring else out.ring
+    others.pages.send((ring.name, beside.pages))
+    assert others.pages.recv() == "ready"
+    if beside.counts:
+        others.counting.send("begin")
     others.recorder.send(case.frames)
     assert others.recorder.recv() == "ready"
-    some = np.random.default_rng(1).integers(0, 256, (8, *SHAPE), "u1")
-    began = time.monotonic()
-    seconds, used = publish(out, case, (some[number % 8] for number in range(case.frames)))
-    ended, used_too, frames, lost = others.recorder.recv()
-    assert (frames, lost) == (case.frames, 0), (frames, lost)
+    began, used_by_server = time.monotonic(), time.clock_gettime(others.server_clock)
+    seconds, used = publish(out, case, (frames[number % len(frames)] for number in range(case.frames)))
+    ended, used_too, recorded, lost = others.recorder.recv()
+    used_by_server = time.clock_gettime(others.server_clock) - used_by_server
+    assert (recorded, lost) == (case.frames, 0), (recorded, lost)
+    if beside.counts:
+        others.counting.send("end")
     others.pages.send("end")
     ages = others.pages.recv()
     found = {
         "producer": case.frames / seconds,
         "recorder": case.frames / (ended - began),
         "both": case.frames / (used + used_too),
+        "server": used_by_server / (ended - began),
     }
-    if pages:
+    if beside.pages:
         assert ages, "no page got a frame"
-        found["page"] = len(ages) / pages / (ended - began)
+        found["page"] = len(ages) / beside.pages / (ended - began)
         found["latency"] = statistics.median(ages) / 1e6
     return found
 
 
 def run_case(case: Case, rounds: int, out: shmring.Producer, others: Others) -> list[dict[str, Any]]:
-    found: dict[str, list[dict[str, float]]] = {lookers: [] for lookers in LOOKERS}
+    frames = np.random.default_rng(1).integers(0, 256, (8, *SHAPE), "u1")
+    found: dict[str, list[dict[str, float]]] = {beside.label: [] for beside in [NOTHING, *LOOKERS]}
     for number in range(rounds + 1):
-        for lookers in LOOKERS:
-            result = measure(out, case, lookers, others)
+        before = measure(out, case, NOTHING, frames, others)
+        for beside in LOOKERS:
+            result = measure(out, case, beside, frames, others)
+            after = measure(out, case, NOTHING, frames, others)
+            for name in COMPARED:
+                result[f"{name} / without"] = 2 * result[name] / (before[name] + after[name])
             if number > 0:  # the first is for page faults and imports
-                found[lookers].append(result)
-    return [as_row(case, lookers, found[lookers], found["no page"]) for lookers in LOOKERS]
+                found[beside.label].append(result)
+                found[NOTHING.label].append(after)
+            before = after
+    return [as_row(case, label, results) for label, results in found.items()]
 
 
-def as_row(
-    case: Case, lookers: str, found: list[dict[str, float]], without: list[dict[str, float]]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"case": case.label, "pages": lookers, "frames": case.frames}
-    columns = {name: [one[name] for one in found] for name in found[0]}
-    for name in ("producer", "recorder", "both"):
-        pairs = zip(columns[name], (one[name] for one in without), strict=True)
-        columns[f"{name} / without"] = [ours / theirs for ours, theirs in pairs]
-    for name, values in columns.items():
-        row[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+def as_row(case: Case, label: str, found: list[dict[str, float]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"case": case.label, "beside": label, "frames": case.frames, "rounds": len(found)}
+    for name in found[0]:
+        values = [one[name] for one in found]
+        low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+        row[name] = {"median": median, "low": low, "high": high, "min": min(values), "max": max(values)}
     return row
 
 
@@ -224,6 +283,7 @@ def run(rounds: int, quick: bool) -> list[dict[str, Any]]:
         recorder, far_recorder = context.Pipe()
         server, far_server = context.Pipe()
         pages, far_pages = context.Pipe()
+        counting, far_counting = context.Pipe()
         names = [ring.name, other.name]
         processes = [context.Process(target=serve, args=(names, theirs, far_server), daemon=True)]
         processes[0].start()
@@ -231,6 +291,7 @@ def run(rounds: int, quick: bool) -> list[dict[str, Any]]:
         processes += [
             context.Process(target=record, args=(ring.name, ours, far_recorder), daemon=True),
             context.Process(target=look, args=(port, theirs, far_pages), daemon=True),
+            context.Process(target=count, args=(theirs, far_counting), daemon=True),
             context.Process(target=feed, args=(other.name, theirs), daemon=True),
         ]
         for process in processes[1:]:
@@ -238,12 +299,18 @@ def run(rounds: int, quick: bool) -> list[dict[str, Any]]:
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, ours)
         try:
-            others = Others(recorder, pages, other)
-            return [row for case in cases(quick) for row in run_case(case, rounds, out, others)]
+            clock = ~(processes[0].pid or 0) << 3 | 2  # of a process: clock_getcpuclockid(3)
+            others = Others(recorder, pages, counting, other, clock)
+            return [
+                row
+                for case in cases(quick)
+                for row in run_case(case, max(1, round(rounds * case.part)), out, others)
+            ]
         finally:
             os.sched_setaffinity(0, before)
             recorder.send(0)
             pages.send(None)
+            counting.send(None)
             for process in (processes[0], processes[-1]):
                 process.terminate()
             for process in processes:
@@ -252,21 +319,30 @@ def run(rounds: int, quick: bool) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The table to print."""
-    names = ["producer", "producer / without", "recorder", "recorder / without", "both", "both / without"]
-    names += ["page", "latency"]
-    heads = ["producer/s", "/ without", "recorder/s", "/ without", "both/CPU s", "/ without", "each page/s"]
-    heads += ["latency, ms", f"target {TARGET}"]
-    lines = [["1080p, 8 bit; median (min to max)", "pages", *heads]]
+    names = [column for name in COMPARED for column in (name, f"{name} / without")]
+    names += ["server", "page", "latency"]
+    heads = ["producer/s", "/ without", "recorder/s", "/ without", "both/CPU s", "/ without", "server, cores"]
+    heads += ["each page/s", "latency, ms", f"target {TARGET}"]
+    lines = [["1080p, 8 bit; median (quartiles)", "beside", *heads]]
     for row in rows:
-        columns = ["{} ({} to {})".format(*spread(row[name])) if name in row else "" for name in names]
-        least = min(row["producer / without"]["median"], row["recorder / without"]["median"])
-        verdict = "" if "no page" in row["pages"] else "met" if least >= TARGET else "NOT met"
-        lines.append([row["case"], row["pages"], *columns, verdict])
-    return "\n".join(aligned(lines, numbers=range(2, 10)))
+        columns = [middle(row[name]) if name in row else "" for name in names]
+        lines.append([row["case"], row["beside"], *columns, verdict(row)])
+    return "\n".join(tables.aligned(lines, numbers=range(2, 11)))
+
+
+def verdict(row: dict[str, Any]) -> str:
+    if row["beside"] not in ("1 page", "10 pages"):
+        return ""
+    least = min(row[f"{name} / without"]["median"] for name in ("producer", "recorder"))
+    return "met" if least >= TARGET else "NOT met"
+
+
+def middle(found: dict[str, float]) -> str:
+    return "{} ({} to {})".format(*(tables.number(found[key]) for key in ("median", "low", "high")))
 
 
 def main() -> None:
-    alone.main("view", __doc__, run, table, rounds=10, packages=("starlette", "uvicorn", "websockets"))
+    alone.main("view", __doc__, run, table, rounds=24, packages=("starlette", "uvicorn", "websockets"))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def test_pages_beside_a_recorder() -> None:
     from benchmarks import view
 
     rows = view.run(rounds=1, quick=True)
-    assert [row["pages"] for row in rows] == list(view.LOOKERS) * 2
+    assert [row["beside"] for row in rows] == [one.label for one in [view.NOTHING, *view.LOOKERS]] * 2
     assert all(row["recorder"]["median"] > 0 for row in rows)
     assert "target 0.97" in view.table(rows)
 
