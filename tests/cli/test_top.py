@@ -148,6 +148,7 @@ def test_groups(make, peer, size):
         watch(script, size=size)
 
 
+@pytest.mark.stress
 def test_narrow_and_wide(make):
     make()
 
@@ -251,6 +252,7 @@ def test_more_consumers_than_lines_scroll(make, alone):
         consumer.close()
 
 
+@pytest.mark.stress
 def test_pause(make):
     ring = make()
     with ring.producer() as out:
@@ -270,6 +272,7 @@ def test_pause(make):
         watch(script)
 
 
+@pytest.mark.stress
 def test_help(make):
     """Every column and key that needs it is explained on the screen, too; any key of help leads back."""
     make()
@@ -424,6 +427,7 @@ def test_many_rings_and_consumers_on_24_lines(make):
         watch(script, size=NARROW)
 
 
+@pytest.mark.stress
 def test_one_look_at_a_time(make, monkeypatch):
     """However slow a look is, the next one begins when it has ended: two could end in the wrong order."""
     make()
@@ -574,6 +578,7 @@ def start_top(command):
     return start
 
 
+@pytest.mark.stress
 def test_ends_with_its_terminal(make, start_top):
     """It does not stay behind, busy, when the terminal is closed."""
     ring = make()

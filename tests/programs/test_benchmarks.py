@@ -203,6 +203,7 @@ class Dies(ours.Shmring):
         os.kill(os.getpid(), 9)
 
 
+@pytest.mark.stress
 def test_a_run_that_hangs_is_killed_with_all_that_it_left(monkeypatch) -> None:
     monkeypatch.setattr(isolation, "LIMIT_S", 0.2)
     with pytest.raises(isolation.RunFailed, match="no result within 0 s: killed"):
@@ -226,6 +227,7 @@ def test_a_failed_cell_becomes_a_row_with_its_error() -> None:
 # ---- another build
 
 
+@pytest.mark.stress
 def test_another_build_is_measured_beside_each_cell_of_ours() -> None:
     memory = [cell for cell in workloads.cells(["setup"], TINY) if cell.case == "memory beyond the frames"]
     limit = cells.Cell("setup", "a case", "a limit", cells.LIMIT, lambda: {"x": 1.0}, {"x": "ns"})
@@ -385,10 +387,12 @@ def test_a_page_has_the_newest_run(page: str, block: Callable[[str, dict[str, An
 
 
 @pytest.mark.parametrize("subject", queues.subjects(), ids=lambda subject: subject.name)
+@pytest.mark.stress
 def test_each_queue_brings_every_item_to_one_getter(subject: queues.Subject) -> None:
     assert isolation.isolated(lambda: queues.rate(subject, 1 << 16, 2, 40)) > 0
 
 
+@pytest.mark.stress
 def test_the_steps_of_the_tutorial_are_measured(tmp_path: Path) -> None:
     tutorial.write_programs(tmp_path)
     assert {path.stem for path in tmp_path.glob("*.py")} == set(tutorial.STEPS)
@@ -399,6 +403,7 @@ def test_the_steps_of_the_tutorial_are_measured(tmp_path: Path) -> None:
     assert "| with_ring_queue | 25 (20 to 30) | 1.5 (1 to 2) |" in tutorial.table(rows)
 
 
+@pytest.mark.stress
 def test_each_pattern_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patterns, "FRAMES", 4)
     rows = isolation.isolated(lambda: patterns.run(1, 0))

@@ -88,7 +88,11 @@ def running(ring: shmring.Ring, path: Path, **options):
 
 
 @every_format
-@pytest.mark.parametrize("roll", [None, recording.Roll(frames=100)], ids=["one file", "rolling"])
+@pytest.mark.parametrize(
+    "roll",
+    [None, pytest.param(recording.Roll(frames=100), marks=pytest.mark.stress)],
+    ids=["one file", "rolling"],
+)
 def test_a_second_writer_is_refused(make, fork, tmp_path, suffix, roll) -> None:
     """In this process and in another, whatever the mode; the first one is not disturbed."""
     first, second, path = make(), make(), tmp_path / f"take{suffix}"

@@ -134,7 +134,15 @@ def open_for_writing(here, path):
 
 @pytest.mark.usefixtures("each_frame_at_once")
 @pytest.mark.parametrize(
-    ("rolls", "locking"), [(False, ""), (False, "TRUE"), (True, ""), (True, "TRUE"), (True, "FALSE")]
+    ("rolls", "locking"),
+    [
+        (False, ""),
+        (True, "TRUE"),
+        *(
+            pytest.param(*more, marks=pytest.mark.stress)
+            for more in [(False, "TRUE"), (True, ""), (True, "FALSE")]
+        ),
+    ],
 )
 def test_readers_that_stay(make, peer, tmp_path, rolls, locking) -> None:
     """Opened while it is recorded, open when the recorder closes: it ends as if nobody had looked."""
