@@ -170,9 +170,18 @@ class Trial:
         names = run(str(folder / "whole" / "litmus"), "-n").said
         self.edges = dict(line.split("|") for line in names.splitlines())
         self.seconds = dict.fromkeys(self.edges, 0.0)  # of each litmus test without a mutant
+        sources = {path.stem: path.read_text() for path in (HERE / "litmus").glob("*.c")}
+        self.file_of = {
+            test: next(stem for stem, text in sources.items() if f'{{"{test}",' in text)
+            for test in self.edges
+        }
 
-    def build(self, out: Path, include: Path, explorer: Path) -> None:
+    def build(self, out: Path, include: Path, explorer: Path, *files: str) -> None:
+        """The litmus tests of all files, or of the named ones."""
         settings = [f"OUT={out}", f"INCLUDE={include}", f"EXPLORER={explorer}"]
+        if files:
+            settings.append(f"NAMES=ring {' '.join(files)}")
+        (out / "litmus").unlink(missing_ok=True)  # it may be of other files
         built = run("make", "-s", "-C", str(HERE / "litmus"), *settings, "build")
         if not built.good:
             sys.exit(f"the litmus tests do not compile with {include}:\n{built.said}")
@@ -224,11 +233,15 @@ class Trial:
             caught = self.program(out, out / "include", mutant.first)
             if caught or self.quick:
                 return caught
-        self.build(out, out / "include", self.folder / "whole" / "explore.o")
+        explorer = self.folder / "whole" / "explore.o"
         first = [mutant.first] if mutant.first in self.edges else self.naming(mutant.label)
-        caught = self.litmus(out, first) if first else ""
-        if caught or (self.quick and first):
-            return caught
+        for file in dict.fromkeys(self.file_of[test] for test in first):  # each takes seconds to compile
+            self.build(out, out / "include", explorer, file)
+            if caught := self.litmus(out, [test for test in first if self.file_of[test] == file]):
+                return caught
+        if self.quick and first:
+            return ""
+        self.build(out, out / "include", explorer)
         caught = self.litmus(out, [])
         if caught or self.quick or "relaxed" in mutant.what:
             return caught  # the C programs run in the order of the program, or in that of this machine

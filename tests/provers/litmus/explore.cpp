@@ -502,8 +502,8 @@ main(int argc, char **argv)
     }
     first_world = static_cast<uint8_t *>(std::malloc(litmus_world_bytes));
     std::vector<const litmus_test *> all, wanted;
-    for (const litmus_test *const *list = litmus_tests; *list != nullptr; list++)
-        for (const litmus_test *one = *list; one->name != nullptr; one++)
+    for (size_t file = 0; file < litmus_files; file++)
+        for (const litmus_test *one = litmus_tests[file]; one != nullptr && one->name != nullptr; one++)
             all.push_back(one);
     if (only_names) {
         for (const litmus_test *one : all)

@@ -80,7 +80,9 @@ void litmus_fail(const char *what, litmus_place place);
 
 /* ---- the tests' side ---- */
 
+/* The tests of each file, or NULL if it is not linked. */
 extern const litmus_test *const litmus_tests[];
+extern const size_t litmus_files;
 /* The private memory of the participants, which each execution starts with as `prepare` left it. */
 extern void *const litmus_world;
 extern const size_t litmus_world_bytes;

@@ -4,8 +4,9 @@
 world_t world;
 void *const litmus_world = &world;
 const size_t litmus_world_bytes = sizeof world;
-const litmus_test *const litmus_tests[] = {frame_tests, group_tests, pin_tests, place_tests,
-                                           sleep_tests, block_tests, NULL};
+const litmus_test *const litmus_tests[] = {frame_tests, group_tests, pin_tests,
+                                           place_tests, sleep_tests, block_tests};
+const size_t litmus_files = sizeof litmus_tests / sizeof litmus_tests[0];
 
 /* ---- doubles ---- */
 

@@ -109,7 +109,13 @@ int copy_out(uint64_t position);
 #define LOSSY 0
 #define LOSSLESS 1
 
-extern const litmus_test frame_tests[], group_tests[], pin_tests[], place_tests[], sleep_tests[],
-    block_tests[];
+/* Weak: NULL is the address of those whose file is not linked. */
+#define LITMUS_TESTS(name) extern const litmus_test name[] __attribute__((weak))
+LITMUS_TESTS(frame_tests);
+LITMUS_TESTS(group_tests);
+LITMUS_TESTS(pin_tests);
+LITMUS_TESTS(place_tests);
+LITMUS_TESTS(sleep_tests);
+LITMUS_TESTS(block_tests);
 
 #endif /* LITMUS_RING_H */
