@@ -394,7 +394,7 @@ def test_killed_while_it_is_made(tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("stride", [11, pytest.param(2, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("stride", [5, pytest.param(2, marks=pytest.mark.stress)])
 def test_a_write_that_fails_at_every_few_steps(tmp_path, small_chunks, stride) -> None:
     """The columns end together, with whole frames, and the file says why."""
     frames, index = rows_of(DESCRIPTION, 7)
