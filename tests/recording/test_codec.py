@@ -149,6 +149,29 @@ def test_other_programs_read_it(make, tmp_path, monkeypatch, suffix, codec, alon
             assert not any(chunks), "all of them are compressed"
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_chunks_are_those_of_the_library(make, tmp_path, codec) -> None:
+    """HDF5's own filter makes the same ones."""
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    frames = some_frames("u2", (301, 303), 3)  # no multiple of a block
+    ring, path = make(shape=(301, 303), dtype="u2", slots=8), tmp_path / "take.h5"
+    record(ring, path, frames, codec=codec)
+    settings = hdf5plugin.Bitshuffle(**({"cname": "zstd", "clevel": 1} if codec == "zstd" else {}))
+    with h5py.File(path) as file, h5py.File(tmp_path / "other.h5", "w") as other:
+        there = other.create_dataset("frames", data=frames, chunks=(1, 301, 303), **settings)
+        for number in range(3):
+            start = (number, 0, 0)
+            assert file["frames"].id.read_direct_chunk(start) == there.id.read_direct_chunk(start)
+
+
+def test_a_numcodecs_that_hides_its_functions(make, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(_shards, "_blosc", lambda: None)
+    ring, path = make(slots=8), tmp_path / "take.zarr"
+    frames = some_frames(ring.dtype, ring.shape, 6)
+    record(ring, path, frames, codec="zstd")
+    check(path, frames)
+
+
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("codec", CODECS)
 def test_append(make, tmp_path, suffix, codec) -> None:
@@ -519,6 +542,29 @@ def test_no_space_for_more(make, monkeypatch, tmp_path, suffix) -> None:
 # ---- threads and memory
 
 
+def test_one_wait_for_each_batch(make, monkeypatch, tmp_path, suffix) -> None:
+    """Each time the recorder wakes up, it interrupts a thread that compresses."""
+    ring = make(shape=(300, 300), dtype="u1", slots=64)
+    frames = some_frames("u1", (300, 300), 40)
+    wait, awaited = _codec.wait, []
+
+    def counted(tasks):
+        tasks = list(tasks)
+        awaited.append(len(tasks))
+        return wait(tasks)
+
+    monkeypatch.setattr(_codec, "wait", counted)
+    monkeypatch.setattr(_codec, "TASK", 1)
+    with ring.producer() as out:
+        out.put_many(frames)
+    recorder = recording.Recorder(ring, tmp_path / f"take{suffix}", codec="lz4")
+    recorder._batch, recorder._most_held = 8, 0
+    recorder.run()
+    assert recorder.summary.frames == 40
+    assert len(awaited) <= 40 // 8 + 3  # three at the end
+    check(tmp_path / f"take{suffix}", frames)
+
+
 def test_memory_is_bounded(make, tmp_path, suffix) -> None:
     """Of frames that cannot be compressed, memory has those of two batches at most, not the recording's."""
     ring, path = make(shape=(1 << 18,), dtype="u1", slots=16), tmp_path / f"take{suffix}"
@@ -538,6 +584,25 @@ def test_memory_is_bounded(make, tmp_path, suffix) -> None:
         tracemalloc.stop()
     assert recorder.summary.frames == 192
     assert most < 3 * recorder._batch * ring.frame_nbytes + (4 << 20)
+
+
+def test_a_thread_compresses_in_the_same_memory_again(make, tmp_path, suffix) -> None:
+    """Each in its own: what is written stays as it is until this thread's next chunk."""
+    ring = make(shape=(1 << 18,), dtype="u1", slots=4)
+    recorder = recording.Recorder(ring, tmp_path / f"take{suffix}", codec="lz4")
+    encode = recorder._files._writer._compressed._store.encode
+    chunks = np.random.default_rng(1).integers(0, 255, (3, 1, 1 << 18), "u1")
+    first, again = encode(chunks[0]), encode(chunks[1])
+    assert np.shares_memory(first, again)
+    kept, others = again.tobytes(), []
+    thread = threading.Thread(target=lambda: others.append(encode(chunks[2])))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(again, others[0])
+    assert again.tobytes() == kept
+    with ring.producer() as out:
+        out.close()
+        recorder.run()
 
 
 def test_threads_end(make, tmp_path, suffix) -> None:

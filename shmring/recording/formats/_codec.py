@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shmring._format import FrameFormat
+from shmring.recording.formats._description import Codec
 from shmring.recording.formats._frames import as_items, as_stored
 
-CODECS = ("lz4", "zstd")
+CODECS: tuple[Codec, ...] = ("lz4", "zstd")
 CHUNK = 1 << 20  # bytes of small frames in a chunk
 ALONE = 64 << 10  # bytes: a frame of this size is a chunk of its own, so slow streams fill chunks too
 TASK = 1 << 20  # bytes that a thread compresses in one go
@@ -36,17 +38,33 @@ def batch_bytes(frame_bytes: int) -> int:
     return 4 * threads() * max(TASK, frame_bytes)
 
 
+class Scratch(threading.local):
+    """Memory that each thread has for itself, for what it compresses, one chunk after another.
+
+    In new memory for each chunk, the kernel would fill page after page with zeros first.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, "u1")
+
+    def take(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Return so many bytes, which stay as they are until this thread takes some again."""
+        if len(self._memory) < nbytes:
+            self._memory = np.empty(nbytes, "u1")
+        return self._memory[:nbytes]
+
+
 class ChunkStore(Protocol):
     """Where a format keeps the chunks of a compressed dataset. Several threads call `encode` and `put`."""
 
     def make_room(self, rows: int) -> None:
         """Get ready for the chunks of so many frames in all."""
 
-    def encode(self, chunk: npt.NDArray[Any]) -> bytes:
-        """Compress a whole chunk."""
+    def encode(self, chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Compress a whole chunk, which is contiguous; the result is there until this thread's next one."""
         ...
 
-    def put(self, number: int, encoded: bytes) -> None:
+    def put(self, number: int, encoded: npt.NDArray[np.uint8]) -> None:
         """Write a compressed chunk."""
 
     def put_part(self, number: int, chunk: npt.NDArray[Any]) -> None:
@@ -175,13 +193,15 @@ class CompressedFrames:
 
     def wait(self, most: int) -> int:
         """Wait until at most so many frames in the ring's memory are still needed; how many are."""
-        needed = sum(task.frames for task in self._tasks if not task.done.done())
-        for task in tuple(self._tasks):
+        tasks = [task for task in self._tasks if not task.done.done()]
+        needed = sum(task.frames for task in tasks)
+        awaited = []  # all at once: each time this thread wakes up, it interrupts one that compresses
+        for task in tasks:
             if needed <= most:
                 break
-            if not task.done.done():
-                wait([task.done])
-                needed -= task.frames
+            awaited.append(task.done)
+            needed -= task.frames
+        wait(awaited)
         # Slots are given back in their order: from the first one that is needed.
         first = next((place for place, task in enumerate(self._tasks) if not task.done.done()), None)
         return 0 if first is None else sum(task.frames for task in tuple(self._tasks)[first:])

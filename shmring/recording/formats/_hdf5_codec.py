@@ -1,45 +1,28 @@
 """Compressed chunks in HDF5: bitshuffle with LZ4 or zstd, as hdf5plugin has it.
 
-HDF5 compresses in one thread, under one lock. So its own filter is called here, from several threads, and
-HDF5 gets the chunks as they are to be in the file. It is called as HDF5 calls it: the plugin is loaded
-once more, and asked for its filter by the interface that every HDF5 plugin has.
+HDF5 compresses in one thread, under one lock, and copies each chunk first. So its filter's work is done here:
+by the plugin's own functions, in several threads, straight from the ring's memory. HDF5 gets the chunks as
+they are to be in the file.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shmring.recording.formats._codec import Scratch
+
 NOT_COMPRESSED = 1  # the mask of a chunk that leaves out the first filter
-_FILTER = ctypes.CFUNCTYPE(
-    ctypes.c_size_t,  # bytes of the result, 0: failed
-    ctypes.c_uint,  # flags
-    ctypes.c_size_t,  # number of settings
-    ctypes.POINTER(ctypes.c_uint),  # settings
-    ctypes.c_size_t,  # bytes of the chunk
-    ctypes.POINTER(ctypes.c_size_t),  # size of the buffer
-    ctypes.POINTER(ctypes.c_void_p),  # the buffer, which the filter replaces
-)
-
-
-class _FilterClass(ctypes.Structure):
-    """H5Z_class2_t."""
-
-    _fields_ = (
-        ("version", ctypes.c_int),
-        ("id", ctypes.c_int),
-        ("encoder_present", ctypes.c_uint),
-        ("decoder_present", ctypes.c_uint),
-        ("name", ctypes.c_char_p),
-        ("can_apply", ctypes.c_void_p),
-        ("set_local", ctypes.c_void_p),
-        ("filter", _FILTER),
-    )
+HEADER = struct.Struct(
+    ">QI"
+)  # of a chunk: its bytes, and those of the blocks that are compressed by themselves
+ZSTD = 3  # the filter's number for it
 
 
 def load() -> Any:
@@ -63,14 +46,19 @@ def filter_of(codec: str | None) -> dict[str, Any]:
 
 
 @functools.cache
-def _library() -> tuple[Any, Any]:
-    """Return the plugin's filter, and the C library."""
+def _library() -> Any:
+    """Return the plugin, with the functions of bitshuffle.h."""
     plugin = ctypes.CDLL(str(Path(load().PLUGIN_PATH) / "libh5bshuf.so"))
-    plugin.H5PLget_plugin_info.restype = ctypes.POINTER(_FilterClass)
-    system = ctypes.CDLL(None)
-    system.malloc.restype, system.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    system.free.argtypes = [ctypes.c_void_p]
-    return plugin.H5PLget_plugin_info().contents.filter, system
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    plugin.bshuf_default_block_size.restype, plugin.bshuf_default_block_size.argtypes = size, [size]
+    for bound in (plugin.bshuf_compress_lz4_bound, plugin.bshuf_compress_zstd_bound):
+        bound.restype, bound.argtypes = size, [size, size, size]
+    # The chunk and the result; items, bytes of one, items of a block.
+    places: list[Any] = [pointer, pointer, size, size, size]
+    lz4, zstd = plugin.bshuf_compress_lz4, plugin.bshuf_compress_zstd
+    for compress, level in ((lz4, []), (zstd, [ctypes.c_int])):
+        compress.restype, compress.argtypes = ctypes.c_int64, [*places, *level]
+    return plugin
 
 
 class ChunkWriter:
@@ -78,33 +66,33 @@ class ChunkWriter:
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
-        settings = dataset.id.get_create_plist().get_filter(0)[2]
-        self._count, self._settings = len(settings), (ctypes.c_uint * len(settings))(*settings)
-        self._filter, self._system = _library()
+        # The version of bitshuffle (two numbers), bytes of an item, items of a block, codec, level of zstd.
+        _, _, self._item, block, codec, *self._level = dataset.id.get_create_plist().get_filter(0)[2]
+        plugin = _library()
+        self._block = block or plugin.bshuf_default_block_size(self._item)
+        name = "zstd" if codec == ZSTD else "lz4"
+        self._bound = getattr(plugin, f"bshuf_compress_{name}_bound")
+        self._compress = getattr(plugin, f"bshuf_compress_{name}")
+        self._scratch = Scratch()
 
-    def encode(self, chunk: npt.NDArray[Any]) -> bytes:
+    def encode(self, chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Compress a whole chunk."""
-        chunk = np.ascontiguousarray(chunk)
-        buffer, size = ctypes.c_void_p(self._system.malloc(chunk.nbytes)), ctypes.c_size_t(chunk.nbytes)
-        if buffer.value is None:
-            raise MemoryError
-        try:
-            ctypes.memmove(buffer, chunk.ctypes.data, chunk.nbytes)
-            made = self._filter(
-                0, self._count, self._settings, chunk.nbytes, ctypes.byref(size), ctypes.byref(buffer)
-            )
-            if made == 0:
-                raise OSError("bitshuffle could not compress a chunk")
-            return ctypes.string_at(buffer, made)
-        finally:
-            self._system.free(buffer)
+        items = chunk.nbytes // self._item
+        into = self._scratch.take(HEADER.size + self._bound(items, self._item, self._block))
+        HEADER.pack_into(into, 0, chunk.nbytes, self._block * self._item)
+        made = self._compress(
+            chunk.ctypes.data, into.ctypes.data + HEADER.size, items, self._item, self._block, *self._level
+        )
+        if made < 0:
+            raise OSError(f"bitshuffle could not compress a chunk: its error {made}")
+        return into[: HEADER.size + made]
 
     def make_room(self, rows: int) -> None:
         """Let the dataset have so many rows."""
         if self._dataset.shape[0] < rows:
             self._dataset.resize((rows, *self._dataset.shape[1:]))
 
-    def put(self, number: int, encoded: bytes) -> None:
+    def put(self, number: int, encoded: npt.NDArray[np.uint8]) -> None:
         """Write a compressed chunk."""
         self._write(number, encoded, 0)
 
@@ -112,7 +100,7 @@ class ChunkWriter:
         """Write a chunk of which only the first frames are there yet."""
         self._write(number, chunk.tobytes(), NOT_COMPRESSED)
 
-    def _write(self, number: int, data: bytes, mask: int) -> None:
+    def _write(self, number: int, data: Any, mask: int) -> None:
         start = (number * self._dataset.chunks[0], *(0 for _ in self._dataset.shape[1:]))
         self._dataset.id.write_direct_chunk(start, data, mask)
 

@@ -6,6 +6,8 @@ then the index, which fits into one page, says where it is: a kill in between co
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import threading
 from dataclasses import dataclass
@@ -15,13 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shmring._alone import alone
+from shmring.recording.formats._codec import Scratch
 from shmring.recording.formats._description import Codec
 from shmring.recording.formats._growing import write_all
 
 SHARD = 128 << 20  # bytes of frames in a shard
 MOST = 255  # chunks, whose index and checksum fit into one page
 MISSING = 2**64 - 1
+OVERHEAD = 16  # bytes that a Blosc buffer has more than what cannot be compressed
+PLAIN, BITSHUFFLE = 0, 2  # as Blosc numbers its filters
 
 
 def chunks_per_shard(chunk_bytes: int) -> int:
@@ -41,6 +45,35 @@ def compressor(codec: Codec) -> Any:
     return BloscCodec(cname=codec, clevel=level(codec), shuffle="bitshuffle")
 
 
+@functools.cache
+def _blosc() -> Any:
+    """Return the function of c-blosc in numcodecs that compresses from memory to memory; None if it hides it.
+
+    numcodecs' own ``Blosc.encode`` takes new memory for each chunk, and copies the result once more.
+    """
+    from numcodecs import blosc
+
+    try:
+        compress = ctypes.CDLL(blosc.__file__).blosc_compress_ctx
+    except AttributeError:
+        return None
+    pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    compress.restype = number
+    compress.argtypes = [
+        number,  # level
+        number,  # filter
+        size,  # bytes of an item
+        size,  # bytes of the chunk
+        pointer,  # the chunk
+        pointer,  # the buffer
+        size,  # bytes of the buffer
+        ctypes.c_char_p,  # codec
+        size,  # bytes of a block, 0: Blosc chooses
+        number,  # threads
+    ]
+    return compress
+
+
 @dataclass
 class _Shard:
     """A shard that is open."""
@@ -54,24 +87,35 @@ class ShardWriter:
     """The chunks of a sharded Zarr array, each a Blosc buffer, compressed or not."""
 
     def __init__(self, dataset: Any, folder: Path, codec: Codec) -> None:
-        from numcodecs import Blosc
-
-        self._compressor = Blosc(codec, level(codec), Blosc.BITSHUFFLE)
-        self._copier = Blosc(codec, 0, Blosc.NOSHUFFLE)
+        self._compress, self._codec, self._level = _blosc(), codec.encode(), level(codec)
+        self._scratch = Scratch()
         self._folder, self._rest = folder, ["0"] * (dataset.ndim - 1)
         self._most = dataset.shards[0] // dataset.chunks[0]
         self._shards: dict[int, _Shard] = {}
         self._lock = threading.RLock()
 
-    def encode(self, chunk: npt.NDArray[Any]) -> bytes:
+    def encode(self, chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Compress a whole chunk."""
-        encoded: bytes = self._compressor.encode(np.ascontiguousarray(chunk))
-        return encoded
+        return self._as_blosc(chunk, self._level, BITSHUFFLE)
+
+    def _as_blosc(self, chunk: npt.NDArray[Any], level: int, shuffle: int) -> npt.NDArray[np.uint8]:
+        if self._compress is None:
+            from numcodecs import Blosc
+
+            return np.frombuffer(Blosc(self._codec.decode(), level, shuffle).encode(chunk), "u1")
+        into = self._scratch.take(chunk.nbytes + OVERHEAD)
+        made = self._compress(
+            level, shuffle, chunk.itemsize, chunk.nbytes, chunk.ctypes.data, into.ctypes.data, len(into),
+            self._codec, 0, 1,
+        )  # fmt: skip
+        if made <= 0:
+            raise OSError(f"Blosc could not compress a chunk: its error {made}")
+        return into[:made]
 
     def make_room(self, rows: int) -> None:
         """Chunks need none: the array gets longer when their frames are counted."""
 
-    def put(self, number: int, encoded: bytes) -> None:
+    def put(self, number: int, encoded: npt.NDArray[np.uint8]) -> None:
         """Write a compressed chunk."""
         shard, offset = alone(self._lock, lambda: self._room(number // self._most, len(encoded)))
         self._write(shard, number % self._most, encoded, offset)
@@ -85,15 +129,16 @@ class ShardWriter:
 
     def put_part(self, number: int, chunk: npt.NDArray[Any]) -> None:
         """Write a chunk of which only the first frames are there yet."""
-        encoded = self._copier.encode(chunk)
-        shard = alone(self._lock, lambda: self._opened(number // self._most))
-        offset, size = shard.index[number % self._most].tolist()
+        encoded = self._as_blosc(chunk, 0, PLAIN)
+        with self._lock:
+            shard = self._opened(number // self._most)
+            offset, size = shard.index[number % self._most].tolist()
         if size == len(encoded):
             self._write(shard, number % self._most, encoded, offset)
         else:
             self.put(number, encoded)
 
-    def _write(self, shard: _Shard, place: int, encoded: bytes, offset: int) -> None:
+    def _write(self, shard: _Shard, place: int, encoded: npt.NDArray[np.uint8], offset: int) -> None:
         write_all(shard.fd, encoded, offset)
 
         def enter() -> None:
