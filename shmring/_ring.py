@@ -186,7 +186,8 @@ class Ring:
                 raise ValueError(
                     f"name={name!r} and block={block.name!r} given: the block has its name already"
                 )
-            return adopt(_names.check_name(block.name), *_blocks.format_given(block, geometry, huge_pages))
+            given = _blocks.format_given(block, geometry, huge_pages)
+            return adopt(_names.check_name(block.name), *given)._register()
         bare = _names.generated_name() if name is None else _names.check_name(name)
         if isinstance(mode, bool) or not isinstance(mode, int) or not 0 <= mode <= 0o777:
             raise ValueError(f"mode must be a file mode like 0o600, not {mode!r}")
@@ -197,7 +198,7 @@ class Ring:
             try:
                 ring._creator, ring._inode = True, os.fstat(ring._fd).st_ino
                 _blocks.give_name(ring._fd, bare)
-                return ring
+                return ring._register()
             except BaseException:
                 if _names.same_file(ring._fd, bare):  # Ctrl-C came just after that
                     _names.unlink(bare)
@@ -289,7 +290,7 @@ class Ring:
         _core.check_timeout(timeout)
         readonly = _core.check_flag("readonly", readonly)
         found = _names.open_attached(bare, timeout, readonly)
-        return cls._adopt(bare, *found, readonly=readonly)
+        return cls._adopt(bare, *found, readonly=readonly)._register()
 
     @classmethod
     def _adopt(
@@ -321,8 +322,12 @@ class Ring:
             ring._close_files()
             raise
         ring._closed = False
-        _core.handles.add(ring)
         return ring
+
+    def _register(self) -> Ring:
+        """Have a child that is forked from now on share the ring; until then, it would only be in the way."""
+        _core.handles.add(self)
+        return self
 
     def _lock_file(self) -> _core.LockFile:
         """Return a descriptor for the locks of a handle."""

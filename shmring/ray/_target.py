@@ -224,7 +224,7 @@ def create_from(name: str, like: Like, first_seq: int) -> tuple[Ring, Producer]:
     generation = like.stream + os.urandom(8)
     _blocks.free_name(name, geometry.block_bytes)
     nameless = _blocks.create_nameless(name, like.mode, geometry, None, generation)
-    ring = Ring._adopt(name, *nameless)
+    ring = Ring._adopt(name, *nameless)._register()
     try:
         out = ring.producer()
         if first_seq:

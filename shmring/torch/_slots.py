@@ -24,14 +24,14 @@ def make_ring(label: str, nbytes: int, slots: int, spares: int) -> tuple[Ring, i
     frame_format = check_format((nbytes,), "u1", None, False)
     geometry = choose_geometry(frame_format, slots, spares, 1, None)
     fd, presence = _blocks.create_nameless(label, USERS_ONLY, geometry, None)
-    return Ring._adopt(label, fd, presence), fd
+    return Ring._adopt(label, fd, presence)._register(), fd
 
 
 class Intake:
     """The trainer's end of such a ring: its only consumer, which may write to the frames that it holds."""
 
     def __init__(self, label: str, fd: int) -> None:
-        self._ring = Ring._adopt(label, fd, _presence.enter(fd))
+        self._ring = Ring._adopt(label, fd, _presence.enter(fd))._register()
         block = _core.Block(fd, _core.PRODUCE, label)  # mapped for writing
         block.prefault(False)
         self._frames = _core.open_consumer(
