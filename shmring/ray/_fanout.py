@@ -15,11 +15,10 @@ from shmring import Batch, Consumer, Ring
 from shmring.ray._frames import pack
 from shmring.ray._sink import Origin, Turn
 from shmring.ray._target import Lost
-from shmring.ray._way import Destination, Ended, Limits, Way, ask, look_ahead, take
+from shmring.ray._way import SLICE, Closing, Destination, Ended, Limits, Way, ask, look_ahead
 
 __all__ = ["Fanout"]
 
-SLICE = 0.1  # seconds to wait for frames or acknowledgements before a look at what else there is
 LOOK = 0.01  # seconds between two looks at whether the sinks are there for the first frame
 RETRY = 0.5  # seconds between two tries to reach a sink
 
@@ -91,16 +90,14 @@ class Fanout:
     def __init__(self, ring: Ring, to: list[Destination], limits: Limits, origin: Origin) -> None:
         self.branches = [Branch(ring, one) for one in to]
         self._ring, self._limits, self._origin = ring, limits, origin
-        self._closing = threading.Event()
-        self._close_as = Ended("closed")
+        self._closing = Closing(ring)
         self._give_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shmring mirror", daemon=True)
         self._thread.start()
 
     def close(self, how: Ended) -> None:
         """Send what is published by now and end; does not wait."""
-        self._close_as = how
-        self._closing.set()
+        self._closing.ask(how)
 
     def join(self, seconds: float) -> None:
         """Wait for the end of the thread, which comes at the latest now."""
@@ -130,12 +127,7 @@ class Fanout:
             elif some is not None:
                 self._end(some)
                 return
-            some = self._next(consumer) if self._has_room() else None
-
-    def _next(self, consumer: Consumer) -> Batch | Ended | None:
-        closing = self._closing.is_set()
-        found = take(consumer, self._limits.frames, 0 if closing else SLICE)
-        return self._close_as if closing and found is None else found
+            some = self._closing.take(consumer, self._limits.frames) if self._has_room() else None
 
     def _join_sinks(self, next_seq: int) -> None:
         """Let those sinks that are not there take part from this frame on, if they can."""

@@ -11,11 +11,21 @@ from shmring.ray._frames import pack
 from shmring.ray._sink import Origin
 from shmring.ray._target import Lost
 from shmring.ray._tcp import Acknowledgement, Connection
-from shmring.ray._way import ANSWER, Destination, Ended, Limits, Progress, Way, ask, look_ahead, take
+from shmring.ray._way import (
+    ANSWER,
+    SLICE,
+    Closing,
+    Destination,
+    Ended,
+    Limits,
+    Progress,
+    Way,
+    ask,
+    look_ahead,
+)
 
 __all__ = ["Link"]
 
-SLICE = 0.1  # seconds to wait for frames before a look at what else there is
 RETRY = 0.5  # seconds before another try to reach a sink
 
 
@@ -108,8 +118,7 @@ class Link(Way):
         super().__init__(ring, to)
         self._limits, self._secret, self._origin = limits, secret, origin
         self._session: Session | None = None
-        self._closing = threading.Event()
-        self._close_as = Ended("closed")
+        self._closing = Closing(ring)
         self._give_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shmring mirror {to.node[:8]}", daemon=True)
         self._thread.start()
@@ -122,8 +131,7 @@ class Link(Way):
 
     def close(self, how: Ended) -> None:
         """Send what is published by now and end; does not wait."""
-        self._close_as = how
-        self._closing.set()
+        self._closing.ask(how)
 
     def join(self, seconds: float) -> None:
         """Wait for the end of the thread, which comes at the latest now."""
@@ -146,7 +154,7 @@ class Link(Way):
             except Exception as error:
                 self.fail(error)
                 return
-            if self._closing.wait(RETRY):
+            if self._closing.asked.wait(RETRY):
                 return
 
     def _send_all(self) -> None:
@@ -180,12 +188,7 @@ class Link(Way):
             if session.ended:
                 raise RuntimeError("the mirrored ring has ended over there")
             if session.wait_for_room(SLICE):
-                some = self._next(consumer, most)
-
-    def _next(self, consumer: Consumer, most: int) -> Batch | Ended | None:
-        closing = self._closing.is_set()
-        found = take(consumer, most, 0 if closing else SLICE)
-        return self._close_as if closing and found is None and consumer.lag == 0 else found
+                some = self._closing.take(consumer, most)
 
     def _end(self, session: Session, end: Ended) -> None:
         session.end(end)

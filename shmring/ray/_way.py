@@ -16,10 +16,11 @@ from shmring.ray._report import SinkStats, State
 from shmring.ray._sink import Opened, Origin
 from shmring.ray._target import Count, End, Lost
 
-__all__ = ["Destination", "Ended", "Gone", "Limits", "Lost", "Way", "ask", "look_ahead", "take"]
+__all__ = ["Closing", "Destination", "Ended", "Gone", "Limits", "Lost", "Way", "ask", "look_ahead"]
 
 LOG = logging.getLogger("shmring.ray")
 ANSWER = 10.0  # seconds that a sink has to answer
+SLICE = 0.1  # seconds to wait for frames before a look at what else there is
 RATED = 2.0  # seconds that a rate is taken over
 
 
@@ -109,6 +110,34 @@ def look_ahead(ring: Ring, consumer: Consumer, most: int) -> tuple[int, Batch | 
     next_seq = ring.stats().next_seq
     first = take(consumer, most, 0)
     return (int(first.seqs[0]) - first.lost if isinstance(first, Batch) else next_seq), first
+
+
+class Closing:
+    """Whether the mirror is being closed, and the last frame that it sends then."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._how, self._head = Ended("closed"), 0
+        self.asked = threading.Event()
+
+    def ask(self, how: Ended) -> None:
+        """End with what is published by now, however much the producer publishes after it."""
+        self._how, self._head = how, self._ring._published
+        self.asked.set()
+
+    def take(self, consumer: Consumer, most: int) -> Batch | Ended | None:
+        """Return the next frames to send, or the end of the stream; None if there is nothing now."""
+        if not self.asked.is_set():
+            return take(consumer, most, SLICE)
+        left = self._head - consumer._position
+        if left > 0:
+            return take(consumer, min(most, left), SLICE)
+        found = take(consumer, 1, 0)
+        if isinstance(found, Ended):  # the stream has ended, too
+            return found
+        if found is not None:
+            found.release()
+        return self._how
 
 
 class Progress:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,14 @@ from support.waiting import PATIENCE, wait_until
 
 pytest.importorskip("ray", reason="needs the extra ray")
 
-from shmring.ray import _frames, _mirror, _tcp
+import ray
+
+from shmring.ray import _fanout, _frames, _link, _mirror, _tcp
+from shmring.ray._fanout import Fanout
+from shmring.ray._link import Link
+from shmring.ray._sink import Origin, Sink
 from shmring.ray._target import Lost, Target
+from shmring.ray._way import Destination, Ended, Limits
 
 SECRET = b"secret"
 LARGE = (3, 1 << 15)  # bytes of a frame that is received in its slot
@@ -295,6 +302,72 @@ def test_a_full_ring_holds_the_sender_up_and_shows_signs_of_life(make, target, r
         assert wait_until(connection.hear).messages == 1
         assert [check(got.get(PATIENCE)) for _ in range(8)] == list(range(8))
         wait_for(connection, 2)
+
+
+class Local:
+    """A sink of this process, which answers like an actor."""
+
+    def __init__(self, sink):
+        self.sink = sink
+
+    def __getattr__(self, name):
+        return SimpleNamespace(remote=getattr(self.sink, name))
+
+
+@pytest.fixture(params=["tcp", "ray"])
+def way(request, monkeypatch):
+    """`way(ring)`: sends the frames of a ring to a sink of this process; and that sink."""
+    monkeypatch.setattr(ray, "get", lambda answer, **_: answer)
+    monkeypatch.setattr(ray, "put", lambda what: what)
+    monkeypatch.setattr(ray, "wait", lambda answers, **_: (answers, []))
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    monkeypatch.setattr("shmring.ray._sink.this_node", lambda: "here")
+    secret = SECRET if request.param == "tcp" else None
+    made = []
+
+    def start(ring):
+        sink = Sink(fresh_name(), _mirror.describe(ring), secret)
+        to = Destination("here", sink._name, True, 0, Local(sink))
+        limits, me = Limits(4, 2), Origin(Local(sink), "here")
+        sends = Fanout(ring, [to], limits, me) if secret is None else Link(ring, to, limits, secret, me)
+        made.append((sink, sends))
+        return sink, sends
+
+    yield start
+    for sink, sends in made:
+        sends.join(0)
+        sink.close("died", "")
+
+
+@pytest.mark.parametrize("end", ["closed", "failed", "died"])
+def test_a_close_while_frames_are_left(make, way, monkeypatch, end):
+    """With every batch that is sent another frame comes: the mirror ends behind those from before.
+
+    If the producer has ended by then, its end is the mirror's.
+    """
+    ring, begun = make(slots=64), threading.Event()
+
+    def pack(batch):
+        begun.wait(PATIENCE)
+        if batch.seqs[0] == 0:
+            if end == "failed":
+                out.close(error="lens cap on")
+            elif end == "died":
+                out.abandon()
+            sends.close(Ended("closed"))
+        if end == "closed":
+            feed(out, 1)
+        return _frames.pack(batch)
+
+    for module in (_link, _fanout):
+        monkeypatch.setattr(module, "pack", pack)
+    with contextlib.closing(ring.producer()) as out:
+        feed(out, 10)
+        sink, sends = way(ring)
+        begun.set()
+        sends.join(PATIENCE)
+        target = sink._target
+        assert (target.ended, target.next_seq, target.lost) == (end, 10, 0)
 
 
 MIB = 1 << 20
