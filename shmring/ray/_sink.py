@@ -76,7 +76,7 @@ class Sink:
                 self._target = Target(self._name, self._like, first_seq)
             if self._secret is not None and self._receiver is None:
                 address = ray.util.get_node_ip_address()
-                self._receiver = Receiver(self._target, address, self._secret, self._heard)
+                self._receiver = Receiver(self._target, this_node(), address, self._secret, self._heard)
             if self._watch is None:
                 self._watch = threading.Thread(target=self._watch_source, name="shmring watch", daemon=True)
                 self._watch.start()

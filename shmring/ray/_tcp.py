@@ -53,8 +53,11 @@ class Acknowledgement(NamedTuple):
 class Receiver:
     """The sink's end: publishes what the source of the newest session sends."""
 
-    def __init__(self, target: Target, address: str, secret: bytes, heard: Callable[[], None]) -> None:
+    def __init__(
+        self, target: Target, node: str, address: str, secret: bytes, heard: Callable[[], None]
+    ) -> None:
         self._target, self._secret, self._heard = target, secret, heard
+        self._where = f"ring {target.name!r} on node {node}"
         self._session: Session | None = None
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._server = socket.create_server((address, 0), family=family)
@@ -79,19 +82,21 @@ class Receiver:
             try:
                 welcome(connection, self._secret)
             except (OSError, Lost) as error:
-                LOG.warning("ring %r: a stranger was turned away: %s", self._target.name, error)
+                LOG.warning("%s: a stranger was turned away: %s", self._where, error)
                 connection.close()
                 continue
             if self._session is not None:
                 self._session.close()
-            self._session = Session(connection, self._target, self._heard)
+            self._session = Session(connection, self._target, self._where, self._heard)
 
 
 class Session:
     """The sink's end of one session, in a thread."""
 
-    def __init__(self, connection: socket.socket, target: Target, heard: Callable[[], None]) -> None:
-        self._connection, self._target, self._heard = connection, target, heard
+    def __init__(
+        self, connection: socket.socket, target: Target, where: str, heard: Callable[[], None]
+    ) -> None:
+        self._connection, self._target, self._where, self._heard = connection, target, where, heard
         self._messages, self._beat_at = 0, 0.0
         self._closing = threading.Event()
         seconds, fraction = divmod(BEAT, 1)
@@ -116,7 +121,7 @@ class Session:
         except (OSError, Lost, Stopped):
             pass
         except Exception as error:
-            LOG.exception("the ring %r cannot take frames any more", self._target.name)
+            LOG.exception("%s: it cannot take frames any more", self._where)
             self._target.end("failed", f"{type(error).__name__}: {error}")
             with contextlib.suppress(OSError):
                 self._acknowledge()

@@ -70,7 +70,7 @@ def receiver():
     made = []
 
     def start(there, address="127.0.0.1"):
-        made.append(_tcp.Receiver(there, address, SECRET, lambda: None))
+        made.append(_tcp.Receiver(there, "here", address, SECRET, lambda: None))
         return made[-1]
 
     yield start
@@ -222,7 +222,7 @@ def test_an_end_overtakes_a_frame_that_does_not_come(make, target, receiver, con
                 got.get(PATIENCE)
 
 
-def test_a_stranger_is_not_let_in(make, target, receiver, connect, monkeypatch):
+def test_a_stranger_is_not_let_in(make, target, receiver, connect, monkeypatch, caplog):
     """Who does not know the secret is turned away, and who says nothing holds nobody up for long."""
     monkeypatch.setattr(_tcp, "GREETING", 0.2)
     ring = make()
@@ -235,6 +235,9 @@ def test_a_stranger_is_not_let_in(make, target, receiver, connect, monkeypatch):
         connection.end("closed", "", 0)
         wait_for(connection, 1)
     assert there.ended == "closed"
+    said = f"ring '{there.name}' on node here: a stranger was turned away: "
+    reasons = [message.removeprefix(said) for message in caplog.messages]
+    assert reasons == ["it does not know the secret", "timed out"]
 
 
 def test_a_stranger_who_says_little_at_a_time_holds_nobody_up(make, target, receiver, connect, monkeypatch):
