@@ -172,32 +172,6 @@ def exhaust(frames) -> None:
         check(frames.get(LONG))
 
 
-def test_a_node_is_killed(cluster, others, victim, ring):
-    """Its consumers learn of it, the other nodes do not; and what it had in /dev/shm goes."""
-    other = others[0]
-    with mirror(ring, [victim.node_id, other]) as made, contextlib.ExitStack() as stack:
-        out = stack.enter_context(ring.producer())
-        ok = stack.enter_context(stack.enter_context(attach(made, other)).consumer())
-        far = attach(made, victim.node_id)
-        frames = far.consumer()
-        feed(out, 5)
-        assert [check(frames.get(PATIENCE)) for _ in range(5)] == list(range(5))
-        cluster.remove_node(victim, allow_graceful=False)
-        reading = Running(lambda: [check(ok.get(PATIENCE)) for _ in range(505)])
-        feed(out, 500)
-        assert reading.end().value == list(range(505))
-        with pytest.raises(shmring.ProducerDied):
-            exhaust(frames)
-        frames.close()
-        far.close()
-        wait_until(lambda: not (SHM / far.name).exists(), timeout=LONG)
-        wait_until(lambda: "dead" in {one.state for one in made.stats().sinks}, timeout=LONG)
-        feed(out, 5)
-        out.close()
-        assert [check(frame) for frame in ok] == list(range(505, 510))
-        assert made.wait(PATIENCE).ended == "closed"
-
-
 class Maker:
     """Makes a mirror of a ring of its node."""
 
@@ -207,19 +181,43 @@ class Maker:
         return self.mirror.names[node]
 
 
-def test_the_sources_node_is_killed(cluster, others, victim, on, ring):
-    """The program that made the mirror goes with it; the producer lives here, and is not held up."""
+def test_a_node_is_killed(cluster, others, victim, on, ring, make):
+    """It has a mirror of a ring, and the source of another one's: consumers of both learn of its end.
+
+    The other nodes do not, the producers are not held up, and what it had in /dev/shm goes. The program that
+    made the second mirror was there, too.
+    """
+    other, sourced = others[0], make(slots=64)
     maker = ray.remote(Maker).options(**on(victim.node_id)).remote()
-    name = ray.get(maker.make.remote(ring.name, others[0]))
-    with ring.producer() as out, shmring.Ring.attach(name) as far, far.consumer() as frames:
-        feed(out, 5)
-        assert [check(frames.get(PATIENCE)) for _ in range(5)] == list(range(5))
+    with mirror(ring, [victim.node_id, other]) as made, contextlib.ExitStack() as stack:
+        out = stack.enter_context(ring.producer())
+        source = stack.enter_context(sourced.producer())
+        ok = stack.enter_context(stack.enter_context(attach(made, other)).consumer())
+        far = stack.enter_context(attach(made, victim.node_id))
+        at_the_victim = stack.enter_context(far.consumer())
+        name = ray.get(maker.make.remote(sourced.name, other))
+        from_the_victim = stack.enter_context(stack.enter_context(shmring.Ring.attach(name)).consumer())
+        for producer, frames in ((out, at_the_victim), (source, from_the_victim)):
+            feed(producer, 5)
+            assert [check(frames.get(PATIENCE)) for _ in range(5)] == list(range(5))
         cluster.remove_node(victim, allow_graceful=False)
-        with pytest.raises(shmring.ProducerDied):
-            frames.get(LONG)
-        wait_until(lambda: not any(one.alive for one in ring.stats().consumers), timeout=LONG)
-        feed(out, 100)
-    wait_until(lambda: not (SHM / name).exists(), "the name is gone", LONG)
+        reading = Running(lambda: [check(ok.get(PATIENCE)) for _ in range(505)])
+        feed(out, 500)
+        assert reading.end().value == list(range(505))
+        for frames in (at_the_victim, from_the_victim):
+            with pytest.raises(shmring.ProducerDied):
+                exhaust(frames)
+            frames.close()
+            frames.ring.close()
+        wait_until(lambda: not any(one.alive for one in sourced.stats().consumers), timeout=LONG)
+        feed(source, 100)
+        for gone in (far.name, name):
+            wait_until(lambda gone=gone: not (SHM / gone).exists(), f"the name {gone} is gone", LONG)
+        wait_until(lambda: "dead" in {one.state for one in made.stats().sinks}, timeout=LONG)
+        feed(out, 5)
+        out.close()
+        assert [check(frame) for frame in ok] == list(range(505, 510))
+        assert made.wait(PATIENCE).ended == "closed"
 
 
 DRIVER = """if True:
