@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from support.blocks import block_file, fresh_name
-from support.waiting import PATIENCE, wait_until
+from support.waiting import wait_until
 
 nbformat = pytest.importorskip("nbformat")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -25,9 +25,13 @@ for needed in ("jupyterlab", "ipykernel", "jupyter_rfb"):
     pytest.importorskip(needed)
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SLOW = 60.0  # seconds for JupyterLab to start, and for its page to load
+SLOW = 120.0  # seconds for JupyterLab to start, and for its page to load, beside other programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(360),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
+]
 
 CREATE = """
 import numpy as np, shmring
@@ -80,7 +84,7 @@ def address(name, tmp_path_factory):
         yield f"{base}/doc/tree/live.ipynb?token={token}"
     finally:
         lab.terminate()
-        lab.wait(PATIENCE)
+        lab.wait(SLOW)  # it ends its kernels
     assert not block_file(name).exists(), Path(folder / "log").read_text()
 
 
@@ -106,18 +110,20 @@ class Notebook:
                 await sessionContext.session.kernel.info;
             }"""
         )
+        page.wait_for_function("jupyterapp.commands.isEnabled('notebook:run-cell')")
 
     def run(self, cell: int) -> None:
-        """Run one cell, and wait for its end."""
-        self.page.evaluate(
+        """Run one cell, wait for its end, and fail if it raises."""
+        done = self.page.evaluate(
             """async (cell) => {
                 const { content } = jupyterapp.shell.currentWidget;
                 content.deselectAll();
                 content.activeCellIndex = cell;
-                await jupyterapp.commands.execute("notebook:run-cell");
+                return await jupyterapp.commands.execute("notebook:run-cell");
             }""",
             cell,
         )
+        assert done, self.page.locator(".jp-CodeCell").nth(cell).inner_text()
 
     def shows(self, picture: np.ndarray, cell: int = 1) -> None:
         """Wait until the picture under a cell has these pixels, each of them."""
