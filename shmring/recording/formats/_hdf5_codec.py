@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shmring._alone import alone
 from shmring.recording.formats._codec import Scratch
 
 NOT_COMPRESSED = 1  # the mask of a chunk that leaves out the first filter
-HEADER = struct.Struct(
-    ">QI"
-)  # of a chunk: its bytes, and those of the blocks that are compressed by themselves
+# Of a chunk: its bytes, and those of the blocks that are compressed by themselves.
+HEADER = struct.Struct(">QI")
 ZSTD = 3  # the filter's number for it
 
 
@@ -101,8 +101,11 @@ class ChunkWriter:
         self._write(number, chunk.tobytes(), NOT_COMPRESSED)
 
     def _write(self, number: int, data: Any, mask: int) -> None:
+        from h5py._objects import phil
+
         start = (number * self._dataset.chunks[0], *(0 for _ in self._dataset.shape[1:]))
-        self._dataset.id.write_direct_chunk(start, data, mask)
+        # h5py before 3.16 does not take its lock for this: other threads that use HDF5 meanwhile end in SIGSEGV.
+        alone(phil, lambda: self._dataset.id.write_direct_chunk(start, data, mask))
 
     def flush(self, chunks: int) -> None:
         """Let readers find what was put."""
