@@ -179,7 +179,7 @@ def floor(session: nox.Session) -> None:
 def floors(session: nox.Session) -> None:
     """The tests against the oldest versions that pyproject.toml admits, of what builds, runs and tests."""
     wanted = [*PYPROJECT["build-system"]["requires"], *PROJECT["dependencies"]]
-    for extra in ("cli", "video", "zarr", "hdf5", "test"):
+    for extra in ("cli", "video", "zarr", "hdf5", "codecs", "test"):
         wanted += PROJECT["optional-dependencies"][extra]
     lowest = {line.partition(";")[0].replace(">=", "==") for line in wanted if "shmring[" not in line}
     session.install(*sorted(lowest))
