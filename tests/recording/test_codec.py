@@ -245,6 +245,23 @@ def test_without_hdf5plugin(make, tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("has_file", [False, True], ids=["no library", "no functions"])
+def test_an_hdf5plugin_that_hides_its_functions(make, tmp_path, monkeypatch, has_file) -> None:
+    """What to do, before anything is made; what was recorded can still be read."""
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    ring, path, plugins = make(), tmp_path / "take.h5", tmp_path / "plugins"
+    record(ring, path, frames := some_frames(ring.dtype, ring.shape, 2), codec="lz4")
+    plugins.mkdir()
+    if has_file:
+        (plugins / "libh5bshuf.so").symlink_to(Path(hdf5plugin.PLUGIN_PATH) / "libh5lz4.so")
+    monkeypatch.setattr(hdf5plugin, "PLUGIN_PATH", str(plugins))
+    _hdf5_codec.library.cache_clear()  # an error is not cached
+    with pytest.raises(ImportError, match=r"does not show bitshuffle's functions.* or record to \.zarr"):
+        recording.record(ring, tmp_path / "other.h5", codec="lz4")
+    assert not (tmp_path / "other.h5").exists()
+    check(path, frames)
+
+
 def test_frames_that_are_too_large(tmp_path, monkeypatch, make, suffix) -> None:
     from shmring.recording import _destination
 

@@ -62,7 +62,7 @@ def load_codec(path: Path) -> None:
     if path.suffix in (".h5", ".hdf5"):
         from shmring.recording.formats import _hdf5_codec
 
-        _hdf5_codec.load()
+        _hdf5_codec.library()
 
 
 def open_writer(

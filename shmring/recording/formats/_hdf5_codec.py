@@ -46,9 +46,20 @@ def filter_of(codec: str | None) -> dict[str, Any]:
 
 
 @functools.cache
-def _library() -> Any:
-    """Return the plugin, with the functions of bitshuffle.h."""
-    plugin = ctypes.CDLL(str(Path(load().PLUGIN_PATH) / "libh5bshuf.so"))
+def library() -> Any:
+    """Return the plugin, with the functions of bitshuffle.h; an error if hdf5plugin does not show them."""
+    hdf5plugin = load()
+    try:
+        return _with_signatures(ctypes.CDLL(str(Path(hdf5plugin.PLUGIN_PATH) / "libh5bshuf.so")))
+    except (OSError, AttributeError) as error:
+        raise ImportError(
+            f"hdf5plugin {hdf5plugin.version} does not show bitshuffle's functions, which compressed HDF5 "
+            f"recordings need: install another version of it, or record to .zarr ({error})",
+            name="hdf5plugin",
+        ) from None
+
+
+def _with_signatures(plugin: Any) -> Any:
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     plugin.bshuf_default_block_size.restype, plugin.bshuf_default_block_size.argtypes = size, [size]
     for bound in (plugin.bshuf_compress_lz4_bound, plugin.bshuf_compress_zstd_bound):
@@ -68,7 +79,7 @@ class ChunkWriter:
         self._dataset = dataset
         # The version of bitshuffle (two numbers), bytes of an item, items of a block, codec, level of zstd.
         _, _, self._item, block, codec, *self._level = dataset.id.get_create_plist().get_filter(0)[2]
-        plugin = _library()
+        plugin = library()
         self._block = block or plugin.bshuf_default_block_size(self._item)
         name = "zstd" if codec == ZSTD else "lz4"
         self._bound = getattr(plugin, f"bshuf_compress_{name}_bound")
@@ -104,7 +115,7 @@ class ChunkWriter:
         from h5py._objects import phil
 
         start = (number * self._dataset.chunks[0], *(0 for _ in self._dataset.shape[1:]))
-        # h5py before 3.16 does not take its lock for this: other threads that use HDF5 meanwhile end in SIGSEGV.
+        # h5py before 3.16 does not take its lock for this, and HDF5 in two threads at once ends in SIGSEGV.
         alone(phil, lambda: self._dataset.id.write_direct_chunk(start, data, mask))
 
     def flush(self, chunks: int) -> None:
