@@ -175,11 +175,11 @@ def nothing_left_behind(request, watchdog):
     if request.node.stash.get(_failed, False):
         return  # the traceback keeps objects alive: one failure is enough
     gc.collect()  # a handle that nobody closed warns in its own test, also if it is part of a cycle
-    gc.freeze()  # no later collection looks again through what is there by now
     deadline = time.monotonic() + 3
     while (left := _left_behind(*before)) and time.monotonic() < deadline:
         settle()
         time.sleep(0.01)
+    gc.freeze()  # no later collection looks again through what is there by now
     assert not left, f"left behind: {left}"
 
 
