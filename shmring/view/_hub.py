@@ -305,9 +305,13 @@ class Hub:
         with Ring.attach(self.name, readonly=True) as ring:
             if ring._generation == self._ended_generation:
                 return
+            last = last_frame(ring)
             state = ring._producer_state()[0]
+            if state == "live":  # it has just come, and is read from its first frame on
+                self._peeked = None
+                return
             self._begin(ring)
-            self._take(last_frame(ring))
+            self._take(last)
         self._tell_schema()
         if state == "none":
             self._tell_end("none", f"ring {clean(self.name)!r} has no producer yet")
