@@ -25,6 +25,7 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from shmring import Consumer, Frame, Observer, Ring, errors
+from shmring._alone import alone
 from shmring._follow import Succession
 from shmring._picture import picture
 from shmring._schema import check_above_zero, check_int
@@ -192,12 +193,14 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def get_frame(self) -> npt.NDArray[np.uint8] | None:
         """Return the newest picture; None if there is no new one. Called when the browser has room for it."""
-        with self._lock:
-            self._seen_at = time.monotonic()
-            if self.ended:
-                return self._picture  # the last one may not have been sent, or a page was loaded again
-            is_due, self._is_due = self._is_due, False
-            return self._picture if is_due or (not self._waits and self._look()) else None
+        return alone(self._lock, self._newest)
+
+    def _newest(self) -> npt.NDArray[np.uint8] | None:
+        self._seen_at = time.monotonic()
+        if self.ended:
+            return self._picture  # the last one may not have been sent, or a page was loaded again
+        is_due, self._is_due = self._is_due, False
+        return self._picture if is_due or (not self._waits and self._look()) else None
 
     def handle_event(self, event: dict[str, Any]) -> None:
         """Follow the size of the picture, and end with the widget."""
@@ -253,9 +256,12 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
 
     def _look_after(self) -> None:
         """See to what does not depend on the browser."""
+        if self.ended:
+            return
         if self._waits:
             self._join_next()
             return
+        now = time.monotonic()
         if why := _end_of(self._ring):
             self._look()
             self._over(why)

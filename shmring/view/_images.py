@@ -192,15 +192,17 @@ def _statistics(shown: np.ndarray[Any, Any], sample: np.ndarray[Any, Any]) -> St
         if levels is None or not sample.size:
             return levels, None, None, None
     else:
-        levels = [int(payload.min()), int(payload.max())]
-    if payload.dtype == "u1":
+        levels = [int(shown.min()), int(shown.max())]
+    if shown.dtype == "u1":
         histogram = np.bincount(sample, minlength=BINS)
         return levels, _percentiles_of(histogram), histogram.tolist(), [0, BINS - 1]
     low, high = levels
-    scale = (BINS - 1e-3) / (float(high) - float(low) or 1.0)
-    places = ((sample.astype("f8") - low) * scale).astype(np.intp)
-    histogram = np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
-    percentiles = [float(value) for value in np.percentile(sample, PERCENTILES)]
+    span = float(high) / 2 - float(low) / 2  # of the largest numbers, the whole would be infinite
+    sample = sample.astype("f8") / 2
+    with np.errstate(all="ignore"):
+        places = (sample - low / 2) / (span or 0.5) * (BINS - 1e-3)
+    histogram = np.bincount(np.clip(places, 0, BINS - 1).astype(np.intp), minlength=BINS)
+    percentiles = [float(value) * 2 for value in np.percentile(sample, PERCENTILES)]
     return levels, percentiles, histogram.tolist(), [low, high]
 
 
@@ -212,7 +214,7 @@ def _percentiles_of(histogram: np.ndarray[Any, Any]) -> list[float]:
     return [float(value) for value in below + (above - below) * (ranks - np.floor(ranks))]
 
 
-def _finite_levels(payload: np.ndarray[Any, Any]) -> list[float] | None:
+def _finite_levels(shown: np.ndarray[Any, Any]) -> list[float] | None:
     with np.errstate(all="ignore"):
         low, high = float(shown.min()), float(shown.max())
         if not (np.isfinite(low) and np.isfinite(high)):

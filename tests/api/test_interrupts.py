@@ -16,7 +16,62 @@ from shmring import _aio
 from shmring._alone import alone
 from shmring.broadcast import MessageQueue
 from shmring.queue import RingQueue
+from support.blocks import block_file
 from support.interrupts import interrupted
+from support.threads import Running
+from support.waiting import settle
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of lost rings
+def test_create_leaves_no_name_behind(name):
+    """Unless it has made the ring. A descriptor is lost if Ctrl-C comes before it is known here."""
+    made = []
+    for _ in interrupted(lambda: made.append(shmring.Ring.create(name, shape=(2,), dtype="u1", slots=2))):
+        unlink_and_close(made)
+        assert not block_file(name).exists()
+    unlink_and_close(made)
+    settle()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/shm/#"):
+                os.close(int(fd))
+
+
+def unlink_and_close(made):
+    while made:
+        with made.pop() as ring:
+            ring.unlink()
+
+
+@pytest.mark.parametrize("kind", [threading.RLock, threading.Condition])
+def test_a_lock_is_free_again(kind):
+    lock = kind()
+
+    def take_and_release():
+        taken = lock.acquire(timeout=20)
+        lock.release()
+        return taken
+
+    for _ in interrupted(lambda: alone(lock, lambda: None)):
+        assert Running(take_and_release).end().value
+
+
+def test_asyncio_can_wait_again(ring):
+    with ring.producer() as producer, ring.consumer() as consumer:
+        producer.put(np.zeros(ring.shape, ring.dtype))  # so that no wait takes long
+        loop = asyncio.new_event_loop()
+        helper = _aio.Helper(loop)
+        waiters = []
+
+        def enter():
+            waiters.append(loop.create_future())
+            helper.add(waiters[-1], consumer._awaited())
+
+        for call in (enter, lambda: helper.remove(waiters[-1])):
+            for _ in interrupted(call):
+                enter()
+                loop.run_until_complete(asyncio.wait_for(waiters[-1], 20))
+        loop.close()
 
 
 def test_an_observer_is_not_busy_for_ever(ring):

@@ -172,14 +172,25 @@ def feed_large(out, count, shape) -> None:
 
 
 def test_a_slow_node_holds_the_producer_up(mirrored, others, make):
-    ring = make(slots=8)
-    made = mirrored(ring, others[:1])
-    with attach(made, others[0]) as far, far.consumer() as frames, ring.producer() as out:
-        feeding = Running(lambda: feed(out, 200)).asleep()
-        assert ring.stats().published <= (2 + WINDOW) * ring.slots  # here, there, and on their way
-        assert [check(frames.get(PATIENCE)) for _ in range(200)] == list(range(200))
-        assert feeding.end().value == 200
-        assert frames.lost == 0
+    """And memory is bounded by the rings and the window, whatever goes by: 3,000 frames are 400 MB."""
+    ring = make(shape=(1 << 14,), slots=8)
+    made = mirrored(ring, others[:1], batch_nbytes=1 << 20)
+    actors = [made._source, made._sinks[0].sink]
+    with ring.producer() as out:
+        with attach(made, others[0]) as far, far.consumer() as frames:
+            feeding = Running(lambda: feed_large(out, 200, ring.shape)).asleep()
+            assert ring.stats().published <= (2 + WINDOW) * ring.slots  # here, there, and on their way
+            assert [check(frames.get(PATIENCE)) for _ in range(200)] == list(range(200))
+            assert feeding.end().error is None
+            assert frames.lost == 0
+        for sent in (500, 3500):
+            while out.published < sent:
+                out.claim().publish()
+            wait_until(lambda sent=sent: made.stats().sinks[0].published == sent)
+            used = [ray.get(actor.__ray_call__.remote(own_memory)) for actor in actors]
+            if sent == 500:
+                first = used
+        assert max(after - before for before, after in zip(first, used, strict=True)) < 64 << 20
 
 
 def lose_some(made, node, out) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shmring._alone import alone
 from shmring.recording.formats._codec import Scratch
 from shmring.recording.formats._description import Codec
 from shmring.recording.formats._growing import write_all
@@ -130,9 +131,8 @@ class ShardWriter:
     def put_part(self, number: int, chunk: npt.NDArray[Any]) -> None:
         """Write a chunk of which only the first frames are there yet."""
         encoded = self._as_blosc(chunk, 0, PLAIN)
-        with self._lock:
-            shard = self._opened(number // self._most)
-            offset, size = shard.index[number % self._most].tolist()
+        shard = alone(self._lock, lambda: self._opened(number // self._most))
+        offset, size = shard.index[number % self._most].tolist()
         if size == len(encoded):
             self._write(shard, number % self._most, encoded, offset)
         else:
