@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import queue
 import threading
 
@@ -19,22 +17,22 @@ from shmring.queue import RingQueue
 from support.blocks import block_file
 from support.interrupts import interrupted
 from support.threads import Running
-from support.waiting import settle
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of lost rings
-def test_create_leaves_no_name_behind(name):
-    """Unless it has made the ring. A descriptor is lost if Ctrl-C comes before it is known here."""
-    made = []
-    for _ in interrupted(lambda: made.append(shmring.Ring.create(name, shape=(2,), dtype="u1", slots=2))):
+def test_create_leaves_no_name_behind(fork, name):
+    """Unless it has made the ring. In a child: a descriptor is lost if Ctrl-C comes before it is known."""
+
+    def work(send):
+        made = []
+        for _ in interrupted(lambda: made.append(shmring.Ring.create(name, shape=(2,), dtype="u1", slots=2))):
+            unlink_and_close(made)
+            assert not block_file(name).exists()
+        send(len(made))
         unlink_and_close(made)
-        assert not block_file(name).exists()
-    unlink_and_close(made)
-    settle()
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/shm/#"):
-                os.close(int(fd))
+
+    child = fork(work)
+    assert child.receive() == 1
+    assert child.wait() == 0
 
 
 def unlink_and_close(made):
