@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import os
 import threading
 from dataclasses import dataclass
@@ -52,10 +53,9 @@ def _blosc() -> Any:
 
     numcodecs' own ``Blosc.encode`` takes new memory for each chunk, and copies the result once more.
     """
-    from numcodecs import blosc
-
+    library = importlib.import_module("numcodecs.blosc").__file__  # which has no types
     try:
-        compress = ctypes.CDLL(blosc.__file__).blosc_compress_ctx
+        compress = ctypes.CDLL(library).blosc_compress_ctx
     except AttributeError:
         return None
     pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
