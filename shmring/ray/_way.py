@@ -239,14 +239,14 @@ class Way:
 
     def stats(self) -> SinkStats:
         """Return how far it is."""
-        progress = self.progress
+        progress, state = self.progress, self.state  # which is "ended" once all else is final
         next_seq = progress.next_seq  # before the head, which it follows
         head = self._ring.stats().next_seq
         return SinkStats(
             node=self.to.node,
             ring=self.to.ring,
             lossless=self.to.lossless,
-            state=self.state,
+            state=state,
             failure=self._failure,
             published=progress.published,
             rate=progress.rate,

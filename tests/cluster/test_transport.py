@@ -23,7 +23,7 @@ from shmring.ray._fanout import Fanout
 from shmring.ray._link import Link
 from shmring.ray._sink import Origin, Sink
 from shmring.ray._target import Lost, Target
-from shmring.ray._way import Destination, Ended, Limits
+from shmring.ray._way import Destination, Ended, Limits, Progress, Way
 
 SECRET = b"secret"
 LARGE = (3, 1 << 15)  # bytes of a frame that is received in its slot
@@ -399,3 +399,25 @@ def test_other_frames_than_the_rings_are_refused(make, target):
     there = target(ring)
     with pytest.raises(shmring.ProducerExists):
         target(ring, name=there.name)
+
+
+def test_a_node_that_ends_while_its_statistics_are_read_is_not_done_yet(ring):
+    """Who waits for the end takes the statistics that say so for the final ones."""
+
+    class Ending(Way):
+        window = 0
+
+    class Stale(Progress):
+        @property
+        def next_seq(self):
+            way.state = "ended"  # a moment after its counters came
+            return 0
+
+        @next_seq.setter
+        def next_seq(self, value):
+            pass
+
+    way = Ending(ring, Destination("there", "copy", True, 0, None))
+    way.progress = Stale()
+    assert way.stats().state == "starting"
+    assert way.stats().state == "ended"
