@@ -14,7 +14,7 @@ import unittest
 
 from rings_alive import RingsAlive
 
-VERBOSITY = 1
+VERBOSITY = 2  # names a test that does not end
 
 
 class Result(unittest.TextTestResult):
