@@ -62,7 +62,7 @@ def load_codec(path: Path) -> None:
     if path.suffix in (".h5", ".hdf5"):
         from shmring.recording.formats import _hdf5_codec
 
-        _hdf5_codec.library()
+        _hdf5_codec.bitshuffle()
 
 
 def open_writer(

@@ -46,7 +46,7 @@ def filter_of(codec: str | None) -> dict[str, Any]:
 
 
 @functools.cache
-def library() -> Any:
+def bitshuffle() -> Any:
     """Return the plugin, with the functions of bitshuffle.h; an error if hdf5plugin does not show them."""
     hdf5plugin = load()
     try:
@@ -79,7 +79,7 @@ class ChunkWriter:
         self._dataset = dataset
         # The version of bitshuffle (two numbers), bytes of an item, items of a block, codec, level of zstd.
         _, _, self._item, block, codec, *self._level = dataset.id.get_create_plist().get_filter(0)[2]
-        plugin = library()
+        plugin = bitshuffle()
         self._block = block or plugin.bshuf_default_block_size(self._item)
         name = "zstd" if codec == ZSTD else "lz4"
         self._bound = getattr(plugin, f"bshuf_compress_{name}_bound")
