@@ -379,15 +379,22 @@ def planes_by_pillow(path: Path) -> tuple[dict[str, str], list[np.ndarray]]:
         return pixels.attrib, planes
 
 
-def test_pillow_reads_the_tiff(make, tmp_path) -> None:
-    """Every plane is where the XML has it, the lost ones included."""
-    ring, path = make(shape=(7, 6), dtype="u2", slots=8, attrs=TURNED), tmp_path / "take.ome.tiff"
+def record_turned(make, path):
+    """Record three frames of x before y, with two lost behind each; return the frames."""
+    ring = make(shape=(7, 6), dtype="u2", slots=8, attrs=TURNED)
     frames = 1 + frames_like(ring, 3)
     with ring.producer() as out:
         for frame in frames:
             out.put(frame)
             out.drop(2)
         recording.record(ring, path, frames=3)
+    return frames
+
+
+def test_pillow_reads_the_tiff(make, tmp_path) -> None:
+    """Every plane is where the XML has it, the lost ones included."""
+    path = tmp_path / "take.ome.tiff"
+    frames = record_turned(make, path)
     said, planes = planes_by_pillow(path)
     assert [said[f"Size{axis}"] for axis in "XYCZT"] == ["7", "6", "1", "1", "7"]
     assert [said[f"PhysicalSize{axis}"] for axis in "XY"] == ["0.325", "0.65"]
@@ -400,13 +407,8 @@ def test_pillow_reads_the_tiff(make, tmp_path) -> None:
 def test_tensorstore_reads_the_zarr(make, tmp_path) -> None:
     """With the path, the axes and the scales from the JSON as it is in the file."""
     tensorstore = pytest.importorskip("tensorstore")
-    ring, path = make(shape=(7, 6), dtype="u2", slots=8, attrs=TURNED), tmp_path / "take.ome.zarr"
-    frames = 1 + frames_like(ring, 3)
-    with ring.producer() as out:
-        for frame in frames:
-            out.put(frame)
-            out.drop(2)
-        recording.record(ring, path, frames=3)
+    path = tmp_path / "take.ome.zarr"
+    frames = record_turned(make, path)
     (image,) = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["multiscales"]
     (dataset,) = image["datasets"]
     assert [axis["name"] for axis in image["axes"]] == ["t", "y", "x"]
