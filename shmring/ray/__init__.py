@@ -1,9 +1,9 @@
 """Rings on several machines: Ray places and supervises, and each machine has a ring of the same frames."""
 
 try:
-    import ray as _ray  # noqa: F401
+    import ray.util as _util  # noqa: F401
 except ModuleNotFoundError as _error:
-    if _error.name != "ray":
+    if _error.name not in ("ray", "ray.util"):  # the latter where a folder ray is, such as Ray's own in /tmp
         raise
     raise ModuleNotFoundError('shmring.ray needs Ray: pip install "shmring[ray]"', name="ray") from None
 

@@ -1,6 +1,7 @@
 """The package as installed: metadata, headers for C and C++, the message of an unbuilt tree."""
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -123,6 +124,15 @@ def test_without_its_extra_each_adapter_raises_the_same_error() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = [f"{name} ModuleNotFoundError {one[0]} True" for name, one in ADAPTERS.items()]
     assert said.stdout.splitlines() == expected
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is there")
+def test_a_folder_of_sessions_is_not_ray(tmp_path) -> None:
+    """Ray makes /tmp/ray: to a program that is run in /tmp, this is a package without content."""
+    (tmp_path / "ray").mkdir()
+    code = [sys.executable, "-c", "import shmring.ray"]
+    said = subprocess.run(code, capture_output=True, text=True, cwd=tmp_path)
+    assert 'ModuleNotFoundError: shmring.ray needs Ray: pip install "shmring[ray]"' in said.stderr
 
 
 def test_python_floor() -> None:
