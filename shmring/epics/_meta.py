@@ -69,6 +69,8 @@ def attributes_of(meta: Any, dtype: np.dtype[Any] | None) -> dict[str, Any]:
 
 def _attribute(name: str, value: Any) -> Any:
     plain = np.asarray(value)
+    if plain.ndim and plain.dtype.kind == "U":  # p4p knows arrays of bytes, but none of str
+        return plain.reshape(-1).tolist()
     if plain.ndim:
         return plain.astype(plain.dtype.newbyteorder("=")).reshape(-1)
     single = plain.item()

@@ -75,16 +75,22 @@ def order_of(said: RingAttrs) -> list[int]:
     return order
 
 
-def color_mode(shape: tuple[int, ...], attrs: Mapping[str, Any]) -> int:
-    """Return areaDetector's ColorMode of frames: by their colour, or by an axis of three."""
-    color = attrs.get("color")
+def color_axis(said: RingAttrs, color: Any, shape: tuple[int, ...], order: list[int]) -> int | None:
+    """Return which axis of a frame, in that order, has red, green and blue; None if there is none."""
+    if len(shape) != 3 or color == "gray":
+        return None
+    candidates = list(CHANNEL_AXIS.values())
+    if "axes" not in said.guessed:
+        channel = said.axis_of("channel")
+        candidates = [] if channel is None else [order.index(channel)]
+    return next((axis for axis in candidates if shape[order[axis]] == 3), None)
+
+
+def color_mode(color: Any, axis: int | None) -> int:
+    """Return areaDetector's ColorMode of frames with such a color, and such an axis of it."""
     if color in BAYER_PATTERNS:
         return BAYER
-    if len(shape) == 3 and color != "gray":
-        for mode, axis in CHANNEL_AXIS.items():
-            if shape[axis] == 3:
-                return mode
-    return MONO
+    return next((mode for mode, number in CHANNEL_AXIS.items() if number == axis), MONO)
 
 
 def encode(

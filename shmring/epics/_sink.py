@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+import numpy as np
 from p4p.server import Server, StaticProvider
 from p4p.server.raw import SharedPV
 
@@ -17,6 +18,7 @@ from shmring.epics import _meta
 from shmring.epics._ntndarray import (
     BAYER_PATTERNS,
     check_pv,
+    color_axis,
     color_mode,
     encode,
     member_of,
@@ -105,9 +107,11 @@ class PvaSink:
         """Become a consumer of the ring, if its frames can be sent."""
         self._member = member_of(self._ring.dtype, self._ring.name)
         _meta.check_meta(self._ring.meta_dtype, self._ring.name)
-        self._order = order_of(attrs.read(self._ring))
-        mode = color_mode(tuple(self._ring.shape[axis] for axis in self._order), self._ring.attrs)
-        self._color = _meta.color_attributes(mode, self._ring.attrs, BAYER_PATTERNS)
+        said, color = attrs.read(self._ring), self._ring.attrs.get("color")
+        self._order = order_of(said)
+        axis = color_axis(said, color, self._ring.shape, self._order)
+        self._blue_first = axis if color == "bgr" else None  # NTNDArray has red first only
+        self._color = _meta.color_attributes(color_mode(color, axis), self._ring.attrs, BAYER_PATTERNS)
         self._joined.join(self._ring)
 
     @property
@@ -196,8 +200,9 @@ class PvaSink:
 
     def _send(self, frame: Frame) -> None:
         meta = self._ring.meta_dtype
+        array = frame.array.transpose(self._order)
         value = encode(
-            frame.array.transpose(self._order),
+            array if self._blue_first is None else np.flip(array, self._blue_first),
             self._member,
             seq=frame.seq,
             stamps=(frame.timestamp_ns + since_1970(self._ring.attrs), time.time_ns()),

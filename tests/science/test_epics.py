@@ -156,6 +156,30 @@ def test_colours_and_shapes(make, name, shape, attrs, mode, color):
                 assert len(axes) == len(shape)
 
 
+@pytest.mark.parametrize(("shape", "axes"), [((4, 6, 3), "yxc"), ((4, 3, 6), "ycx"), ((3, 4, 6), "cyx")])
+def test_blue_first_is_sent_as_red_first(make, name, shape, axes):
+    """As NTNDArray has no word for OpenCV's order."""
+    ring = make(shape=shape, dtype="u1", attrs={"color": "bgr", "axes": [{"name": axis} for axis in axes]})
+    pixels = np.arange(np.prod(shape), dtype="u1").reshape(shape)
+    with ring.producer() as out, PvaSink(ring, NAME) as sink:
+        out.put(pixels)
+        sink.run(1)
+        with PvaSource(NAME, name) as source, source.ring.consumer() as frames:
+            source.run(1)
+            assert source.ring.attrs["color"] == "rgb"
+            assert np.array_equal(frames.get(0).array, np.flip(pixels, axes.index("c")))
+
+
+@pytest.mark.parametrize(("axes", "mode"), [("yxc", 2), ("ycx", 3), ("cyx", 4)])
+def test_attrs_say_which_axis_of_three_is_colour(make, axes, mode):
+    ring = make(shape=(3, 3, 3), dtype="u1", attrs={"axes": [{"name": axis} for axis in axes]})
+    with ring.producer() as out, PvaSink(ring, NAME) as sink, Context("pva", nt=False) as context:
+        out.put(np.zeros((3, 3, 3), "u1"))
+        sink.run(1)
+        value = context.get(NAME, timeout=PATIENCE)
+        assert {item.name: item.value for item in value.attribute}["ColorMode"] == mode
+
+
 def test_what_p4p_itself_reads_and_writes(make, name):
     """Their own conversion of arrays, which other clients and servers use."""
     ring = make(shape=(4, 3, 6), dtype="u2", meta=[("gain", "f8")])
@@ -215,6 +239,16 @@ def test_meta_becomes_attributes(make):
         found = {item.name: item.value for item in value.attribute}
         assert found.pop("roi").tolist() == [3, 4]
         assert found == {"ColorMode": 0, "gain": 0.5, "on": True, "mode": "live", "file": "tmp"}
+
+
+@pytest.mark.parametrize(("dtype", "values"), [("U4", ["a", "bé"]), ("S4", [b"a", "bé".encode()])])
+def test_several_texts_in_a_field(make, dtype, values):
+    ring = make(shape=(2,), dtype="u2", meta=[("names", dtype, (2,))])
+    with ring.producer() as out, PvaSink(ring, NAME) as sink, Context("pva", nt=False) as context:
+        out.put(np.zeros(2, "u2"), meta=(values,))
+        sink.run(1)
+        value = context.get(NAME, timeout=PATIENCE)
+        assert {item.name: item.value for item in value.attribute}["names"] == ["a", "bé"]
 
 
 def test_a_meta_of_one_value_is_an_attribute(make, name):
