@@ -68,6 +68,10 @@ class RingDataLogic(DetectorDataLogic):  # type: ignore[misc]
             raise ValueError(
                 f"{uri!r} does not lead to the file {path}: choose a folder and a file name without # and ?"
             )
+        if os.path.lexists(path):
+            raise FileExistsError(
+                f"{path} exists: each run needs a file of its own, as UUIDFilenameProvider() names them"
+            )
         if place.create_dir_depth:
             os.makedirs(path.parent, exist_ok=True)
         ring = self._wanted

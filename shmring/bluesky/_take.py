@@ -85,7 +85,7 @@ class Take:
             raise RuntimeError(self._ended(summary, frames))
 
     def _ended(self, summary: Summary, frames: int | None) -> str:
-        wanted = f", where {count(frames, 'frame')} were asked for" if frames is not None else ""
+        wanted = f" of {frames}" if frames is not None else ""
         return (
             f"ring {self._ring.name!r} ended ({summary.ended}) after {count(summary.frames, 'frame')}"
             f"{wanted}: see {self.path}"

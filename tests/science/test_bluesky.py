@@ -275,9 +275,10 @@ def test_a_path_that_readers_of_a_uri_would_not_find(make, tmp_path, folder, fil
 def test_a_file_that_is_there_is_not_replaced(make, engine, paths, tmp_path):
     (tmp_path / "take.h5").write_text("data of yesterday")
     ring = make()
-    with streaming(ring), pytest.raises(FailedStatus) as raised:
+    with streaming(ring), pytest.raises(FailedStatus, match="UUIDFilenameProvider") as raised:
         engine(bp.count([RingDetector(ring, paths, name="det")]))
     assert isinstance(raised.value.__cause__, FileExistsError)
+    assert "mode=" not in str(raised.value)  # a detector has no such option
     assert (tmp_path / "take.h5").read_text() == "data of yesterday"
 
 
@@ -295,9 +296,7 @@ def test_a_stream_that_ends_too_early(make, paths, tmp_path):
             await asyncio.sleep(0.002)
         await detector.unstage()
 
-    with pytest.raises(
-        RuntimeError, match=r"ended \(producer closed\) after 1 frame, where 3 frames were asked for"
-    ):
+    with pytest.raises(RuntimeError, match=r"ended \(producer closed\) after 1 frame of 3:"):
         asyncio.run(work())
     with recorded(tmp_path) as recording:
         assert len(recording) == 1
