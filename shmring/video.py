@@ -166,6 +166,39 @@ def _attrs(name: str, bits: int) -> dict[str, Any]:
 FORMATS = _formats()
 
 
+# Other names that FFmpeg takes, and its names for an int with four samples.
+ALIASES = {
+    "gray8": "gray",
+    "y8": "gray",
+    "gray8a": "ya8",
+    "rgb32": "bgra" if NATIVE == "le" else "argb",
+    "bgr32": "rgba" if NATIVE == "le" else "abgr",
+}
+
+# What others call them, for hints.
+OTHERS = {
+    "rgb": "rgb24",
+    "bgr": "bgr24",
+    "rgb4": "rgb4_byte",
+    "bgr4": "bgr4_byte",
+    "i420": "yuv420p",
+    "iyuv": "yuv420p",
+    "yuv420": "yuv420p",
+    "yuyv": "yuyv422",
+    "yuy2": "yuyv422",
+    "uyvy": "uyvy422",
+    "y16": "gray16le",
+    "mono8": "gray",
+    "mono16": "gray16le",
+    "grey": "gray",
+}
+COMPRESSED = {"mjpg", "mjpeg", "jpeg", "h264", "avc1", "hevc", "h265", "vp8", "vp9", "av1", "prores", "ffv1"}
+ON_A_CARD = {
+    *("cuda", "d3d11", "d3d11va_vld", "d3d12", "drm_prime", "dxva2_vld", "mediacodec", "mmal", "opencl"),
+    *("qsv", "vaapi", "vdpau", "videotoolbox_vld", "vulkan", "xvmc"),
+}
+
+
 class Described(Protocol):
     """A ring, a recording: whatever has attrs."""
 
@@ -382,18 +415,29 @@ def _known(name: str) -> str:
     """Return the full name of a format."""
     if not isinstance(name, str):
         raise TypeError(f"pix_fmt must be a str, not {name!r}")
-    aliases = (name, name + NATIVE, "gray" if name == "gray8" else name)
-    for alias in aliases:
+    for alias in (name, name + NATIVE, ALIASES.get(name)):
         if alias in FORMATS:
             return alias
     if name == "pal8":
         raise ValueError("pal8 frames have a palette beside their pixels: let ffmpeg make rgb24 of them")
-    near = difflib.get_close_matches(name.lower(), FORMATS, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if name in ON_A_CARD:
+        raise ValueError(
+            f"{name} means the memory of a graphics card: let ffmpeg fetch the frames (-vf hwdownload)"
+        )
+    if name.lower() in COMPRESSED:
+        raise ValueError(f"{name} is compressed: let ffmpeg decode it (-f rawvideo -pix_fmt yuv420p)")
     raise ValueError(
         f"{name!r:.60} is not a pixel format of whole bytes that ffmpeg -pix_fmts lists (yuv420p, nv12, "
-        f"gray10le, p010le, rgb48le, ...){hint}"
+        f"gray10le, p010le, rgb48le, ...){_hint(name.lower())}"
     )
+
+
+def _hint(name: str) -> str:
+    """Return which format was probably meant."""
+    plain = name.replace("_", "")
+    near = [OTHERS[name]] if name in OTHERS else [plain] if plain in FORMATS else []
+    near = near or difflib.get_close_matches(name, FORMATS, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _length(what: str, value: Any) -> int:

@@ -185,6 +185,16 @@ def test_what_is_no_frame_of_this_layout():
     [
         (("yuv420q", 4, 4), ValueError, "did you mean 'yuv420p'"),
         (("YUV420P", 4, 4), ValueError, "did you mean 'yuv420p'"),
+        (("RGB", 4, 4), ValueError, "did you mean 'rgb24'"),
+        (("bgr", 4, 4), ValueError, "did you mean 'bgr24'"),
+        (("I420", 4, 4), ValueError, "did you mean 'yuv420p'"),
+        (("YUYV", 4, 4), ValueError, "did you mean 'yuyv422'"),
+        (("YUY2", 4, 4), ValueError, "did you mean 'yuyv422'"),
+        (("GRAY16_LE", 4, 4), ValueError, "did you mean 'gray16le'"),
+        (("MJPG", 4, 4), ValueError, "compressed: let ffmpeg decode"),
+        (("h264", 4, 4), ValueError, "compressed: let ffmpeg decode"),
+        (("vaapi", 4, 4), ValueError, "the memory of a graphics card"),
+        (("rgb4", 4, 4), ValueError, "did you mean 'rgb4_byte'"),
         (("", 4, 4), ValueError, "is not a pixel format"),
         (("pal8", 4, 4), ValueError, "palette"),
         ((b"gray", 4, 4), TypeError, "must be a str"),
@@ -222,6 +232,31 @@ def test_gstreamer_says_what_it_needs():
 def test_short_names():
     assert PixelLayout("gray10", 4, 4) == PixelLayout(f"gray10{'le' if np.little_endian else 'be'}", 4, 4)
     assert PixelLayout("gray8", 4, 4) == PixelLayout("gray", 4, 4)
+
+
+@pytest.mark.parametrize("alias", ["gray8", "y8", "gray8a", "rgb32", "bgr32"])
+def test_other_names_that_ffmpeg_takes(alias):
+    """They are not in its list."""
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=3x5",
+        "-frames:v",
+        "1",
+        "-f",
+        "md5",
+    ]
+    sums = [
+        subprocess.run(
+            [*command, "-pix_fmt", name, "-c:v", "rawvideo", "-"], capture_output=True, text=True, check=True
+        ).stdout
+        for name in (alias, PixelLayout(alias, 3, 5).pix_fmt)
+    ]
+    assert sums[0] == sums[1] != ""
 
 
 # ---- padded rows
