@@ -99,7 +99,7 @@ LOOK = (
 MOST_RATE = 2**31  # GStreamer keeps it as int
 BUFFERS = 4  # in an appsrc that sets no limit
 NAMES = {ours: theirs for theirs, ours in FORMATS.items()}
-BAYER = "video/x-bayer"
+RAW, BAYER = "video/x-raw", "video/x-bayer"
 
 
 def layout_of_caps(caps: Gst.Caps) -> PixelLayout:
@@ -118,14 +118,21 @@ def layout_of_caps(caps: Gst.Caps) -> PixelLayout:
     said = caps.get_structure(0) if caps is not None and caps.get_size() else None
     if said is None or not caps.is_fixed():
         raise ValueError(f"the caps do not say what the pictures are: {caps and caps.to_string()!r:.200}")
-    name = said.get_string("format")
-    if said.get_name() == BAYER and name in ("rggb", "bggr", "grbg", "gbrg"):
+    kind, name = said.get_name(), said.get_string("format")
+    if not kind.startswith(("image/", "video/")):
+        raise ValueError(f"the stream is {kind}, which is no picture")
+    if kind not in (RAW, BAYER):
+        raise ValueError(
+            f"the pictures are {kind}, which is compressed: put `decodebin ! videoconvert ! "
+            f"video/x-raw,format=I420` in front"
+        )
+    if kind == BAYER and name in ("rggb", "bggr", "grbg", "gbrg"):
         pix_fmt = f"bayer_{name}8"
-    elif said.get_name() == "video/x-raw" and name in FORMATS:
+    elif kind == RAW and name in FORMATS:
         pix_fmt = FORMATS[name]
     else:
         raise ValueError(
-            f"{said.get_name()} of format {name} has no name in FFmpeg's list: put `videoconvert ! "
+            f"{kind} of format {name} has no name in FFmpeg's list: put `videoconvert ! "
             f"video/x-raw,format=I420` in front (or GRAY8, RGB, GRAY16_LE, ...)"
         )
     return PixelLayout(pix_fmt, said.get_value("width"), said.get_value("height"))
@@ -148,7 +155,7 @@ def caps_of(layout: PixelLayout, frame_rate: float = 0) -> Gst.Caps:
     if layout.pix_fmt.startswith("bayer_") and layout.pix_fmt.endswith("8"):
         kind, name = BAYER, layout.pix_fmt[6:-1]
     elif layout.pix_fmt in NAMES:
-        kind, name = "video/x-raw", NAMES[layout.pix_fmt]
+        kind, name = RAW, NAMES[layout.pix_fmt]
     else:
         raise ValueError(f"GStreamer has no format that is {layout.pix_fmt}: convert to yuv420p, rgb24, ...")
     if not 0 <= float(frame_rate) < MOST_RATE:
@@ -180,6 +187,7 @@ def samples(sink: GstApp.AppSink, timeout: float | None = None) -> Iterator[Gst.
     TimeoutError
         Nothing came in time.
     """
+    _check_kind(sink, GstApp.AppSink, "appsink")
     check_timeout(timeout)
     came = time.monotonic()
     while True:
@@ -219,6 +227,7 @@ def push(source: GstApp.AppSrc, buffer: Gst.Buffer, timeout: float | None = None
     TimeoutError
         There was no space in time.
     """
+    _check_kind(source, GstApp.AppSrc, "appsrc")
     check_timeout(timeout)
     wanted = threading.Event()
     handler = source.connect("need-data", lambda *_: wanted.set())
@@ -237,6 +246,13 @@ def push(source: GstApp.AppSrc, buffer: Gst.Buffer, timeout: float | None = None
     result = source.push_buffer(buffer)
     if result != Gst.FlowReturn.OK:
         raise RuntimeError(_failure(source) or f"the pipeline takes no buffers: {result.value_nick}")
+
+
+def _check_kind(element: Any, kind: type, name: str) -> None:
+    if not isinstance(element, kind):
+        raise TypeError(
+            f"an {name} is needed, as pipeline.get_by_name(...) returns it, not {type(element).__name__}"
+        )
 
 
 def _check_plays(sink: GstApp.AppSink) -> None:

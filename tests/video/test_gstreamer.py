@@ -271,3 +271,26 @@ def test_a_pipeline_that_was_stopped():
         one.pipeline.set_state(Gst.State.NULL)
         with pytest.raises(RuntimeError, match="takes no buffers: flushing"):
             push_some(one, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("caps", "said"),
+    [
+        ("image/jpeg,width=8,height=8", "compressed.*`decodebin ! videoconvert ! "),
+        ("video/x-h264,width=8,height=8", "compressed.*`decodebin ! videoconvert ! "),
+        ("audio/x-raw,format=S16LE,rate=48000,channels=2", "audio/x-raw, which is no picture"),
+    ],
+)
+def test_what_no_conversion_of_pictures_can_convert(caps, said):
+    with pytest.raises(ValueError, match=said):
+        gstreamer.layout_of_caps(Gst.Caps.from_string(caps))
+
+
+def test_elements_of_another_kind():
+    """A name that is not in the pipeline gives None, and the pipeline itself is near at hand."""
+    pipeline = Gst.parse_launch("appsrc name=source ! fakesink")
+    for wrong in (None, pipeline):
+        with pytest.raises(TypeError, match="an appsink is needed, as"):
+            next(gstreamer.samples(wrong))
+        with pytest.raises(TypeError, match="an appsrc is needed, as"):
+            gstreamer.push(wrong, Gst.Buffer())
