@@ -43,8 +43,9 @@ class RingHandler:
     Notes
     -----
     A ring that is created has a meta of the event's index (``t``, ``p``, ``g``, ``c``, ``z``; -1 where the
-    acquisition has no such axis), ``runner_time_ms`` and ``exposure_ms``. The meta of a Ring may also have
-    fields for other numbers and text of the frame's metadata and of its ``camera_metadata``.
+    acquisition has no such axis), ``runner_time_ms`` and ``exposure_ms``; with several cameras also
+    ``camera_device``, whose image it is. The meta of a Ring may also have fields for other numbers and text
+    of the frame's metadata and of its ``camera_metadata``.
 
     Examples
     --------
@@ -132,13 +133,17 @@ class RingHandler:
             raise ValueError(f"the engine does not say what its images are: create ring {name!r} and pass it")
         info = meta["image_infos"][0]
         shape, dtype, attrs = tuple(info["plane_shape"]), np.dtype(info["dtype"]), attrs_of(info)
-        if self._ring is not None:
-            if (self._ring.shape, self._ring.dtype, self._ring.attrs) == (shape, dtype, attrs):
+        fields = [*((axis, "i4") for axis in AXES), ("runner_time_ms", "f8"), ("exposure_ms", "f8")]
+        if len(meta["image_infos"]) > 1:  # several cameras: their images have the same index
+            fields.append(("camera_device", "U32"))
+        fields_dtype = np.dtype(fields)
+        if (ring := self._ring) is not None:
+            found = (ring.shape, ring.dtype, ring.attrs, ring.meta_dtype)
+            if found == (shape, dtype, attrs, fields_dtype):
                 return
             self._remove()
-        fields = [*((axis, "i4") for axis in AXES), ("runner_time_ms", "f8"), ("exposure_ms", "f8")]
         self._ring = Ring.create(
-            name, shape=shape, dtype=dtype, slots=self._slots, meta=np.dtype(fields), attrs=attrs
+            name, shape=shape, dtype=dtype, slots=self._slots, meta=fields_dtype, attrs=attrs
         )
 
     def _remove(self) -> None:

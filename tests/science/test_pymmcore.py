@@ -232,6 +232,23 @@ def test_another_scale_is_another_ring(name):
 IMAGE = {"plane_shape": (4, 6), "dtype": "u2"}
 
 
+def test_images_of_several_cameras_say_whose_they_are(name):
+    """Micro-Manager's Multi Camera: their events have the same index."""
+    labels = ("Multi", "left", "right")
+    both = [{"plane_shape": (4, 6), "dtype": "u2", "camera_label": label} for label in labels]
+    with RingHandler(name) as handler:
+        handler.sequenceStarted(None, {"image_infos": both})
+        with handler.ring.consumer() as frames:
+            for label in labels[1:]:
+                handler.frameReady(np.zeros((4, 6), "u2"), useq.MDAEvent(), {"camera_device": label})
+            assert [str(frames.get(0).meta["camera_device"]) for _ in range(2)] == ["left", "right"]
+        handler.sequenceFinished(None)
+        handler.sequenceStarted(None, {"image_infos": both[:1]})
+        assert handler.error is None
+        assert "camera_device" not in handler.ring.meta_dtype.names
+        handler.sequenceFinished(None)
+
+
 def test_a_handler_that_is_closed_too_early_says_so(name, caplog):
     """As by a `with` block that does not join the acquisition's thread."""
     with RingHandler(name) as handler:
