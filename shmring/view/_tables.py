@@ -26,9 +26,18 @@ def table_of(array: np.ndarray[Any, Any]) -> dict[str, Any]:
         shown = names[:MOST_COLUMNS]
         rows = [[plain(row[name]) for name in shown] for row in array.reshape(-1)[:MOST_ROWS]]
         columns = list(shown)
+        all_rows, all_columns = array.size, len(names)
     else:
         flat = array.reshape(-1, array.shape[-1]) if array.ndim > 1 and array.size else array.reshape(-1, 1)
+        all_rows, all_columns = flat.shape
         flat = flat[:MOST_ROWS, :MOST_COLUMNS]
         rows = [[plain(value) for value in row] for row in flat]
         columns = [str(number) for number in range(flat.shape[1])] if array.ndim > 1 else ["value"]
-    return {"kind": "table", "columns": columns, "rows": rows, "full": list(array.shape)}
+    return {
+        "kind": "table",
+        "columns": columns,
+        "rows": rows,
+        "all_rows": all_rows,
+        "all_columns": all_columns,
+        "full": list(array.shape),
+    }

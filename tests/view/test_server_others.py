@@ -273,6 +273,7 @@ def test_other_values_are_words(shown, array, first):
 def test_a_long_table_is_cut(shown):
     header, _ = shown([np.zeros((300, 50), "S300")])
     assert (len(header["rows"]), len(header["rows"][0]), header["full"]) == (100, 32, [300, 50])
+    assert (header["all_rows"], header["all_columns"]) == (300, 50)
 
 
 def test_rows_of_records_that_are_not_there(serve, make):

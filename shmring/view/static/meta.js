@@ -22,8 +22,6 @@ export class Meta {
       this.cells = fields.map(() => el("td"));
       this.rows.replaceChildren(...fields.map(([name], index) => el("tr", {}, el("th", { scope: "row" }, name), this.cells[index])));
     }
-    fields.forEach(([, value], index) => say(this.cells[index], written(value)));
+    fields.forEach(([, value], index) => say(this.cells[index], words.nested(value)));
   }
 }
-
-const written = (value) => (typeof value === "object" ? JSON.stringify(value) : words.value(value));

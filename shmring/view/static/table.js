@@ -1,6 +1,6 @@
 // The body of a panel that shows anything else: fields and values in a table.
 
-import { el } from "./dom.js";
+import { el, say } from "./dom.js";
 import * as words from "./words.js";
 
 export class TableView {
@@ -27,9 +27,11 @@ export class TableView {
       this.columns = columns.join("\n");
       this.head.replaceChildren(...columns.map((name) => el("th", { scope: "col" }, String(name))));
     }
-    this.body.replaceChildren(...rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, text(cell))))));
-    this.note.hidden = !header.truncated_text;
-    this.note.textContent = header.truncated_text ?? "";
+    this.body.replaceChildren(...rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, words.nested(cell))))));
+    const left = [[rows.length, header.all_rows, "row"], [columns.length, header.all_columns, "column"]]
+      .filter(([shown, all]) => shown < all).map(([shown, all, noun]) => `the first ${shown} of ${words.count(all, noun)}`);
+    this.note.hidden = !left.length;
+    say(this.note, `${left.join(", and ")}.`.replace(/^t/, "T"));
   }
 
   png() {
@@ -46,5 +48,3 @@ export class TableView {
 
   destroy() {}
 }
-
-const text = (cell) => (cell === null ? "" : Array.isArray(cell) ? `[${cell.map(text).join(", ")}]` : words.value(cell));

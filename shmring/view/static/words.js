@@ -27,6 +27,14 @@ export function value(number) {
   return String(Number(number.toPrecision(6)));
 }
 
+/** A value of any kind: records and arrays with what is in them. */
+export function nested(cell) {
+  if (cell === null) return "";
+  if (Array.isArray(cell)) return `[${cell.map(nested).join(", ")}]`;
+  if (typeof cell !== "object") return value(cell);
+  return `{${Object.entries(cell).map(([name, part]) => `${name}: ${nested(part)}`).join(", ")}}`;
+}
+
 export const milliseconds = (number) => `${number < 9.95 ? one.format(number) : whole(number)} ms`;
 
 export const shape = (sizes) => (sizes.length === 0 ? "scalar" : sizes.join(" × "));

@@ -442,6 +442,21 @@ def test_a_table(stream, show):
     assert table.locator("th").all_inner_texts() == ["n", "x", "s"]
     rows = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
     assert rows == [["1", "2.5", "ab"], ["2", "-1", "<b>"]]
+    assert not page.page.locator("p.note").is_visible()
+
+
+def test_records_in_records(stream, show):
+    point = np.dtype([("x", "i2"), ("ok", "?")])
+    frame = np.zeros(2, [("at", point), ("path", point, (2,))])
+    ring, _ = stream(frame)
+    cells = show(ring.name).shows(0).page.locator("table.values td").all_inner_texts()
+    assert cells[:2] == ["{x: 0, ok: false}", "[{x: 0, ok: false}, {x: 0, ok: false}]"]
+
+
+def test_a_long_table_says_what_it_leaves_out(stream, show):
+    ring, _ = stream(np.zeros((300, 50), "S3"))
+    note = show(ring.name).shows(0).page.locator("p.note")
+    assert note.inner_text() == "The first 100 of 300 rows, and the first 32 of 50 columns."
 
 
 def test_traffic(stream, show):
