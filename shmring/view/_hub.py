@@ -361,8 +361,9 @@ class Hub:
 
     def _message(self, client: Client, want: Want, shot: Shot) -> bytes | str:
         gap, lost = client.missed(shot)
+        has_all = _mode(want, shot.layout) == "signal"  # a trace has the samples of each frame that was read
         try:
-            return self._packed(want, shot, gap - lost, lost)
+            return self._packed(want, shot, 0 if has_all else gap - lost, lost)
         except Exception as error:  # a frame that cannot be drawn must not end the others
             said = clean(f"this frame cannot be shown: {type(error).__name__}: {error}")
             return text({"type": "error", "message": said, "seq": shot.seq})

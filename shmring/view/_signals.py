@@ -15,7 +15,7 @@ __all__ = ["Trace"]
 
 MOST = 1 << 22  # samples that are remembered, of all channels together
 MOST_CHANNELS = 32
-FFT = 4096  # samples
+FFT, FEWEST = 4096, 8  # samples
 FLOOR = 1e-12  # what the logarithm takes for nothing
 RATES = 64  # frames that an unknown sample rate is estimated from
 
@@ -26,6 +26,7 @@ class Trace:
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], layout: Layout) -> None:
         self._axis = layout.channel_axis
         channels = shape[self._axis] if self._axis is not None else 1
+        self._all_channels = channels
         self._channels = min(channels, MOST_CHANNELS)
         self._complex = dtype.kind == "c"
         self._length = int(np.prod(shape, dtype=np.int64)) // max(channels, 1)  # samples of a frame
@@ -102,6 +103,7 @@ class Trace:
             "kind": "signal",
             "dtype": self._dtype.str,
             "channels": self.rows,
+            "all_channels": self._all_channels,
             "complex": self._complex,
             "points": points,
             "samples": span,
@@ -131,10 +133,13 @@ class Trace:
         return (last_seq - seq) * self._length / (last_time - time) * 1e9
 
     def _spectrum(self, newest: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
-        """Return decibels of each frequency, and their distance in cycles per sample."""
+        """Return decibels of each frequency, and their distance in cycles per sample.
+
+        A channel with a sample that is no number has no spectrum: its decibels are none, too.
+        """
         count = min(FFT, newest.shape[1])
         samples = newest[:, newest.shape[1] - count :]
-        if count < 8 or not np.isfinite(samples).all():
+        if count < FEWEST:
             return np.empty((0, 0), "f4"), 0.0
         window = np.hanning(count)
         with np.errstate(all="ignore"):  # of the largest numbers, the sum is infinite
@@ -144,6 +149,8 @@ class Trace:
                 amplitude = np.abs(values) / window.sum()
             else:
                 amplitude = np.abs(np.fft.rfft(samples * window)) / (window.sum() / 2)
+                alone = [0] if count % 2 else [0, -1]  # frequencies that have no negative one
+                amplitude[:, alone] /= 2
         return 20 * np.log10(np.maximum(amplitude, FLOOR)), 1 / count
 
 

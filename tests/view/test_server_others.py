@@ -191,6 +191,45 @@ def test_the_spectrum_of_complex_samples_has_two_sides(shown):
     assert header["fft_x0"] + header["df"] * np.argmax(spectrum[0]) == -125
 
 
+@pytest.mark.parametrize("count", [1000, 1001])
+@pytest.mark.parametrize("dtype", ["f4", "c8"])
+def test_the_spectrum_of_a_constant_is_its_level(shown, dtype, count):
+    header, payload = shown([np.full(count, 10, dtype)], attrs.describe(frame_rate=1), width=100)
+    spectrum = traces(header, payload)[1][0]
+    at = round(-header["fft_x0"] / header["df"])
+    assert spectrum[at] == pytest.approx(20, abs=0.1)  # dB
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_a_channel_with_a_hole_leaves_the_others_their_spectrum(shown, hole):
+    samples = np.sin(2 * np.pi * np.arange(1024) / [[8], [16], [32]]).astype("f4")
+    samples[1, 700] = hole
+    header, payload = shown([samples], attrs.describe(axes=["channel", "time"]), width=100)
+    spectra = traces(header, payload)[1]
+    assert not np.isfinite(spectra[1]).any()
+    assert [np.argmax(spectra[0]), np.argmax(spectra[2])] == [128, 32]
+
+
+def test_frames_whose_samples_are_in_the_trace_are_not_skipped(serve, make):
+    ring = make(shape=(10,), dtype="f4", slots=8)
+    with ring.producer() as out:
+        page = serve([ring.name]).page(ring.name, width=100)
+        out.put(np.zeros(10, "f4"))
+        page.frame()
+        skipped = []
+        for number in range(1, 31):
+            out.put(np.full(10, number, "f4"))
+        while not skipped or header["seq"] < 30:
+            header, _ = page.frame()
+            skipped.append(header["skipped"])
+    assert sum(skipped) == 0
+
+
+def test_how_many_channels_there_are_is_said(shown):
+    header, _ = shown([np.zeros((4, 100), "f4")], attrs.describe(axes=["time", "channel"]))
+    assert (header["channels"], header["all_channels"]) == (32, 100)
+
+
 def test_values_without_a_spectrum(shown):
     header, payload = shown([np.array([1, np.nan, np.inf, 2], "f4")], width=100)
     assert header["fft_points"] == 0

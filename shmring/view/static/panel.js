@@ -215,6 +215,7 @@ export class Panel {
     if (step > 1) parts.push(`every ${ordinal(step)} pixel`);
     if (header.exact === false) parts.push("rounded to float32");
     if (header.encoding === "jpeg") parts.push("JPEG");
+    if (header.all_channels) parts.push(...some(header.channels / (header.complex ? 2 : 1), header.all_channels, "channel"));
     if (header.lost) parts.push(`${words.count(header.lost, "frame")} lost`);
     return parts.join("  ·  ");
   }
@@ -316,6 +317,9 @@ function nameOf(id) {
     return id;
   }
 }
+
+/** Which of all there are is shown, where it is not all of them. */
+const some = (shown, all, noun) => (shown < all ? [`first ${shown > 1 ? `${shown} ` : ""}of ${words.count(all, noun)}`] : []);
 
 function ordinal(number) {
   if (number % 100 >= 11 && number % 100 <= 13) return `${number}th`;

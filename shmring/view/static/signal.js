@@ -5,6 +5,8 @@ import { channelNames } from "./names.js";
 import { Plot, colour } from "./plots.js";
 import * as words from "./words.js";
 
+const NO_SPECTRUM = "There is no spectrum: each channel has a gap, or a value that is no number, in its newest samples.";
+const TOO_FEW = "There is no spectrum: that takes at least 8 samples. Choose a longer time.";
 const SPANS = [0.1, 0.5, 1, 2, 5, 10, 30, 60];
 
 export class SignalView {
@@ -14,7 +16,9 @@ export class SignalView {
     this.spectrum = settings.spectrum ?? false;
     this.hidden = new Set(settings.hidden ?? []);
     this.traces = el("div.plot.traces", { role: "img", tabIndex: 0, "aria-label": `Traces of ring ${host.schema.name}` });
-    this.lines = el("div.plot.spectrum", { role: "img", "aria-label": `Spectrum of ring ${host.schema.name}`, hidden: true });
+    this.noSpectrum = el("p.note", { hidden: true });
+    this.lines = el("div.spectrum", { hidden: true }, this.noSpectrum,
+      this.spectra = el("div.plot", { role: "img", "aria-label": `Spectrum of ring ${host.schema.name}` }));
     this.readout = el("output.readout", { hidden: true });
     this.element = el("div.stage.signal", {}, el("div.canvas", {}, this.traces, this.readout), this.lines);
     this.makeInspector();
@@ -48,18 +52,14 @@ export class SignalView {
     this.frame = { header, values };
     const { channels, points } = header;
     if (this.made !== `${channels} ${header.unit} ${header.x_unit}`) this.make(header);
-    const across = header.x_unit === "samples" ? 1 : header.dx;
-    const x = new Float64Array(points * 2);
-    for (let index = 0; index < points; index += 1) {
-      x[2 * index] = header.x0 + index * across;
-      x[2 * index + 1] = header.x0 + (index + 0.5) * across;
-    }
+    const each = points === header.samples ? 1 : 2; // a column of several samples: its lowest and its highest
+    const x = Float64Array.from({ length: points * each }, (_, place) => header.x0 + (place / each) * header.dx);
     const traces = Array.from({ length: channels }, (_, channel) => {
       const start = channel * 2 * points;
-      const trace = new Array(2 * points);
+      const trace = new Array(each * points);
       for (let index = 0; index < points; index += 1) {
-        trace[2 * index] = finite(values[start + index]);
-        trace[2 * index + 1] = finite(values[start + points + index]);
+        trace[each * index] = finite(values[start + index]);
+        if (each > 1) trace[each * index + 1] = finite(values[start + points + index]);
       }
       return trace;
     });
@@ -68,14 +68,16 @@ export class SignalView {
   }
 
   showSpectrum(header, values) {
-    const shown = this.spectrum && header.fft_points > 0;
-    this.lines.hidden = !shown;
-    if (!shown) return;
+    this.lines.hidden = !this.spectrum;
+    if (!this.spectrum) return;
     const { channels, points, fft_points: number, fft_x0: first = 0, df } = header;
     const x = Float64Array.from({ length: number }, (_, index) => first + index * df);
     const start = channels * 2 * points;
     const lines = Array.from({ length: header.complex ? channels / 2 : channels }, (_, channel) =>
       Array.from(values.subarray(start + channel * number, start + (channel + 1) * number), finite));
+    const some = lines.some((line) => line.some((level) => level !== null));
+    this.noSpectrum.hidden = some;
+    say(this.noSpectrum, number ? NO_SPECTRUM : TOO_FEW);
     this.fft.show([x, ...lines]);
   }
 
@@ -92,7 +94,7 @@ export class SignalView {
       hooks: { setCursor: [(plot) => this.point(plot, names)] },
     });
     const spectra = header.complex ? series.slice(0, header.channels / 2) : series;
-    this.fft = new Plot(this.lines, { series: spectra, x: inSamples ? "cycles per sample" : "Hz", y: "dB" });
+    this.fft = new Plot(this.spectra, { series: spectra, x: inSamples ? "cycles per sample" : "Hz", y: "dB" });
     this.list.replaceChildren(...names.map((name, index) => {
       const swatch = el("span.swatch", { "aria-hidden": "true" });
       swatch.style.background = colour(index);

@@ -428,6 +428,39 @@ def test_traces_and_spectrum(stream, show):
     assert "hidden=0" in page.hash
 
 
+def test_samples_of_an_unknown_rate_are_counted_back_from_the_newest(stream, show):
+    ring, _ = stream(np.arange(20_000, dtype="f4"))
+    page = show(ring.name).shows(0)
+    assert page.view("frame.header.points") < 20_000
+    x = page.view("plot.data[0]")
+    assert [x[0], x[-1]] == pytest.approx([-20_000, 0], abs=100)
+
+
+def test_samples_that_all_fit_are_joined_by_lines(stream, show):
+    ring, _ = stream(np.array([1, 5, 2], "f4"))
+    x, values = show(ring.name).shows(0).view("plot.data.map((row) => [...row])")
+    assert [x, values] == [[-3, -2, -1], [1, 5, 2]]
+
+
+def test_a_spectrum_that_there_cannot_be(stream, show):
+    """A gap of frames that were lost, say."""
+    samples = np.sin(np.arange(1000, dtype="f4"))
+    ring, out = stream(samples)
+    page = show(ring.name, spectrum="1").shows(0)
+    note = page.page.locator(".spectrum .note")
+    assert not note.is_visible()
+    samples[500] = np.nan
+    out.put(samples)
+    page.shows(1)
+    assert "no spectrum" in note.inner_text()
+
+
+def test_of_many_channels_some_are_shown(stream, show):
+    axes = ["time", {"name": "electrode", "type": "channel"}]
+    ring, _ = stream(np.zeros((10, 200), "f4"), attrs={"axes": axes})
+    show(ring.name).shows(0).page.get_by_text("first 32 of 200 channels").wait_for()
+
+
 def test_a_trace_beyond_float32(stream, show):
     ring, _ = stream(np.linspace(-1e300, 1e300, 1000))
     _, trace = show(ring.name).shows(0).view("plot.data.map((row) => [...row])")
