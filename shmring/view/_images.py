@@ -36,8 +36,7 @@ class Picture:
 def planes(array: np.ndarray[Any, Any], layout: Layout, channel: int | None) -> np.ndarray[Any, Any]:
     """Return a frame as (height, width) or (height, width, colours), without a copy."""
     whole = _with_channels(array, layout)
-    has_colours = layout.colour is not None and not layout.is_mosaic
-    if whole.ndim == 2 or (channel is None and has_colours):
+    if whole.ndim == 2 or (channel is None and layout.has_colours):
         return whole
     return whole[:, :, min(channel or 0, whole.shape[2] - 1)]
 
@@ -53,6 +52,9 @@ def _with_channels(array: np.ndarray[Any, Any], layout: Layout) -> np.ndarray[An
         return np.moveaxis(array, layout.spaces, (0, 1))
     if layout.channel_axis is None:
         array = np.moveaxis(array, layout.spaces, (0, 1))
+        return array.reshape(*array.shape[:2], -1)
+    if not layout.has_colours:
+        array = np.moveaxis(array, (*layout.spaces, layout.channel_axis), (0, 1, -1))
         return array.reshape(*array.shape[:2], -1)
     array = np.moveaxis(array, (*layout.spaces, layout.channel_axis), (-3, -2, -1))
     while array.ndim > 3:
@@ -80,6 +82,7 @@ def picture_of(array: np.ndarray[Any, Any], layout: Layout, want: Want) -> Pictu
         "step": step,
         "region": region,
         "full": list(whole.shape[:2]),
+        "planes": array.size // max(whole.size, 1) if whole.ndim > 2 else 1,
         "colour": layout.colour if payload.ndim == 3 or bayer else "gray",
         "encoding": "raw",
         "levels": levels,
@@ -193,6 +196,9 @@ def _statistics(shown: np.ndarray[Any, Any], sample: np.ndarray[Any, Any]) -> St
             return levels, None, None, None
     else:
         levels = [int(shown.min()), int(shown.max())]
+    if sample.dtype.kind == "b":
+        histogram = np.bincount(sample, minlength=2)
+        return levels, _percentiles_of(histogram), histogram.tolist(), [0, 1]
     if shown.dtype == "u1":
         histogram = np.bincount(sample, minlength=BINS)
         return levels, _percentiles_of(histogram), histogram.tolist(), [0, BINS - 1]

@@ -52,6 +52,11 @@ class Layout:
     names: tuple[str, ...] = ()
 
     @property
+    def has_colours(self) -> bool:
+        """Whether each pixel of a picture has all its colours."""
+        return self.colour is not None and not self.is_mosaic
+
+    @property
     def is_mosaic(self) -> bool:
         """Whether a picture has one colour in each pixel, by a Bayer pattern."""
         return self.colour is not None and self.colour.startswith("bayer")

@@ -37,10 +37,10 @@ def shown(serve, make):
     return show
 
 
-def drawn(array, said=None):
+def drawn(array, said=None, channel=None):
     """The header and the payload of a picture, without the way to a page."""
     ring = SimpleNamespace(shape=array.shape, dtype=array.dtype, attrs=said or {})
-    picture = picture_of(array, layout_of(ring), Want(width=4096, height=4096))
+    picture = picture_of(array, layout_of(ring), Want(width=4096, height=4096, channel=channel))
     return picture.header, picture.payload
 
 
@@ -167,6 +167,32 @@ def test_one_plane_of_a_stack_is_shown(shown, channel):
     header, payload = shown(array, channel=channel)
     assert header["colour"] == "gray"
     np.testing.assert_array_equal(payload, array[min(channel, 4)])
+
+
+@pytest.mark.parametrize("axes", ["z c y x", "z y x c", "c z y x"])
+def test_every_plane_of_every_channel_can_be_shown(axes):
+    """Two planes of five channels, neither of which are colours."""
+    axes = axes.split()
+    sizes = {"z": 2, "c": 5, "y": 20, "x": 24}
+    array = np.arange(4800, dtype="u2").reshape([sizes[axis] for axis in axes])
+    said = attrs.describe(axes=[attrs.Axis(axis, "channel" if axis == "c" else "space") for axis in axes])
+    firsts = set()
+    for channel in range(10):
+        header, payload = drawn(array, said, channel=channel)
+        assert payload.shape == (20, 24)
+        firsts.add(int(payload[0, 0]))
+    assert len(firsts) == 10
+
+
+def test_how_many_pictures_of_colours_a_frame_has_is_said(shown):
+    several, _ = shown(np.zeros((2, 5, 20, 30, 3), "u1"), {"color": "rgb"})
+    single, _ = shown(np.zeros((20, 30, 3), "u1"))
+    assert (several["planes"], single["planes"]) == (10, 1)
+
+
+def test_the_histogram_of_bool_has_two_bars(shown):
+    header, _ = shown(np.eye(20, dtype="?"))
+    assert (header["histogram"], header["range"], header["levels"]) == ([380, 20], [0, 1], [0, 1])
 
 
 def test_one_channel_of_a_colour_picture_is_shown(shown):
