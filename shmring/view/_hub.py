@@ -107,17 +107,21 @@ class Hub:
     # ---- the thread
 
     def _run(self) -> None:
-        try:
-            while self._is_watched():
-                try:
-                    self._turn()
-                except Exception as error:
-                    self._fail(error)
-        finally:
-            self._leave()
+        while self._is_watched():
+            try:
+                self._turn()
+            except Exception as error:
+                self._fail(error)
 
     def _is_watched(self) -> bool:
+        """Whether somebody looks. If not, the ring is left before the next page can start a thread."""
         with self.lock:
+            if self._clients:
+                return True
+        self._leave()
+        with self.lock:
+            if self._end is None:
+                self._newest = None  # who comes back later sees what is new then
             if not self._clients:
                 self._thread = None
             return bool(self._clients)
@@ -288,8 +292,11 @@ class Hub:
         try:
             found = look(self.name)
         except RingNotFound:
+            name = clean(self.name)
             if self._schema is None:
-                said = f"there is no ring {clean(self.name)!r} yet: it is shown when it comes"
+                self._tell_end("missing", f"there is no ring {name!r} yet: it is shown when it comes")
+            elif self._end is None:  # it went while nobody looked
+                said = f"ring {name!r} is gone: the next one of that name is shown when it comes"
                 self._tell_end("missing", said)
             return
         key = (found.inode, found.state, found.problem)

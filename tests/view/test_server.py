@@ -161,6 +161,39 @@ def test_the_place_is_free_when_the_last_page_has_left(serve, camera):
         assert served.page(camera.name, width=100).frame()[0]["seq"] == 0
 
 
+def test_a_page_that_comes_back_begins_with_the_newest_frame(serve, camera):
+    """And not with the one that was on show when the last page left."""
+    served = serve([camera.name])
+    with camera.producer() as out:
+        out.put(frame(0))
+        page = served.page(camera.name, width=100)
+        page.frame()
+        page.socket.close()
+        wait_until(lambda: reader_of(camera) is None, "the reader has left")
+        for value in range(1, 20):
+            out.put(frame(value))
+        page = served.page(camera.name, width=100)
+        assert page.frame()[0]["seq"] == 19
+        out.put(frame(20))
+        header, _ = page.frame()
+        assert (header["seq"], header["skipped"]) == (20, 0)
+
+
+def test_a_ring_that_goes_while_nobody_looks(serve, name):
+    served = serve([name])
+    with shmring.Ring.create(name, shape=SHAPE, dtype="u1", slots=4) as ring, ring.producer() as out:
+        out.put(frame(0))
+        page = served.page(name, width=100)
+        page.frame()
+        page.socket.close()
+        wait_until(lambda: reader_of(ring) is None, "the reader has left")
+    end = served.page(name, width=100).message("end")
+    assert (end["state"], end["message"]) == (
+        "missing",
+        f"ring {name!r} is gone: the next one of that name is shown when it comes",
+    )
+
+
 def test_a_hundred_pages(serve, camera):
     served = serve([camera.name])
     with camera.producer() as out:
