@@ -75,6 +75,7 @@ class App {
       panel.record.allow(message.record);
     }
     if (first && !this.panels.length) this.openOnly(message.rings);
+    if (first && !this.panels.length) this.showList(true);
   }
 
   /** With one live ring there is nothing to choose. */
@@ -118,6 +119,7 @@ class App {
     if (this.current === panel) this.current = null;
     this.arrange();
     if (quietly) return;
+    if (!this.panels.length) this.showList(true);
     this.changed();
     const next = this.panels[Math.min(index, this.panels.length - 1)];
     if (next) next.focus();

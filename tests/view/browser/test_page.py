@@ -178,6 +178,19 @@ def test_narrow_phone(stream, open_page):
         assert box["x"] + box["width"] <= 360
 
 
+def test_a_phone_that_shows_no_ring_yet_lists_them(stream, open_page):
+    first, _ = stream(noise(20, 30))
+    second, _ = stream(noise(20, 30))
+    page = open_page(width=360, height=640, options={"is_mobile": True})
+    row = page.page.locator("#rings .ring", has_text=first.name)
+    row.wait_for()
+    row.click()
+    page.shows(0)
+    assert not page.page.locator("#rings").is_visible()
+    page.press("x")
+    page.page.locator("#rings .ring", has_text=second.name).wait_for()
+
+
 def test_only_as_many_pixels_as_are_shown(stream, show):
     ring, _ = stream(noise(1080, 1920))
     page = show(ring.name).shows(0)
