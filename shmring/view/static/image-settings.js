@@ -24,14 +24,14 @@ export class ImageSettings {
 
   levels() {
     const { view } = this;
-    const limit = (label) => el("input", {
+    const limit = (label, other) => el("input", { // which alone changes: what is written in the other is short
       type: "number", step: "any", "aria-label": label,
-      onchange: () => view.fix(this.low.valueAsNumber, this.high.valueAsNumber),
+      onchange: ({ target }) => view.fix(target.valueAsNumber, view.range[other]),
     });
     this.histogram = new Histogram((low, high) => view.fix(low, high));
     this.modes = select("Levels", Object.entries(MODES), (mode) => view.setMode(mode));
-    this.low = limit("Lowest value shown");
-    this.high = limit("Highest value shown");
+    this.low = limit("Lowest value shown", 1);
+    this.high = limit("Highest value shown", 0);
     return [el("h3", {}, "Levels"), this.histogram.element, el("div.row", {}, this.modes),
       el("div.row.pair", {}, this.low, el("span", { "aria-hidden": "true" }, "to"), this.high)];
   }
@@ -73,8 +73,10 @@ export class ImageSettings {
     const { header } = view.frame;
     const [low, high] = view.range;
     this.histogram.show(header, low, high);
-    if (document.activeElement !== this.low) this.low.value = words.value(low);
-    if (document.activeElement !== this.high) this.high.value = words.value(high);
+    for (const [field, limit] of [[this.low, low], [this.high, high]]) {
+      if (document.activeElement !== field) field.value = words.short(limit);
+      field.title = words.value(limit);
+    }
     this.modes.value = view.mode;
     this.maps.value = view.map;
     if (this.painted !== view.map) this.paintRamp(view.map);

@@ -1,6 +1,6 @@
 // Window and level: which values become the first and the last colour, and the histogram that shows them.
 
-import { el } from "./dom.js";
+import { el, say } from "./dom.js";
 import * as words from "./words.js";
 
 export const MODES = { full: "Full range", auto: "Minimum to maximum", percentile: "1 % to 99 %", fixed: "Fixed" };
@@ -20,7 +20,10 @@ export function firstMode(schema, header) {
 /** The lowest and highest value shown: [low, high]. */
 export function levels(mode, fixed, schema, header) {
   if (mode === "fixed" && fixed) return fixed;
-  const found = { auto: header.levels, percentile: header.percentiles }[mode] ?? fullRange(schema, header);
+  const whole = fullRange(schema, header);
+  // Where all values are alike, the next wider span: a saturated picture is not black.
+  const spans = { auto: [header.levels, whole], percentile: [header.percentiles, header.levels, whole] }[mode] ?? [whole];
+  const found = spans.find((span) => span && span[0] < span[1]) ?? whole;
   return found?.every(Number.isFinite) ? found : [0, 1];
 }
 
@@ -85,7 +88,7 @@ export class Histogram {
     pen.fillRect(position(low), 0, position(high) - position(low), height);
     pen.globalAlpha = 1;
     for (const value of [low, high]) pen.fillRect(position(value), 0, 2 * ratio, height);
-    this.lowest.textContent = words.value(first);
-    this.highest.textContent = words.value(last);
+    say(this.lowest, words.short(first));
+    say(this.highest, words.short(last));
   }
 }

@@ -27,6 +27,13 @@ export function value(number) {
   return String(Number(number.toPrecision(6)));
 }
 
+/** A value where there is little room: 4611686018427387904 is 4.612e18. */
+export function short(number) {
+  const size = Math.abs(number);
+  if (size < 1e7 && (size >= 1e-3 || size === 0)) return value(number);
+  return Number(number.toPrecision(4)).toExponential().replace("+", "");
+}
+
 /** A value of any kind: records and arrays with what is in them. */
 export function nested(cell) {
   if (cell === null) return "";

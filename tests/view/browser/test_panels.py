@@ -345,6 +345,21 @@ def test_levels_by_the_histogram(stream, show):
     assert page.view("range") == [low, 200]
 
 
+@pytest.mark.parametrize("largest", [2**62 + 1, 123_456_789, 1 / 3 * 1e-9])
+def test_levels_by_their_fields(stream, show, largest):
+    """Whose numbers are short, but change only where somebody writes."""
+    frame = np.linspace(-largest, largest, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    ring, _ = stream(frame.astype("i8" if isinstance(largest, int) else "f8"))
+    page = show(ring.name, levels="auto").shows(0)
+    low, high = page.view("range")
+    field = page.page.get_by_label("Highest value shown")
+    assert float(field.input_value()) == pytest.approx(high, rel=1e-3)
+    assert field.evaluate("(field) => field.scrollWidth <= field.clientWidth")
+    page.page.get_by_label("Lowest value shown").fill("0")
+    page.press("Tab")
+    assert page.view("range") == [0, high]
+
+
 def test_contrast_by_shift_and_drag(stream, show):
     ring, _ = stream(GENERATOR.integers(0, 4096, (HEIGHT, WIDTH)).astype("u2"))
     page = show(ring.name, levels="1000,3000").shows(0)

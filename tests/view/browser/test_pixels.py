@@ -131,6 +131,7 @@ def test_contrast_of_16_bits_is_exact(stream, show, low):
 def test_levels_by_themselves(stream, show):
     frame = grid(0, 0, "u2") + 500
     frame[0, 0], frame[0, 1], frame[0, 2] = 100, 868, 1123
+    frame[2:] = 700
     ring, _ = stream(frame)
     page = show(ring.name, levels="auto").shows(0)
     assert page.view("range") == [100, 1123]
@@ -139,6 +140,22 @@ def test_levels_by_themselves(stream, show):
     assert page.view("range") == [0, 65535]
     page.view("setMode('percentile')")
     assert page.view("range") == pytest.approx(np.percentile(frame, (1, 99)))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "mode", "expected"),
+    [
+        ([65535], "u2", "percentile", [0, 65535]), ([65535], "u2", "auto", [0, 65535]),
+        ([7], "u1", "auto", [0, 255]), ([5, 900], "u2", "percentile", [5, 900]),
+        ([5, 900], "f4", "percentile", [5, 900]), ([1.5], "f4", "percentile", [1.5, 1.5]),
+    ],
+)  # fmt: skip
+def test_levels_without_a_span(stream, show, values, dtype, mode, expected):
+    """A saturated camera is not black, and a few bright spots are not all that is seen of a picture."""
+    frame = np.full((HEIGHT, WIDTH), values[0], dtype)
+    frame[0, 0] = values[-1]
+    ring, _ = stream(frame)
+    assert show(ring.name, levels=mode).shows(0).view("range") == expected
 
 
 def test_range_of_the_attrs(stream, show):
