@@ -5,8 +5,9 @@ import { channelNames } from "./names.js";
 import { Plot, colour } from "./plots.js";
 import * as words from "./words.js";
 
-const NO_SPECTRUM = "There is no spectrum: each channel has a gap, or a value that is no number, in its newest samples.";
-const TOO_FEW = "There is no spectrum: that takes at least 8 samples. Choose a longer time.";
+const HOLE = "the newest samples have a gap, or a value that is no number.";
+const TOO_FEW = "it takes at least 8 samples. Choose a longer time.";
+const MOST_NAMED = 3;
 const SPANS = [0.1, 0.5, 1, 2, 5, 10, 30, 60];
 
 export class SignalView {
@@ -75,9 +76,10 @@ export class SignalView {
     const start = channels * 2 * points;
     const lines = Array.from({ length: header.complex ? channels / 2 : channels }, (_, channel) =>
       Array.from(values.subarray(start + channel * number, start + (channel + 1) * number), finite));
-    const some = lines.some((line) => line.some((level) => level !== null));
-    this.noSpectrum.hidden = some;
-    say(this.noSpectrum, number ? NO_SPECTRUM : TOO_FEW);
+    const none = this.series.slice(0, lines.length).filter((_, index) => lines[index].every((level) => level === null));
+    this.noSpectrum.hidden = !none.length;
+    const whose = none.length > MOST_NAMED ? words.count(none.length, "channel") : none.map(({ label }) => label).join(", ");
+    say(this.noSpectrum, `No spectrum of ${whose}: ${number ? HOLE : TOO_FEW}`);
     this.fft.show([x, ...lines]);
   }
 
