@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -24,7 +27,20 @@ class Protocol(WebSocketsSansIOProtocol):  # type: ignore[misc]  # Any where uvi
             super().shutdown()
 
 
-def make_server(view: View, **settings: object) -> uvicorn.Server:
+class Server(uvicorn.Server):  # type: ignore[misc]
+    """A server that a signal may end before it runs."""
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal comes."""
+        serving = self.serve(sockets)
+        try:
+            with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+                runner.run(serving)
+        finally:
+            serving.close()  # else Python warns that nobody awaited it
+
+
+def make_server(view: View, **settings: object) -> Server:
     """Return a server of a view, to be run; with `settings` of uvicorn."""
     config = {
         "access_log": False,
@@ -37,4 +53,4 @@ def make_server(view: View, **settings: object) -> uvicorn.Server:
         "ws_per_message_deflate": False,
         **settings,
     }
-    return uvicorn.Server(uvicorn.Config(view, **config))
+    return Server(uvicorn.Config(view, **config))

@@ -1,9 +1,11 @@
 """`shmring view` as a program: what it prints, how it ends, and what it survives."""
 
+import gc
 import re
 import signal
 import socket
 import sys
+import warnings
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -65,6 +67,26 @@ def test_it_shows_rings_until_a_signal_ends_it_quietly(viewer, make, number, cod
         assert page.frame()[1][0, 0] == 1
         assert shown.end(number) == (code, "")
         assert not ring.stats().consumers
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_signal_before_it_serves_ends_it_quietly(monkeypatch, error):
+    import uvicorn
+
+    import shmring.view
+    from shmring.view._server import make_server
+
+    def interrupt(config):
+        raise error
+
+    monkeypatch.setattr(uvicorn.Config, "get_loop_factory", interrupt)
+    server = make_server(shmring.view.app())
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(error):
+            server.run()
+        gc.collect()
+    assert [str(one.message) for one in warned] == []
 
 
 def test_a_page_that_does_not_read_does_not_delay_the_end(viewer, make):
