@@ -96,18 +96,22 @@ def _as_bytes(pixels: npt.NDArray[Any], levels: tuple[float, float] | None) -> n
         levels = (0.0, 1.0)
     with np.errstate(all="ignore"):
         values = (np.abs(pixels) if pixels.dtype.kind == "c" else pixels).astype(np.float64)
-        low, high = levels if levels is not None else _levels_of(values)
+        low, high = levels if levels is not None else _levels_of(values, pixels.dtype)
         # By halves: the distance between the largest numbers is infinite.
         scaled = (values / 2 - low / 2) / (high / 2 - low / 2 if high > low else 1) * 255
         octets: npt.NDArray[np.uint8] = np.nan_to_num(np.clip(np.round(scaled), 0, 255)).astype(np.uint8)
         return octets
 
 
-def _levels_of(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _levels_of(values: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> tuple[float, float]:
     numbers = values[np.isfinite(values)]
     if not numbers.size:
         return 0.0, 1.0
     low, high = np.percentile(numbers / 2, [DARKEST, BRIGHTEST])
+    if low == high:  # some spots, say
+        low, high = numbers.min() / 2, numbers.max() / 2
+    if low == high and dtype.kind == "u" and dtype.itemsize == 2:
+        return 0.0, 65535.0  # a saturated camera is white
     return 2 * float(low), 2 * float(high)
 
 

@@ -153,6 +153,19 @@ def test_a_few_hot_pixels_do_not_make_the_rest_black():
     assert found[5, 5] == 255
 
 
+@pytest.mark.parametrize(("value", "gray"), [(65535, 255), (0, 0), (32768, 128)])
+def test_a_saturated_camera_is_not_black(value, gray):
+    assert (show(np.full((20, 30), value, "u2")) == gray).all()
+
+
+def test_a_few_spots_leave_each_other_their_brightness():
+    """Where all but the few are alike, they span the levels."""
+    frame = np.zeros((40, 50), "f4")
+    frame[3, 4], frame[5, 6] = 50, 100
+    found = show(frame)
+    assert [found[0, 0], found[3, 4], found[5, 6]] == [0, 128, 255]
+
+
 def test_large_frames_are_made_smaller_and_stacks_show_their_first():
     assert show(np.zeros((480, 640), "u1")).shape == (160, 214)
     assert show(np.zeros((3, 5), "u1")).shape == (3, 5)
