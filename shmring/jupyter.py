@@ -278,7 +278,13 @@ class RingView(jupyter_rfb.RemoteFrameBuffer):  # type: ignore[misc]
             return NOT_SHOWN.format(self._ring.dtype)
         seconds, shown = now - self._rated_at, self.shown - self._rated_shown
         self._rated_at, self._rated_shown = now, self.shown
-        return f"{shown / seconds:.1f} frames/s, {self.skipped} skipped"
+        return f"{shown / seconds:.1f} frames/s, {self.skipped} skipped{self._left_out()}"
+
+    def _left_out(self) -> str:
+        axis = self._said.axis_of("channel")
+        if self._said.kind != "signal" or axis is None or self._ring.shape[axis] <= MOST_TRACES:
+            return ""
+        return f", first {MOST_TRACES} of {self._ring.shape[axis]} channels"
 
     def _say(self, what: str) -> None:
         shape = "x".join(map(str, self._ring.shape)) or "scalar"
@@ -448,8 +454,8 @@ def _columns(
         channels = np.array([np.interp(at, np.arange(samples), one) for one in channels])
         samples = width
     starts = np.arange(width) * samples // width
-    lowest = np.minimum.reduceat(channels, starts, axis=1)
-    highest = np.maximum.reduceat(channels, starts, axis=1)
+    lowest = np.fmin.reduceat(channels, starts, axis=1)  # of the values that are numbers
+    highest = np.fmax.reduceat(channels, starts, axis=1)
     first = channels[:, starts[1:]]  # so that the line has no gaps between columns
     lowest[:, :-1], highest[:, :-1] = np.fmin(lowest[:, :-1], first), np.fmax(highest[:, :-1], first)
     return lowest, highest

@@ -445,6 +445,28 @@ def test_traces_of_any_signal(shape, dtype):
         assert jupyter.traces(frame, said, 100, 40, None).shape == (40, 100, 3)
 
 
+def test_values_that_are_none_leave_the_rest_of_their_column():
+    """One in each column of pixels, which has the lowest and the highest of the others."""
+    frame = np.tile([0.0, 1.0], 500)
+    said = attrs.read_attrs({}, frame.shape, frame.dtype)
+    whole = jupyter.traces(frame, said, 100, 40, None)
+    frame[::10] = np.nan
+    assert np.array_equal(jupyter.traces(frame, said, 100, 40, None), whole)
+
+
+def test_of_many_channels_the_title_says_which_are_shown(make, show):
+    ring = make(shape=(100, 50), dtype="f4", slots=4, attrs=attrs.describe(axes=["channel", "time"]))
+
+    async def test():
+        with ring.producer() as out:
+            browser = show(ring, width=100)
+            out.put(np.zeros((100, 50), "f4"))
+            await browser.frames(1)
+            await browser.until(lambda: "first 16 of 100 channels" in browser.view.title)
+
+    run(test)
+
+
 def test_what_cannot_be_shown(make, camera, monkeypatch):
     async def test():
         with pytest.raises(ValueError, match="neither pictures nor signals"):
