@@ -10,13 +10,14 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from shmring import ProducerDied, Ring, RingAccessDenied, RingClosed, RingNotFound, ShmringError, attrs
 from shmring._alone import alone
 from shmring._follow import Succession
 from shmring._inventory import Found, look
-from shmring._words import clean
+from shmring._messages import producer_of
+from shmring._words import clean, count
 from shmring.attrs import RingAttrs
 from shmring.view import _images, _tables
 from shmring.view._clients import Client, Shot
@@ -26,6 +27,9 @@ from shmring.view._rings import id_of
 from shmring.view._signals import Trace
 from shmring.view._wants import Want
 from shmring.view._wire import pack, plain, text
+
+if TYPE_CHECKING:
+    from shmring._core import RingStatus
 
 __all__ = ["Hub"]
 
@@ -220,8 +224,8 @@ class Hub:
                 self._gather(reader, timeout)
             else:
                 self._take(reader.latest(timeout))
-        except (RingClosed, ProducerDied) as error:
-            self._end_stream(reader, error)
+        except (RingClosed, ProducerDied):
+            self._end_stream(reader)
 
     def _gathers(self, client: Client) -> bool:
         """Whether a page looks at a signal, of which every frame counts."""
@@ -263,11 +267,11 @@ class Hub:
                 total -= shot.nbytes
                 shot.array = None
 
-    def _end_stream(self, reader: Reader, error: Exception) -> None:
-        state = reader.ring._producer_state()[0]
+    def _end_stream(self, reader: Reader) -> None:
+        state, status = reader.ring._producer_state()
         self._ended_generation, self._over = reader.ring._generation, True
         self._leave()
-        self._tell_end(state, str(error))
+        self._tell_end(state, _said_of_end(self.name, state, status))
 
     def _fail(self, error: Exception) -> None:
         """Show why a ring cannot be read, and try again after a while."""
@@ -414,6 +418,17 @@ class Hub:
             "age_ns": clocks[clock] - shot.timestamp_ns if clock in clocks else None,
             "meta": None if shot.meta is None else plain(shot.meta),
         }
+
+
+def _said_of_end(name: str, state: str, status: RingStatus) -> str:
+    """Say how a stream ended, to somebody who need not do anything: the next one is shown by itself."""
+    frames = count(status["head"], "frame")
+    if state == "closed":
+        return f"the producer of ring {name!r} closed it after {frames}"
+    who = f"the producer of ring {name!r} ({producer_of(status)})"
+    if state == "failed":
+        return f"{who} failed after {frames}: {status['failure']}"
+    return f"{who} died after {frames}"
 
 
 def _mode(want: Want, layout: Layout) -> Literal["image", "signal", "table"]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 
 import numpy as np
@@ -305,7 +306,7 @@ def test_the_last_frame_comes_before_the_end(serve, camera):
         out.put(frame(1))
     end = page.message("end")
     assert end["state"] == "closed"
-    assert camera.name in end["message"]
+    assert end["message"] == f"the producer of ring {camera.name!r} closed it after 2 frames"
     page.say("ack", seq=0)
     assert page.frame()[1][0, 0] == 1
 
@@ -319,7 +320,9 @@ def test_a_producer_that_fails_is_shown_with_its_words(serve, camera):
         raise RuntimeError("the lens\x1b[31m fell off")
     end = page.message("end")
     assert end["state"] == "failed"
-    assert "the lens\\x1b[31m fell off" in end["message"]
+    begin, _, words = end["message"].partition(" failed after 1 frame: ")
+    assert begin.startswith(f"the producer of ring {camera.name!r} (pid {os.getpid()}")
+    assert words == "RuntimeError: the lens\\x1b[31m fell off"
 
 
 @pytest.mark.event("the ring that a page shows closes, dies, is cut or replaced")
@@ -329,7 +332,11 @@ def test_a_producer_that_is_killed(serve, camera, peer):
     page = serve([camera.name]).page(camera.name, width=100)
     assert page.frame()[1][0, 0] == 7
     other.kill()
-    assert page.message("end")["state"] == "died"
+    end = page.message("end")
+    assert end["state"] == "died"
+    assert re.fullmatch(
+        rf"the producer of ring {camera.name!r} \(pid \d+.*\) died after 1 frame", end["message"]
+    )
 
 
 def publish_in(here, name):
