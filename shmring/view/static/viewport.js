@@ -66,7 +66,8 @@ export class Viewport {
   zoom(factor, point = [this.size[0] / 2, this.size[1] / 2]) {
     const under = this.frameAt(point);
     const smallest = Math.min(this.fitScale, 1);
-    const scale = Math.min(Math.max(this.scaleNow * factor, smallest), LARGEST_SCALE);
+    const largest = Math.max(LARGEST_SCALE, this.fitScale * 4); // of a picture of few pixels
+    const scale = Math.min(Math.max(this.scaleNow * factor, smallest), largest);
     if (factor < 1 && scale <= smallest && smallest === this.fitScale) return this.fit();
     this.setScale(scale);
     const [x, y] = this.frameAt(point);

@@ -247,6 +247,19 @@ def test_zoomed_in(stream, show):
     assert np.array_equal(shown[..., 0], frame[np.ix_(y, x)])
 
 
+def test_a_tiny_picture_can_be_enlarged(stream, show):
+    """One that fits the panel at a larger scale than pictures otherwise have."""
+    ring, _ = stream(np.zeros((2, 2), "u1"))
+    page = show(ring.name).shows(0)
+    scale = page.view("viewport.scaleNow")
+    assert scale > 64
+    page.press("+")
+    assert page.view("viewport.scaleNow") == pytest.approx(1.5 * scale)
+    page.press("-")
+    page.press("-")
+    assert page.view("viewport.scaleNow") == pytest.approx(scale / 1.5)
+
+
 def test_larger_than_a_texture(stream, show):
     """Parts beside each other, where a frame is larger than one texture may be."""
     frame = grid(0, 255, "u1")
