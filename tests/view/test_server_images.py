@@ -178,7 +178,7 @@ def test_every_plane_of_every_channel_can_be_shown(axes):
     said = attrs.describe(axes=[attrs.Axis(axis, "channel" if axis == "c" else "space") for axis in axes])
     firsts = set()
     for channel in range(10):
-        header, payload = drawn(array, said, channel=channel)
+        _, payload = drawn(array, said, channel=channel)
         assert payload.shape == (20, 24)
         firsts.add(int(payload[0, 0]))
     assert len(firsts) == 10
