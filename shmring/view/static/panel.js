@@ -81,7 +81,7 @@ export class Panel {
       schema: () => this.begin(message),
       end: () => this.ended(message),
       replaced: () => this.replaced(message),
-      error: () => this.tell("error", message.message),
+      error: () => this.fail(message.message),
       pixel: () => this.view?.answer(message),
       profile: () => this.view?.answer(message),
       recording: () => this.record.hear(message),
@@ -125,16 +125,18 @@ export class Panel {
   replaced({ message }) {
     this.justReplaced = true;
     this.end = null;
+    this.tell(null);
     this.tell("info", message ?? "The ring was replaced by a new one of the same name.", 8000);
   }
 
-  /** Shows a banner, for good or for a while; null takes it away. */
+  /** Shows a banner until another one comes, or for a while before that one; null takes it away. */
   tell(kind, text, duration = 0) {
     clearTimeout(this.fading);
+    if (!duration) this.lasting = [kind, text];
     this.banner.hidden = !text;
     this.banner.className = `banner ${kind ?? ""}`;
     say(this.banner, text ?? "");
-    if (duration) this.fading = setTimeout(() => this.tell(null), duration);
+    if (duration) this.fading = setTimeout(() => this.tell(...this.lasting), duration);
   }
 
   /** What a view has to say. */
@@ -172,11 +174,18 @@ export class Panel {
     try {
       await this.view.show(frame);
       this.last = frame.header;
+      if (this.lasting === this.failure) this.tell(null);
       this.meta.show(frame.header.meta ?? null);
       this.pace.drawn(frame);
     } catch (error) {
-      this.tell("error", `Frame ${frame.header.seq} cannot be shown: ${error.message}`);
+      this.fail(`Frame ${frame.header.seq} cannot be shown: ${error.message}`);
     }
+  }
+
+  /** Shows an error that the next frame takes away. */
+  fail(text) {
+    this.tell("error", text);
+    this.failure = this.lasting;
   }
 
   wanted() {

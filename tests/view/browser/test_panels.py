@@ -115,6 +115,36 @@ def test_a_producer_that_dies(make, show, peer):
     assert page.pixels()[0, 0, 0] == 9
 
 
+def test_a_word_in_between_leaves_what_is_so_still(stream, show):
+    ring, out = stream(np.array(["a", "b"], "U4"))
+    page = show(ring.name).shows(0)
+    out.close()
+    page.wait("shmring.panels[0].end === 'closed'")
+    said = page.banner().inner_text()
+    page.run("shmring.panels[0].tell('info', 'There is no picture to save.', 50)")
+    assert page.banner().inner_text() != said
+    page.page.get_by_text(said).wait_for()
+
+
+def test_an_error_of_one_frame_goes_with_the_next(stream, show):
+    ring, out = stream(flat(1))
+    page = show(ring.name).shows(0)
+    page.run(
+        """() => {
+            const { view } = shmring.panels[0], show = view.show.bind(view);
+            view.show = async (frame) => {
+                if (frame.header.seq === 1) throw new Error("no memory");
+                return show(frame);
+            };
+        }"""
+    )
+    out.put(flat(2))
+    page.page.get_by_text("Frame 1 cannot be shown: no memory").wait_for()
+    out.put(flat(3))
+    page.shows(2)
+    assert not page.banner().is_visible()
+
+
 def test_a_producer_that_fails(stream, show):
     ring, out = stream(flat(5))
     page = show(ring.name).shows(0)
