@@ -262,13 +262,16 @@ export class Panel {
 
   async saveNpy() {
     if (!this.client || !this.last) return this.tell("info", "There is no frame to save.", 4000);
-    const answer = await fetch(`snapshot.npy?name=${this.id}&client=${this.client}&seq=${this.last.seq}`).catch(() => null);
-    if (answer?.ok) return download(await answer.blob(), this.fileName("npy"));
+    const answer = await fetch(`snapshot.npy?name=${this.id}&client=${this.client}`).catch(() => null);
+    if (answer?.ok) {
+      const [, seq] = answer.headers.get("content-disposition").match(/-(\d+)\.npy$/); // the frame may be newer
+      return download(await answer.blob(), this.fileName("npy", seq));
+    }
     return this.tell("error", answer ? await answer.text() : "The server does not answer.", 6000);
   }
 
-  fileName(extension) {
-    return `${this.name.replace(/[^\w.-]+/g, "_")}-${this.last?.seq ?? 0}.${extension}`;
+  fileName(extension, seq = this.last?.seq ?? 0) {
+    return `${this.name.replace(/[^\w.-]+/g, "_")}-${seq}.${extension}`;
   }
 
   toggleSide() {

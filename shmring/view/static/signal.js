@@ -141,8 +141,15 @@ export class SignalView {
   }
 
   png() {
-    const canvas = this.traces.querySelector("canvas");
-    return canvas ? new Promise((done) => canvas.toBlob(done)) : Promise.resolve(null);
+    const plot = this.traces.querySelector("canvas");
+    if (!plot) return Promise.resolve(null);
+    const { width, height } = plot;
+    const canvas = el("canvas", { width, height });
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = getComputedStyle(this.element).getPropertyValue("--surface");
+    pen.fillRect(0, 0, width, height); // the plot has no ground of its own
+    pen.drawImage(plot, 0, 0);
+    return new Promise((done) => canvas.toBlob(done));
   }
 
   key({ key }) {

@@ -291,6 +291,33 @@ def test_png_is_the_picture(stream, show, tmp_path):
     assert np.array_equal(saved, np.rot90(colour_map("viridis")[frame], -1))
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_png_of_a_signal_has_the_ground_of_its_theme(stream, open_page, tmp_path, scheme):
+    image = pytest.importorskip("PIL.Image")
+    ring, _ = stream(np.arange(100, dtype="f4"))
+    page = open_page(ring.name, options={"color_scheme": scheme}).shows(0)
+    with page.page.expect_download() as download:
+        page.press("s")
+    download.value.save_as(tmp_path / "shot.png")
+    with image.open(tmp_path / "shot.png") as shot:
+        assert shot.convert("RGBA").getpixel((1, 1)) == {
+            "light": (255, 255, 255, 255), "dark": (0x14, 0x1A, 0x21, 255)
+        }[scheme]  # fmt: skip
+
+
+def test_npy_has_the_number_of_its_frame(stream, show):
+    """Which the server sent, while the page has not drawn it yet."""
+    ring, out = stream(np.zeros((HEIGHT, WIDTH), "u1"))
+    page = show(ring.name).shows(0)
+    page.run("shmring.panels[0].draw = () => {}")
+    out.put(np.ones((HEIGHT, WIDTH), "u1"))
+    page.wait("shmring.panels[0].next.header.seq === 1")
+    with page.page.expect_download() as download:
+        page.press("n")
+    assert download.value.suggested_filename.endswith("-1.npy")
+    assert np.load(download.value.path())[0, 0] == 1
+
+
 def test_npy_is_the_frame(stream, show, tmp_path):
     frame = grid(-9, 9, "i4")
     ring, _ = stream(frame)
