@@ -91,8 +91,12 @@ class Trace:
         """Return the last seconds, for a panel of that width, and their spectrum."""
         rate = self._known_rate or self._estimated_rate()
         span = self._end - self._begin
+        kept = None  # seconds, if they are fewer than those that are wanted
         if rate is not None:
-            span = min(span, max(int(want.seconds * rate), 2))
+            wanted = max(int(want.seconds * rate), 2)
+            if span < wanted and span == self._most:
+                kept = span / rate
+            span = min(span, wanted)
         newest = self._newest(span)
         points = min(span, want.width)
         columns = _columns(newest, points)
@@ -107,6 +111,7 @@ class Trace:
             "complex": self._complex,
             "points": points,
             "samples": span,
+            "kept": kept,
             "x0": -span * scale,
             "dx": span / points * scale if points else 0.0,
             "x_unit": "s" if known else "samples",

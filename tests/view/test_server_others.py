@@ -265,6 +265,15 @@ def test_the_memory_of_a_trace_is_bounded(shown, monkeypatch):
     np.testing.assert_array_equal(traces(header, payload)[0][0, 0][-600:], np.repeat([6, 7], 300))
 
 
+def test_less_than_the_seconds_that_are_asked_for_is_said(shown, monkeypatch):
+    from shmring.view import _signals
+
+    monkeypatch.setattr(_signals, "MOST", 1000)
+    said, frames = attrs.describe(frame_rate=1), [np.zeros(100, "f4")] * 12
+    assert shown(frames, said, width=100, seconds=60)[0]["kept"] == 10
+    assert shown(frames, said, width=100, seconds=5)[0]["kept"] is None
+
+
 def test_a_picture_as_a_trace_and_as_a_table(shown):
     array = np.arange(20 * 30, dtype="u1").reshape(20, 30)
     header, payload = shown([array], mode="signal", width=1000)

@@ -225,6 +225,7 @@ export class Panel {
     if (header.exact === false) parts.push("rounded to float32");
     if (header.encoding === "jpeg") parts.push("JPEG");
     if (header.all_channels) parts.push(...some(header.channels / (header.complex ? 2 : 1), header.all_channels, "channel"));
+    if (header.kept) parts.push(`keeps ${words.value(Number(header.kept.toPrecision(2)))} s`);
     if (header.planes) parts.push(...some(1, header.planes, "plane"));
     if (header.lost) parts.push(`${words.count(header.lost, "frame")} lost`);
     return parts.join("  ·  ");
