@@ -181,9 +181,10 @@ def test_narrow_phone(stream, open_page):
 def test_a_phone_that_shows_no_ring_yet_lists_them(stream, open_page):
     first, _ = stream(noise(20, 30))
     second, _ = stream(noise(20, 30))
-    page = open_page(width=360, height=640, options={"is_mobile": True})
+    page = open_page(width=360, height=240, options={"is_mobile": True})
     row = page.page.locator("#rings .ring", has_text=first.name)
     row.wait_for()
+    assert page.page.get_by_label("Filter rings").bounding_box()["height"] >= 32
     row.click()
     page.shows(0)
     assert not page.page.locator("#rings").is_visible()
@@ -222,6 +223,16 @@ def test_theme_of_the_system_and_of_the_button(stream, open_page, scheme, dark):
 
 
 # ---- what lasts
+
+
+def test_states_and_channels_keep_their_colours_where_others_are_forced(stream, open_page):
+    ring, _ = stream(np.zeros(10, "f4"))
+    page = open_page(ring.name, options={"forced_colors": "active", "color_scheme": "light"}).shows(0)
+    found = [
+        page.page.locator(which).first.evaluate("(one) => getComputedStyle(one).backgroundColor")
+        for which in (".panel .dot", ".panel .swatch")
+    ]
+    assert found == ["rgb(21, 128, 61)", "rgb(47, 125, 225)"]
 
 
 def test_reload_keeps_what_was_chosen(stream, open_page):
