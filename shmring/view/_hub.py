@@ -425,10 +425,10 @@ def _said_of_end(name: str, state: str, status: RingStatus) -> str:
     frames = count(status["head"], "frame")
     if state == "closed":
         return f"the producer of ring {name!r} closed it after {frames}"
-    who = f"the producer of ring {name!r} ({producer_of(status)})"
     if state == "failed":
-        return f"{who} failed after {frames}: {status['failure']}"
-    return f"{who} died after {frames}"
+        who = producer_of(status)
+        return f"the producer of ring {name!r} ({who}) failed after {frames}: {status['failure']}"
+    return f"the producer of ring {name!r} (pid {status['producer_pid']}) died after {frames}"
 
 
 def _mode(want: Want, layout: Layout) -> Literal["image", "signal", "table"]:
