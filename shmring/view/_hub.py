@@ -180,6 +180,8 @@ class Hub:
         self._trace = None
         state = ring._producer_state()[0]
         with self.lock:
+            if self._newest is not None and self._newest.ring != self._generation:
+                self._newest = None
             self._end = None
             self._schema = {
                 "type": "schema",
@@ -361,6 +363,9 @@ class Hub:
             jobs = [(one, shot, one.want) for one in self._clients if (shot := one.next(self._newest))]
         for client, shot, want in jobs:
             if want is None:
+                continue
+            if shot.ring != self._generation and want.mode not in (None, shot.layout.kind):
+                client.outdated = False  # a frame of the ring before: its page has a view for the next one
                 continue
             message = self._message(client, want, shot)
             rate = want.rate or (SIGNAL_RATE if _mode(want, shot.layout) == "signal" else None)

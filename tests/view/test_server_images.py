@@ -405,6 +405,24 @@ def test_questions_about_a_frame_without_rows(serve, make, shape, axes):
         assert page.message("profile")["values"] == []
 
 
+def test_a_frame_of_the_ring_before_is_not_shown_as_one_of_the_next(serve, name):
+    """A picture as a trace, say, to a page that is paused."""
+    page = serve([name]).page(name, width=100)
+    page.message("end")  # it is missing
+    with shmring.Ring.create(name, shape=(20, 30), dtype="u1", slots=4) as ring, ring.producer() as out:
+        out.put(np.full((20, 30), 7, "u1"))
+        page.frame()
+        page.say("pause")
+    page.message("end")
+    with shmring.Ring.create(name, shape=(30,), dtype="f4", slots=4) as ring, ring.producer() as out:
+        while page.message("schema")["kind"] != "signal":
+            pass
+        page.want(mode="signal")
+        page.say("step")
+        out.put(np.zeros(30, "f4"))
+        assert page.frame()[0]["samples"] == 30
+
+
 def test_a_paused_page_keeps_its_frame_when_a_ring_of_others_comes(serve, name):
     page = serve([name]).page(name, width=100)
     page.message("end")  # it is missing

@@ -89,13 +89,21 @@ export class Panel {
     does[message.type]?.();
   }
 
-  begin(schema) {
-    this.schema = schema;
+  begin(schema, now = !this.paused || !this.last) {
+    const form = JSON.stringify([schema.kind, schema.dtype, schema.shape, schema.colour, schema.names]);
     this.client = schema.client;
     this.end = null;
+    this.waiting = null;
+    if (!now && form !== this.made) {
+      this.waiting = schema;
+      this.justReplaced = false;
+      this.tell("info", "The next ring of this name has other frames: continue to see them.");
+      this.showState();
+      return;
+    }
+    this.schema = schema;
     if (!this.justReplaced) this.tell(null);
     this.justReplaced = false;
-    const form = JSON.stringify([schema.kind, schema.dtype, schema.shape, schema.colour, schema.names]);
     say(this.about, this.form(schema));
     if (form !== this.made) {
       this.made = form;
@@ -244,6 +252,7 @@ export class Panel {
 
   pause() {
     this.paused = !this.paused;
+    if (this.waiting) this.begin(this.waiting, true);
     this.link.send({ type: this.paused ? "pause" : "resume" });
     relabel(this.pauseButton, this.paused ? "play" : "pause", this.paused ? "Continue" : "Pause", "Space");
     this.element.classList.toggle("paused", this.paused);
@@ -252,6 +261,7 @@ export class Panel {
 
   step() {
     if (!this.paused) this.pause();
+    if (this.waiting) this.begin(this.waiting, true);
     this.link.send({ type: "step" });
   }
 

@@ -172,6 +172,26 @@ def test_a_ring_that_is_replaced(stream, make, show):
         assert page.run(state) == "live"
 
 
+@pytest.mark.parametrize("key", ["Space", "."])
+def test_a_ring_of_others_waits_for_a_paused_panel(stream, make, show, key):
+    ring, out = stream(flat(5))
+    page = show(ring.name).shows(0)
+    page.press("Space")
+    page.heard()
+    out.close()
+    ring.unlink()
+    follower = make(ring.name, shape=(100,), dtype="f4", slots=4)
+    with follower.producer() as second:
+        second.put(np.zeros(100, "f4"))
+        page.page.get_by_text("continue to see them").wait_for()
+        assert (page.pixels() == 5).all()
+        assert page.run("shmring.panels[0].last.kind") == "image"
+        page.press(key)
+        page.wait("shmring.panels[0].last?.kind === 'signal'")
+        assert page.view("plot.data[0].length") == 100
+        assert not page.banner().is_visible()
+
+
 def test_a_frame_of_the_ring_before_is_not_drawn_into_the_next_view(stream, show):
     ring, _ = stream(flat(5))
     page = show(ring.name).shows(0)
