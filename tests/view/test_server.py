@@ -334,7 +334,9 @@ def test_a_producer_that_is_killed(serve, camera, peer):
     other.kill()
     end = page.message("end")
     assert end["state"] == "died"
-    assert re.fullmatch(rf"the producer of ring {camera.name!r} \(pid \d+\) died after 1 frame", end["message"])
+    assert re.fullmatch(
+        rf"the producer of ring {camera.name!r} \(pid \d+\) died after 1 frame", end["message"]
+    )
 
 
 def publish_in(here, name):
