@@ -10,7 +10,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from shmring import ProducerDied, Ring, RingAccessDenied, RingClosed, RingNotFound, ShmringError, attrs
 from shmring._alone import alone
@@ -27,9 +27,6 @@ from shmring.view._rings import id_of
 from shmring.view._signals import Trace
 from shmring.view._wants import Want
 from shmring.view._wire import pack, plain, text
-
-if TYPE_CHECKING:
-    from shmring._core import RingStatus
 
 __all__ = ["Hub"]
 
@@ -270,10 +267,10 @@ class Hub:
                 shot.array = None
 
     def _end_stream(self, reader: Reader) -> None:
-        state, status = reader.ring._producer_state()
+        state, said = reader.ring._producer_state()[0], _said_of_end(reader.ring)
         self._ended_generation, self._over = reader.ring._generation, True
         self._leave()
-        self._tell_end(state, _said_of_end(self.name, state, status))
+        self._tell_end(state, said)
 
     def _fail(self, error: Exception) -> None:
         """Show why a ring cannot be read, and try again after a while."""
@@ -425,8 +422,10 @@ class Hub:
         }
 
 
-def _said_of_end(name: str, state: str, status: RingStatus) -> str:
+def _said_of_end(ring: Ring) -> str:
     """Say how a stream ended, to somebody who need not do anything: the next one is shown by itself."""
+    state, status = ring._producer_state()
+    name = ring.name
     frames = count(status["head"], "frame")
     if state == "closed":
         return f"the producer of ring {name!r} closed it after {frames}"
