@@ -10,6 +10,10 @@ Compressed recordings are compared with their own codec: the same chunks from me
 nothing written. Both have the same cores; those of the recorder also write the file, and run the producer.
 Two more rows say why they differ: by CPU time, which other programs on the machine change less, and with
 each chunk written by a plain pwrite as well.
+Before each measurement as much is written as it will write, and deleted: a virtual machine fetches memory
+from its host when it uses it for the first time, and again when it was free for two seconds (free page
+reporting), which takes longer than to compress and write what goes into it.
+
 The frames are made as detectors make them (counts of photons, with peaks), or those of a film.
 """
 
@@ -98,6 +102,7 @@ def recorded(ring: shmring.Ring, path: Path, frames: int, **options: Any) -> Ite
     process.start()
     theirs.close()  # else nobody would notice here that the process has failed
     assert ours.recv() == "ready"
+    take_memory(frames * ring.frame_nbytes, path.parent)
     began = time.monotonic()
     took: list[float] = []
     yield took
@@ -124,6 +129,7 @@ def run_recorder(case: Case, frames: int, path: Path, sync: float | None) -> flo
 
 def run_dd(nbytes: int, path: Path, *, on_disk: bool) -> float:
     """How many seconds it takes."""
+    take_memory(nbytes, path.parent)
     command = ["dd", "if=/dev/zero", f"of={path}", f"bs={BATCH}", f"count={nbytes}", "iflag=count_bytes"]
     began = time.monotonic()
     subprocess.run(command + ["conv=fdatasync"] * on_disk, check=True, capture_output=True)
@@ -174,11 +180,13 @@ def run_codec(
         path = Path(name) / f"take{case.suffix}"
         ours = record_compressed(case, frames, count, path)
         description = formats.read_description(path)
-    # The recording is deleted: what is written next gets its memory, which is as fast.
+    nbytes = count * frames[0].nbytes
     chunks = [frames[number % DISTINCT][np.newaxis] for number in range(count)]
     with encoder_of(description, folder / f"empty{case.suffix}") as encode:
+        take_memory(nbytes, folder)
         alone = timed(lambda chunk: len(encode(chunk)), chunks)
         with open(folder / "plain", "wb", buffering=0) as file:
+            take_memory(nbytes, folder)
             places = itertools.count(step=chunks[0].nbytes)  # a place for each: nobody waits for another
             written = timed(lambda chunk: os.pwrite(file.fileno(), encode(chunk), next(places)), chunks)
     return {
@@ -259,7 +267,7 @@ def as_row(label: str, against: str, pairs: list[tuple[float, float]]) -> dict[s
 
 
 def take_memory(nbytes: int, folder: Path) -> None:
-    """Write and delete a file: a virtual machine gets memory from its host when it first uses it, slowly."""
+    """Write and delete a file: what is written next gets its memory."""
     block = bytes(BATCH)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(nbytes // BATCH):
@@ -270,7 +278,6 @@ def run_compressed(rounds: int, nbytes: int, folder: Path, chosen: Sequence[str]
     """All codecs on these kinds of frames, interleaved."""
     kinds = {kind: frames_of(kind) for kind in chosen}
     rates: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    take_memory(nbytes, folder)
     for _ in range(rounds):
         for case in COMPRESSED:
             if case.kind not in kinds:
