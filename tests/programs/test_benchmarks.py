@@ -125,6 +125,18 @@ def test_pages_beside_a_recorder() -> None:
     assert "target 0.97" in view.table(rows)
 
 
+@pytest.mark.stress
+def test_codecs_alone_and_in_recordings(tmp_path: Path, zarr_thread) -> None:
+    pytest.importorskip("hdf5plugin", reason="needs the extra codecs")
+    from benchmarks import disk
+
+    rows = disk.run_compressed(1, 10_000_000, tmp_path, ["detector"])
+    assert len(rows) == 3 * 4  # comparisons; formats and codecs
+    assert all(row[column]["median"] > 0 for row in rows for column in ("recorder", "other", "ratio"))
+    assert [*tmp_path.glob("*.zarr"), *tmp_path.glob("plain")] == []
+    assert "detector, .h5, zstd" in disk.table(rows)
+
+
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 def test_instructions_are_read_from_callgrinds_files(tmp_path: Path) -> None:
     from benchmarks.workloads import instructions
