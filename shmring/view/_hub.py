@@ -267,7 +267,7 @@ class Hub:
                 shot.array = None
 
     def _end_stream(self, reader: Reader) -> None:
-        state, said = reader.ring._producer_state()[0], _said_of_end(reader.ring)
+        state, said = _end_of(reader.ring)
         self._ended_generation, self._over = reader.ring._generation, True
         self._leave()
         self._tell_end(state, said)
@@ -422,17 +422,17 @@ class Hub:
         }
 
 
-def _said_of_end(ring: Ring) -> str:
-    """Say how a stream ended, to somebody who need not do anything: the next one is shown by itself."""
+def _end_of(ring: Ring) -> tuple[str, str]:
+    """Return the producer's state, and how the stream ended, for somebody who need not do anything."""
     state, status = ring._producer_state()
     name = ring.name
     frames = count(status["head"], "frame")
     if state == "closed":
-        return f"the producer of ring {name!r} closed it after {frames}"
+        return state, f"the producer of ring {name!r} closed it after {frames}"
     if state == "failed":
         who = producer_of(status)
-        return f"the producer of ring {name!r} ({who}) failed after {frames}: {status['failure']}"
-    return f"the producer of ring {name!r} (pid {status['producer_pid']}) died after {frames}"
+        return state, f"the producer of ring {name!r} ({who}) failed after {frames}: {status['failure']}"
+    return state, f"the producer of ring {name!r} (pid {status['producer_pid']}) died after {frames}"
 
 
 def _mode(want: Want, layout: Layout) -> Literal["image", "signal", "table"]:

@@ -27,6 +27,8 @@ export class Panel {
     this.pace = new Pace();
     this.schema = null;
     this.view = null;
+    this.lasting = [null]; // the banner that comes back after one for a while
+    this.failure = null; // the banner that the next frame takes away
     this.make();
     this.link = new Link(`ws/ring?name=${id}`, {
       state: (state) => this.connection(state),
